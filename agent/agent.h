@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "agent/datapath.h"
+#include "lib/base/result.h"
+#include "sluice/state.h"
+
+namespace sluice::agent {
+
+struct AgentOptions {
+  DatapathOptions datapath;
+  std::uint32_t on_policy_change = SLUICE_CHANGE_REEVALUATE;
+  bool events_new_flows = true;
+  std::uint32_t events_per_second = 1000;  // per CPU
+};
+
+struct EndpointStatus {
+  std::string name;  // "namespace/pod"
+  std::uint32_t ifindex = 0;  // 0 = no interface found
+  std::string interface;
+  std::uint32_t policy_set = 0;
+  std::array<bool, 2> isolated{};
+  std::vector<IpAddress> ips;
+  bool attached = false;
+  std::string problem;  // why it is not attached, or empty
+};
+
+struct MapStatus {
+  std::string name;
+  std::uint64_t used = 0;
+  std::uint64_t capacity = 0;
+};
+
+struct AgentStatus {
+  std::uint64_t revision = 0;  // last transaction in force
+  std::uint32_t epoch = 0;
+  std::vector<EndpointStatus> endpoints;
+  std::vector<MapStatus> maps;
+  struct Reason {
+    std::string reason;
+    std::string direction;
+    std::uint64_t packets = 0;
+    std::uint64_t bytes = 0;
+  };
+  std::vector<Reason> reasons;  // those that are not zero
+  std::uint64_t events_lost = 0;
+  std::string problem;  // why the wanted state is not in force, or empty
+};
+
+struct ConntrackEntry {
+  std::uint32_t ifindex = 0;
+  bool v6 = false;
+  IpAddress remote;
+  std::uint16_t local_port = 0;
+  std::uint16_t remote_port = 0;
+  std::uint8_t protocol = 0;
+  sluice_conntrack value{};
+};
+
+// Keeps one node's kernel equal to the state it is told: loads the datapath,
+// finds the pods' interfaces, attaches, applies transactions in order, reads
+// flow events. What it put into the kernel outlives it. All members are called
+// from one thread.
+class Agent {
+ public:
+  // Loads or takes over what is pinned and attached; changes no verdict.
+  static Result<Agent> start(const AgentOptions& options);
+  Agent(Agent&&) noexcept;
+  Agent& operator=(Agent&&) noexcept;
+  Agent(const Agent&) = delete;
+  Agent& operator=(const Agent&) = delete;
+  ~Agent();
+
+  // The first snapshot after start(): what the kernel holds beyond it is
+  // removed, what it lacks added, the rest is not touched.
+  Result<void> replace(const State& wanted);
+  // Changes the wanted state and makes the kernel follow, all or nothing. On
+  // failure the kernel keeps the last good state; the wanted state is kept and
+  // tried again by the next call or retry(). The error names the map, its
+  // capacity and the size needed where one is too small.
+  Result<void> apply(const Transaction& transaction);
+  // Tries again what failed; success if there is nothing to do.
+  Result<void> retry();
+
+  // Descriptor to poll for reading; then call dispatch(), which handles
+  // netlink changes (interfaces, routes, neighbours) and flow events.
+  [[nodiscard]] int poll_fd() const;
+  void dispatch();
+  // Called from dispatch() for every flow event. One handler.
+  void on_event(std::function<void(const sluice_flow_event&)> handler);
+
+  [[nodiscard]] const State& wanted() const;
+  [[nodiscard]] AgentStatus status() const;
+  // Entries as the kernel holds them (the generation bit in policy_id).
+  [[nodiscard]] Result<std::vector<PolicyEntry>> dump_policy() const;
+  [[nodiscard]] Result<std::vector<ConntrackEntry>> dump_conntrack() const;
+  // "namespace/pod" behind an interface, or empty.
+  [[nodiscard]] std::string endpoint_name(std::uint32_t ifindex) const;
+
+ private:
+  Agent();
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// Detaches our programs from every interface of this network namespace and
+// removes the pins under `pin_dir`. Success if there is nothing.
+Result<void> cleanup(const std::filesystem::path& pin_dir);
+
+}  // namespace sluice::agent

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string_view>
+
+#include "lib/base/result.h"
+#include "sluice/abi.h"
+
+namespace sluice::agent {
+
+enum class Map : std::uint8_t {
+  kState,
+  kEndpoints,
+  kEndpointOverflow,
+  kPeers4,
+  kPeers6,
+  kPrefixes4,
+  kPrefixes6,
+  kPolicy,
+  kConntrack4,
+  kConntrack6,
+  kFragments4,
+  kFragments6,
+  kReasons,
+  kEvents,
+  kEventBudget,
+  kJumps,
+};
+inline constexpr int kMapCount = 16;
+
+// The map's name in the kernel and in bpffs: "policy", "conntrack4", ...
+std::string_view map_name(Map map);
+
+struct DatapathOptions {
+  // bpffs folder that holds the pins (a folder per abi version is made in it);
+  // empty: nothing is pinned and everything goes with this object.
+  std::filesystem::path pin_dir;
+  // Capacities, in entries.
+  std::uint32_t policy_entries = 262144;
+  std::uint32_t peers = 131072;    // of each family
+  std::uint32_t prefixes = 65536;  // of each family
+  std::uint32_t conntrack = 262144;  // of each family
+  std::uint32_t fragments = 8192;    // of each family
+  std::uint32_t event_bytes = 1 << 20;  // ring buffer; a power of two
+};
+
+// The loaded BPF object: owns its programs' and maps' descriptors and the two
+// mapped arrays. Pins outlive it. Movable; used by one thread, but state() and
+// endpoints() may be read by any.
+class Datapath {
+ public:
+  // Loads the programs. Maps pinned under pin_dir are reused; where nothing is
+  // pinned yet they are made and pinned. A pinned map whose capacity differs
+  // from the options is kept as it is (capacity() tells). On failure nothing
+  // that was there before is changed.
+  static Result<Datapath> load(const DatapathOptions& options);
+
+  Datapath(Datapath&&) noexcept;
+  Datapath& operator=(Datapath&&) noexcept;
+  Datapath(const Datapath&) = delete;
+  Datapath& operator=(const Datapath&) = delete;
+  ~Datapath();
+
+  [[nodiscard]] int map_fd(Map map) const;
+  [[nodiscard]] std::uint32_t capacity(Map map) const;  // max_entries
+  // tc programs: what leaves the pod (clsact ingress of the host-side veth,
+  // direction egress) and what enters it (clsact egress).
+  [[nodiscard]] int from_pod_fd() const;
+  [[nodiscard]] int to_pod_fd() const;
+  // A program that does nothing, to measure against.
+  [[nodiscard]] int floor_fd() const;
+
+  // Mapped, never null, SLUICE_ENDPOINTS_MAX elements. Written by the applier.
+  [[nodiscard]] sluice_state* state() const;
+  [[nodiscard]] sluice_endpoint* endpoints() const;
+
+ private:
+  Datapath();
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace sluice::agent

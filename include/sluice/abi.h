@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Everything that crosses the boundary between the kernel and user space: map
+ * keys and values, reasons, constants. Compiles as C for BPF and as C++.
+ *
+ * Generations. Whatever a change may alter is stored twice, once for each value
+ * of the epoch's lowest bit. A program reads the epoch once, uses the slot
+ * `epoch & 1` of everything it looks up and stores that epoch with the verdict.
+ * User space fills the other slot, adds one to the epoch (the one write that
+ * makes the whole transaction take effect) and, after a grace period, brings
+ * the first slot into line. See ARCHITECTURE.md, "Life of a change".
+ *
+ * Byte order: addresses and ports are in network order and typed __be16/__be32
+ * or held as bytes; everything else is in host order.
+ */
+#ifndef SLUICE_ABI_H
+#define SLUICE_ABI_H
+
+#include <linux/bpf.h>
+#include <linux/types.h>
+
+#ifdef __cplusplus
+#define SLUICE_ASSERT(cond, text) static_assert(cond, text)
+#else
+#define SLUICE_ASSERT(cond, text) _Static_assert(cond, text)
+#endif
+
+/* Grows when a layout below changes; part of the pin path. */
+#define SLUICE_ABI_VERSION 1
+#define SLUICE_ABI_VERSION_DIR "v1"
+
+/* ---- directions, verdicts, jumps -------------------------------------- */
+
+/* As seen from the endpoint, which is the subject of policy. */
+enum sluice_direction {
+	SLUICE_INGRESS = 0, /* to the pod: clsact egress of the host-side veth */
+	SLUICE_EGRESS = 1,  /* from the pod: clsact ingress of the host-side veth */
+};
+
+enum sluice_verdict {
+	SLUICE_VERDICT_NONE = 0,
+	SLUICE_VERDICT_ALLOW = 1,
+	SLUICE_VERDICT_DENY = 2,
+};
+
+/* Slots of the program array `jumps`; sluice_policy_value.jump. */
+enum sluice_jump {
+	SLUICE_JUMP_NONE = 0,
+	SLUICE_JUMP_LOG = 1, /* emit a flow event although new flows are not reported */
+	SLUICE_JUMP_REJECT = 2, /* answer TCP with RST, drop the rest silently */
+	SLUICE_JUMP_MAX = 16,
+};
+
+/* ---- rule ids ----------------------------------------------------------- */
+
+/* Ids below SLUICE_RULE_FIRST are the built-in rules; the translator gives out the rest. */
+enum sluice_builtin_rule {
+	SLUICE_RULE_NONE = 0,
+	SLUICE_RULE_DEFAULT_DENY_INGRESS = 1,
+	SLUICE_RULE_DEFAULT_DENY_EGRESS = 2,
+	SLUICE_RULE_DEFAULT_ALLOW = 3, /* no policy isolates the endpoint in this direction */
+	SLUICE_RULE_LOCAL_NODE = 4,    /* the pod's own node reaches it */
+	SLUICE_RULE_SELF = 5,	       /* a pod reaches itself */
+	SLUICE_RULE_FIRST = 16,
+};
+
+/* ---- ways out of the program -------------------------------------------- */
+
+/*
+ * X(NAME, verdict, "text"): one reason for every way out, counted per CPU and
+ * direction in the map `reasons`. The text is what users see.
+ */
+#define SLUICE_REASONS(X) \
+	X(ESTABLISHED, ALLOW, "established") \
+	X(REPLY, ALLOW, "reply") \
+	X(POLICY_ALLOW, ALLOW, "policy allow") \
+	X(DEFAULT_ALLOW, ALLOW, "default allow") \
+	X(LOCAL_NODE, ALLOW, "local node") \
+	X(SELF, ALLOW, "self") \
+	X(RELATED, ALLOW, "related icmp error") \
+	X(ARP, ALLOW, "arp") \
+	X(NEIGHBOUR_DISCOVERY, ALLOW, "neighbour discovery") \
+	X(NOT_AN_ENDPOINT, ALLOW, "not an endpoint") \
+	X(UNPARSED_ALLOW, ALLOW, "not parsed, not isolated") \
+	X(POLICY_DENY, DENY, "policy deny") \
+	X(DEFAULT_DENY, DENY, "default deny") \
+	X(SOURCE_ADDRESS, DENY, "source address not the pod's") \
+	X(TRUNCATED, DENY, "truncated packet") \
+	X(BAD_HEADER, DENY, "malformed header") \
+	X(EXTENSION_HEADERS, DENY, "too many extension headers") \
+	X(FRAGMENT_UNKNOWN, DENY, "fragment without first fragment") \
+	X(FRAGMENT_TINY, DENY, "fragment too small for its header") \
+	X(ICMP_UNRELATED, DENY, "icmp error of an unknown flow") \
+	X(ETHERTYPE, DENY, "unknown ethertype") \
+	X(REPLY_OF_DENIED, DENY, "reply of a flow that is denied") \
+	X(INTERNAL, DENY, "internal error")
+
+enum sluice_reason {
+#define SLUICE_X(name, verdict, text) SLUICE_REASON_##name,
+	SLUICE_REASONS(SLUICE_X)
+#undef SLUICE_X
+	SLUICE_REASON_COUNT
+};
+
+/* Index into `reasons` (per-CPU array of struct sluice_counter). */
+#define SLUICE_REASON_SLOT(reason, direction) ((reason) * 2 + (direction))
+#define SLUICE_REASON_SLOTS (SLUICE_REASON_COUNT * 2)
+
+struct sluice_counter {
+	__u64 packets;
+	__u64 bytes; /* skb length, with the Ethernet header */
+};
+
+/* ---- state: one element, mapped into user space -------------------------- */
+
+enum sluice_on_policy_change {
+	SLUICE_CHANGE_REEVALUATE = 0, /* look the policy up again at the next packet */
+	SLUICE_CHANGE_CONTINUE = 1,   /* established flows keep their verdict */
+	SLUICE_CHANGE_RESET = 2,      /* as REEVALUATE, and answer TCP with RST */
+};
+
+struct sluice_state {
+	__u32 epoch;		 /* lowest bit: generation in force. Written alone, atomically. */
+	__u32 on_policy_change;	 /* enum sluice_on_policy_change */
+	__u32 events_new_flows;	 /* 1: an event for every new flow that is allowed */
+	__u32 events_per_second; /* per CPU; what is over is counted in event_budget.lost */
+	__u64 reserved[6];
+};
+
+/* ---- endpoints ------------------------------------------------------------ */
+
+/*
+ * Array `endpoints`, mapped into user space: index = ifindex of the host-side
+ * veth while that is below SLUICE_ENDPOINTS_DIRECT; beyond it the hash
+ * `ep_overflow` (ifindex -> index) names one of the other elements.
+ */
+#define SLUICE_ENDPOINTS_DIRECT 8192
+#define SLUICE_ENDPOINTS_OVERFLOW 1024
+#define SLUICE_ENDPOINTS_MAX (SLUICE_ENDPOINTS_DIRECT + SLUICE_ENDPOINTS_OVERFLOW)
+
+enum sluice_endpoint_flag {
+	SLUICE_EP_MANAGED = 1 << 0, /* the record is in use */
+	SLUICE_EP_ISOLATED_INGRESS = 1 << 1,
+	SLUICE_EP_ISOLATED_EGRESS = 1 << 2,
+	/* Which of the two lookups can find anything; a clear bit saves the lookup. */
+	SLUICE_EP_CLASS_INGRESS = 1 << 3, /* entries with a cidr_id in that direction */
+	SLUICE_EP_CLASS_EGRESS = 1 << 4,
+	SLUICE_EP_ANY_INGRESS = 1 << 5, /* entries with cidr_id 0 */
+	SLUICE_EP_ANY_EGRESS = 1 << 6,
+};
+#define SLUICE_EP_ISOLATED(direction) (SLUICE_EP_ISOLATED_INGRESS << (direction))
+#define SLUICE_EP_CLASS(direction) (SLUICE_EP_CLASS_INGRESS << (direction))
+#define SLUICE_EP_ANY(direction) (SLUICE_EP_ANY_INGRESS << (direction))
+
+/* What a generation says of an endpoint; eight bytes, stored by one write. */
+struct sluice_endpoint_policy {
+	__u32 policy_id; /* 0 = no policy set */
+	__u32 flags;	 /* enum sluice_endpoint_flag */
+};
+
+/* Kubernetes gives a pod at most one address of each family; 0 = none. */
+struct sluice_endpoint {
+	struct sluice_endpoint_policy gen[2];
+	__be32 ipv4;
+	__u32 reserved;
+	__u8 ipv6[16];
+	__u64 reserved2[3];
+};
+SLUICE_ASSERT(sizeof(struct sluice_endpoint) == 64, "endpoint size");
+
+/* ---- peers ---------------------------------------------------------------- */
+
+/*
+ * A peer class. 0 = any peer. The top bit marks the node's own addresses: what
+ * no entry decides is allowed from them at ingress.
+ */
+#define SLUICE_CIDR_ANY 0u
+#define SLUICE_CIDR_LOCAL_NODE 0x80000000u
+
+/* Hashes `peers4`, `peers6`: exact addresses. Key: __be32 or 16 bytes. */
+struct sluice_peer {
+	__u32 cidr_id[2]; /* by generation */
+	__u32 reserved;
+	struct bpf_spin_lock lock; /* lets BPF_F_LOCK update in place; programs only read */
+};
+SLUICE_ASSERT(sizeof(struct sluice_peer) == 16, "peer size");
+
+/* LPM tries `prefixes4`, `prefixes6`: looked up when the hash has nothing. */
+struct sluice_prefix4 {
+	__u32 prefixlen;
+	__u8 addr[4];
+};
+struct sluice_prefix6 {
+	__u32 prefixlen;
+	__u8 addr[16];
+};
+struct sluice_prefix_value {
+	__u32 cidr_id[2]; /* by generation; 0 = as if the prefix were not there */
+};
+
+/* ---- policy ---------------------------------------------------------------- */
+
+/*
+ * LPM trie `policy`. prefixlen counts the bits of the 12 bytes that follow it:
+ * 96 = exact port, 80+n = n-bit port prefix, 80 = any port of the protocol,
+ * 72 = any protocol. ICMP: port = type << 8 | code.
+ */
+struct sluice_policy_key {
+	__u32 prefixlen;
+	__u32 policy_id;
+	__u32 cidr_id;
+	__u8 direction; /* enum sluice_direction */
+	__u8 protocol;	/* IPPROTO_* */
+	__be16 port;	/* destination port */
+};
+SLUICE_ASSERT(sizeof(struct sluice_policy_key) == 16, "policy key size");
+
+#define SLUICE_PREFIX_ANY 72
+#define SLUICE_PREFIX_PROTOCOL 80
+#define SLUICE_PREFIX_PORT 96
+
+struct sluice_policy_value {
+	__u8 verdict; /* enum sluice_verdict */
+	__u8 flags;
+	__u16 jump; /* enum sluice_jump */
+	__u32 rule;
+};
+SLUICE_ASSERT(sizeof(struct sluice_policy_value) == 8, "policy value size");
+
+/*
+ * The policy id's lowest bit is the set's generation bit: a set that changes is
+ * written in full under the other value.
+ */
+#define SLUICE_POLICY_ID(set, bit) ((__u32)(set) << 1 | ((bit) & 1))
+#define SLUICE_POLICY_SET(policy_id) ((policy_id) >> 1)
+
+/* ---- conntrack -------------------------------------------------------------- */
+
+/*
+ * LRU hashes `conntrack4`, `conntrack6`. One key for both directions: the
+ * endpoint's own side and the remote side. The endpoint's address is not in
+ * the key because it has at most one of each family; packets to any other
+ * address are judged without state. ICMP echo: local_port = identifier,
+ * remote_port = 0 if the endpoint asked, 1 (network order) if the remote did.
+ */
+struct sluice_conntrack4_key {
+	__u32 ifindex;
+	__be32 remote;
+	__be16 local_port;
+	__be16 remote_port;
+	__u8 protocol;
+	__u8 pad[3];
+};
+SLUICE_ASSERT(sizeof(struct sluice_conntrack4_key) == 16, "conntrack4 key size");
+
+struct sluice_conntrack6_key {
+	__u32 ifindex;
+	__u8 remote[16];
+	__be16 local_port;
+	__be16 remote_port;
+	__u8 protocol;
+	__u8 pad[3];
+};
+SLUICE_ASSERT(sizeof(struct sluice_conntrack6_key) == 28, "conntrack6 key size");
+
+enum sluice_conntrack_state {
+	SLUICE_CT_REPLIED = 1 << 0,
+	SLUICE_CT_FIN_INGRESS = 1 << 1, /* shifted by direction */
+	SLUICE_CT_FIN_EGRESS = 1 << 2,
+	SLUICE_CT_RESET = 1 << 3,
+};
+
+struct sluice_conntrack {
+	__u32 epoch;	 /* of the decision */
+	__u32 last_seen; /* low 32 bits of jiffies */
+	__u32 rule;
+	__u8 opened_by; /* enum sluice_direction */
+	__u8 state;	/* enum sluice_conntrack_state */
+	__u8 reason;	/* enum sluice_reason of the decision */
+	__u8 pad;
+	__u64 packets[2]; /* by direction */
+	__u64 bytes[2];
+};
+SLUICE_ASSERT(sizeof(struct sluice_conntrack) == 48, "conntrack size");
+
+/* ---- fragments ---------------------------------------------------------------- */
+
+/* LRU hashes `fragments4`, `fragments6`: ports of a datagram whose first fragment has passed. */
+struct sluice_fragment4_key {
+	__u32 ifindex;
+	__be32 saddr;
+	__be32 daddr;
+	__be16 id;
+	__u8 protocol;
+	__u8 direction;
+};
+struct sluice_fragment6_key {
+	__u32 ifindex;
+	__u8 saddr[16];
+	__u8 daddr[16];
+	__be32 id;
+	__u8 protocol;
+	__u8 direction;
+	__u8 pad[2];
+};
+struct sluice_fragment {
+	__be16 sport;
+	__be16 dport;
+};
+
+/* ---- flow events ----------------------------------------------------------------- */
+
+/* Ring buffer `events`. */
+struct sluice_flow_event {
+	__u64 timestamp_ns; /* bpf_ktime_get_ns: CLOCK_MONOTONIC */
+	__u32 ifindex;
+	__u32 policy_id;
+	__u32 cidr_id;
+	__u32 rule;
+	__u32 length;	 /* bytes, with the Ethernet header */
+	__u8 family;	 /* AF_INET, AF_INET6, 0 = neither */
+	__u8 direction;
+	__u8 verdict;
+	__u8 reason;
+	__u8 protocol;
+	__u8 tcp_flags;
+	__be16 ethertype;
+	__be16 sport;
+	__be16 dport; /* ICMP: type << 8 | code */
+	__u8 saddr[16]; /* IPv4: the first four bytes */
+	__u8 daddr[16];
+};
+SLUICE_ASSERT(sizeof(struct sluice_flow_event) == 72, "flow event size");
+
+/* Per-CPU array `event_budget`, one element. */
+struct sluice_event_budget {
+	__u64 window; /* jiffies at which the current second began */
+	__u64 used;
+	__u64 lost; /* events not sent: over budget, or the ring was full */
+};
+
+#endif /* SLUICE_ABI_H */

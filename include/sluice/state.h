@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "lib/base/ip.h"
+#include "sluice/abi.h"
+
+// What one node's kernel is to hold, and changes of it: the contract between
+// the translator and the agent. Values; knows nothing of Kubernetes or of BPF
+// file descriptors.
+namespace sluice {
+
+// Order of the 16 bytes' meaning; keys are equal when all fields are.
+struct PolicyKeyLess {
+  bool operator()(const sluice_policy_key& a, const sluice_policy_key& b) const;
+};
+bool equal(const sluice_policy_key& a, const sluice_policy_key& b);
+bool equal(const sluice_policy_value& a, const sluice_policy_value& b);
+
+// `key.policy_id` is the id of the policy set (31 bits, not 0), without the
+// generation bit, which is the applier's own affair.
+struct PolicyEntry {
+  sluice_policy_key key{};
+  sluice_policy_value value{};
+  bool operator==(const PolicyEntry& other) const {
+    return equal(key, other.key) && equal(value, other.value);
+  }
+};
+
+// An address (prefix of full length) or a prefix and its peer class.
+struct PeerEntry {
+  IpPrefix prefix;
+  std::uint32_t cidr_id = 0;
+  bool operator==(const PeerEntry&) const = default;
+};
+
+struct EndpointEntry {
+  std::string name;             // "namespace/pod"
+  std::uint32_t policy_set = 0;  // 0 = none
+  std::array<bool, 2> isolated{};  // by enum sluice_direction
+  std::vector<IpAddress> ips;      // at most one of each family
+  std::string interface;  // from the annotation sluice.io/interface; or empty
+  bool operator==(const EndpointEntry&) const = default;
+};
+
+// What a rule id means, for people.
+struct RuleInfo {
+  std::uint32_t id = 0;
+  std::string policy;  // "CiliumNetworkPolicy/default/web"
+  std::string path;    // "spec.ingress[0]"
+  std::string action;  // "allow", "deny"
+  std::string log_value;
+  bool operator==(const RuleInfo&) const = default;
+};
+
+// Which policies make up a set, and which of them isolate a direction.
+struct PolicySetInfo {
+  std::uint32_t id = 0;
+  std::vector<std::string> policies;  // sorted
+  std::array<std::vector<std::string>, 2> isolating;
+  bool operator==(const PolicySetInfo&) const = default;
+};
+
+// Everything, sorted: peers by prefix, entries by key, the rest by id or name.
+struct State {
+  std::vector<PeerEntry> peers;
+  std::vector<PolicyEntry> entries;
+  std::vector<EndpointEntry> endpoints;
+  std::vector<RuleInfo> rules;
+  std::vector<PolicySetInfo> sets;
+};
+
+// A set of changes that takes effect as a whole. An absent value = removed.
+// Removing what is not there is no error.
+struct Transaction {
+  struct PeerChange {
+    IpPrefix prefix;
+    std::optional<std::uint32_t> cidr_id;
+  };
+  struct EntryChange {
+    sluice_policy_key key{};
+    std::optional<sluice_policy_value> value;
+  };
+  struct EndpointChange {
+    std::string name;
+    std::optional<EndpointEntry> value;
+  };
+  struct RuleChange {
+    std::uint32_t id = 0;
+    std::optional<RuleInfo> value;
+  };
+  struct SetChange {
+    std::uint32_t id = 0;
+    std::optional<PolicySetInfo> value;
+  };
+
+  std::uint64_t revision = 0;
+  std::vector<PeerChange> peers;
+  std::vector<EntryChange> entries;
+  std::vector<EndpointChange> endpoints;
+  std::vector<RuleChange> rules;
+  std::vector<SetChange> sets;
+
+  // True if the kernel's maps need no write (names may still have changed).
+  [[nodiscard]] bool empty() const {
+    return peers.empty() && entries.empty() && endpoints.empty();
+  }
+};
+
+// The changes that turn `from` into `to`. Linear in the sizes of both.
+Transaction diff(const State& from, const State& to);
+// `state` after `transaction`; stays sorted.
+void apply(State& state, const Transaction& transaction);
+
+}  // namespace sluice

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "lib/base/result.h"
+#include "lib/kube/objects.h"
+
+// JSON objects as the API server stores them to the structs of objects.h.
+// Unknown fields are ignored (these kinds are not ours to validate); a field of
+// the wrong type or an address that is none is an error that names the field.
+// No exceptions, whatever the input.
+namespace sluice::kube {
+
+Result<Namespace> decode_namespace(const nlohmann::json& object);
+Result<Pod> decode_pod(const nlohmann::json& object);
+Result<Node> decode_node(const nlohmann::json& object);
+Result<EndpointSlice> decode_endpoint_slice(const nlohmann::json& object);
+// Strict, as policies are: a CIDR that is none makes the group invalid.
+Result<CidrGroup> decode_cidr_group(const nlohmann::json& object);
+
+}  // namespace sluice::kube

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/kube/objects.h"
+#include "lib/policy/rule.h"
+#include "sluice/state.h"
+
+namespace sluice::policy {
+
+struct TranslatorOptions {
+  std::string cluster_name = "default";
+  // CIDR peers of CiliumNetworkPolicy match pods and nodes too
+  // (`cidr-match: all`); default: external addresses only.
+  bool cidr_match_all = false;
+};
+
+// Turns Kubernetes objects and parsed policies into policy-map entries, peer
+// classes and endpoints. Pure: no I/O, no clock. Incremental: a change costs
+// work in proportion to what it touches. Ids are hashes of what they stand for,
+// so two translators with the same input give the same ids.
+//
+// Not thread-safe; one thread calls it.
+class Translator {
+ public:
+  explicit Translator(TranslatorOptions options = {});
+  ~Translator();
+  Translator(Translator&&) noexcept;
+  Translator& operator=(Translator&&) noexcept;
+  Translator(const Translator&) = delete;
+  Translator& operator=(const Translator&) = delete;
+
+  // Insert or replace. Objects may come in any order (a pod before its
+  // namespace, a policy before the groups it names).
+  void set(const kube::Namespace& object);
+  void set(const kube::Pod& object);
+  void set(const kube::Node& object);
+  void set(const kube::EndpointSlice& object);
+  void set(const kube::CidrGroup& object);
+  void set(const Policy& policy);
+
+  // Removing what is not there does nothing.
+  void remove_namespace(const std::string& name);
+  void remove_pod(const std::string& ns, const std::string& name);
+  void remove_node(const std::string& name);
+  void remove_endpoint_slice(const std::string& ns, const std::string& name);
+  void remove_cidr_group(const std::string& name);
+  void remove_policy(const PolicyKey& key);
+
+  // An address that is neither pod, node nor world: kHealth, kInit, kUnmanaged
+  // or kIngress (other entities are derived from objects); nullopt removes it.
+  void set_reserved(const IpAddress& address, std::optional<Entity> entity);
+
+  // Starts to keep a view of `node`: its pods' endpoints and policy sets, the
+  // peers these can match. Calling it again starts the view over, so that the
+  // next take() gives everything.
+  void watch_node(const std::string& node);
+  void forget_node(const std::string& node);
+
+  // What changed in the node's view since the last take(); the first one gives
+  // the whole view. The node must be watched.
+  Transaction take(const std::string& node);
+
+  // The node's whole view, sorted. The node need not be watched.
+  [[nodiscard]] State snapshot(const std::string& node) const;
+
+  // Why a packet is allowed or denied at one end, by the rules themselves.
+  struct Question {
+    std::string subject;  // "namespace/pod", whose policy is asked
+    Direction direction = Direction::kIngress;
+    IpAddress peer;
+    std::uint8_t protocol = 6;
+    std::uint16_t port = 0;  // destination port; ICMP: type << 8 | code
+  };
+  struct Answer {
+    bool allowed = false;
+    bool isolated = false;
+    std::uint32_t rule = 0;  // enum sluice_builtin_rule or an id in `rules`
+    RuleInfo decided;        // policy and path are empty for built-in rules
+    std::vector<std::string> isolating;  // policies that isolate the direction
+    // Rules that would have decided otherwise but for one thing, and which:
+    // "port", "protocol" or "peer". Best first, at most five.
+    struct NearMiss {
+      RuleInfo rule;
+      std::string differs;
+      std::string detail;  // "allows 443/TCP, asked 80/TCP"
+    };
+    std::vector<NearMiss> near_misses;
+  };
+  // nullopt if the subject is no pod with policy of its own (unknown, host
+  // network, finished, no address).
+  [[nodiscard]] std::optional<Answer> explain(const Question& question) const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace sluice::policy
