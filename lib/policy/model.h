@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+
+#include "lib/policy/rule.h"
+#include "sluice/state.h"
+
+namespace sluice::policy {
+
+// User-space model of the datapath's policy lookup, over a State: what bpf/
+// answers for the first packet of a flow. For `sluice test`, `explain` and the
+// tests that compare it with the kernel.
+class Model {
+ public:
+  explicit Model(const State& state);
+  ~Model();
+  Model(Model&&) noexcept;
+  Model& operator=(Model&&) noexcept;
+  Model(const Model&) = delete;
+  Model& operator=(const Model&) = delete;
+
+  struct Verdict {
+    bool allowed = false;
+    sluice_reason reason = SLUICE_REASON_INTERNAL;
+    std::uint32_t cidr_id = 0;  // of the peer
+    std::uint32_t rule = 0;     // enum sluice_builtin_rule or a rule's id
+    std::optional<PolicyEntry> entry;  // the entry that decided, if one did
+  };
+
+  // `port` is the destination port; ICMP: type << 8 | code.
+  [[nodiscard]] Verdict lookup(const EndpointEntry& endpoint,
+                               Direction direction, const IpAddress& peer,
+                               std::uint8_t protocol, std::uint16_t port) const;
+  [[nodiscard]] std::uint32_t peer_class(const IpAddress& peer) const;
+  // nullptr if there is no such endpoint.
+  [[nodiscard]] const EndpointEntry* endpoint(std::string_view name) const;
+  [[nodiscard]] const RuleInfo* rule(std::uint32_t id) const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace sluice::policy
