@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "agent/datapath.h"
+#include "agent/maps.h"
+#include "lib/base/result.h"
+#include "sluice/state.h"
+
+namespace sluice::agent {
+
+// Makes the kernel's maps follow transactions, each as a whole: what packets
+// are judged by changes at one store, the step of the epoch, or not at all
+// (ARCHITECTURE.md, "Life of a change"). Work is proportional to what changes.
+//
+// It is told which interface an endpoint has (bind()); it neither looks for
+// interfaces nor attaches programs. An endpoint without an interface has no
+// record in the kernel; its policy set is there nevertheless.
+//
+// Not thread-safe. Only one applier may write a datapath's maps at a time.
+class Applier {
+ public:
+  // Reads back what the maps hold and takes the generation in force as the
+  // state to start from; writes nothing. `datapath` must outlive the applier;
+  // it may be moved.
+  static Result<Applier> create(const Datapath& datapath);
+  static Result<Applier> create(std::unique_ptr<Maps> maps);
+
+  Applier(Applier&&) noexcept;
+  Applier& operator=(Applier&&) noexcept;
+  Applier(const Applier&) = delete;
+  Applier& operator=(const Applier&) = delete;
+  ~Applier();
+
+  // The interface of an endpoint, which need not be wanted yet; 0 = none. Part
+  // of the next apply(), replace() or retry(). An interface has one endpoint:
+  // the last one bound to it.
+  void bind(const std::string& endpoint, std::uint32_t ifindex);
+
+  // Changes the wanted state and makes the maps follow, all or nothing. On
+  // failure nothing of it is in force, the wanted state is kept and the next
+  // call tries it again. The error names the map, its capacity and the size
+  // needed where one is too small.
+  Result<void> apply(const Transaction& transaction);
+  // Makes `wanted` the wanted state. Cleans up after an interrupted
+  // transaction. Writes nothing where nothing differs.
+  Result<void> replace(const State& wanted);
+  // Tries again what failed, and puts bind()s into force; success if there is
+  // nothing to do.
+  Result<void> retry();
+
+  // A record in force.
+  struct Record {
+    std::uint32_t ifindex = 0;
+    std::vector<IpAddress> ips;
+  };
+  [[nodiscard]] std::vector<Record> records() const;
+  // True if the endpoint's wanted policy is in force on its interface.
+  [[nodiscard]] bool in_force(const std::string& endpoint) const;
+  [[nodiscard]] std::uint32_t epoch() const;
+  // Elements that the kernel holds, of the maps that the applier writes; of
+  // kEndpoints, the records in use. 0 for every other map.
+  [[nodiscard]] std::size_t used(Map map) const;
+
+ private:
+  explicit Applier(std::unique_ptr<Maps> maps);
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace sluice::agent
