@@ -172,14 +172,15 @@ SLUICE_ASSERT(sizeof(struct sluice_endpoint) == 64, "endpoint size");
 
 /*
  * A peer class. 0 = any peer. The top bit marks the node's own addresses: what
- * no entry decides is allowed from them at ingress.
+ * no entry decides is allowed from them at ingress. It is part of the class:
+ * entries of such a class have it in their key.
  */
 #define SLUICE_CIDR_ANY 0u
 #define SLUICE_CIDR_LOCAL_NODE 0x80000000u
 
 /* Hashes `peers4`, `peers6`: exact addresses. Key: __be32 or 16 bytes. */
 struct sluice_peer {
-	__u32 cidr_id[2]; /* by generation */
+	__u32 cidr_id[2]; /* by generation; 0 = as if the address were not there */
 	__u32 reserved;
 	struct bpf_spin_lock lock; /* lets BPF_F_LOCK update in place; programs only read */
 };
@@ -194,8 +195,13 @@ struct sluice_prefix6 {
 	__u32 prefixlen;
 	__u8 addr[16];
 };
+/*
+ * By generation. The longest prefix alone decides: the slot of a generation in
+ * which it is not to exist must hold the class of the next shorter prefix in
+ * that generation, 0 if there is none.
+ */
 struct sluice_prefix_value {
-	__u32 cidr_id[2]; /* by generation; 0 = as if the prefix were not there */
+	__u32 cidr_id[2];
 };
 
 /* ---- policy ---------------------------------------------------------------- */
@@ -306,7 +312,12 @@ struct sluice_fragment6_key {
 struct sluice_fragment {
 	__be16 sport;
 	__be16 dport;
+	__u8 protocol; /* IPv6: behind further extension headers */
+	__u8 pad[3];
 };
+SLUICE_ASSERT(sizeof(struct sluice_fragment4_key) == 16, "fragment4 key size");
+SLUICE_ASSERT(sizeof(struct sluice_fragment6_key) == 44, "fragment6 key size");
+SLUICE_ASSERT(sizeof(struct sluice_fragment) == 8, "fragment size");
 
 /* ---- flow events ----------------------------------------------------------------- */
 

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+#include "config.bpf.h"
+#include "context.bpf.h"
+#include "maps.bpf.h"
+#include "parse.bpf.h"
+#include "policy.bpf.h"
+
+/*
+ * An entry means: the flow, opened in that direction, was allowed under that
+ * epoch. Entries are changed through the pointer that a lookup gives. Counters
+ * and state bits are written without atomics: a flow's packets of one direction
+ * come through one queue, and a bit lost to a race is set by the next packet.
+ */
+
+union conntrack_key {
+	struct sluice_conntrack4_key v4;
+	struct sluice_conntrack6_key v6;
+};
+
+static __always_inline const union address *remote_of(const struct packet *p, __u32 direction)
+{
+	return direction == SLUICE_EGRESS ? &p->destination : &p->source;
+}
+
+/* ICMP: only echo has flows; the remote port says who asked. */
+static __always_inline __be16 echo_asker(const struct packet *p, __u32 direction, bool v6)
+{
+	bool request = icmp_type(p->dport) == echo_request_type(v6);
+
+	return (direction == SLUICE_EGRESS) == request ? 0 : bpf_htons(1);
+}
+
+static __always_inline struct sluice_conntrack *find_flow(const struct context *c,
+							  union conntrack_key *key,
+							  const struct packet *p, __u32 direction,
+							  bool v6)
+{
+	const union address *remote = remote_of(p, direction);
+	__be16 local_port = direction == SLUICE_EGRESS ? p->sport : p->dport;
+	__be16 remote_port = direction == SLUICE_EGRESS ? p->dport : p->sport;
+
+	if (is_icmp(p->protocol, v6)) {
+		local_port = p->sport;
+		remote_port = echo_asker(p, direction, v6);
+	}
+	if (v6) {
+		key->v6.ifindex = c->ifindex;
+		__builtin_memcpy(key->v6.remote, remote->v6, sizeof(key->v6.remote));
+		key->v6.local_port = local_port;
+		key->v6.remote_port = remote_port;
+		*(__u32 *)&key->v6.protocol = 0;
+		key->v6.protocol = p->protocol;
+		return bpf_map_lookup_elem(&conntrack6, &key->v6);
+	}
+	key->v4.ifindex = c->ifindex;
+	key->v4.remote = remote->v4;
+	key->v4.local_port = local_port;
+	key->v4.remote_port = remote_port;
+	*(__u32 *)&key->v4.protocol = 0;
+	key->v4.protocol = p->protocol;
+	return bpf_map_lookup_elem(&conntrack4, &key->v4);
+}
+
+static __always_inline bool is_closed(const struct sluice_conntrack *flow)
+{
+	const __u8 both = SLUICE_CT_FIN_INGRESS | SLUICE_CT_FIN_EGRESS;
+
+	return flow->state & SLUICE_CT_RESET || (flow->state & both) == both;
+}
+
+static __always_inline __u32 timeout_of(const struct sluice_conntrack *flow, __u8 protocol)
+{
+	bool replied = flow->state & SLUICE_CT_REPLIED;
+
+	if (protocol == IPPROTO_TCP) {
+		if (is_closed(flow))
+			return sluice_timeout_tcp_closed;
+		return replied ? sluice_timeout_tcp : sluice_timeout_tcp_opening;
+	}
+	if (protocol == IPPROTO_UDP)
+		return replied ? sluice_timeout_udp : sluice_timeout_udp_unreplied;
+	if (protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6)
+		return sluice_timeout_icmp;
+	return sluice_timeout_other;
+}
+
+static __always_inline bool is_expired(const struct context *c,
+				       const struct sluice_conntrack *flow, __u8 protocol)
+{
+	__u32 shortest = sluice_timeout_shortest * sluice_hz;
+	__u32 age = c->now - flow->last_seen;
+
+	/* Another CPU may have seen the flow a moment after this one read the clock. */
+	if (likely(age + shortest < 2 * shortest))
+		return false;
+	return age > timeout_of(flow, protocol) * sluice_hz;
+}
+
+static __always_inline bool is_opening_syn(const struct packet *p)
+{
+	const __u8 mask = TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN;
+
+	return p->protocol == IPPROTO_TCP && (p->tcp_flags & mask) == TCP_SYN;
+}
+
+static __always_inline __u8 state_of_flags(const struct packet *p, __u32 direction)
+{
+	__u8 bits = 0;
+
+	if (p->protocol == IPPROTO_TCP) {
+		if (p->tcp_flags & TCP_FIN)
+			bits |= SLUICE_CT_FIN_INGRESS << direction;
+		if (p->tcp_flags & TCP_RST)
+			bits |= SLUICE_CT_RESET;
+	}
+	return bits;
+}
+
+/* Accounts for a packet of the flow. Stores nothing that is already there. */
+static __always_inline void touch_flow(const struct context *c, struct sluice_conntrack *flow,
+				       const struct packet *p, __u32 direction)
+{
+	__u8 bits = state_of_flags(p, direction);
+
+	if (flow->opened_by != direction)
+		bits |= SLUICE_CT_REPLIED;
+	if (unlikely(bits & ~flow->state))
+		flow->state |= bits;
+	if (flow->last_seen != c->now)
+		flow->last_seen = c->now;
+	flow->packets[direction] += 1;
+	flow->bytes[direction] += c->length;
+}
+
+static __always_inline void start_flow(const struct context *c, struct sluice_conntrack *flow,
+				       __u32 direction)
+{
+	__builtin_memset(flow, 0, sizeof(*flow));
+	flow->epoch = c->epoch;
+	flow->last_seen = c->now;
+	flow->rule = c->decision.rule;
+	flow->opened_by = direction;
+	flow->state = state_of_flags(&c->packet, direction);
+	flow->reason = c->decision.reason;
+	flow->packets[direction] = 1;
+	flow->bytes[direction] = c->length;
+}
+
+/* If there is no memory the packet's verdict stands; its successors are judged again. */
+static __always_inline void make_flow(const struct context *c, const union conntrack_key *key,
+				      __u32 direction, bool v6)
+{
+	struct sluice_conntrack flow;
+
+	start_flow(c, &flow, direction);
+	if (v6)
+		bpf_map_update_elem(&conntrack6, &key->v6, &flow, BPF_ANY);
+	else
+		bpf_map_update_elem(&conntrack4, &key->v4, &flow, BPF_ANY);
+}
+
+/* What policy is asked of the flow that `p`, going in `direction`, belongs to. */
+static __always_inline void question_of_flow(struct question *q,
+					     const struct sluice_conntrack *flow,
+					     const struct packet *p, __u32 direction, bool v6)
+{
+	q->remote = remote_of(p, direction);
+	q->direction = flow->opened_by & 1;
+	q->protocol = p->protocol;
+	q->prefixlen = p->prefixlen;
+	q->port = q->direction == direction ? p->dport : p->sport;
+	if (is_icmp(p->protocol, v6))
+		q->port = bpf_htons(echo_request_type(v6) << 8);
+}
+
+/*
+ * True if the flow is allowed under the packet's epoch; then its entry says so.
+ * If not, the entry stays as it is and `d` has the policy's answer.
+ */
+static __always_inline bool is_flow_allowed(const struct context *c, struct sluice_conntrack *flow,
+					    const struct packet *p, __u32 direction,
+					    struct decision *d, bool v6)
+{
+	struct question q;
+
+	if (likely(flow->epoch == c->epoch))
+		return true;
+	if (c->state->on_policy_change != SLUICE_CHANGE_CONTINUE) {
+		question_of_flow(&q, flow, p, direction, v6);
+		decide_by_policy(c, &q, d, v6);
+		if (!reason_allows(d->reason))
+			return false;
+		flow->rule = d->rule;
+		flow->reason = d->reason;
+	}
+	/* Last: until then the next packet asks again. */
+	WRITE_ONCE(flow->epoch, c->epoch);
+	return true;
+}

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+#include "conntrack.bpf.h"
+#include "context.bpf.h"
+#include "fragments.bpf.h"
+#include "icmp.bpf.h"
+#include "maps.bpf.h"
+#include "parse.bpf.h"
+#include "policy.bpf.h"
+
+/*
+ * The order in which a packet is judged; see ARCHITECTURE.md, "Life of a packet".
+ * Each function leaves the reason in c->decision.
+ */
+
+static __always_inline void leave(struct context *c, __u32 reason)
+{
+	c->decision.reason = reason;
+}
+
+/* What is not understood cannot be allowed by an entry. */
+static __always_inline void leave_unparsed(struct context *c, __u32 direction, __u32 reason)
+{
+	leave(c, is_isolated(c, direction) ? reason : SLUICE_REASON_UNPARSED_ALLOW);
+}
+
+static __always_inline void ask_policy(struct context *c, __u32 direction, bool v6)
+{
+	struct question q = {
+		.remote = remote_of(&c->packet, direction),
+		.direction = direction,
+		.port = c->packet.dport,
+		.protocol = c->packet.protocol,
+		.prefixlen = c->packet.prefixlen,
+	};
+
+	decide_by_policy(c, &q, &c->decision, v6);
+}
+
+/* Without state: errors, ICMP that is no echo, packets to addresses that are not the endpoint's. */
+static __always_inline void judge_stateless(struct context *c, __u32 direction, bool own, bool v6)
+{
+	bool error = is_icmp_error(&c->packet, v6);
+
+	if (error && own && is_related(c, direction, v6)) {
+		leave(c, SLUICE_REASON_RELATED);
+		return;
+	}
+	ask_policy(c, direction, v6);
+	if (error && c->decision.reason == SLUICE_REASON_DEFAULT_DENY)
+		leave(c, SLUICE_REASON_ICMP_UNRELATED);
+}
+
+/* A later fragment whose first one has not passed: only entries without ports can speak. */
+static __always_inline void judge_lone_fragment(struct context *c, __u32 direction, bool v6)
+{
+	ask_policy(c, direction, v6);
+	if (c->decision.reason == SLUICE_REASON_DEFAULT_DENY)
+		leave(c, SLUICE_REASON_FRAGMENT_UNKNOWN);
+}
+
+static __always_inline void judge_known_flow(struct context *c, struct sluice_conntrack *flow,
+					     __u32 direction, bool v6)
+{
+	struct decision *d = &c->decision;
+	bool opener = flow->opened_by == direction;
+
+	if (likely(is_flow_allowed(c, flow, &c->packet, direction, d, v6))) {
+		touch_flow(c, flow, &c->packet, direction);
+		d->jump = SLUICE_JUMP_NONE;
+		leave(c, opener ? SLUICE_REASON_ESTABLISHED : SLUICE_REASON_REPLY);
+		return;
+	}
+	if (!opener)
+		leave(c, SLUICE_REASON_REPLY_OF_DENIED);
+}
+
+/* An opening SYN against the flow's direction, or on a flow that is over, is a flow of its own. */
+static __always_inline bool starts_over(const struct sluice_conntrack *flow,
+					const struct packet *p, __u32 direction)
+{
+	return is_opening_syn(p) && (flow->opened_by != direction || is_closed(flow));
+}
+
+static __always_inline void judge_flow(struct context *c, __u32 direction, bool v6)
+{
+	const struct packet *p = &c->packet;
+	union conntrack_key key;
+	struct sluice_conntrack *flow = find_flow(c, &key, p, direction, v6);
+
+	if (likely(flow)) {
+		if (likely(!is_expired(c, flow, p->protocol) &&
+			   !starts_over(flow, p, direction))) {
+			judge_known_flow(c, flow, direction, v6);
+			return;
+		}
+	}
+	ask_policy(c, direction, v6);
+	if (!reason_allows(c->decision.reason))
+		return;
+	/* A reply that nobody asked for opens nothing. */
+	if (is_icmp(p->protocol, v6) && icmp_type(p->dport) != echo_request_type(v6))
+		return;
+	c->decision.new_flow = true;
+	if (flow)
+		start_flow(c, flow, direction);
+	else
+		make_flow(c, &key, direction, v6);
+}
+
+static __always_inline void judge_parsed(struct context *c, __u32 direction, bool v6)
+{
+	const struct packet *p = &c->packet;
+	bool own = direction == SLUICE_EGRESS || is_own(c, &p->destination, v6);
+
+	if (is_own(c, remote_of(p, direction), v6)) {
+		c->decision.rule = SLUICE_RULE_SELF;
+		leave(c, SLUICE_REASON_SELF);
+		return;
+	}
+	if (unlikely(p->fragment == FRAGMENT_LATER) && !recall_fragment(c, direction, v6)) {
+		judge_lone_fragment(c, direction, v6);
+		return;
+	}
+	if (!own || (is_icmp(p->protocol, v6) && !is_echo(p->dport, v6)))
+		judge_stateless(c, direction, own, v6);
+	else
+		judge_flow(c, direction, v6);
+	if (unlikely(p->fragment == FRAGMENT_FIRST) && reason_allows(c->decision.reason))
+		remember_fragment(c, direction, v6);
+}
+
+static __always_inline void judge_ip(struct context *c, __u32 direction, bool v6)
+{
+	__u32 reason = parse(c, v6);
+
+	if (v6 && reason == SLUICE_GO_ON && is_neighbour_discovery(&c->packet)) {
+		leave(c, SLUICE_REASON_NEIGHBOUR_DISCOVERY);
+		return;
+	}
+	if (direction == SLUICE_EGRESS && c->packet.has_addresses &&
+	    !is_own(c, &c->packet.source, v6)) {
+		leave(c, SLUICE_REASON_SOURCE_ADDRESS);
+		return;
+	}
+	if (unlikely(reason != SLUICE_GO_ON))
+		leave_unparsed(c, direction, reason);
+	else
+		judge_parsed(c, direction, v6);
+}
+
+/* False: not a managed endpoint's packet. */
+static __always_inline bool find_endpoint(struct context *c)
+{
+	__u32 zero = 0;
+	__u32 slot = c->ifindex;
+
+	c->state = bpf_map_lookup_elem(&state, &zero);
+	if (!c->state)
+		return false;
+	c->epoch = READ_ONCE(c->state->epoch);
+	if (unlikely(slot >= SLUICE_ENDPOINTS_DIRECT)) {
+		const __u32 *other = bpf_map_lookup_elem(&ep_overflow, &slot);
+
+		if (!other)
+			return false;
+		slot = *other;
+	}
+	c->endpoint = bpf_map_lookup_elem(&endpoints, &slot);
+	if (!c->endpoint)
+		return false;
+
+	const struct sluice_endpoint_policy *generation = &c->endpoint->gen[c->epoch & 1];
+
+	c->policy_id = READ_ONCE(generation->policy_id);
+	c->flags = READ_ONCE(generation->flags);
+	return c->flags & SLUICE_EP_MANAGED;
+}
+
+/* The receiver goes by the Ethernet header, so skb->protocol does not count. */
+static __always_inline __be16 read_ethertype(const struct context *c)
+{
+	const void *data = (const void *)(long)c->skb->data;
+	const void *data_end = (const void *)(long)c->skb->data_end;
+	__be16 type = 0;
+
+	if (likely(data + ETH_HLEN <= data_end))
+		return ((const struct ethhdr *)data)->h_proto;
+	bpf_skb_load_bytes(c->skb, offsetof(struct ethhdr, h_proto), &type, sizeof(type));
+	return type;
+}
+
+static __always_inline void judge(struct context *c, __u32 direction)
+{
+	if (!find_endpoint(c)) {
+		leave(c, SLUICE_REASON_NOT_AN_ENDPOINT);
+		return;
+	}
+	c->now = bpf_jiffies64();
+
+	__be16 type = read_ethertype(c);
+
+	if (unlikely(c->skb->vlan_present))
+		leave_unparsed(c, direction, SLUICE_REASON_ETHERTYPE);
+	else if (type == bpf_htons(ETH_P_IP))
+		judge_ip(c, direction, false);
+	else if (type == bpf_htons(ETH_P_IPV6))
+		judge_ip(c, direction, true);
+	else if (type == bpf_htons(ETH_P_ARP))
+		leave(c, SLUICE_REASON_ARP);
+	else
+		leave_unparsed(c, direction, SLUICE_REASON_ETHERTYPE);
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+#include <bpf/bpf_helpers.h>
+
+#include "counters.bpf.h"
+#include "events.bpf.h"
+#include "judge.bpf.h"
+
+/*
+ * The programs on the host side of a pod's veth. They need Linux 5.10. An
+ * allowed packet goes on to the next filter (TC_ACT_UNSPEC).
+ */
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+static __always_inline int verdict_of(__u32 reason)
+{
+	return reason_allows(reason) ? TC_ACT_UNSPEC : TC_ACT_SHOT;
+}
+
+/* Drops always; allowed flows when they begin, if they are to be reported. */
+static __always_inline bool is_reported(const struct context *c)
+{
+	if (!c->state)
+		return false;
+	return !reason_allows(c->decision.reason) ||
+	       (c->decision.new_flow && c->state->events_new_flows);
+}
+
+static __always_inline void report_and_jump(struct context *c, __u32 direction)
+{
+	const struct decision *d = &c->decision;
+	bool reported = is_reported(c);
+	struct report r = {
+		.rule = d->rule,
+		.cidr_id = d->cidr_id,
+		.policy_id = c->policy_id,
+		.sport = c->packet.sport,
+		.dport = c->packet.dport,
+		.reason = d->reason,
+		.direction = direction,
+		.protocol = c->packet.protocol,
+		.tcp_flags = c->packet.tcp_flags,
+	};
+
+	if (reported)
+		emit_event(c->skb, c->state, &r);
+	if (d->jump) {
+		store_report(c->skb, &r, reported);
+		bpf_tail_call(c->skb, &jumps, d->jump);
+	}
+}
+
+static __always_inline int run(struct __sk_buff *skb, __u32 direction)
+{
+	struct context c = {
+		.skb = skb,
+		.ifindex = skb->ifindex,
+		.length = skb->len,
+	};
+
+	judge(&c, direction);
+	count(c.decision.reason, direction, c.length);
+	if (unlikely(!reason_allows(c.decision.reason) || c.decision.new_flow || c.decision.jump))
+		report_and_jump(&c, direction);
+	return verdict_of(c.decision.reason);
+}
+
+SEC("tc")
+int sluice_from_pod(struct __sk_buff *skb)
+{
+	return run(skb, SLUICE_EGRESS);
+}
+
+SEC("tc")
+int sluice_to_pod(struct __sk_buff *skb)
+{
+	return run(skb, SLUICE_INGRESS);
+}
+
+/* jumps[SLUICE_JUMP_LOG]: reports a flow although new flows are not reported. */
+SEC("tc")
+int sluice_log(struct __sk_buff *skb)
+{
+	__u32 zero = 0;
+	const struct sluice_state *s = bpf_map_lookup_elem(&state, &zero);
+	struct report r;
+	bool reported = load_report(skb, &r);
+
+	if (s && !reported)
+		emit_event(skb, s, &r);
+	return verdict_of(r.reason);
+}
+
+/* Does nothing: what a test run itself costs. */
+SEC("tc")
+int sluice_floor(struct __sk_buff *skb)
+{
+	(void)skb;
+	return TC_ACT_UNSPEC;
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+#include "context.bpf.h"
+#include "maps.bpf.h"
+#include "peers.bpf.h"
+
+/* What policy is asked: the flow as seen from the direction that opens it. */
+struct question {
+	const union address *remote;
+	__u32 direction;
+	__be16 port;
+	__u8 protocol;
+	__u8 prefixlen;
+};
+
+static __always_inline bool reason_allows(__u32 reason)
+{
+#define SLUICE_ALLOW 1u
+#define SLUICE_DENY 0u
+#define SLUICE_X(name, verdict, text) | SLUICE_##verdict << SLUICE_REASON_##name
+	const __u32 allowing = 0 SLUICE_REASONS(SLUICE_X);
+#undef SLUICE_X
+#undef SLUICE_DENY
+#undef SLUICE_ALLOW
+	_Static_assert(SLUICE_REASON_COUNT <= 32, "one bit per reason");
+	return allowing >> (reason & 31) & 1;
+}
+
+/* The entry that decides, or NULL. Sets the peer's class where it was needed. */
+static __always_inline const struct sluice_policy_value *
+find_entry(const struct context *c, const struct question *q, struct decision *d, bool v6)
+{
+	const struct sluice_policy_value *value = NULL;
+	__u32 flags = c->flags >> q->direction;
+	struct sluice_policy_key key = {
+		.prefixlen = q->prefixlen,
+		.policy_id = c->policy_id,
+		.direction = q->direction,
+		.protocol = q->protocol,
+		.port = q->port,
+	};
+	/* The class also says whether the peer is the own node. */
+	bool may_be_node = q->direction == SLUICE_INGRESS && flags & SLUICE_EP_ISOLATED_INGRESS;
+
+	if (may_be_node || flags & SLUICE_EP_CLASS_INGRESS)
+		d->cidr_id = peer_class(c, q->remote, v6);
+	if (d->cidr_id && flags & SLUICE_EP_CLASS_INGRESS) {
+		key.cidr_id = d->cidr_id;
+		value = bpf_map_lookup_elem(&policy, &key);
+	}
+	if (!value && flags & SLUICE_EP_ANY_INGRESS) {
+		key.cidr_id = SLUICE_CIDR_ANY;
+		value = bpf_map_lookup_elem(&policy, &key);
+	}
+	return value;
+}
+
+static __always_inline void decide_by_policy(const struct context *c, const struct question *q,
+					     struct decision *d, bool v6)
+{
+	bool ingress = q->direction == SLUICE_INGRESS;
+
+	d->cidr_id = SLUICE_CIDR_ANY;
+	d->jump = SLUICE_JUMP_NONE;
+
+	const struct sluice_policy_value *value = find_entry(c, q, d, v6);
+
+	if (value) {
+		/* Anything but a clear allow denies. */
+		d->reason = value->verdict == SLUICE_VERDICT_ALLOW ? SLUICE_REASON_POLICY_ALLOW :
+								     SLUICE_REASON_POLICY_DENY;
+		d->rule = value->rule;
+		d->jump = value->jump;
+	} else if (!is_isolated(c, q->direction)) {
+		d->reason = SLUICE_REASON_DEFAULT_ALLOW;
+		d->rule = SLUICE_RULE_DEFAULT_ALLOW;
+	} else if (ingress && d->cidr_id & SLUICE_CIDR_LOCAL_NODE) {
+		d->reason = SLUICE_REASON_LOCAL_NODE;
+		d->rule = SLUICE_RULE_LOCAL_NODE;
+	} else {
+		d->reason = SLUICE_REASON_DEFAULT_DENY;
+		d->rule = ingress ? SLUICE_RULE_DEFAULT_DENY_INGRESS :
+				    SLUICE_RULE_DEFAULT_DENY_EGRESS;
+	}
+}
