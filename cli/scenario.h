@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lib/base/ip.h"
+#include "lib/base/result.h"
+
+// Scenario files: a small cluster, its policies, and the verdicts that probes
+// must get. The format is documented in tests/vectors/README.md.
+namespace sluice::cli {
+
+struct ProbeEnd {
+  enum class Kind : std::uint8_t { kPod, kIp, kEntity };
+  Kind kind = Kind::kPod;
+  std::string name;  // "namespace/name", the address as written, or the entity
+  IpAddress ip;      // kIp only
+};
+
+// What one end's policy says; kNone: that end is no pod with policy of its own.
+enum class Verdict : std::uint8_t { kAllow, kDeny, kNone };
+// "allow", "deny" or "none".
+std::string to_string(Verdict verdict);
+
+struct Probe {
+  ProbeEnd from;
+  ProbeEnd to;
+  std::uint8_t protocol = 6;  // IPPROTO_*
+  std::uint16_t port = 0;     // destination port; ICMP: type << 8 | code
+  std::optional<Verdict> egress;   // expected of the policy at `from`
+  std::optional<Verdict> ingress;  // expected of the policy at `to`
+  int line = 0;                    // where it, or its scenario, begins
+};
+
+// "default/web -> 10.0.0.1 80/TCP".
+std::string to_string(const Probe& probe);
+
+struct ScenarioObject {
+  std::shared_ptr<const nlohmann::json> object;  // an object; never null
+  int line = 0;  // where it, or its scenario, begins
+};
+
+// An object that must be rejected.
+struct ScenarioInvalid {
+  std::string object;  // "namespace/name", or "name" for cluster-wide kinds
+  // By whom: crd-schema, unknown-field, agent-decode, agent-parse (ours must
+  // reject all of these), preflight-only (a hint; ours may take it).
+  std::string stage;
+};
+
+struct Scenario {
+  std::string name;    // "line 12" where the file gives none
+  std::string source;  // where its expectations come from
+  std::vector<std::string> features;
+  std::string note;
+  std::vector<ScenarioObject> objects;
+  std::vector<ScenarioInvalid> invalid;
+  std::vector<Probe> probes;
+  std::string file;
+  int line = 0;
+};
+
+// An error from the handler ends the reading and is returned as it is.
+using ScenarioHandler = std::function<Result<void>(const Scenario&)>;
+
+// Calls `handler` for each scenario of a file, in order, with one of them in
+// memory at a time (.json and YAML: the whole file). By extension:
+//   .jsonl, .jsonl.gz  one scenario per line
+//   .json              one scenario or a list of them
+//   .yaml, .yml        one scenario per document
+// Stops at the first scenario that cannot be read, with an error
+// "file:line: field: what". Sizes are bounded; no exceptions from any input.
+Result<void> read_scenarios(const std::filesystem::path& path,
+                            const ScenarioHandler& handler);
+
+// One scenario from its JSON form. `file` and `line` only say where it stands.
+Result<Scenario> parse_scenario(const nlohmann::json& json,
+                                const std::string& file, int line);
+
+// True if read_scenarios() knows the extension.
+bool is_scenario_file(const std::filesystem::path& path);
+
+}  // namespace sluice::cli
