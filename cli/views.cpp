@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/views.h"
+
+#include <ostream>
+
+#include "cli/output.h"
+
+namespace sluice::cli {
+namespace {
+
+std::string dash(const std::string& text) {
+  return text.empty() ? "-" : text;
+}
+
+std::string isolation(bool ingress, bool egress) {
+  if (ingress && egress) {
+    return "ingress, egress";
+  }
+  return ingress ? "ingress" : egress ? "egress" : "none";
+}
+
+void print_problems(std::ostream& out,
+                    const std::vector<ProblemView>& problems) {
+  for (const auto& problem : problems) {
+    out << printable(problem.severity) << ": " << printable(problem.source)
+        << ": ";
+    if (!problem.object.empty()) {
+      out << printable(problem.object) << ": ";
+    }
+    out << printable(problem.message) << '\n';
+  }
+}
+
+std::string with_name(const std::string& address, const std::string& name) {
+  return name.empty() ? address : name + " (" + address + ")";
+}
+
+std::string with_port(const std::string& text, std::uint32_t port) {
+  return port == 0 ? text : text + ":" + std::to_string(port);
+}
+
+std::string rule_of(const std::string& policy, const std::string& path) {
+  return path.empty() ? policy : policy + " " + path;
+}
+
+void print_side(std::ostream& out, const SideView& side) {
+  if (!side.judged) {
+    out << "  " << side.direction << ": " << printable(side.endpoint)
+        << " has no policy of its own\n";
+    return;
+  }
+  out << "  " << side.direction << " of " << printable(side.endpoint)
+      << (side.direction == "egress" ? " to " : " from ")
+      << printable(side.peer) << ": " << (side.allowed ? "allowed" : "denied")
+      << ", " << printable(side.reason) << '\n';
+  if (!side.policy.empty()) {
+    out << "    by " << printable(rule_of(side.policy, side.path)) << '\n';
+  }
+  if (!side.entry.empty()) {
+    out << "    entry " << printable(side.entry) << '\n';
+  }
+  if (!side.isolating.empty()) {
+    out << "    isolated by " << printable(join(side.isolating)) << '\n';
+  }
+  for (const auto& miss : side.near_misses) {
+    out << "    near miss: " << printable(rule_of(miss.policy, miss.path))
+        << " differs in " << printable(miss.differs) << ": "
+        << printable(miss.detail) << '\n';
+  }
+}
+
+}  // namespace
+
+void print(std::ostream& out, const StatusView& view) {
+  out << "version      " << printable(view.version) << '\n'
+      << "node         " << printable(view.node) << '\n'
+      << "manifests    " << printable(view.dir) << '\n'
+      << "enforced     " << (view.enforced ? "yes" : "no");
+  if (!view.problem.empty()) {
+    out << ": " << printable(view.problem);
+  }
+  out << "\nrevision     " << view.revision << " (epoch " << view.epoch << ")\n"
+      << "policies     " << view.policies;
+  if (view.policies_invalid > 0) {
+    out << ", " << view.policies_invalid << " not valid";
+  }
+  out << "\nendpoints    " << view.endpoints << ", " << view.endpoints_attached
+      << " attached\n"
+      << "events lost  " << view.events_lost << '\n';
+  if (!view.maps.empty()) {
+    out << '\n';
+    Table maps({"MAP", "USED", "CAPACITY"});
+    for (const auto& map : view.maps) {
+      maps.row(
+          {map.name, std::to_string(map.used), std::to_string(map.capacity)});
+    }
+    maps.print(out);
+  }
+  if (!view.reasons.empty()) {
+    out << '\n';
+    Table reasons({"REASON", "DIRECTION", "PACKETS", "BYTES"});
+    for (const auto& reason : view.reasons) {
+      reasons.row({reason.reason, reason.direction,
+                   std::to_string(reason.packets),
+                   std::to_string(reason.bytes)});
+    }
+    reasons.print(out);
+  }
+  if (!view.problems.empty()) {
+    out << '\n';
+    print_problems(out, view.problems);
+  }
+}
+
+void print(std::ostream& out, const EndpointListView& view) {
+  Table table(
+      {"ENDPOINT", "INTERFACE", "ADDRESSES", "ISOLATED", "POLICIES", "STATE"});
+  for (const auto& endpoint : view.endpoints) {
+    const std::string state = endpoint.attached ? "attached" : "not attached";
+    table.row(
+        {endpoint.name, dash(endpoint.interface), join(endpoint.ips),
+         isolation(endpoint.isolated_ingress, endpoint.isolated_egress),
+         join(endpoint.policies),
+         endpoint.problem.empty() ? state : state + ": " + endpoint.problem});
+  }
+  table.print(out);
+}
+
+void print(std::ostream& out, const PolicyListView& view) {
+  Table table(
+      {"KIND", "NAMESPACE", "NAME", "VALID", "IN FORCE", "SOURCE", "REASON"});
+  for (const auto& policy : view.policies) {
+    std::string in_force = policy.in_force ? "yes" : "no";
+    if (policy.in_force && !policy.valid) {
+      in_force = "last valid";
+    }
+    table.row({policy.kind, dash(policy.ns), policy.name,
+               policy.valid ? "yes" : "no", in_force, policy.source,
+               dash(policy.reason)});
+  }
+  table.print(out);
+  for (const auto& policy : view.policies) {
+    for (const auto& warning : policy.warnings) {
+      out << "warning: " << printable(policy.source) << ": "
+          << printable(policy.kind) << '/'
+          << (policy.ns.empty() ? "" : printable(policy.ns) + "/")
+          << printable(policy.name) << ": " << printable(warning) << '\n';
+    }
+  }
+  print_problems(out, view.problems);
+}
+
+void print(std::ostream& out, const PolicyDumpView& view) {
+  Table table({"POLICY ID", "ENDPOINTS", "DIRECTION", "PEERS", "CLASS", "PORT",
+               "VERDICT", "RULE"});
+  for (const auto& entry : view.entries) {
+    table.row({std::to_string(entry.policy_id), join(entry.endpoints),
+               entry.direction == 0 ? "ingress" : "egress", entry.peers,
+               std::to_string(entry.cidr_id), entry.l4, entry.decides,
+               entry.policy.empty() ? std::to_string(entry.rule)
+                                    : rule_of(entry.policy, entry.path)});
+  }
+  table.print(out);
+}
+
+void print(std::ostream& out, const ConntrackListView& view) {
+  Table table({"ENDPOINT", "OPENED BY", "PROTOCOL", "LOCAL", "REMOTE", "STATE",
+               "REASON", "PACKETS IN/OUT", "RULE"});
+  for (const auto& entry : view.entries) {
+    table.row(
+        {entry.endpoint.empty() ? "ifindex " + std::to_string(entry.ifindex)
+                                : entry.endpoint,
+         entry.direction, entry.protocol, std::to_string(entry.local_port),
+         with_port(with_name(entry.remote, entry.remote_name),
+                   entry.remote_port),
+         entry.state + (entry.current ? "" : ", older policies"), entry.reason,
+         std::to_string(entry.packets_ingress) + "/" +
+             std::to_string(entry.packets_egress),
+         entry.policy.empty() ? std::to_string(entry.rule) : entry.policy});
+  }
+  table.print(out);
+}
+
+void print(std::ostream& out, const ExplainView& view) {
+  out << printable(view.from) << " -> " << printable(view.to) << " "
+      << printable(view.port) << ": " << (view.allowed ? "allowed" : "denied")
+      << '\n';
+  for (const auto& side : view.sides) {
+    print_side(out, side);
+  }
+}
+
+void print(std::ostream& out, const FlowView& view) {
+  out << printable(view.time) << ' ' << printable(view.verdict) << ' '
+      << view.direction << ' '
+      << printable(
+             with_port(with_name(view.from, view.from_name), view.source_port))
+      << " -> "
+      << printable(with_port(with_name(view.to, view.to_name), view.port))
+      << ' ' << printable(view.protocol);
+  if (!view.icmp.empty()) {
+    out << ' ' << view.icmp;
+  }
+  out << ' ' << printable(view.reason);
+  if (!view.policy.empty()) {
+    out << " by " << printable(rule_of(view.policy, view.path));
+  }
+  if (!view.isolating.empty()) {
+    out << " (isolated by " << printable(join(view.isolating)) << ')';
+  }
+  if (!view.log.empty()) {
+    out << " [" << printable(view.log) << ']';
+  }
+  out << '\n';
+}
+
+}  // namespace sluice::cli

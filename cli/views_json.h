@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Views to JSON and back. Only for source files: the JSON library is heavy.
+
+#include <nlohmann/json.hpp>
+
+#include "cli/views.h"
+
+namespace sluice::cli {
+
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(ProblemView, severity, source,
+                                                object, message)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(MapView, name, used, capacity)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(ReasonView, reason, direction,
+                                                packets, bytes)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(StatusView, version, node, dir,
+                                                enforced, problem, revision,
+                                                epoch, objects, policies,
+                                                policies_invalid, endpoints,
+                                                endpoints_attached, events_lost,
+                                                maps, reasons, problems)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(EndpointView, name, interface,
+                                                ifindex, ips, attached,
+                                                isolated_ingress,
+                                                isolated_egress, policy_set,
+                                                policies, problem)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(EndpointListView, endpoints)
+
+inline void to_json(nlohmann::json& out, const PolicyView& view) {
+  out = {{"kind", view.kind},         {"namespace", view.ns},
+         {"name", view.name},         {"valid", view.valid},
+         {"in_force", view.in_force}, {"source", view.source},
+         {"reason", view.reason},     {"warnings", view.warnings}};
+}
+inline void from_json(const nlohmann::json& in, PolicyView& view) {
+  view = {.kind = in.value("kind", ""),
+          .ns = in.value("namespace", ""),
+          .name = in.value("name", ""),
+          .valid = in.value("valid", false),
+          .in_force = in.value("in_force", false),
+          .source = in.value("source", ""),
+          .reason = in.value("reason", ""),
+          .warnings = in.value("warnings", std::vector<std::string>{})};
+}
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(PolicyListView, policies,
+                                                problems)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(EntryView, prefixlen, policy_id,
+                                                cidr_id, direction, protocol,
+                                                port, verdict, flags, jump,
+                                                rule, endpoints, peers, l4,
+                                                decides, policy, path)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(PolicyDumpView, entries)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
+    ConntrackView, endpoint, ifindex, protocol, direction, remote, remote_name,
+    local_port, remote_port, state, reason, rule, policy, epoch, current,
+    packets_ingress, packets_egress, bytes_ingress, bytes_egress)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(ConntrackListView, entries)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
+    FlowView, time, verdict, reason, direction, endpoint, from, from_name, to,
+    to_name, protocol, source_port, port, icmp, policy, path, log, isolating,
+    rule, policy_id, cidr_id, length)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(NearMissView, policy, path,
+                                                action, differs, detail)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(SideView, direction, endpoint,
+                                                node, peer, judged, allowed,
+                                                isolated, reason, policy, path,
+                                                entry, isolating, near_misses)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(ExplainView, from, to, port,
+                                                allowed, sides)
+
+// Text of any bytes as JSON: what is no UTF-8 becomes U+FFFD.
+inline std::string dump(const nlohmann::json& json, int indent = -1) {
+  return json.dump(indent, ' ', false,
+                   nlohmann::json::error_handler_t::replace);
+}
+
+}  // namespace sluice::cli

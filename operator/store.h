@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lib/base/ip.h"
+#include "lib/kube/objects.h"
+#include "lib/policy/translator.h"
+#include "operator/object.h"
+
+namespace sluice::kube {
+struct Manifest;
+}
+
+namespace sluice::op {
+
+// What is to be told of one object.
+struct ObjectStatus {
+  ObjectKey key;
+  bool policy = false;
+  std::string source;  // "file:line" of the version this status is about
+  bool valid = false;  // the newest version is
+  bool in_force =
+      false;           // some version is: this one, or the last that was valid
+  std::string reason;  // why the newest version is not valid
+  std::vector<std::string> warnings;  // of the version in force
+};
+
+enum class Severity : std::uint8_t { kNote, kError };
+
+struct Problem {
+  Severity severity = Severity::kError;
+  std::string source;   // "file:line" or "file"
+  std::string object;   // "Kind/namespace/name", or empty
+  std::string message;  // begins with the field's path where there is one
+  bool operator==(const Problem&) const = default;
+};
+
+// All objects, by the sources (files) that they stand in, and which version of
+// each is in force:
+//  - the newest one if it is valid, else the last that was;
+//  - of an object in two files, the one in the file that had it first;
+//  - none once the object is gone from its file. A file that cannot be parsed
+//    says nothing about what is gone.
+// Changes of sources take effect together, with commit(), which tells the
+// translator no more than what changed. Pure; used by one thread.
+class Store {
+ public:
+  // The translator must outlive the store.
+  explicit Store(policy::Translator& translator);
+  ~Store();
+  Store(Store&&) noexcept;
+  Store& operator=(Store&&) noexcept;
+  Store(const Store&) = delete;
+  Store& operator=(const Store&) = delete;
+
+  // `manifest` is all that the source holds now. If parts of it could not be
+  // parsed or identified, nothing is taken for gone.
+  void set_source(const std::string& source, const kube::Manifest& manifest);
+  // The source cannot be read; what it held stays.
+  void fail_source(const std::string& source, const std::string& reason);
+  void remove_source(const std::string& source);
+
+  // Pods that name no node are of this one. Where no Node object has this
+  // name, `node` stands in for it; where one has, the addresses add up.
+  void set_local_node(const kube::Node& node);
+
+  // Decides which versions are in force and tells the translator. True if it
+  // was told anything.
+  bool commit();
+
+  // Every object that a source holds, sorted by kind, namespace and name.
+  [[nodiscard]] std::vector<ObjectStatus> objects() const;
+  // By source.
+  [[nodiscard]] std::vector<Problem> problems() const;
+  [[nodiscard]] std::size_t source_count() const;
+
+  // Valid Node objects of the sources, committed or not.
+  [[nodiscard]] std::vector<kube::Node> nodes() const;
+  // As the translator knows it: with its node. nullptr if there is none.
+  [[nodiscard]] const kube::Pod* pod(const std::string& ns,
+                                     const std::string& name) const;
+  // "namespace/pod" or "node/name" behind an address; empty if unknown.
+  [[nodiscard]] std::string name_of(const IpAddress& address) const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace sluice::op
