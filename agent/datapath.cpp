@@ -1,0 +1,641 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/datapath.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <linux/filter.h>
+#include <linux/magic.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdarg>
+#include <cstdio>
+#include <cstring>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "lib/base/fd.h"
+#include "pod.skel.h"
+
+namespace sluice::agent {
+namespace {
+
+constexpr std::array<std::string_view, kMapCount> kMapNames = {
+    "state",      "endpoints",  "ep_overflow", "peers4",
+    "peers6",     "prefixes4",  "prefixes6",   "policy",
+    "conntrack4", "conntrack6", "fragments4",  "fragments6",
+    "reasons",    "events",     "event_budget", "jumps"};
+
+// Names of the pins; libbpf knows the programs by their functions' names.
+struct PinnedProgram {
+  const char* pin;
+  const char* function;
+};
+enum ProgramIndex : std::uint8_t { kFromPod, kToPod, kLog, kFloor };
+constexpr int kProgramCount = 4;
+constexpr std::array<PinnedProgram, kProgramCount> kPrograms = {{
+    {"from_pod", "sluice_from_pod"},
+    {"to_pod", "sluice_to_pod"},
+    {"log", "sluice_log"},
+    {nullptr, "sluice_floor"},
+}};
+
+std::size_t index_of(Map map) { return static_cast<std::size_t>(map); }
+
+// ---- libbpf's messages -----------------------------------------------------
+
+// What libbpf says while this object lives, of warnings the last part, because
+// the verifier gives its verdict at the end. libbpf has one print function for
+// the whole process, which finds the thread's object here.
+class LibbpfLog {
+ public:
+  LibbpfLog() : before_(std::exchange(current, this)) {
+    libbpf_set_print(&LibbpfLog::print);
+  }
+  ~LibbpfLog() { current = before_; }
+  LibbpfLog(const LibbpfLog&) = delete;
+  LibbpfLog& operator=(const LibbpfLog&) = delete;
+  LibbpfLog(LibbpfLog&&) = delete;
+  LibbpfLog& operator=(LibbpfLog&&) = delete;
+
+  // `what: strerror(code)` and what libbpf said.
+  [[nodiscard]] std::unexpected<Error> fail(std::string_view what,
+                                            int code) const {
+    auto error = fail_errno(what, code);
+    if (!text_.empty()) {
+      error.error().message += "\n" + text_;
+    }
+    return error;
+  }
+
+ private:
+  static constexpr std::size_t kMaxText = 4096;
+
+  static int print(libbpf_print_level level, const char* format,
+                   va_list arguments) {
+    if (level != LIBBPF_WARN || current == nullptr) {
+      return 0;
+    }
+    va_list copy;
+    va_copy(copy, arguments);
+    const int size = std::vsnprintf(nullptr, 0, format, copy);
+    va_end(copy);
+    if (size > 0) {
+      std::string line(static_cast<std::size_t>(size) + 1, '\0');
+      std::vsnprintf(line.data(), line.size(), format, arguments);
+      line.pop_back();
+      current->append(line);
+    }
+    return size;
+  }
+  void append(const std::string& line) {
+    text_ += line;
+    if (text_.size() > kMaxText) {
+      text_.erase(0, text_.size() - kMaxText);
+    }
+  }
+
+  static thread_local LibbpfLog* current;
+  LibbpfLog* before_;
+  std::string text_;
+};
+thread_local LibbpfLog* LibbpfLog::current = nullptr;
+
+// ---- jiffies ----------------------------------------------------------------
+
+Result<std::uint32_t> run_for_retval(int program) {
+  std::array<std::uint8_t, 64> packet{};
+  LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = packet.data(),
+              .data_size_in = packet.size());
+  if (bpf_prog_test_run_opts(program, &options) != 0) {
+    return fail_errno("reading the kernel's jiffies");
+  }
+  return options.retval;
+}
+
+std::uint64_t monotonic_ns() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 +
+         static_cast<std::uint64_t>(now.tv_nsec);
+}
+
+struct Tick {
+  std::uint32_t jiffies = 0;
+  std::uint64_t at_ns = 0;
+};
+
+// Waits for jiffies to change and tells when. They change at least a hundred
+// times a second.
+Result<Tick> next_tick(int program) {
+  const auto first = run_for_retval(program);
+  if (!first) {
+    return std::unexpected(first.error());
+  }
+  const std::uint64_t give_up_ns = monotonic_ns() + 1'000'000'000;
+  while (monotonic_ns() < give_up_ns) {
+    const auto jiffies = run_for_retval(program);
+    if (!jiffies) {
+      return std::unexpected(jiffies.error());
+    }
+    if (*jiffies != *first) {
+      return Tick{.jiffies = *jiffies, .at_ns = monotonic_ns()};
+    }
+    usleep(100);
+  }
+  return fail("the kernel's jiffies do not advance");
+}
+
+// The usual CONFIG_HZ nearest to a measurement, so that every start comes to
+// the same number; the measurement itself if none is near.
+std::uint32_t nearest_hz(double measured) {
+  constexpr std::array<std::uint32_t, 4> kUsual = {100, 250, 300, 1000};
+  for (const std::uint32_t hz : kUsual) {
+    if (measured > hz * 0.9 && measured < hz * 1.1) {
+      return hz;
+    }
+  }
+  return std::max<std::uint32_t>(1, static_cast<std::uint32_t>(measured + 0.5));
+}
+
+// CONFIG_HZ is in no file that every system has, so it is measured.
+Result<std::uint32_t> measure_hz() {
+  const std::array<bpf_insn, 2> code = {
+      bpf_insn{.code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_jiffies64},
+      bpf_insn{.code = BPF_JMP | BPF_EXIT}};
+  const Fd program(bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "sluice_jiffies",
+                                 "GPL", code.data(), code.size(), nullptr));
+  if (!program.valid()) {
+    return fail_errno("loading a BPF program");
+  }
+  const auto begin = next_tick(program.get());
+  if (!begin) {
+    return std::unexpected(begin.error());
+  }
+  usleep(40'000);
+  const auto end = next_tick(program.get());
+  if (!end) {
+    return std::unexpected(end.error());
+  }
+  const double seconds = static_cast<double>(end->at_ns - begin->at_ns) / 1e9;
+  return nearest_hz((end->jiffies - begin->jiffies) / seconds);
+}
+
+// ---- pins ---------------------------------------------------------------------
+
+// Files made in bpffs by one load(); taken back unless it succeeds.
+class NewPins {
+ public:
+  NewPins() = default;
+  NewPins(const NewPins&) = delete;
+  NewPins& operator=(const NewPins&) = delete;
+  NewPins(NewPins&&) = delete;
+  NewPins& operator=(NewPins&&) = delete;
+  ~NewPins() {
+    for (const std::string& path : paths_) {
+      ::unlink(path.c_str());
+    }
+  }
+  Result<void> pin(int fd, const std::filesystem::path& path) {
+    if (bpf_obj_pin(fd, path.c_str()) != 0) {
+      return fail_errno("pinning " + path.string());
+    }
+    paths_.push_back(path.string());
+    return {};
+  }
+  void keep() { paths_.clear(); }
+
+ private:
+  std::vector<std::string> paths_;
+};
+
+// Absence is a descriptor that is not valid.
+Result<Fd> open_pin(const std::filesystem::path& path) {
+  Fd fd(bpf_obj_get(path.c_str()));
+  if (!fd.valid() && errno != ENOENT) {
+    return fail_errno("opening " + path.string());
+  }
+  return fd;
+}
+
+Result<std::filesystem::path> make_pin_folder(
+    const std::filesystem::path& pin_dir) {
+  const std::filesystem::path folder = pin_dir / SLUICE_ABI_VERSION_DIR;
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) {
+    return fail_errno("making " + folder.string(), error.value());
+  }
+  struct statfs info{};
+  if (statfs(folder.c_str(), &info) != 0) {
+    return fail_errno(folder.string());
+  }
+  if (static_cast<std::uint64_t>(info.f_type) != BPF_FS_MAGIC) {
+    return fail(pin_dir.string() + ": not in a BPF file system (bpffs)");
+  }
+  return folder;
+}
+
+Result<bpf_map_info> map_info(int fd) {
+  bpf_map_info info{};
+  __u32 size = sizeof(info);
+  if (bpf_obj_get_info_by_fd(fd, &info, &size) != 0) {
+    return fail_errno("reading a map's description");
+  }
+  return info;
+}
+
+std::string layout(std::uint32_t type, std::uint32_t key, std::uint32_t value,
+                   std::uint32_t flags) {
+  return "type " + std::to_string(type) + ", key " + std::to_string(key) +
+         " bytes, value " + std::to_string(value) + " bytes, flags " +
+         std::to_string(flags);
+}
+
+Result<void> check_layout(const bpf_map* map, const bpf_map_info& pinned,
+                          const std::filesystem::path& path) {
+  const std::string wanted =
+      layout(bpf_map__type(map), bpf_map__key_size(map),
+             bpf_map__value_size(map), bpf_map__map_flags(map));
+  const std::string found = layout(pinned.type, pinned.key_size,
+                                   pinned.value_size, pinned.map_flags);
+  if (wanted != found) {
+    return fail(path.string() + ": the pinned map has another layout (" +
+                found + ") than this version needs (" + wanted + ")");
+  }
+  return {};
+}
+
+// ---- comparing programs ----------------------------------------------------------
+
+struct ProgramFacts {
+  std::array<std::uint8_t, BPF_TAG_SIZE> tag{};
+  std::vector<std::uint32_t> shared_maps;    // ids, sorted
+  std::vector<std::uint8_t> configuration;  // its .rodata
+
+  bool operator==(const ProgramFacts&) const = default;
+};
+
+bool is_rodata(const bpf_map_info& info) {
+  return std::string_view(info.name).ends_with(".rodata");
+}
+
+Result<std::vector<std::uint32_t>> map_ids(int program, bpf_prog_info& info) {
+  __u32 size = sizeof(info);
+  if (bpf_obj_get_info_by_fd(program, &info, &size) != 0) {
+    return fail_errno("reading a program's description");
+  }
+  std::vector<std::uint32_t> ids(info.nr_map_ids);
+  bpf_prog_info again{};
+  again.nr_map_ids = info.nr_map_ids;
+  again.map_ids = reinterpret_cast<std::uintptr_t>(ids.data());
+  size = sizeof(again);
+  if (bpf_obj_get_info_by_fd(program, &again, &size) != 0) {
+    return fail_errno("reading a program's maps");
+  }
+  return ids;
+}
+
+// What tells whether two programs do the same to the same maps.
+Result<ProgramFacts> facts_of(int program) {
+  bpf_prog_info info{};
+  auto ids = map_ids(program, info);
+  if (!ids) {
+    return std::unexpected(ids.error());
+  }
+  ProgramFacts facts;
+  std::copy(std::begin(info.tag), std::end(info.tag), facts.tag.begin());
+  for (const std::uint32_t id : *ids) {
+    const Fd map(bpf_map_get_fd_by_id(id));
+    if (!map.valid()) {
+      return fail_errno("opening a program's map");
+    }
+    const auto described = map_info(map.get());
+    if (!described) {
+      return std::unexpected(described.error());
+    }
+    if (!is_rodata(*described)) {
+      facts.shared_maps.push_back(id);
+      continue;
+    }
+    facts.configuration.resize(described->value_size);
+    const std::uint32_t zero = 0;
+    if (bpf_map_lookup_elem(map.get(), &zero, facts.configuration.data()) != 0) {
+      return fail_errno("reading a program's configuration");
+    }
+  }
+  std::ranges::sort(facts.shared_maps);
+  return facts;
+}
+
+// An array in the kernel, seen as memory.
+template <typename T>
+class Mapping {
+ public:
+  Mapping() = default;
+  Mapping(const Mapping&) = delete;
+  Mapping& operator=(const Mapping&) = delete;
+  Mapping(Mapping&&) = delete;
+  Mapping& operator=(Mapping&&) = delete;
+  ~Mapping() {
+    if (memory_ != nullptr) {
+      ::munmap(memory_, bytes_);
+    }
+  }
+  Result<void> map(int fd, std::size_t count, std::string_view name) {
+    const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+    bytes_ = (count * sizeof(T) + page - 1) / page * page;
+    void* memory =
+        ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (memory == MAP_FAILED) {
+      return fail_errno("mapping " + std::string(name));
+    }
+    memory_ = memory;
+    return {};
+  }
+  [[nodiscard]] T* get() const { return static_cast<T*>(memory_); }
+
+ private:
+  void* memory_ = nullptr;
+  std::size_t bytes_ = 0;
+};
+
+struct SkeletonDeleter {
+  void operator()(pod_bpf* skeleton) const { pod_bpf::destroy(skeleton); }
+};
+
+}  // namespace
+
+std::string_view map_name(Map map) { return kMapNames.at(index_of(map)); }
+
+// ---- loading ------------------------------------------------------------------------
+
+struct Datapath::Impl {
+  // Owns the maps' descriptors and the programs that this load made.
+  std::unique_ptr<pod_bpf, SkeletonDeleter> skeleton;
+  std::array<int, kMapCount> map_fds{};
+  std::array<std::uint32_t, kMapCount> capacities{};
+  // The programs in use: pinned ones that were kept, or ours.
+  std::array<Fd, kProgramCount> programs;
+  std::array<bool, kProgramCount> kept{};  // it is pinned already
+  Mapping<sluice_state> state;
+  Mapping<sluice_endpoint> endpoints;
+
+  // The steps of load(), in order.
+  Result<void> open(const DatapathOptions& options);
+  Result<void> reuse_maps(const std::filesystem::path& folder);
+  Result<void> load_object();
+  Result<void> pin_maps(const std::filesystem::path& folder, NewPins& pins);
+  Result<void> choose_programs(const std::filesystem::path& folder);
+  Result<void> fill_jumps();
+  Result<void> pin_programs(const std::filesystem::path& folder);
+
+  [[nodiscard]] bpf_map* map(std::size_t index) const {
+    return bpf_object__find_map_by_name(skeleton->obj, kMapNames[index].data());
+  }
+  [[nodiscard]] bpf_program* program(std::size_t index) const {
+    return bpf_object__find_program_by_name(skeleton->obj,
+                                            kPrograms[index].function);
+  }
+};
+
+namespace {
+
+// 0 = as bpf/ says.
+std::uint32_t wanted_entries(Map map, const DatapathOptions& options) {
+  switch (map) {
+    case Map::kPeers4:
+    case Map::kPeers6:
+      return options.peers;
+    case Map::kPrefixes4:
+    case Map::kPrefixes6:
+      return options.prefixes;
+    case Map::kPolicy:
+      return options.policy_entries;
+    case Map::kConntrack4:
+    case Map::kConntrack6:
+      return options.conntrack;
+    case Map::kFragments4:
+    case Map::kFragments6:
+      return options.fragments;
+    case Map::kEvents:
+      return options.event_bytes;
+    default:
+      return 0;
+  }
+}
+
+}  // namespace
+
+Result<void> Datapath::Impl::open(const DatapathOptions& options) {
+  skeleton.reset(pod_bpf::open());
+  if (!skeleton) {
+    return fail_errno("opening the BPF object");
+  }
+  for (std::size_t i = 0; i < kMapCount; ++i) {
+    const std::uint32_t entries =
+        wanted_entries(static_cast<Map>(i), options);
+    if (entries != 0 && bpf_map__set_max_entries(map(i), entries) != 0) {
+      return fail_errno("setting the size of map " + std::string(kMapNames[i]));
+    }
+  }
+  const auto hz = measure_hz();
+  if (!hz) {
+    return std::unexpected(hz.error());
+  }
+  skeleton->rodata->sluice_hz = *hz;
+  return {};
+}
+
+Result<void> Datapath::Impl::reuse_maps(const std::filesystem::path& folder) {
+  for (std::size_t i = 0; i < kMapCount; ++i) {
+    const std::filesystem::path path = folder / kMapNames[i];
+    const auto pinned = open_pin(path);
+    if (!pinned) {
+      return std::unexpected(pinned.error());
+    }
+    if (!pinned->valid()) {
+      continue;
+    }
+    const auto info = map_info(pinned->get());
+    if (!info) {
+      return with_context(path.string(), info.error());
+    }
+    if (auto checked = check_layout(map(i), *info, path); !checked) {
+      return checked;
+    }
+    if (bpf_map__reuse_fd(map(i), pinned->get()) != 0) {
+      return fail_errno("using " + path.string());
+    }
+  }
+  return {};
+}
+
+Result<void> Datapath::Impl::load_object() {
+  // Kernels before 5.11 charge maps to this limit; later ones do not look at it.
+  const rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
+  static_cast<void>(::setrlimit(RLIMIT_MEMLOCK, &unlimited));
+  if (pod_bpf::load(skeleton.get()) != 0) {
+    return fail_errno("loading the BPF object");
+  }
+  for (std::size_t i = 0; i < kMapCount; ++i) {
+    map_fds[i] = bpf_map__fd(map(i));
+    capacities[i] = bpf_map__max_entries(map(i));
+  }
+  if (auto mapped = state.map(map_fds[index_of(Map::kState)], 1, "state");
+      !mapped) {
+    return mapped;
+  }
+  return endpoints.map(map_fds[index_of(Map::kEndpoints)],
+                       SLUICE_ENDPOINTS_MAX, "endpoints");
+}
+
+Result<void> Datapath::Impl::pin_maps(const std::filesystem::path& folder,
+                                      NewPins& pins) {
+  for (std::size_t i = 0; i < kMapCount; ++i) {
+    const std::filesystem::path path = folder / kMapNames[i];
+    if (::access(path.c_str(), F_OK) == 0) {
+      continue;
+    }
+    if (auto pinned = pins.pin(map_fds[i], path); !pinned) {
+      return pinned;
+    }
+  }
+  return {};
+}
+
+// A pinned program that does the same to the same maps is kept, so that a
+// restart changes nothing; otherwise the new one is used.
+Result<void> Datapath::Impl::choose_programs(
+    const std::filesystem::path& folder) {
+  for (std::size_t i = 0; i < kProgramCount; ++i) {
+    const int fresh = bpf_program__fd(program(i));
+    Fd chosen(::dup(fresh));
+    if (!chosen.valid()) {
+      return fail_errno("dup");
+    }
+    if (!folder.empty() && kPrograms[i].pin != nullptr) {
+      auto pinned = open_pin(folder / kPrograms[i].pin);
+      if (!pinned) {
+        return std::unexpected(pinned.error());
+      }
+      if (pinned->valid()) {
+        const auto theirs = facts_of(pinned->get());
+        const auto ours = facts_of(fresh);
+        if (!ours) {
+          return std::unexpected(ours.error());
+        }
+        if (theirs && *theirs == *ours) {
+          chosen = std::move(*pinned);
+          kept[i] = true;
+        }
+      }
+    }
+    programs[i] = std::move(chosen);
+  }
+  return {};
+}
+
+Result<void> Datapath::Impl::fill_jumps() {
+  const std::uint32_t slot = SLUICE_JUMP_LOG;
+  const int fd = programs[kLog].get();
+  if (bpf_map_update_elem(map_fds[index_of(Map::kJumps)], &slot, &fd,
+                          BPF_ANY) != 0) {
+    return fail_errno("filling map jumps");
+  }
+  return {};
+}
+
+// Puts the programs in use where the next start looks for them. A
+// pin cannot be overwritten, so a new one is made beside it and renamed over it.
+Result<void> Datapath::Impl::pin_programs(const std::filesystem::path& folder) {
+  for (std::size_t i = 0; i < kProgramCount; ++i) {
+    if (kPrograms[i].pin == nullptr || kept[i]) {
+      continue;
+    }
+    const std::filesystem::path path = folder / kPrograms[i].pin;
+    const std::filesystem::path next = path.string() + "_next";
+    ::unlink(next.c_str());
+    if (bpf_obj_pin(programs[i].get(), next.c_str()) != 0) {
+      return fail_errno("pinning " + next.string());
+    }
+    if (::rename(next.c_str(), path.c_str()) != 0) {
+      const int code = errno;
+      ::unlink(next.c_str());
+      return fail_errno("renaming " + next.string(), code);
+    }
+  }
+  return {};
+}
+
+Datapath::Datapath() : impl_(std::make_unique<Impl>()) {}
+Datapath::Datapath(Datapath&&) noexcept = default;
+Datapath& Datapath::operator=(Datapath&&) noexcept = default;
+Datapath::~Datapath() = default;
+
+Result<Datapath> Datapath::load(const DatapathOptions& options) {
+  Datapath datapath;
+  Impl& impl = *datapath.impl_;
+  const LibbpfLog log;
+  NewPins pins;
+  std::filesystem::path folder;
+
+  const auto steps = [&]() -> Result<void> {
+    if (auto done = impl.open(options); !done) {
+      return done;
+    }
+    if (!options.pin_dir.empty()) {
+      auto made = make_pin_folder(options.pin_dir);
+      if (!made) {
+        return std::unexpected(made.error());
+      }
+      folder = *made;
+      if (auto done = impl.reuse_maps(folder); !done) {
+        return done;
+      }
+    }
+    if (auto done = impl.load_object(); !done) {
+      return log.fail(done.error().message, done.error().code);
+    }
+    if (!folder.empty()) {
+      if (auto done = impl.pin_maps(folder, pins); !done) {
+        return done;
+      }
+    }
+    if (auto done = impl.choose_programs(folder); !done) {
+      return done;
+    }
+    if (auto done = impl.fill_jumps(); !done) {
+      return done;
+    }
+    return folder.empty() ? Result<void>() : impl.pin_programs(folder);
+  };
+  if (auto done = steps(); !done) {
+    return std::unexpected(done.error());
+  }
+  pins.keep();
+  return datapath;
+}
+
+int Datapath::map_fd(Map map) const {
+  return impl_->map_fds.at(index_of(map));
+}
+
+std::uint32_t Datapath::capacity(Map map) const {
+  return impl_->capacities.at(index_of(map));
+}
+
+int Datapath::from_pod_fd() const { return impl_->programs[kFromPod].get(); }
+int Datapath::to_pod_fd() const { return impl_->programs[kToPod].get(); }
+int Datapath::floor_fd() const { return impl_->programs[kFloor].get(); }
+sluice_state* Datapath::state() const { return impl_->state.get(); }
+sluice_endpoint* Datapath::endpoints() const { return impl_->endpoints.get(); }
+
+}  // namespace sluice::agent
