@@ -5,10 +5,11 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
-#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>
+
+#include <nlohmann/json_fwd.hpp>
 
 #include "lib/base/ip.h"
 #include "lib/base/result.h"
@@ -32,8 +33,8 @@ std::string to_string(Verdict verdict);
 struct Probe {
   ProbeEnd from;
   ProbeEnd to;
-  std::uint8_t protocol = 6;  // IPPROTO_*
-  std::uint16_t port = 0;     // destination port; ICMP: type << 8 | code
+  std::uint8_t protocol = 6;       // IPPROTO_*
+  std::uint16_t port = 0;          // destination port; ICMP: type << 8 | code
   std::optional<Verdict> egress;   // expected of the policy at `from`
   std::optional<Verdict> ingress;  // expected of the policy at `to`
   int line = 0;                    // where it, or its scenario, begins

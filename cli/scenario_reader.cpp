@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/scenario_reader.h"
+
+#include <cerrno>
+#include <fstream>
+#include <iterator>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+#include <zlib.h>
+
+#include "lib/kube/manifest_builder.h"
+
+namespace sluice::cli {
+namespace {
+
+using kube::manifest::Broken;
+using kube::manifest::Document;
+
+// Far above any scenario: the largest we have is 24 KB.
+constexpr std::size_t kMaxLineBytes = std::size_t{16} << 20;
+// JSON and YAML files are read as a whole.
+constexpr std::uintmax_t kMaxFileBytes = std::uintmax_t{64} << 20;
+
+std::string where(const std::filesystem::path& path, int line) {
+  return path.string() + ":" + std::to_string(line);
+}
+
+// Lines of a file, compressed or not. zlib reads what is no gzip as it is.
+class LineReader {
+ public:
+  static Result<LineReader> open(const std::filesystem::path& path) {
+    gzFile file = gzopen(path.c_str(), "rbe");
+    if (file == nullptr) {
+      return errno == 0 ? fail(path.string() + ": out of memory")
+                        : Result<LineReader>(fail_errno(path.string()));
+    }
+    return LineReader(file);
+  }
+  LineReader(LineReader&& other) noexcept
+      : file_(std::exchange(other.file_, nullptr)) {}
+  LineReader& operator=(LineReader&&) = delete;
+  LineReader(const LineReader&) = delete;
+  LineReader& operator=(const LineReader&) = delete;
+  ~LineReader() {
+    if (file_ != nullptr) {
+      gzclose_r(file_);
+    }
+  }
+
+  // The next line without its end; nullopt at the end of the file.
+  Result<std::optional<std::string_view>> next() {
+    line_.clear();
+    while (true) {
+      const std::string_view rest = std::string_view(buffer_).substr(at_);
+      const auto end = rest.find('\n');
+      line_ += rest.substr(0, end);
+      if (line_.size() > kMaxLineBytes) {
+        return fail("line is longer than 16 MiB");
+      }
+      if (end != std::string_view::npos) {
+        at_ += end + 1;
+        return std::string_view(line_);
+      }
+      const auto filled = fill();
+      if (!filled) {
+        return std::unexpected(filled.error());
+      }
+      if (!*filled) {
+        return line_.empty() ? std::nullopt
+                             : std::optional<std::string_view>(line_);
+      }
+    }
+  }
+
+ private:
+  explicit LineReader(gzFile file) : file_(file) {}
+
+  // False at the end of the file.
+  Result<bool> fill() {
+    buffer_.resize(std::size_t{1} << 16);
+    at_ = 0;
+    const int got =
+        gzread(file_, buffer_.data(), static_cast<unsigned>(buffer_.size()));
+    // A file that was cut off is told only by the error, not by the length.
+    int code = Z_OK;
+    const char* text = gzerror(file_, &code);
+    buffer_.resize(got > 0 ? static_cast<std::size_t>(got) : 0);
+    if (code == Z_ERRNO) {
+      return fail_errno("read");
+    }
+    if (got < 0 || (code != Z_OK && code != Z_STREAM_END)) {
+      return fail(std::string("broken gzip: ") + text);
+    }
+    return got > 0;
+  }
+
+  gzFile file_;
+  std::string buffer_;
+  std::size_t at_ = 0;
+  std::string line_;
+};
+
+Result<std::vector<Document>> parse(std::string_view text, int line,
+                                    ScenarioFormat format,
+                                    const std::filesystem::path& path) {
+  std::vector<Document> documents;
+  try {
+    if (format == ScenarioFormat::kYaml) {
+      kube::manifest::read_yaml(text, line, documents);
+    } else {
+      kube::manifest::read_json(text, line, documents);
+    }
+  } catch (const Broken& broken) {
+    return fail(where(path, broken.line) + ": " + broken.what);
+  } catch (const std::exception& error) {
+    return fail(where(path, line) + ": " + error.what());
+  }
+  return documents;
+}
+
+Result<void> read_lines(const std::filesystem::path& path,
+                        const JsonHandler& handler) {
+  auto reader = LineReader::open(path);
+  if (!reader) {
+    return std::unexpected(reader.error());
+  }
+  for (int line = 1;; ++line) {
+    const auto text = reader->next();
+    if (!text) {
+      return with_context(where(path, line), text.error());
+    }
+    if (!*text) {
+      return {};
+    }
+    if ((*text)->find_first_not_of(" \t\r") == std::string_view::npos) {
+      continue;
+    }
+    const auto documents =
+        parse(**text, line, ScenarioFormat::kJsonLines, path);
+    if (!documents) {
+      return std::unexpected(documents.error());
+    }
+    for (const auto& document : *documents) {
+      if (auto handled = handler(document.root, line); !handled) {
+        return handled;
+      }
+    }
+  }
+}
+
+Result<std::string> read_whole(const std::filesystem::path& path) {
+  std::error_code code;
+  const auto size = std::filesystem::file_size(path, code);
+  if (code) {
+    return fail_errno(path.string(), code.value());
+  }
+  if (size > kMaxFileBytes) {
+    return fail(path.string() + ": larger than 64 MiB");
+  }
+  std::ifstream stream(path, std::ios::binary);
+  if (!stream) {
+    return fail_errno(path.string());
+  }
+  std::string text(std::istreambuf_iterator<char>(stream), {});
+  if (stream.bad()) {
+    return fail_errno(path.string());
+  }
+  return text;
+}
+
+Result<void> read_documents(const std::filesystem::path& path,
+                            ScenarioFormat format, const JsonHandler& handler) {
+  const auto text = read_whole(path);
+  if (!text) {
+    return std::unexpected(text.error());
+  }
+  const auto documents = parse(*text, 1, format, path);
+  if (!documents) {
+    return std::unexpected(documents.error());
+  }
+  for (const auto& document : *documents) {
+    if (document.root.is_null()) {
+      continue;  // an empty YAML document
+    }
+    if (!document.root.is_array()) {
+      if (auto handled = handler(document.root, document.line); !handled) {
+        return handled;
+      }
+      continue;
+    }
+    for (const auto& element : document.root) {
+      if (auto handled = handler(element, document.line); !handled) {
+        return handled;
+      }
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+ScenarioFormat scenario_format(const std::filesystem::path& path) {
+  const std::string name = path.filename().string();
+  if (name.ends_with(".jsonl") || name.ends_with(".jsonl.gz")) {
+    return ScenarioFormat::kJsonLines;
+  }
+  if (name.ends_with(".json")) {
+    return ScenarioFormat::kJson;
+  }
+  if (name.ends_with(".yaml") || name.ends_with(".yml")) {
+    return ScenarioFormat::kYaml;
+  }
+  return ScenarioFormat::kUnknown;
+}
+
+Result<void> read_json_scenarios(const std::filesystem::path& path,
+                                 const JsonHandler& handler) {
+  const auto format = scenario_format(path);
+  switch (format) {
+    case ScenarioFormat::kUnknown:
+      break;
+    case ScenarioFormat::kJsonLines:
+      return read_lines(path, handler);
+    case ScenarioFormat::kJson:
+    case ScenarioFormat::kYaml:
+      return read_documents(path, format, handler);
+  }
+  return fail(path.string() +
+              ": not a scenario file (.jsonl, .jsonl.gz, .json, .yaml, .yml)");
+}
+
+}  // namespace sluice::cli
