@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A map that is too small: nothing half-applied, a message that helps, recovery."""
+
+from tests.netns import suite
+from tests.netns.sluice import cnp, ports, wait_for
+
+_A = {"pod": "a"}
+_SMALL = 256
+
+
+def _many(count, port):
+    """`count` entries, one of them for `port`."""
+    listed = [f"{port}/TCP"] + [f"{20001 + 2 * n}/TCP" for n in range(count - 1)]
+    return cnp("x", "p", _A, ingress=[{"toPorts": ports(*listed[at:at + 40])}
+                                      for at in range(0, count, 40)])
+
+
+class Capacity(suite.Case):
+    options = ("--policy-entries", str(_SMALL))
+
+    def test_policy_map_full(self):
+        self.manifests.put("policy", _many(50, 80))
+        self.sluice.start()
+        self.check("x/b > x/a tcp/80 A, x/b > x/a tcp/81 D")
+        self.sluice.apply("policy", _many(600, 81), enforced=False)
+        status = self.sluice.query("status")
+        self.assertFalse(status["enforced"])
+        self.assertIn("policy", status["problem"])
+        self.assertIn(str(_SMALL), status["problem"])
+        needed = [int(w) for w in status["problem"].replace(",", " ").split() if w.isdigit()]
+        self.assertTrue(any(n >= 600 for n in needed), status["problem"])
+        # The state before stays, all of it.
+        self.check("x/b > x/a tcp/80 A, x/b > x/a tcp/81 D, E > x/a tcp/80 A")
+        # Other changes wait with it; when all fits again all is applied, without help.
+        self.manifests.put("policy", _many(60, 82))
+        wait_for(lambda: self.sluice.query("status")["enforced"], "applied when it fits")
+        self.check("x/b > x/a tcp/80 D, x/b > x/a tcp/82 A")
+
+
+class PeersFull(suite.Case):
+    options = ("--peers", "64")
+
+    def test_peer_map_full(self):
+        def pods(count):
+            return [{"apiVersion": "v1", "kind": "Pod",
+                     "metadata": {"namespace": "x", "name": f"m{n}", "labels": {"role": "many"}},
+                     "spec": {"nodeName": "node2"},
+                     "status": {"phase": "Running", "podIP": f"10.1.0.{n + 1}"}}
+                    for n in range(count)]
+        policy = cnp("x", "p", _A, ingress=[{"fromEndpoints": [{"matchLabels": {"role": "many"}}]},
+                                            {"fromEndpoints": [{"matchLabels": {"pod": "b"}}]}])
+        self.manifests.put("policy", policy, *pods(10))
+        self.sluice.start()
+        self.check("x/b A, x/c D")
+        self.sluice.apply("policy", policy, *pods(200), enforced=False)
+        status = self.sluice.query("status")
+        self.assertFalse(status["enforced"])
+        self.assertIn("peers", status["problem"])
+        self.assertIn("64", status["problem"])
+        self.check("x/b A, x/c D")
+        self.manifests.put("policy", policy, *pods(20))
+        wait_for(lambda: self.sluice.query("status")["enforced"], "applied when it fits")
+        self.check("x/b A, x/c D")
