@@ -389,7 +389,8 @@ std::vector<Problem> Store::problems() const {
         result.push_back({.severity = Severity::kError,
                           .source = std::move(status.source),
                           .object = to_string(key),
-                          .message = std::move(status.reason)});
+                          .message = std::move(status.reason),
+                          .policy = status.policy});
       }
     }
   }

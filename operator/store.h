@@ -36,6 +36,7 @@ struct Problem {
   std::string source;   // "file:line" or "file"
   std::string object;   // "Kind/namespace/name", or empty
   std::string message;  // begins with the field's path where there is one
+  bool policy = false;  // the object is one
   bool operator==(const Problem&) const = default;
 };
 

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/cluster.h"
+
+#include <utility>
+
+#include "lib/kube/manifest.h"
+
+namespace sluice::cli {
+namespace {
+
+std::string severity_text(op::Severity severity) {
+  return severity == op::Severity::kError ? "error" : "note";
+}
+
+}  // namespace
+
+Cluster::Cluster(const policy::TranslatorOptions& options)
+    : translator_(std::make_unique<policy::Translator>(options)),
+      store_(std::make_unique<op::Store>(*translator_)) {}
+
+void Cluster::take(const op::ManifestDir::Change& change) {
+  using Kind = op::ManifestDir::Change::Kind;
+  switch (change.kind) {
+    case Kind::kText:
+      store_->set_source(change.file,
+                         kube::parse_manifest(change.text, change.file));
+      return;
+    case Kind::kUnreadable:
+      store_->fail_source(change.file, change.text);
+      return;
+    case Kind::kGone:
+      store_->remove_source(change.file);
+      return;
+  }
+}
+
+std::vector<ProblemView> Cluster::problems(bool without_policies) const {
+  std::vector<ProblemView> views;
+  for (auto& problem : store_->problems()) {
+    if (!without_policies || !problem.policy) {
+      views.push_back({.severity = severity_text(problem.severity),
+                       .source = std::move(problem.source),
+                       .object = std::move(problem.object),
+                       .message = std::move(problem.message)});
+    }
+  }
+  return views;
+}
+
+PolicyListView Cluster::policy_list() const {
+  PolicyListView view;
+  for (auto& status : store_->objects()) {
+    if (!status.policy) {
+      continue;
+    }
+    view.policies.push_back({.kind = std::move(status.key.kind),
+                             .ns = std::move(status.key.ns),
+                             .name = std::move(status.key.name),
+                             .valid = status.valid,
+                             .in_force = status.in_force,
+                             .source = std::move(status.source),
+                             .reason = std::move(status.reason),
+                             .warnings = std::move(status.warnings)});
+  }
+  view.problems = problems(true);
+  return view;
+}
+
+Result<Cluster> load_cluster(const std::filesystem::path& path,
+                             const policy::TranslatorOptions& options) {
+  Cluster cluster(options);
+  std::error_code ignored;
+  if (std::filesystem::is_regular_file(path, ignored)) {
+    auto manifest = kube::read_manifest(path);
+    if (!manifest) {
+      return std::unexpected(manifest.error());
+    }
+    cluster.store().set_source(path.string(), *manifest);
+    cluster.store().commit();
+    return cluster;
+  }
+  auto dir = op::ManifestDir::open(path);
+  if (!dir) {
+    return std::unexpected(dir.error());
+  }
+  for (const auto& change : dir->scan()) {
+    cluster.take(change);
+  }
+  if (!dir->problem().empty()) {
+    return fail(dir->problem());
+  }
+  if (dir->pending()) {
+    return fail(path.string() + ": a file is being written");
+  }
+  cluster.store().commit();
+  return cluster;
+}
+
+}  // namespace sluice::cli

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "cli/views.h"
+#include "lib/base/result.h"
+#include "lib/policy/translator.h"
+#include "operator/manifest_dir.h"
+#include "operator/store.h"
+
+namespace sluice::cli {
+
+// Objects and what their policies say; without a kernel.
+class Cluster {
+ public:
+  explicit Cluster(const policy::TranslatorOptions& options = {});
+
+  [[nodiscard]] policy::Translator& translator() { return *translator_; }
+  [[nodiscard]] const policy::Translator& translator() const {
+    return *translator_;
+  }
+  [[nodiscard]] op::Store& store() { return *store_; }
+  [[nodiscard]] const op::Store& store() const { return *store_; }
+
+  // Takes over what changed in a folder, short of commit().
+  void take(const op::ManifestDir::Change& change);
+
+  [[nodiscard]] PolicyListView policy_list() const;
+  // Problems of the store, and those alone that concern no policy if so asked.
+  [[nodiscard]] std::vector<ProblemView> problems(bool without_policies) const;
+
+ private:
+  std::unique_ptr<policy::Translator> translator_;
+  std::unique_ptr<op::Store> store_;
+};
+
+// Everything in a folder, or in one file.
+Result<Cluster> load_cluster(const std::filesystem::path& path,
+                             const policy::TranslatorOptions& options = {});
+
+struct ExplainRequest {
+  std::string from;  // "namespace/pod" or an address
+  std::string to;
+  std::string port;  // "80/TCP", "8/ICMP"
+};
+// The verdict at both ends in every address family that the two share.
+Result<ExplainView> explain(const Cluster& cluster,
+                            const ExplainRequest& request);
+
+}  // namespace sluice::cli

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <utility>
+
+#include "cli/cluster.h"
+#include "cli/text.h"
+#include "lib/policy/model.h"
+
+namespace sluice::cli {
+namespace {
+
+// One end of the question.
+struct End {
+  std::string text;
+  const kube::Pod* pod = nullptr;
+  std::vector<IpAddress> ips;  // those in question
+};
+
+Result<End> find_end(const op::Store& store, const std::string& text,
+                     const char* option) {
+  End end{.text = text, .pod = nullptr, .ips = {}};
+  std::string name = text;
+  const auto ip = parse_ip(text);
+  if (ip) {
+    end.ips = {*ip};
+    name = store.name_of(*ip);
+    if (name.empty() || name.starts_with("node/")) {
+      return end;
+    }
+    end.text = name + " (" + text + ")";
+  }
+  const auto slash = name.find('/');
+  if (slash == std::string::npos) {
+    return fail(std::string(option) + ": \"" + text +
+                "\" is neither namespace/pod nor an address");
+  }
+  end.pod = store.pod(name.substr(0, slash), name.substr(slash + 1));
+  if (end.pod == nullptr) {
+    return fail(std::string(option) + ": there is no pod " + name);
+  }
+  if (!ip) {
+    end.ips = end.pod->ips;
+  }
+  return end;
+}
+
+bool fits(const IpAddress& address, std::uint8_t protocol) {
+  return !is_icmp(protocol) || address.v6 == (protocol == 58);
+}
+
+class Explainer {
+ public:
+  Explainer(const Cluster& cluster, PortArgument port)
+      : cluster_(&cluster), port_(port) {}
+
+  SideView side(const End& subject, const IpAddress& peer,
+                policy::Direction direction) {
+    SideView view;
+    view.direction = direction_text(static_cast<std::uint32_t>(direction));
+    view.endpoint = subject.text;
+    view.peer = to_string(peer);
+    if (subject.pod == nullptr) {
+      return view;
+    }
+    const auto name = subject.pod->ns + "/" + subject.pod->name;
+    const auto& model = model_of(subject.pod->node);
+    const auto* endpoint = model.endpoint(name);
+    view.endpoint = name;
+    view.node = subject.pod->node;
+    if (endpoint == nullptr) {
+      return view;
+    }
+    const auto verdict =
+        model.lookup(*endpoint, direction, peer, port_.protocol, port_.port);
+    view.judged = true;
+    view.allowed = verdict.allowed;
+    view.reason = reason_text(verdict.reason);
+    if (const auto* rule = model.rule(verdict.rule)) {
+      view.policy = rule->policy;
+      view.path = rule->path;
+    }
+    if (verdict.entry) {
+      view.entry = entry_text(verdict.entry->key, verdict.entry->value);
+    }
+    add_rules(view, name, peer, direction);
+    return view;
+  }
+
+ private:
+  const policy::Model& model_of(const std::string& node) {
+    auto found = models_.find(node);
+    if (found == models_.end()) {
+      found = models_
+                  .emplace(node,
+                           policy::Model(cluster_->translator().snapshot(node)))
+                  .first;
+    }
+    return found->second;
+  }
+
+  void add_rules(SideView& view, const std::string& name, const IpAddress& peer,
+                 policy::Direction direction) {
+    auto answer = cluster_->translator().explain({.subject = name,
+                                                  .direction = direction,
+                                                  .peer = peer,
+                                                  .protocol = port_.protocol,
+                                                  .port = port_.port});
+    if (!answer) {
+      return;
+    }
+    view.isolated = answer->isolated;
+    view.isolating = std::move(answer->isolating);
+    for (auto& miss : answer->near_misses) {
+      view.near_misses.push_back({.policy = std::move(miss.rule.policy),
+                                  .path = std::move(miss.rule.path),
+                                  .action = std::move(miss.rule.action),
+                                  .differs = std::move(miss.differs),
+                                  .detail = std::move(miss.detail)});
+    }
+    if (answer->allowed != view.allowed) {
+      view.reason += " (a defect: the rules themselves say otherwise)";
+    }
+  }
+
+  const Cluster* cluster_;
+  PortArgument port_;
+  std::map<std::string, policy::Model> models_;
+};
+
+}  // namespace
+
+Result<ExplainView> explain(const Cluster& cluster,
+                            const ExplainRequest& request) {
+  const auto port = parse_port(request.port);
+  if (!port) {
+    return std::unexpected(port.error());
+  }
+  const auto from = find_end(cluster.store(), request.from, "--from");
+  if (!from) {
+    return std::unexpected(from.error());
+  }
+  const auto to = find_end(cluster.store(), request.to, "--to");
+  if (!to) {
+    return std::unexpected(to.error());
+  }
+  if (from->pod == nullptr && to->pod == nullptr) {
+    return fail("neither end is a pod");
+  }
+  ExplainView view{.from = from->text,
+                   .to = to->text,
+                   .port = request.port,
+                   .allowed = true,
+                   .sides = {}};
+  Explainer explainer(cluster, *port);
+  for (const auto& source : from->ips) {
+    for (const auto& destination : to->ips) {
+      if (source.v6 != destination.v6 || !fits(source, port->protocol)) {
+        continue;
+      }
+      view.sides.push_back(
+          explainer.side(*from, destination, policy::Direction::kEgress));
+      view.sides.push_back(
+          explainer.side(*to, source, policy::Direction::kIngress));
+    }
+  }
+  if (view.sides.empty()) {
+    return fail("the two have no address family in common that " +
+                protocol_text(port->protocol) + " goes over");
+  }
+  view.allowed = std::ranges::all_of(
+      view.sides, [](const SideView& side) { return side.allowed; });
+  return view;
+}
+
+}  // namespace sluice::cli

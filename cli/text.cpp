@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/text.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <strings.h>
+
+namespace sluice::cli {
+namespace {
+
+struct ReasonInfo {
+  std::string_view text;
+  bool allows;
+};
+
+#define SLUICE_VERDICT_IS_ALLOW true
+#define SLUICE_VERDICT_IS_DENY false
+constexpr std::array kReasons{
+#define SLUICE_X(name, verdict, text) \
+  ReasonInfo{text, SLUICE_VERDICT_IS_##verdict},
+    SLUICE_REASONS(SLUICE_X)
+#undef SLUICE_X
+};
+#undef SLUICE_VERDICT_IS_ALLOW
+#undef SLUICE_VERDICT_IS_DENY
+
+struct ProtocolName {
+  std::uint8_t number;
+  const char* name;
+};
+constexpr std::array kProtocols{
+    ProtocolName{IPPROTO_TCP, "TCP"},       ProtocolName{IPPROTO_UDP, "UDP"},
+    ProtocolName{IPPROTO_SCTP, "SCTP"},     ProtocolName{IPPROTO_ICMP, "ICMP"},
+    ProtocolName{IPPROTO_ICMPV6, "ICMPv6"},
+};
+
+constexpr std::uint32_t kPortBits = 16;
+
+}  // namespace
+
+std::string_view reason_text(std::uint32_t reason) {
+  return reason < kReasons.size() ? kReasons[reason].text : "unknown reason";
+}
+
+bool reason_allows(std::uint32_t reason) {
+  return reason < kReasons.size() && kReasons[reason].allows;
+}
+
+std::string_view direction_text(std::uint32_t direction) {
+  return direction == SLUICE_EGRESS ? "egress" : "ingress";
+}
+
+std::string_view verdict_text(std::uint32_t verdict) {
+  return verdict == SLUICE_VERDICT_ALLOW  ? "allow"
+         : verdict == SLUICE_VERDICT_DENY ? "deny"
+                                          : "none";
+}
+
+std::string protocol_text(std::uint8_t protocol) {
+  const auto* found =
+      std::ranges::find(kProtocols, protocol, &ProtocolName::number);
+  return found == kProtocols.end() ? std::to_string(protocol) : found->name;
+}
+
+std::string_view builtin_rule_text(std::uint32_t rule) {
+  switch (rule) {
+    case SLUICE_RULE_DEFAULT_DENY_INGRESS:
+      return "default deny at ingress";
+    case SLUICE_RULE_DEFAULT_DENY_EGRESS:
+      return "default deny at egress";
+    case SLUICE_RULE_DEFAULT_ALLOW:
+      return "not isolated";
+    case SLUICE_RULE_LOCAL_NODE:
+      return "own node";
+    case SLUICE_RULE_SELF:
+      return "the pod itself";
+    default:
+      return "";
+  }
+}
+
+bool is_icmp(std::uint8_t protocol) {
+  return protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6;
+}
+
+std::string l4_text(const sluice_policy_key& key) {
+  if (key.prefixlen < SLUICE_PREFIX_PROTOCOL) {
+    return "any";
+  }
+  const auto name = protocol_text(key.protocol);
+  const auto bits = std::min<std::uint32_t>(
+      key.prefixlen - SLUICE_PREFIX_PROTOCOL, kPortBits);
+  if (bits == 0) {
+    return name;
+  }
+  const std::uint32_t span = (1U << (kPortBits - bits)) - 1;
+  std::uint32_t first = ntohs(key.port) & ~span;
+  std::uint32_t last = first | span;
+  std::string prefix;
+  if (is_icmp(key.protocol) && bits <= 8) {
+    prefix = "type ";
+    first >>= 8;
+    last >>= 8;
+  } else if (is_icmp(key.protocol)) {
+    prefix = "type " + std::to_string(first >> 8) + " code ";
+    first &= 0xff;
+    last &= 0xff;
+  }
+  auto text = prefix + std::to_string(first);
+  if (last != first) {
+    text += "-" + std::to_string(last);
+  }
+  return text + "/" + name;
+}
+
+std::string entry_text(const sluice_policy_key& key,
+                       const sluice_policy_value& value) {
+  return "policy " + std::to_string(key.policy_id) + " class " +
+         std::to_string(key.cidr_id) + " " +
+         std::string(direction_text(key.direction)) + " " + l4_text(key) +
+         " -> " + std::string(verdict_text(value.verdict)) + " rule " +
+         std::to_string(value.rule);
+}
+
+Result<PortArgument> parse_port(std::string_view text) {
+  const auto slash = text.find('/');
+  const auto digits = text.substr(0, slash);
+  PortArgument argument{.protocol = IPPROTO_TCP, .port = 0};
+  if (slash != std::string_view::npos) {
+    const std::string name(text.substr(slash + 1));
+    const auto* found =
+        std::ranges::find_if(kProtocols, [&](const ProtocolName& protocol) {
+          return ::strcasecmp(protocol.name, name.c_str()) == 0;
+        });
+    if (found == kProtocols.end()) {
+      return fail("port \"" + std::string(text) +
+                  "\": the protocol is TCP, UDP, SCTP, ICMP or ICMPv6");
+    }
+    argument.protocol = found->number;
+  }
+  const bool icmp = is_icmp(argument.protocol);
+  const int largest = icmp ? 255 : 65535;
+  int number = -1;
+  const auto end = digits.data() + digits.size();
+  const auto parsed = std::from_chars(digits.data(), end, number);
+  if (digits.empty() || parsed.ec != std::errc{} || parsed.ptr != end ||
+      number < 0 || number > largest) {
+    return fail("port \"" + std::string(text) + "\": must be " +
+                (icmp ? "a type of 0 to 255" : "a number of 0 to 65535") +
+                ", as in 80/TCP or 8/ICMP");
+  }
+  argument.port = static_cast<std::uint16_t>(icmp ? number << 8 : number);
+  return argument;
+}
+
+}  // namespace sluice::cli
