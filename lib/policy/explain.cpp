@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+// Why a packet is allowed or denied: the rules of the endpoint's set, asked one
+// by one, not the compiled entries.
+#include <algorithm>
+#include <array>
+#include <string>
+
+#include "lib/policy/translator_impl.h"
+
+namespace sluice::policy {
+namespace {
+
+constexpr std::size_t kMostNearMisses = 5;
+constexpr std::uint8_t kIcmp = 1;
+constexpr std::uint8_t kIcmpV6 = 58;
+
+std::string protocol_name(std::uint8_t protocol) {
+  switch (protocol) {
+    case kIcmp:
+      return "ICMP";
+    case kIcmpV6:
+      return "ICMPv6";
+    case 6:
+      return "TCP";
+    case 17:
+      return "UDP";
+    case 132:
+      return "SCTP";
+    default:
+      return "protocol " + std::to_string(protocol);
+  }
+}
+
+std::string text(std::uint8_t protocol, std::uint16_t first,
+                 std::uint16_t last) {
+  if (protocol == kIcmp || protocol == kIcmpV6) {
+    return protocol_name(protocol) + " type " + std::to_string(first >> 8);
+  }
+  if (first == 0 && last == 65535) {
+    return "any " + protocol_name(protocol) + " port";
+  }
+  auto result = std::to_string(first);
+  if (last != first) {
+    result += "-" + std::to_string(last);
+  }
+  return result + "/" + protocol_name(protocol);
+}
+
+std::string text(const Candidate& candidate) {
+  if (candidate.any_l4) {
+    return "every protocol";
+  }
+  if (candidate.ranges.empty()) {
+    return "nothing (its named port is not one of the pod's)";
+  }
+  std::string result;
+  for (const auto& range : candidate.ranges) {
+    if (!result.empty()) {
+      result += ", ";
+    }
+    result += text(range.protocol, range.first, range.last);
+  }
+  return result;
+}
+
+bool covers(const Candidate& candidate, std::uint8_t protocol,
+            std::uint16_t port) {
+  return candidate.any_l4 ||
+         std::any_of(candidate.ranges.begin(), candidate.ranges.end(),
+                     [&](const PortRange& range) {
+                       return range.protocol == protocol &&
+                              range.first <= port && port <= range.last;
+                     });
+}
+
+bool names_protocol(const Candidate& candidate, std::uint8_t protocol) {
+  return std::any_of(
+      candidate.ranges.begin(), candidate.ranges.end(),
+      [&](const PortRange& range) { return range.protocol == protocol; });
+}
+
+Decided decide_packet(const std::vector<Candidate>& candidates, bool isolated,
+                      std::uint8_t protocol, std::uint16_t port) {
+  std::vector<const Candidate*> pointers;
+  for (const auto& candidate : candidates) {
+    if (covers(candidate, protocol, port)) {
+      pointers.push_back(&candidate);
+    }
+  }
+  std::sort(pointers.begin(), pointers.end(),
+            [](auto* a, auto* b) { return asked_before(*a, *b); });
+  const auto first = [&](Tier tier) -> const Candidate* {
+    const auto it =
+        std::find_if(pointers.begin(), pointers.end(),
+                     [&](auto* one) { return one->tier == tier; });
+    return it == pointers.end() ? nullptr : *it;
+  };
+  const auto decided = [](const Candidate& one) {
+    return Decided{.kind = one.action == Action::kDeny ? Decided::Kind::kDeny
+                                                       : Decided::Kind::kAllow,
+                   .rule = one.rule};
+  };
+  if (const auto* one = first(Tier::kAdmin);
+      one != nullptr && one->action != Action::kPass) {
+    return decided(*one);
+  }
+  if (const auto* one = first(Tier::kNormal)) {
+    return decided(*one);
+  }
+  if (const auto* one = first(Tier::kBaseline);
+      !isolated && one != nullptr && one->action != Action::kPass) {
+    return decided(*one);
+  }
+  return {};
+}
+
+using Answer = Translator::Answer;
+
+// One rule that would have decided otherwise, and what it lacks.
+std::optional<Answer::NearMiss> near_miss(
+    const PlacedRule& placed, const Translator::Question& question,
+    const ClassKey& peer, bool allowed) {
+  const auto& rule = *placed.rule;
+  const bool deny = rule.rule->action == Action::kDeny;
+  if (rule.rule->action == Action::kPass || deny != allowed) {
+    return std::nullopt;
+  }
+  const bool selects_peer =
+      rule.rule->any_peer ||
+      std::any_of(rule.peers.begin(), rule.peers.end(), [&](SelectorId id) {
+        return std::binary_search(peer.selectors.begin(), peer.selectors.end(),
+                                  id);
+      });
+  auto candidate = placed.candidate;
+  for (const auto& named : rule.rule->l4.named) {
+    for (const auto& port : peer.ports) {
+      if (placed.named_at_peer && port.name == named.name &&
+          (named.protocol == 0 || named.protocol == port.protocol)) {
+        candidate.ranges.push_back({.protocol = port.protocol,
+                                    .first = port.port,
+                                    .last = std::max(port.port, named.end_port)});
+      }
+    }
+  }
+  const bool covers_port =
+      covers(candidate, question.protocol, question.port);
+  if (selects_peer == covers_port) {
+    return std::nullopt;  // it matches, or lacks two things
+  }
+  Answer::NearMiss miss;
+  miss.rule = PolicySets::rule_info(*placed.spec, rule);
+  const std::string verb = deny ? "denies " : "allows ";
+  const auto asked = text(question.protocol, question.port, question.port);
+  if (!covers_port) {
+    miss.differs = names_protocol(candidate, question.protocol) ||
+                           candidate.ranges.empty()
+                       ? "port"
+                       : "protocol";
+    miss.detail = verb + text(candidate) + " from this peer, asked " + asked;
+    if (question.direction == Direction::kEgress) {
+      miss.detail = verb + text(candidate) + " to this peer, asked " + asked;
+    }
+  } else {
+    miss.differs = "peer";
+    miss.detail = verb + asked + ", but does not select " +
+                  to_string(question.peer);
+  }
+  return miss;
+}
+
+void set_builtin(Answer& answer, std::uint32_t rule, bool allowed) {
+  answer.rule = rule;
+  answer.allowed = allowed;
+  answer.decided = {.id = rule,
+                    .policy = {},
+                    .path = {},
+                    .action = allowed ? "allow" : "deny",
+                    .log_value = {}};
+}
+
+void set_default(Answer& answer, const Translator::Question& question,
+                 bool local_node) {
+  if (!answer.isolated) {
+    set_builtin(answer, SLUICE_RULE_DEFAULT_ALLOW, true);
+  } else if (question.direction == Direction::kIngress && local_node) {
+    set_builtin(answer, SLUICE_RULE_LOCAL_NODE, true);
+  } else {
+    set_builtin(answer,
+                question.direction == Direction::kIngress
+                    ? SLUICE_RULE_DEFAULT_DENY_INGRESS
+                    : SLUICE_RULE_DEFAULT_DENY_EGRESS,
+                false);
+  }
+}
+
+}  // namespace
+
+std::optional<Answer> Translator::explain(const Question& question) const {
+  impl_->flush();
+  const auto it = impl_->pods.find(question.subject);
+  if (it == impl_->pods.end() || !it->second->managed()) {
+    return std::nullopt;
+  }
+  const auto& pod = *it->second;
+  Answer answer;
+  if (std::find(pod.pod.ips.begin(), pod.pod.ips.end(), question.peer) !=
+      pod.pod.ips.end()) {
+    set_builtin(answer, SLUICE_RULE_SELF, true);
+    return answer;
+  }
+  const auto side = static_cast<std::size_t>(question.direction);
+  const auto& peer = impl_->classes.key(
+      impl_->classes.class_of(question.peer, pod.pod.node));
+  const auto* set = impl_->sets.find(pod.policy_set);
+  if (set == nullptr) {
+    set_default(answer, question, peer.local_node);
+    return answer;
+  }
+  const auto& direction = set->directions[side];
+  answer.isolated = direction.isolated;
+  answer.isolating = PolicySets::info(*set).isolating[side];
+  const auto decided =
+      decide_packet(impl_->sets.candidates(direction, peer), answer.isolated,
+                    question.protocol, question.port);
+  if (decided.kind == Decided::Kind::kDefault) {
+    set_default(answer, question, peer.local_node);
+  } else {
+    answer.rule = decided.rule;
+    answer.allowed = decided.kind == Decided::Kind::kAllow;
+  }
+  for (const auto& placed : direction.rules) {
+    if (placed.rule->id == answer.rule) {
+      answer.decided = PolicySets::rule_info(*placed.spec, *placed.rule);
+    } else if (auto miss =
+                   near_miss(placed, question, peer, answer.allowed)) {
+      answer.near_misses.push_back(std::move(*miss));
+    }
+  }
+  // The right peer on another port is nearer than the right port from
+  // another peer.
+  std::stable_sort(answer.near_misses.begin(), answer.near_misses.end(),
+                   [](const auto& a, const auto& b) {
+                     return (a.differs == "peer") < (b.differs == "peer");
+                   });
+  if (answer.near_misses.size() > kMostNearMisses) {
+    answer.near_misses.resize(kMostNearMisses);
+  }
+  return answer;
+}
+
+}  // namespace sluice::policy

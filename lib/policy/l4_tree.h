@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <vector>
+
+#include "lib/policy/rule.h"
+#include "sluice/abi.h"
+
+// From rules that apply to one peer class to the longest-prefix-match entries
+// that give their verdict: which rule wins for every protocol and port, and the
+// fewest prefixes that say so.
+namespace sluice::policy {
+
+// A rule as the decision sees it: its place in the order and its L4 part, with
+// named ports resolved.
+struct Candidate {
+  Tier tier = Tier::kNormal;
+  Action action = Action::kAllow;
+  std::uint32_t order = 0;  // within the tier: priority, then place
+  std::uint32_t rule = 0;   // the rule's id
+  std::uint16_t jump = SLUICE_JUMP_NONE;
+  bool any_l4 = false;
+  std::vector<PortRange> ranges;
+};
+
+// The order in which candidates are asked: tier; in the normal tier deny before
+// allow; then order.
+bool asked_before(const Candidate& a, const Candidate& b);
+
+// What the rules say of one packet. kDefault: nothing; the endpoint's default
+// decides.
+struct Decided {
+  enum class Kind : std::uint8_t { kDefault, kAllow, kDeny };
+  Kind kind = Kind::kDefault;
+  std::uint16_t jump = SLUICE_JUMP_NONE;
+  std::uint32_t rule = 0;
+  bool operator==(const Decided&) const = default;
+};
+
+// The verdict of a list of candidates over all protocols and ports.
+class Decision {
+ public:
+  struct Segment {
+    std::uint16_t first = 0;
+    std::uint16_t last = 0;
+    Decided decided;
+  };
+  using Segments = std::vector<Segment>;  // cover 0..65535 without gaps
+
+  // `isolated`: the endpoint's default is deny, and the normal tier is final.
+  Decision(std::span<const Candidate* const> candidates, bool isolated);
+
+  // For every protocol that no candidate names.
+  [[nodiscard]] const Decided& any_protocol() const { return any_; }
+  // Of the protocols that candidates name.
+  [[nodiscard]] const std::map<std::uint8_t, Segments>& protocols() const {
+    return protocols_;
+  }
+  [[nodiscard]] Segments segments(std::uint8_t protocol) const;
+
+ private:
+  Decided any_;
+  std::map<std::uint8_t, Segments> protocols_;
+};
+
+struct L4Entry {
+  std::uint8_t protocol = 0;
+  std::uint8_t prefixlen = 0;  // as in sluice_policy_key
+  std::uint16_t port = 0;      // host order
+  sluice_policy_value value{};
+  bool operator==(const L4Entry& other) const;
+};
+
+// Entries that, looked up first, with what finds nothing falling through to
+// `below` (class 0) and then to the default, give `above`. `fallback` is what
+// stands where `above` leaves the default but an entry must be written.
+std::vector<L4Entry> compile_l4(const Decision& above, const Decision& below,
+                                const Decided& fallback);
+
+// The fewest port prefixes that cover first..last.
+struct PortPrefix {
+  std::uint16_t port = 0;
+  int length = 0;
+  bool operator==(const PortPrefix&) const = default;
+};
+std::vector<PortPrefix> port_prefixes(std::uint16_t first, std::uint16_t last);
+
+}  // namespace sluice::policy

@@ -1,0 +1,568 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/policy/peer_classes.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "lib/policy/hash.h"
+
+namespace sluice::policy {
+namespace {
+
+constexpr bool kV4 = false;
+constexpr bool kV6 = true;
+
+IpPrefix host_prefix(const IpAddress& address) {
+  return {.address = address, .length = address.bits()};
+}
+
+IpPrefix whole_family(bool v6) {
+  IpPrefix prefix;
+  prefix.address.v6 = v6;
+  return prefix;
+}
+
+Reserved world(bool v6, bool api) {
+  if (api) {
+    return v6 ? Reserved::kWorldApi6 : Reserved::kWorldApi4;
+  }
+  return v6 ? Reserved::kWorld6 : Reserved::kWorld4;
+}
+
+Reserved reserved_kind(Entity entity) {
+  switch (entity) {
+    case Entity::kHealth:
+      return Reserved::kHealth;
+    case Entity::kInit:
+      return Reserved::kInit;
+    case Entity::kIngress:
+      return Reserved::kIngress;
+    default:
+      return Reserved::kUnmanaged;
+  }
+}
+
+std::vector<SelectorId> merge(std::vector<SelectorId> a,
+                              const std::vector<SelectorId>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  std::sort(a.begin(), a.end());
+  a.erase(std::unique(a.begin(), a.end()), a.end());
+  return a;
+}
+
+PodRecord* newest(const std::vector<PodRecord*>& pods) {
+  return *std::max_element(pods.begin(), pods.end(), [](auto* a, auto* b) {
+    return a->sequence < b->sequence;
+  });
+}
+
+}  // namespace
+
+PeerClasses::AddressRecord& PeerClasses::touch(const IpAddress& address) {
+  auto& f = family(address.v6);
+  f.dirty_addresses.insert(address);
+  // A prefix of full length gives way to an owned address.
+  if (f.prefixes.contains(host_prefix(address))) {
+    f.dirty_prefixes.insert(host_prefix(address));
+  }
+  return f.addresses[address];
+}
+
+void PeerClasses::add_pod(const IpAddress& address, PodRecord* pod) {
+  auto& pods = touch(address).pods;
+  if (std::find(pods.begin(), pods.end(), pod) == pods.end()) {
+    pods.push_back(pod);
+  }
+}
+
+void PeerClasses::remove_pod(const IpAddress& address, PodRecord* pod) {
+  std::erase(touch(address).pods, pod);
+}
+
+void PeerClasses::add_node(const IpAddress& address, const std::string& node) {
+  touch(address).nodes.insert(node);
+  changes_.peers.insert(host_prefix(address));  // may move between nodes
+}
+
+void PeerClasses::remove_node(const IpAddress& address,
+                              const std::string& node) {
+  touch(address).nodes.erase(node);
+  changes_.peers.insert(host_prefix(address));
+}
+
+void PeerClasses::set_api_addresses(const std::set<IpAddress>& addresses) {
+  for (const auto& address : api_addresses_) {
+    touch(address).api = addresses.contains(address);
+  }
+  for (const auto& address : addresses) {
+    touch(address).api = true;
+  }
+  api_addresses_ = addresses;
+}
+
+void PeerClasses::set_reserved(const IpAddress& address,
+                               std::optional<Entity> entity) {
+  touch(address).reserved = entity;
+}
+
+void PeerClasses::set_group(const kube::CidrGroup& group) {
+  auto& stored = groups_[group.name];
+  if (stored == group) {
+    return;
+  }
+  stored = group;
+  for (const auto& [id, cidrs] : std::map(registered_)) {
+    if (std::holds_alternative<CidrGroupPeer>(selectors_.get(id).value) &&
+        cidrs != cidrs_of(id)) {
+      register_cidrs(id, false);
+      register_cidrs(id, true);
+    }
+  }
+}
+
+void PeerClasses::remove_group(const std::string& name) {
+  if (groups_.contains(name)) {
+    set_group({.name = name, .labels = {}, .cidrs = {}});
+    groups_.erase(name);
+  }
+}
+
+void PeerClasses::use_port_name(const std::string& name) {
+  if (port_names_[name]++ != 0) {
+    return;
+  }
+  for (auto& f : families_) {
+    for (const auto& [address, record] : f.addresses) {
+      f.dirty_addresses.insert(address);
+    }
+  }
+}
+
+void PeerClasses::unuse_port_name(const std::string& name) {
+  if (--port_names_[name] != 0) {
+    return;
+  }
+  port_names_.erase(name);
+  for (auto& f : families_) {
+    for (const auto& [address, record] : f.addresses) {
+      if (with_ports_.contains(record.cidr_id)) {
+        f.dirty_addresses.insert(address);
+      }
+    }
+  }
+}
+
+std::vector<IpPrefix> PeerClasses::cidrs_of(SelectorId id) const {
+  const auto& value = selectors_.get(id).value;
+  if (const auto* cidr = std::get_if<CidrPeer>(&value)) {
+    return {cidr->cidr};
+  }
+  std::set<IpPrefix> cidrs;
+  const auto& peer = std::get<CidrGroupPeer>(value);
+  for (const auto& [name, group] : groups_) {
+    if (peer.selector ? matches(*peer.selector, group.labels)
+                      : name == peer.name) {
+      cidrs.insert(group.cidrs.begin(), group.cidrs.end());
+    }
+  }
+  return {cidrs.begin(), cidrs.end()};
+}
+
+PeerClasses::Excepted PeerClasses::excepted(SelectorId id) const {
+  const auto& value = selectors_.get(id).value;
+  if (const auto* cidr = std::get_if<CidrPeer>(&value)) {
+    return {.except = &cidr->except, .external_only = cidr->external_only};
+  }
+  return {.except = &std::get<CidrGroupPeer>(value).except};
+}
+
+void PeerClasses::mark_range(const IpPrefix& prefix) {
+  auto& f = family(prefix.address.v6);
+  for (auto it = f.prefixes.lower_bound(prefix);
+       it != f.prefixes.end() && prefix.contains(it->first); ++it) {
+    f.dirty_prefixes.insert(it->first);
+  }
+  for (auto it = f.addresses.lower_bound(prefix.address);
+       it != f.addresses.end() && prefix.contains(it->first); ++it) {
+    f.dirty_addresses.insert(it->first);
+  }
+}
+
+void PeerClasses::reference_prefix(const IpPrefix& prefix, bool add) {
+  auto& f = family(prefix.address.v6);
+  auto& record = f.prefixes[prefix];
+  if (add) {
+    if (record.refs++ == 0) {
+      ++f.prefix_lengths[prefix.length];
+    }
+  } else if (--record.refs == 0) {
+    --f.prefix_lengths[prefix.length];
+  }
+  f.dirty_prefixes.insert(prefix);
+}
+
+void PeerClasses::register_cidrs(SelectorId id, bool add) {
+  const auto except = *excepted(id).except;
+  const auto cidrs = add ? cidrs_of(id) : registered_[id];
+  for (const auto& cidr : cidrs) {
+    auto& f = family(cidr.address.v6);
+    auto& ids = f.cidrs[cidr];
+    if (add) {
+      ids.push_back(id);
+      ++f.cidr_lengths[cidr.length];
+    } else {
+      std::erase(ids, id);
+      --f.cidr_lengths[cidr.length];
+      if (ids.empty()) {
+        f.cidrs.erase(cidr);
+      }
+    }
+    reference_prefix(cidr, add);
+    for (const auto& hole : except) {
+      if (cidr.contains(hole)) {
+        reference_prefix(hole, add);
+      }
+    }
+    mark_range(cidr);
+  }
+  if (add) {
+    registered_[id] = cidrs;
+  } else {
+    registered_.erase(id);
+  }
+}
+
+std::vector<SelectorId> PeerClasses::covering(const IpPrefix& prefix,
+                                              bool external) const {
+  const auto& f = family(prefix.address.v6);
+  std::vector<SelectorId> ids;
+  for (int length = 0; length <= prefix.length; ++length) {
+    if (f.cidr_lengths[length] == 0) {
+      continue;
+    }
+    const auto it = f.cidrs.find(make_prefix(prefix.address, length));
+    if (it == f.cidrs.end()) {
+      continue;
+    }
+    for (const SelectorId id : it->second) {
+      const auto [except, external_only] = excepted(id);
+      const bool excluded = std::any_of(
+          except->begin(), except->end(),
+          [&](const IpPrefix& hole) { return hole.contains(prefix); });
+      if (!excluded && (external || !external_only || cidr_match_all_)) {
+        ids.push_back(id);
+      }
+    }
+  }
+  return ids;
+}
+
+ClassKey PeerClasses::key_of(const IpPrefix& prefix) const {
+  return {.selectors =
+              merge(selectors_.peers_of(world(prefix.address.v6, false)),
+                    covering(prefix, true)),
+          .ports = {}};
+}
+
+ClassKey PeerClasses::key_of(const IpAddress& address,
+                             const AddressRecord& record, bool local) const {
+  const auto exact = host_prefix(address);
+  if (!record.pods.empty()) {
+    const auto* pod = newest(record.pods);
+    return {.selectors =
+                merge(selectors_.peers_of(*pod), covering(exact, false)),
+            .ports = resolve_ports(pod->pod, port_names_)};
+  }
+  if (!record.nodes.empty()) {
+    const auto seen = local ? Reserved::kHost : Reserved::kRemote;
+    const auto seen_api = local ? Reserved::kHostApi : Reserved::kRemoteApi;
+    return {.selectors =
+                merge(selectors_.peers_of(record.api ? seen_api : seen),
+                      covering(exact, false)),
+            .ports = {},
+            .local_node = local};
+  }
+  if (record.reserved) {
+    return {.selectors = selectors_.peers_of(reserved_kind(*record.reserved)),
+            .ports = {}};
+  }
+  return {.selectors = merge(selectors_.peers_of(world(address.v6, record.api)),
+                             covering(exact, true)),
+          .ports = {}};
+}
+
+std::uint32_t PeerClasses::covering_class(const IpAddress& address,
+                                          int below) const {
+  const auto& f = family(address.v6);
+  for (int length = below - 1; length >= 0; --length) {
+    if (f.prefix_lengths[length] == 0) {
+      continue;
+    }
+    const auto it = f.prefixes.find(make_prefix(address, length));
+    if (it != f.prefixes.end() && it->second.refs != 0) {
+      return it->second.cidr_id;
+    }
+  }
+  return SLUICE_CIDR_ANY;
+}
+
+void PeerClasses::update_prefix(Family& f, const IpPrefix& prefix) {
+  const auto it = f.prefixes.find(prefix);
+  if (it == f.prefixes.end()) {
+    return;
+  }
+  auto& record = it->second;
+  const auto old_entry = record.entry;
+  const auto old_class = record.cidr_id;
+  if (record.refs == 0) {
+    record.cidr_id = SLUICE_CIDR_ANY;
+    record.entry.reset();
+  } else {
+    record.cidr_id = acquire(key_of(prefix));
+    const bool masked = prefix.length == prefix.address.bits() &&
+                        f.addresses.contains(prefix.address) &&
+                        f.addresses.at(prefix.address).owned();
+    record.entry.reset();
+    if (!masked &&
+        record.cidr_id != covering_class(prefix.address, prefix.length)) {
+      record.entry = record.cidr_id;
+    }
+  }
+  release(old_class);
+  if (record.entry != old_entry) {
+    changes_.peers.insert(prefix);
+  }
+  if (record.refs == 0) {
+    f.prefixes.erase(it);
+  }
+}
+
+void PeerClasses::update_address(Family& f, const IpAddress& address) {
+  const auto it = f.addresses.find(address);
+  if (it == f.addresses.end()) {
+    return;
+  }
+  auto& record = it->second;
+  const auto old_entry = record.entry;
+  const auto old_class = record.cidr_id;
+  const auto old_local = record.local_cidr_id;
+  record.cidr_id = SLUICE_CIDR_ANY;
+  record.local_cidr_id = SLUICE_CIDR_ANY;
+  record.entry.reset();
+  if (record.owned()) {
+    record.cidr_id = acquire(key_of(address, record, false));
+    if (record.is_node()) {
+      record.local_cidr_id = acquire(key_of(address, record, true));
+    }
+    if (record.cidr_id != covering_class(address, address.bits())) {
+      record.entry = record.cidr_id;
+    }
+  }
+  release(old_class);
+  release(old_local);
+  if (record.entry != old_entry || record.local_cidr_id != old_local) {
+    changes_.peers.insert(host_prefix(address));
+  }
+  if (!record.owned()) {
+    f.addresses.erase(it);
+  }
+}
+
+void PeerClasses::update_root(bool v6) {
+  auto& f = family(v6);
+  const bool wanted = !selectors_.peers_of(world(v6, false)).empty();
+  if (wanted != f.root) {
+    f.root = wanted;
+    reference_prefix(whole_family(v6), wanted);
+  }
+  mark_range(whole_family(v6));
+}
+
+void PeerClasses::apply_selector_changes() {
+  const auto& changes = selectors_.changes();
+  for (const SelectorId id : changes.cidr_removed) {
+    register_cidrs(id, false);
+  }
+  for (const SelectorId id : changes.cidr_added) {
+    register_cidrs(id, true);
+  }
+  for (auto* pod : changes.peers) {
+    for (const auto& address : pod->pod.ips) {
+      family(address.v6).dirty_addresses.insert(address);
+    }
+  }
+  bool others = false;
+  for (const Reserved kind : changes.reserved) {
+    if (kind == Reserved::kWorld4 || kind == Reserved::kWorld6) {
+      update_root(kind == Reserved::kWorld6);
+    } else {
+      others = true;
+    }
+  }
+  if (!others) {
+    return;
+  }
+  for (auto& f : families_) {
+    for (const auto& [address, record] : f.addresses) {
+      if (record.pods.empty()) {
+        f.dirty_addresses.insert(address);
+      }
+    }
+  }
+}
+
+void PeerClasses::update() {
+  apply_selector_changes();
+  for (const bool v6 : {kV4, kV6}) {
+    auto& f = family(v6);
+    // What lies below a prefix that comes or goes compares with another
+    // covering class.
+    for (const auto& prefix : std::set(f.dirty_prefixes)) {
+      mark_range(prefix);
+    }
+    // In order, so that a covering prefix is up to date first. A dying one
+    // still stands but no longer counts.
+    for (const auto& prefix : std::exchange(f.dirty_prefixes, {})) {
+      update_prefix(f, prefix);
+    }
+    for (const auto& address : std::exchange(f.dirty_addresses, {})) {
+      update_address(f, address);
+    }
+  }
+}
+
+void PeerClasses::clear_changes() {
+  for (const std::uint32_t cidr_id : changes_.retired) {
+    const auto it = classes_.find(cidr_id);
+    const auto key = *it->second.key;
+    index_class(cidr_id, key, false);
+    classes_.erase(it);
+    ids_.erase(key);
+  }
+  changes_ = {};
+}
+
+std::uint32_t PeerClasses::hash_id(const ClassKey& key) const {
+  std::vector<std::uint64_t> hashes;
+  hashes.reserve(key.selectors.size());
+  for (const SelectorId id : key.selectors) {
+    hashes.push_back(selectors_.get(id).hash);
+  }
+  std::sort(hashes.begin(), hashes.end());
+  StableHash hash;
+  hash.add("class");
+  for (const auto one : hashes) {
+    hash.add(one);
+  }
+  for (const auto& port : key.ports) {
+    hash.add(port.name).add(port.protocol).add(port.port);
+  }
+  const std::uint32_t top = key.local_node ? SLUICE_CIDR_LOCAL_NODE : 0;
+  auto id = static_cast<std::uint32_t>(hash.value()) & ~SLUICE_CIDR_LOCAL_NODE;
+  while (id == SLUICE_CIDR_ANY || classes_.contains(id | top)) {
+    id = (id + 1) & ~SLUICE_CIDR_LOCAL_NODE;
+  }
+  return id | top;
+}
+
+std::uint32_t PeerClasses::acquire(const ClassKey& key) {
+  if (key.empty()) {
+    return SLUICE_CIDR_ANY;
+  }
+  auto it = ids_.find(key);
+  if (it == ids_.end()) {
+    const auto id = hash_id(key);
+    it = ids_.emplace(key, id).first;
+    classes_[id] = {.key = &it->first};
+    index_class(id, key, true);
+    changes_.created.insert(id);
+  }
+  auto& record = classes_[it->second];
+  ++record.refs;
+  changes_.retired.erase(it->second);
+  return it->second;
+}
+
+void PeerClasses::release(std::uint32_t cidr_id) {
+  if (cidr_id != SLUICE_CIDR_ANY && --classes_[cidr_id].refs == 0) {
+    changes_.retired.insert(cidr_id);
+  }
+}
+
+void PeerClasses::index_class(std::uint32_t cidr_id, const ClassKey& key,
+                              bool add) {
+  for (const SelectorId id : key.selectors) {
+    if (add) {
+      with_selector_[id].insert(cidr_id);
+    } else if (auto& ids = with_selector_[id];
+               ids.erase(cidr_id) != 0 && ids.empty()) {
+      with_selector_.erase(id);
+    }
+  }
+  if (!key.ports.empty()) {
+    if (add) {
+      with_ports_.insert(cidr_id);
+    } else {
+      with_ports_.erase(cidr_id);
+    }
+  }
+}
+
+std::optional<std::uint32_t> PeerClasses::entry(const IpPrefix& prefix,
+                                                const std::string& node) const {
+  const auto& f = family(prefix.address.v6);
+  if (prefix.length == prefix.address.bits()) {
+    const auto it = f.addresses.find(prefix.address);
+    if (it != f.addresses.end() && it->second.owned()) {
+      const auto& record = it->second;
+      return record.is_node() && record.nodes.contains(node)
+                 ? std::optional(record.local_cidr_id)
+                 : record.entry;
+    }
+  }
+  const auto it = f.prefixes.find(prefix);
+  return it == f.prefixes.end() ? std::nullopt : it->second.entry;
+}
+
+std::vector<PeerEntry> PeerClasses::entries(const std::string& node) const {
+  std::vector<PeerEntry> result;
+  for (const auto& f : families_) {
+    for (const auto& [prefix, record] : f.prefixes) {
+      if (record.entry) {
+        result.push_back({.prefix = prefix, .cidr_id = *record.entry});
+      }
+    }
+    for (const auto& [address, record] : f.addresses) {
+      const auto prefix = host_prefix(address);
+      if (const auto cidr_id = entry(prefix, node)) {
+        result.push_back({.prefix = prefix, .cidr_id = *cidr_id});
+      }
+    }
+  }
+  std::sort(result.begin(), result.end(), [](const auto& a, const auto& b) {
+    return a.prefix < b.prefix;
+  });
+  return result;
+}
+
+std::uint32_t PeerClasses::class_of(const IpAddress& address,
+                                    const std::string& node) const {
+  if (const auto exact = entry(host_prefix(address), node)) {
+    return *exact;
+  }
+  return covering_class(address, address.bits());
+}
+
+const ClassKey& PeerClasses::key(std::uint32_t cidr_id) const {
+  static const ClassKey kAny;
+  const auto it = classes_.find(cidr_id);
+  return it == classes_.end() ? kAny : *it->second.key;
+}
+
+const std::set<std::uint32_t>& PeerClasses::with_selector(SelectorId id) const {
+  static const std::set<std::uint32_t> kNone;
+  const auto it = with_selector_.find(id);
+  return it == with_selector_.end() ? kNone : it->second;
+}
+
+}  // namespace sluice::policy

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <compare>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "lib/kube/objects.h"
+#include "lib/policy/selector_cache.h"
+#include "sluice/state.h"
+
+// Peer classes: every address and prefix that policies can tell apart, and the
+// set of peer selectors that covers it.
+namespace sluice::policy {
+
+struct ResolvedPort {
+  std::string name;
+  std::uint8_t protocol = 0;
+  std::uint16_t port = 0;
+  auto operator<=>(const ResolvedPort&) const = default;
+};
+
+// The named ports of a pod that are in `names`, sorted by name. A name that
+// several containers use means the last one's port.
+template <typename Names>
+std::vector<ResolvedPort> resolve_ports(const kube::Pod& pod,
+                                        const Names& names) {
+  std::map<std::string, ResolvedPort> last;
+  for (const auto& port : pod.ports) {
+    if (names.contains(port.name)) {
+      last[port.name] = {
+          .name = port.name, .protocol = port.protocol, .port = port.port};
+    }
+  }
+  std::vector<ResolvedPort> result;
+  result.reserve(last.size());
+  for (auto& [name, port] : last) {
+    result.push_back(std::move(port));
+  }
+  return result;
+}
+
+// What makes a class: addresses with equal keys share one cidr_id.
+struct ClassKey {
+  std::vector<SelectorId> selectors;  // sorted
+  std::vector<ResolvedPort> ports;    // names that egress rules use
+  bool local_node = false;            // an address of the node itself
+  auto operator<=>(const ClassKey&) const = default;
+  [[nodiscard]] bool empty() const {
+    return selectors.empty() && ports.empty() && !local_node;
+  }
+};
+
+class PeerClasses {
+ public:
+  // Since the last clear_changes(). `created` and `retired` are classes that
+  // got their first or lost their last address; a retired one can be read
+  // until then.
+  struct Changes {
+    std::set<IpPrefix> peers;
+    std::set<std::uint32_t> created;
+    std::set<std::uint32_t> retired;
+  };
+
+  PeerClasses(const SelectorCache& selectors, bool cidr_match_all)
+      : selectors_(selectors), cidr_match_all_(cidr_match_all) {}
+
+  // The pod owns the address, or ceases to (also when its ports change).
+  void add_pod(const IpAddress& address, PodRecord* pod);
+  void remove_pod(const IpAddress& address, PodRecord* pod);
+  void add_node(const IpAddress& address, const std::string& node);
+  void remove_node(const IpAddress& address, const std::string& node);
+  // Addresses of the API server, whoever has them.
+  void set_api_addresses(const std::set<IpAddress>& addresses);
+  void set_reserved(const IpAddress& address, std::optional<Entity> entity);
+  void set_group(const kube::CidrGroup& group);
+  void remove_group(const std::string& name);
+  // A port name that egress rules use, counted.
+  void use_port_name(const std::string& name);
+  void unuse_port_name(const std::string& name);
+
+  // Brings classes up to date with all of the above and with the selector
+  // cache's changes.
+  void update();
+  [[nodiscard]] const Changes& changes() const { return changes_; }
+  void clear_changes();
+
+  // The class that `node`'s kernel must hold for a peer; nullopt = no entry.
+  [[nodiscard]] std::optional<std::uint32_t> entry(
+      const IpPrefix& prefix, const std::string& node) const;
+  // All entries of a node, sorted.
+  [[nodiscard]] std::vector<PeerEntry> entries(const std::string& node) const;
+  // The class of any address, as `node` sees it.
+  [[nodiscard]] std::uint32_t class_of(const IpAddress& address,
+                                       const std::string& node) const;
+  [[nodiscard]] const ClassKey& key(std::uint32_t cidr_id) const;
+  [[nodiscard]] const std::set<std::uint32_t>& with_selector(
+      SelectorId id) const;
+  [[nodiscard]] const std::set<std::uint32_t>& with_ports() const {
+    return with_ports_;
+  }
+
+ private:
+  struct AddressRecord {
+    std::vector<PodRecord*> pods;
+    std::set<std::string> nodes;
+    std::optional<Entity> reserved;
+    bool api = false;
+    std::uint32_t cidr_id = 0;        // as other nodes see it
+    std::uint32_t local_cidr_id = 0;  // a node's address, as that node sees it
+    std::optional<std::uint32_t> entry;
+
+    [[nodiscard]] bool owned() const {
+      return !pods.empty() || !nodes.empty() || reserved || api;
+    }
+    [[nodiscard]] bool is_node() const { return pods.empty() && !nodes.empty(); }
+  };
+  struct PrefixRecord {
+    std::uint32_t refs = 0;
+    std::uint32_t cidr_id = 0;
+    std::optional<std::uint32_t> entry;
+  };
+  struct ClassRecord {
+    const ClassKey* key = nullptr;
+    std::uint32_t refs = 0;
+  };
+  // One address family's share; prefixes and addresses are in address order,
+  // so what a prefix covers is a range.
+  struct Family {
+    std::map<IpPrefix, PrefixRecord> prefixes;
+    std::map<IpAddress, AddressRecord> addresses;
+    std::map<IpPrefix, std::vector<SelectorId>> cidrs;
+    std::array<std::uint32_t, 129> prefix_lengths{};  // in use, by length
+    std::array<std::uint32_t, 129> cidr_lengths{};
+    std::set<IpPrefix> dirty_prefixes;
+    std::set<IpAddress> dirty_addresses;
+    bool root = false;  // the whole family is a prefix: something selects world
+  };
+  struct Excepted {
+    const std::vector<IpPrefix>* except = nullptr;
+    bool external_only = true;
+  };
+
+  Family& family(bool v6) { return families_[v6 ? 1 : 0]; }
+  [[nodiscard]] const Family& family(bool v6) const {
+    return families_[v6 ? 1 : 0];
+  }
+  AddressRecord& touch(const IpAddress& address);
+  void mark_range(const IpPrefix& prefix);
+  void reference_prefix(const IpPrefix& prefix, bool add);
+  void register_cidrs(SelectorId id, bool add);
+  [[nodiscard]] std::vector<IpPrefix> cidrs_of(SelectorId id) const;
+  [[nodiscard]] Excepted excepted(SelectorId id) const;
+  [[nodiscard]] std::vector<SelectorId> covering(const IpPrefix& prefix,
+                                                 bool external) const;
+  [[nodiscard]] ClassKey key_of(const IpPrefix& prefix) const;
+  [[nodiscard]] ClassKey key_of(const IpAddress& address,
+                                const AddressRecord& record, bool local) const;
+  // The class of the longest prefix shorter than `below` bits that holds it.
+  [[nodiscard]] std::uint32_t covering_class(const IpAddress& address,
+                                             int below) const;
+  void apply_selector_changes();
+  void update_root(bool v6);
+  void update_prefix(Family& f, const IpPrefix& prefix);
+  void update_address(Family& f, const IpAddress& address);
+  std::uint32_t acquire(const ClassKey& key);
+  void release(std::uint32_t cidr_id);
+  void index_class(std::uint32_t cidr_id, const ClassKey& key, bool add);
+  [[nodiscard]] std::uint32_t hash_id(const ClassKey& key) const;
+
+  const SelectorCache& selectors_;
+  bool cidr_match_all_;
+  std::array<Family, 2> families_;
+  std::map<SelectorId, std::vector<IpPrefix>> registered_;
+  std::map<std::string, kube::CidrGroup> groups_;
+  std::set<IpAddress> api_addresses_;
+  std::map<std::string, std::uint32_t> port_names_;
+  std::map<ClassKey, std::uint32_t> ids_;
+  std::unordered_map<std::uint32_t, ClassRecord> classes_;
+  std::unordered_map<SelectorId, std::set<std::uint32_t>> with_selector_;
+  std::set<std::uint32_t> with_ports_;
+  Changes changes_;
+};
+
+}  // namespace sluice::policy

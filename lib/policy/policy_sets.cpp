@@ -1,0 +1,640 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/policy/policy_sets.h"
+
+#include <arpa/inet.h>
+
+#include <algorithm>
+#include <tuple>
+#include <utility>
+
+#include "lib/policy/hash.h"
+
+namespace sluice::policy {
+namespace {
+
+constexpr std::array kDirections{Direction::kIngress, Direction::kEgress};
+
+constexpr std::size_t index_of(Direction direction) {
+  return static_cast<std::size_t>(direction);
+}
+
+std::uint32_t default_rule(Direction direction) {
+  return direction == Direction::kIngress ? SLUICE_RULE_DEFAULT_DENY_INGRESS
+                                          : SLUICE_RULE_DEFAULT_DENY_EGRESS;
+}
+
+// What stands for "no rule decides" where an entry has to say so.
+Decided fallback(bool isolated, Direction direction, bool local_node) {
+  if (!isolated) {
+    return {.kind = Decided::Kind::kAllow, .rule = SLUICE_RULE_DEFAULT_ALLOW};
+  }
+  if (direction == Direction::kIngress && local_node) {
+    return {.kind = Decided::Kind::kAllow, .rule = SLUICE_RULE_LOCAL_NODE};
+  }
+  return {.kind = Decided::Kind::kDeny, .rule = default_rule(direction)};
+}
+
+void resolve_names(Candidate& candidate, const L4& l4,
+                   const std::vector<ResolvedPort>& ports) {
+  for (const auto& named : l4.named) {
+    for (const auto& port : ports) {
+      if (port.name == named.name &&
+          (named.protocol == 0 || named.protocol == port.protocol)) {
+        candidate.ranges.push_back(
+            {.protocol = port.protocol,
+             .first = port.port,
+             .last = std::max(port.port, named.end_port)});
+      }
+    }
+  }
+}
+
+bool earlier(const SpecRecord* a, const SpecRecord* b) {
+  return std::tie(a->policy->key, a->index) <
+         std::tie(b->policy->key, b->index);
+}
+
+sluice_policy_key map_key(std::uint32_t set, Direction direction,
+                          std::uint32_t cidr_id, const L4Entry& entry) {
+  return {.prefixlen = entry.prefixlen,
+          .policy_id = set,
+          .cidr_id = cidr_id,
+          .direction = static_cast<__u8>(direction),
+          .protocol = entry.protocol,
+          .port = htons(entry.port)};
+}
+
+template <typename Map, typename Key, typename Value>
+void erase_from(Map& map, const Key& key, const Value& value) {
+  const auto it = map.find(key);
+  if (it != map.end() && it->second.erase(value) != 0 && it->second.empty()) {
+    map.erase(it);
+  }
+}
+
+}  // namespace
+
+std::uint32_t PolicySets::acquire_rule_id(const PolicyKey& key,
+                                          const std::string& path) {
+  const std::string owner = to_string(key) + " " + path;
+  auto id = static_cast<std::uint32_t>(
+      StableHash().add("rule").add(owner).value());
+  while (true) {
+    if (id < SLUICE_RULE_FIRST) {
+      id = SLUICE_RULE_FIRST;
+    }
+    auto& entry = rule_ids_[id];
+    if (entry.refs == 0 || entry.owner == owner) {
+      entry.owner = owner;
+      ++entry.refs;
+      return id;
+    }
+    ++id;
+  }
+}
+
+std::vector<RuleRecord> PolicySets::acquire_rules(const PolicyKey& key,
+                                                  const Spec& spec) {
+  std::vector<RuleRecord> rules;
+  for (const auto& rule : spec.rules) {
+    RuleRecord record{.rule = &rule, .id = acquire_rule_id(key, rule.path), .peers = {}};
+    for (const auto& peer : rule.peers) {
+      record.peers.push_back(
+          selectors_.acquire(peer, SelectorCache::Use::kPeer));
+    }
+    if (rule.direction == Direction::kEgress) {
+      for (const auto& named : rule.l4.named) {
+        classes_.use_port_name(named.name);
+      }
+    }
+    rules.push_back(std::move(record));
+  }
+  return rules;
+}
+
+void PolicySets::release_rules(const std::vector<RuleRecord>& rules) {
+  for (const auto& record : rules) {
+    for (const SelectorId id : record.peers) {
+      selectors_.release(id, SelectorCache::Use::kPeer);
+    }
+    const auto it = rule_ids_.find(record.id);
+    if (--it->second.refs == 0) {
+      rule_ids_.erase(it);
+    }
+    if (record.rule->direction == Direction::kEgress) {
+      for (const auto& named : record.rule->l4.named) {
+        classes_.unuse_port_name(named.name);
+      }
+    }
+  }
+}
+
+// The spec's rules or subject changed: its sets must be built anew, and its
+// subjects' own named ports may count otherwise.
+void PolicySets::note_change(const SpecRecord& spec) {
+  for (const std::uint32_t id : spec.sets) {
+    dirty_.insert(id);
+    const auto& pods = sets_.at(id)->pods;
+    changes_.pods.insert(pods.begin(), pods.end());
+  }
+}
+
+void PolicySets::add_spec(PolicyRecord& record, std::size_t index) {
+  auto spec = std::make_unique<SpecRecord>();
+  spec->policy = &record.policy;
+  spec->spec = &record.policy.specs[index];
+  spec->index = index;
+  spec->subject = selectors_.acquire(spec->spec->subject,
+                                     SelectorCache::Use::kSubject);
+  spec->rules = acquire_rules(record.policy.key, *spec->spec);
+  by_subject_[spec->subject].insert(spec.get());
+  const auto& pods = selectors_.get(spec->subject).pods;
+  changes_.pods.insert(pods.begin(), pods.end());
+  record.specs.push_back(std::move(spec));
+}
+
+void PolicySets::remove_spec(SpecRecord& spec) {
+  note_change(spec);
+  erase_from(by_subject_, spec.subject, &spec);
+  selectors_.release(spec.subject, SelectorCache::Use::kSubject);
+  release_rules(spec.rules);
+  spec.rules.clear();
+}
+
+void PolicySets::set_policy(const Policy& policy) {
+  removed_.erase(policy.key);
+  auto& record = policies_[policy.key];
+  if (record && record->policy == policy) {
+    return;
+  }
+  if (!record) {
+    record = std::make_unique<PolicyRecord>();
+  }
+  // The new selectors are taken before the old ones are let go, so that what
+  // both versions use is never gone in between.
+  Policy old = std::exchange(record->policy, policy);
+  const std::size_t kept = std::min(record->specs.size(), policy.specs.size());
+  for (std::size_t i = 0; i < kept; ++i) {
+    auto& spec = *record->specs[i];
+    const auto subject = selectors_.acquire(record->policy.specs[i].subject,
+                                            SelectorCache::Use::kSubject);
+    if (subject != spec.subject) {
+      for (const SelectorId id : {subject, spec.subject}) {
+        const auto& pods = selectors_.get(id).pods;
+        changes_.pods.insert(pods.begin(), pods.end());
+      }
+      erase_from(by_subject_, spec.subject, &spec);
+      by_subject_[subject].insert(&spec);
+    }
+    selectors_.release(spec.subject, SelectorCache::Use::kSubject);
+    spec.subject = subject;
+    spec.spec = &record->policy.specs[i];
+    const auto old_rules = std::exchange(
+        spec.rules, acquire_rules(policy.key, record->policy.specs[i]));
+    release_rules(old_rules);
+    note_change(spec);
+  }
+  for (std::size_t i = kept; i < policy.specs.size(); ++i) {
+    add_spec(*record, i);
+  }
+  while (record->specs.size() > policy.specs.size()) {
+    auto spec = std::move(record->specs.back());
+    record->specs.pop_back();
+    remove_spec(*spec);
+    dying_.push_back(std::move(spec));
+  }
+}
+
+void PolicySets::remove_policy(const PolicyKey& key) {
+  if (policies_.contains(key)) {
+    removed_.insert(key);
+  }
+}
+
+void PolicySets::apply_removals() {
+  for (const auto& key : std::exchange(removed_, {})) {
+    set_policy({.key = key, .specs = {}, .warnings = {}});
+    // The dying specs still point to the policy's record.
+    const auto it = policies_.find(key);
+    dying_policies_.push_back(std::move(it->second));
+    policies_.erase(it);
+  }
+}
+
+SetKey PolicySets::key_for(const PodRecord& pod) const {
+  SetKey key;
+  std::set<std::string> names;
+  for (const SelectorId id : pod.matched) {
+    const auto it = by_subject_.find(id);
+    if (it == by_subject_.end()) {
+      continue;
+    }
+    for (auto* spec : it->second) {
+      key.specs.push_back(spec);
+      for (const auto& rule : spec->spec->rules) {
+        if (rule.direction == Direction::kIngress) {
+          for (const auto& named : rule.l4.named) {
+            names.insert(named.name);
+          }
+        }
+      }
+    }
+  }
+  std::sort(key.specs.begin(), key.specs.end(), earlier);
+  if (!key.specs.empty()) {
+    key.ports = resolve_ports(pod.pod, names);
+  }
+  return key;
+}
+
+std::uint32_t PolicySets::new_set_id(const SetKey& key) const {
+  StableHash hash;
+  hash.add("set");
+  for (const auto* spec : key.specs) {
+    hash.add(to_string(spec->policy->key)).add(spec->index);
+  }
+  for (const auto& port : key.ports) {
+    hash.add(port.name).add(port.protocol).add(port.port);
+  }
+  constexpr std::uint32_t kMask = 0x7fffffff;
+  auto id = static_cast<std::uint32_t>(hash.value()) & kMask;
+  while (id == 0 || sets_.contains(id)) {
+    id = (id + 1) & kMask;
+  }
+  return id;
+}
+
+void PolicySets::assign(PodRecord& pod) {
+  const auto key = pod.managed() ? key_for(pod) : SetKey{};
+  std::uint32_t id = 0;
+  if (!key.specs.empty()) {
+    const auto known = set_ids_.find(key);
+    if (known != set_ids_.end()) {
+      id = known->second;
+    } else {
+      id = new_set_id(key);
+      set_ids_[key] = id;
+      auto set = std::make_unique<SetRecord>();
+      set->id = id;
+      set->key = key;
+      sets_[id] = std::move(set);
+      for (auto* spec : key.specs) {
+        spec->sets.insert(id);
+      }
+      dirty_.insert(id);
+      changes_.created.insert(id);
+    }
+  }
+  if (id == pod.policy_set) {
+    return;
+  }
+  leave_set(pod);
+  pod.policy_set = id;
+  if (id != 0) {
+    sets_.at(id)->pods.insert(&pod);
+    changes_.retired.erase(id);
+  }
+}
+
+void PolicySets::unassign(PodRecord& pod) {
+  leave_set(pod);
+  pod.policy_set = 0;
+  changes_.pods.erase(&pod);
+}
+
+void PolicySets::leave_set(PodRecord& pod) {
+  if (pod.policy_set == 0) {
+    return;
+  }
+  auto& set = *sets_.at(pod.policy_set);
+  set.pods.erase(&pod);
+  if (set.pods.empty()) {
+    changes_.retired.insert(set.id);
+  }
+}
+
+void PolicySets::place_rules(SetRecord& set, Direction direction) {
+  auto& side = set.directions[index_of(direction)];
+  for (const auto* spec : set.key.specs) {
+    side.isolated |= spec->spec->default_deny[index_of(direction)];
+    for (const auto& rule : spec->rules) {
+      if (rule.rule->direction != direction) {
+        continue;
+      }
+      PlacedRule placed{.spec = spec, .rule = &rule, .candidate = {}};
+      auto& candidate = placed.candidate;
+      candidate.tier = spec->policy->tier;
+      candidate.action = rule.rule->action;
+      candidate.rule = rule.id;
+      candidate.jump = spec->spec->log ? SLUICE_JUMP_LOG : SLUICE_JUMP_NONE;
+      candidate.any_l4 = rule.rule->l4.any;
+      candidate.ranges = rule.rule->l4.ranges;
+      if (direction == Direction::kIngress) {
+        resolve_names(candidate, rule.rule->l4, set.key.ports);
+      } else {
+        placed.named_at_peer = !rule.rule->l4.named.empty();
+      }
+      side.rules.push_back(std::move(placed));
+    }
+  }
+  // Specs are in order of policy and index and rules in order of their place,
+  // so a stable sort leaves those as the last criteria.
+  std::stable_sort(side.rules.begin(), side.rules.end(),
+                   [](const PlacedRule& a, const PlacedRule& b) {
+                     return std::tuple(a.candidate.tier, a.spec->policy->priority) <
+                            std::tuple(b.candidate.tier, b.spec->policy->priority);
+                   });
+}
+
+void PolicySets::build(SetRecord& set) {
+  for (const Direction direction : kDirections) {
+    auto& side = set.directions[index_of(direction)];
+    auto entries = std::move(side.entries);
+    side = {};
+    side.entries = std::move(entries);
+    place_rules(set, direction);
+    for (std::size_t i = 0; i < side.rules.size(); ++i) {
+      side.rules[i].candidate.order = static_cast<std::uint32_t>(i);
+      const auto& rule = *side.rules[i].rule;
+      if (rule.rule->any_peer) {
+        side.any_peer.push_back(i);
+      }
+      for (const SelectorId id : rule.peers) {
+        side.by_selector[id].push_back(i);
+      }
+    }
+    std::vector<const Candidate*> any;
+    for (const std::size_t i : side.any_peer) {
+      any.push_back(&side.rules[i].candidate);
+    }
+    side.any_decision = std::make_unique<Decision>(any, side.isolated);
+  }
+}
+
+void PolicySets::index(const SetRecord& set, bool add) {
+  bool named_any = false;
+  for (const auto& side : set.directions) {
+    for (const auto& [id, rules] : side.by_selector) {
+      if (add) {
+        sets_by_selector_[id].insert(set.id);
+      } else {
+        erase_from(sets_by_selector_, id, set.id);
+      }
+    }
+    named_any |= std::any_of(
+        side.any_peer.begin(), side.any_peer.end(),
+        [&](std::size_t i) { return side.rules[i].named_at_peer; });
+  }
+  if (add && named_any) {
+    sets_with_named_any_.insert(set.id);
+  } else {
+    sets_with_named_any_.erase(set.id);
+  }
+}
+
+std::vector<Candidate> PolicySets::candidates(const SetDirection& direction,
+                                              const ClassKey& peer) const {
+  std::vector<std::size_t> applicable(direction.any_peer);
+  for (const SelectorId id : peer.selectors) {
+    const auto it = direction.by_selector.find(id);
+    if (it != direction.by_selector.end()) {
+      applicable.insert(applicable.end(), it->second.begin(), it->second.end());
+    }
+  }
+  std::sort(applicable.begin(), applicable.end());
+  applicable.erase(std::unique(applicable.begin(), applicable.end()),
+                   applicable.end());
+  std::vector<Candidate> result;
+  result.reserve(applicable.size());
+  for (const std::size_t i : applicable) {
+    result.push_back(direction.rules[i].candidate);
+    if (direction.rules[i].named_at_peer) {
+      resolve_names(result.back(), direction.rules[i].rule->rule->l4,
+                    peer.ports);
+    }
+  }
+  return result;
+}
+
+std::vector<L4Entry> PolicySets::compile(const SetDirection& direction,
+                                         Direction which,
+                                         std::uint32_t cidr_id,
+                                         const ClassKey& peer) const {
+  if (cidr_id == SLUICE_CIDR_ANY) {
+    const Decision nothing({}, direction.isolated);
+    return compile_l4(*direction.any_decision, nothing,
+                      fallback(direction.isolated, which, false));
+  }
+  const auto own = candidates(direction, peer);
+  std::vector<const Candidate*> pointers;
+  pointers.reserve(own.size());
+  for (const auto& candidate : own) {
+    pointers.push_back(&candidate);
+  }
+  return compile_l4(Decision(pointers, direction.isolated),
+                    *direction.any_decision,
+                    fallback(direction.isolated, which, peer.local_node));
+}
+
+void PolicySets::replace_entries(SetRecord& set, Direction direction,
+                                 std::uint32_t cidr_id,
+                                 std::vector<L4Entry> entries) {
+  auto& stored = set.directions[index_of(direction)].entries;
+  const auto old = stored.find(cidr_id);
+  const bool report = !changes_.created.contains(set.id);
+  const auto note = [&](const L4Entry& entry, bool present) {
+    changes_.entries.push_back(
+        {.key = map_key(set.id, direction, cidr_id, entry),
+         .value = present ? std::optional(entry.value) : std::nullopt});
+  };
+  if (report && (old == stored.end() || old->second != entries)) {
+    const auto before = old == stored.end() ? std::vector<L4Entry>{} : old->second;
+    const auto less = [](const L4Entry& a, const L4Entry& b) {
+      return std::tuple(a.protocol, a.prefixlen, a.port) <
+             std::tuple(b.protocol, b.prefixlen, b.port);
+    };
+    std::set<L4Entry, decltype(less)> now(entries.begin(), entries.end());
+    std::set<L4Entry, decltype(less)> then(before.begin(), before.end());
+    for (const auto& entry : then) {
+      if (!now.contains(entry)) {
+        note(entry, false);
+      }
+    }
+    for (const auto& entry : now) {
+      const auto it = then.find(entry);
+      if (it == then.end() || !(*it == entry)) {
+        note(entry, true);
+      }
+    }
+  }
+  if (entries.empty()) {
+    stored.erase(cidr_id);
+  } else {
+    stored[cidr_id] = std::move(entries);
+  }
+}
+
+void PolicySets::compile_all(SetRecord& set) {
+  const auto& retired = classes_.changes().retired;
+  for (const Direction direction : kDirections) {
+    auto& side = set.directions[index_of(direction)];
+    std::set<std::uint32_t> ids{SLUICE_CIDR_ANY};
+    for (const auto& [id, rules] : side.by_selector) {
+      const auto& with = classes_.with_selector(id);
+      ids.insert(with.begin(), with.end());
+    }
+    const bool named_any = std::any_of(
+        side.any_peer.begin(), side.any_peer.end(),
+        [&](std::size_t i) { return side.rules[i].named_at_peer; });
+    if (named_any) {
+      ids.insert(classes_.with_ports().begin(), classes_.with_ports().end());
+    }
+    std::vector<std::uint32_t> gone;
+    for (const auto& [id, entries] : side.entries) {
+      if (!ids.contains(id) || retired.contains(id)) {
+        gone.push_back(id);
+      }
+    }
+    for (const std::uint32_t id : gone) {
+      replace_entries(set, direction, id, {});
+    }
+    for (const std::uint32_t id : ids) {
+      if (!retired.contains(id)) {
+        replace_entries(set, direction, id,
+                        compile(side, direction, id, classes_.key(id)));
+      }
+    }
+  }
+}
+
+std::set<std::uint32_t> PolicySets::sets_touched_by(
+    const ClassKey& peer) const {
+  std::set<std::uint32_t> ids;
+  for (const SelectorId id : peer.selectors) {
+    const auto it = sets_by_selector_.find(id);
+    if (it != sets_by_selector_.end()) {
+      ids.insert(it->second.begin(), it->second.end());
+    }
+  }
+  if (!peer.ports.empty()) {
+    ids.insert(sets_with_named_any_.begin(), sets_with_named_any_.end());
+  }
+  return ids;
+}
+
+void PolicySets::compile_class(std::uint32_t cidr_id) {
+  const auto& peer = classes_.key(cidr_id);
+  for (const std::uint32_t id : sets_touched_by(peer)) {
+    if (changes_.rebuilt.contains(id)) {
+      continue;  // compiled with all classes just now
+    }
+    auto& set = *sets_.at(id);
+    for (const Direction direction : kDirections) {
+      replace_entries(
+          set, direction, cidr_id,
+          compile(set.directions[index_of(direction)], direction, cidr_id, peer));
+    }
+  }
+}
+
+void PolicySets::drop_class(std::uint32_t cidr_id) {
+  for (const std::uint32_t id : sets_touched_by(classes_.key(cidr_id))) {
+    for (const Direction direction : kDirections) {
+      replace_entries(*sets_.at(id), direction, cidr_id, {});
+    }
+  }
+}
+
+void PolicySets::update() {
+  for (const std::uint32_t id : dirty_) {
+    auto& set = *sets_.at(id);
+    index(set, false);
+    if (changes_.retired.contains(id)) {
+      // Its rules may be gone; only its entries are still read.
+      for (auto& side : set.directions) {
+        side.rules.clear();
+        side.by_selector.clear();
+        side.any_peer.clear();
+      }
+      continue;
+    }
+    build(set);
+    index(set, true);
+    compile_all(set);
+    changes_.rebuilt.insert(id);
+  }
+  dirty_.clear();
+  const auto& classes = classes_.changes();
+  for (const std::uint32_t cidr_id : classes.created) {
+    if (!classes.retired.contains(cidr_id)) {
+      compile_class(cidr_id);
+    }
+  }
+  for (const std::uint32_t cidr_id : classes.retired) {
+    drop_class(cidr_id);
+  }
+}
+
+void PolicySets::clear_changes() {
+  for (const std::uint32_t id : changes_.retired) {
+    const auto it = sets_.find(id);
+    index(*it->second, false);
+    for (auto* spec : it->second->key.specs) {
+      spec->sets.erase(id);
+    }
+    set_ids_.erase(it->second->key);
+    sets_.erase(it);
+  }
+  dying_.clear();
+  dying_policies_.clear();
+  changes_ = {};
+}
+
+const SetRecord* PolicySets::find(std::uint32_t id) const {
+  const auto it = sets_.find(id);
+  return it == sets_.end() ? nullptr : it->second.get();
+}
+
+std::vector<PolicyEntry> PolicySets::entries(const SetRecord& set) const {
+  std::vector<PolicyEntry> result;
+  for (const Direction direction : kDirections) {
+    for (const auto& [cidr_id, entries] :
+         set.directions[index_of(direction)].entries) {
+      for (const auto& entry : entries) {
+        result.push_back({.key = map_key(set.id, direction, cidr_id, entry),
+                          .value = entry.value});
+      }
+    }
+  }
+  return result;
+}
+
+PolicySetInfo PolicySets::info(const SetRecord& set) {
+  PolicySetInfo info{.id = set.id, .policies = {}, .isolating = {}};
+  for (const auto* spec : set.key.specs) {
+    const auto name = to_string(spec->policy->key);
+    const auto add = [&](std::vector<std::string>& names) {
+      if (names.empty() || names.back() != name) {
+        names.push_back(name);
+      }
+    };
+    add(info.policies);
+    for (const Direction direction : kDirections) {
+      if (spec->spec->default_deny[index_of(direction)]) {
+        add(info.isolating[index_of(direction)]);
+      }
+    }
+  }
+  return info;
+}
+
+RuleInfo PolicySets::rule_info(const SpecRecord& spec, const RuleRecord& rule) {
+  constexpr std::array<const char*, 3> kActions{"allow", "deny", "pass"};
+  return {.id = rule.id,
+          .policy = to_string(spec.policy->key),
+          .path = rule.rule->path,
+          .action = kActions[static_cast<std::size_t>(rule.rule->action)],
+          .log_value = spec.spec->log_value};
+}
+
+}  // namespace sluice::policy

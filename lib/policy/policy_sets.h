@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "lib/policy/l4_tree.h"
+#include "lib/policy/peer_classes.h"
+#include "lib/policy/rule.h"
+#include "lib/policy/selector_cache.h"
+#include "sluice/state.h"
+
+// Policies in use and the sets of them that apply to endpoints, with the
+// policy-map entries of every set.
+namespace sluice::policy {
+
+struct RuleRecord {
+  const Rule* rule = nullptr;  // in the policy's record
+  std::uint32_t id = 0;
+  std::vector<SelectorId> peers;
+};
+
+// A policy's spec: one subject with its rules.
+struct SpecRecord {
+  const Policy* policy = nullptr;
+  const Spec* spec = nullptr;
+  std::size_t index = 0;
+  SelectorId subject = 0;
+  std::vector<RuleRecord> rules;
+  std::set<std::uint32_t> sets;  // that contain it
+};
+
+struct PolicyRecord {
+  Policy policy;
+  std::vector<std::unique_ptr<SpecRecord>> specs;
+};
+
+// A rule in its place among all rules of a set and direction.
+struct PlacedRule {
+  const SpecRecord* spec = nullptr;
+  const RuleRecord* rule = nullptr;
+  Candidate candidate;  // named ports resolved at ingress
+  bool named_at_peer = false;  // egress rule with named ports: per class
+};
+
+struct SetKey {
+  std::vector<SpecRecord*> specs;  // sorted by policy and index
+  std::vector<ResolvedPort> ports;       // the subjects' own, used at ingress
+  auto operator<=>(const SetKey&) const = default;
+};
+
+struct SetDirection {
+  bool isolated = false;
+  std::vector<PlacedRule> rules;  // in order
+  std::vector<std::size_t> any_peer;
+  std::map<SelectorId, std::vector<std::size_t>> by_selector;
+  std::unique_ptr<Decision> any_decision;
+  std::map<std::uint32_t, std::vector<L4Entry>> entries;  // by class; 0 = any
+};
+
+struct SetRecord {
+  std::uint32_t id = 0;
+  SetKey key;
+  std::unordered_set<PodRecord*> pods;  // endpoints that have it
+  std::array<SetDirection, 2> directions;
+};
+
+class PolicySets {
+ public:
+  struct Changes {
+    std::set<std::uint32_t> created;
+    std::set<std::uint32_t> retired;  // readable until clear_changes()
+    std::set<std::uint32_t> rebuilt;  // rules or isolation may have changed
+    // Entries of sets that existed before and still do.
+    std::vector<Transaction::EntryChange> entries;
+    // Pods whose set may have to change.
+    std::unordered_set<PodRecord*> pods;
+  };
+
+  PolicySets(SelectorCache& selectors, PeerClasses& classes)
+      : selectors_(selectors), classes_(classes) {}
+
+  void set_policy(const Policy& policy);
+  // Takes effect with apply_removals(), so that a policy that is removed and
+  // comes back at once keeps its records and ids.
+  void remove_policy(const PolicyKey& key);
+  void apply_removals();
+
+  // Gives the pod (its record's policy_set) the set of all policies that
+  // select it. Call after its matched selectors or ports changed.
+  void assign(PodRecord& pod);
+  // The pod is no subject any more.
+  void unassign(PodRecord& pod);
+
+  // Rebuilds sets whose policies changed and compiles entries for new
+  // classes. Call after the classes are up to date.
+  void update();
+  [[nodiscard]] const Changes& changes() const { return changes_; }
+  void clear_changes();
+
+  // nullptr if there is no such set.
+  [[nodiscard]] const SetRecord* find(std::uint32_t id) const;
+  [[nodiscard]] std::vector<PolicyEntry> entries(const SetRecord& set) const;
+  [[nodiscard]] static PolicySetInfo info(const SetRecord& set);
+  [[nodiscard]] static RuleInfo rule_info(const SpecRecord& spec,
+                                          const RuleRecord& rule);
+
+  // The rules of the set that apply to a class, in order, with named ports
+  // resolved for it.
+  [[nodiscard]] std::vector<Candidate> candidates(const SetDirection& direction,
+                                                  const ClassKey& peer) const;
+
+ private:
+  struct RuleId {
+    std::string owner;  // policy and path
+    std::uint32_t refs = 0;
+  };
+
+  std::vector<RuleRecord> acquire_rules(const PolicyKey& key, const Spec& spec);
+  void release_rules(const std::vector<RuleRecord>& rules);
+  void add_spec(PolicyRecord& record, std::size_t index);
+  void remove_spec(SpecRecord& spec);
+  void note_change(const SpecRecord& spec);
+  std::uint32_t acquire_rule_id(const PolicyKey& key, const std::string& path);
+  [[nodiscard]] SetKey key_for(const PodRecord& pod) const;
+  [[nodiscard]] std::uint32_t new_set_id(const SetKey& key) const;
+  void leave_set(PodRecord& pod);
+  void build(SetRecord& set);
+  void place_rules(SetRecord& set, Direction direction);
+  void index(const SetRecord& set, bool add);
+  void compile_all(SetRecord& set);
+  [[nodiscard]] std::set<std::uint32_t> sets_touched_by(
+      const ClassKey& peer) const;
+  [[nodiscard]] std::vector<L4Entry> compile(const SetDirection& direction,
+                                             Direction which,
+                                             std::uint32_t cidr_id,
+                                             const ClassKey& peer) const;
+  void compile_class(std::uint32_t cidr_id);
+  void drop_class(std::uint32_t cidr_id);
+  void replace_entries(SetRecord& set, Direction direction,
+                       std::uint32_t cidr_id, std::vector<L4Entry> entries);
+
+  SelectorCache& selectors_;
+  PeerClasses& classes_;
+  std::map<PolicyKey, std::unique_ptr<PolicyRecord>> policies_;
+  std::map<SelectorId, std::set<SpecRecord*>> by_subject_;
+  std::map<std::uint32_t, RuleId> rule_ids_;
+  std::map<SetKey, std::uint32_t> set_ids_;
+  std::map<std::uint32_t, std::unique_ptr<SetRecord>> sets_;
+  std::unordered_map<SelectorId, std::set<std::uint32_t>> sets_by_selector_;
+  std::set<std::uint32_t> sets_with_named_any_;  // any-peer egress named ports
+  std::set<std::uint32_t> dirty_;
+  std::set<PolicyKey> removed_;
+  // Specs that are gone but may stand in sets until these are retired.
+  std::vector<std::unique_ptr<SpecRecord>> dying_;
+  std::vector<std::unique_ptr<PolicyRecord>> dying_policies_;
+  Changes changes_;
+};
+
+}  // namespace sluice::policy

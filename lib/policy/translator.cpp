@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/policy/translator.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "lib/policy/translator_impl.h"
+
+namespace sluice::policy {
+namespace {
+
+// The API server puts this label on every namespace (KEP-2161); manifests need
+// not spell it out.
+constexpr const char* kMetadataName = "kubernetes.io/metadata.name";
+
+}  // namespace
+
+std::string to_string(const PolicyKey& key) {
+  return key.kind + "/" + (key.ns.empty() ? "" : key.ns + "/") + key.name;
+}
+
+NamespaceRecord& Translator::Impl::space(const std::string& name) {
+  auto& record = namespaces[name];
+  if (!record) {
+    record = std::make_unique<NamespaceRecord>();
+    record->labels[kMetadataName] = name;
+  }
+  return *record;
+}
+
+void Translator::Impl::set_namespace_labels(const std::string& name,
+                                            kube::Labels labels) {
+  labels.try_emplace(kMetadataName, name);
+  auto& record = space(name);
+  if (record.labels == labels) {
+    return;
+  }
+  record.labels = std::move(labels);
+  for (auto* pod : record.pods) {
+    selectors.update_pod(*pod);
+  }
+}
+
+void Translator::Impl::set_pod(const kube::Pod& object) {
+  auto& record = pods[object.ns + "/" + object.name];
+  if (record && record->pod == object) {
+    return;
+  }
+  std::vector<IpAddress> old_ips;
+  if (!record) {
+    record = std::make_unique<PodRecord>();
+    record->namespace_labels = &space(object.ns).labels;
+    space(object.ns).pods.insert(record.get());
+  } else if (record->managed()) {
+    old_ips = record->pod.ips;
+  }
+  const std::string old_node = std::exchange(record->pod, object).node;
+  record->sequence = ++sequence;
+  selectors.update_pod(*record);
+  const auto new_ips =
+      record->managed() ? record->pod.ips : std::vector<IpAddress>{};
+  for (const auto& address : old_ips) {
+    if (std::find(new_ips.begin(), new_ips.end(), address) == new_ips.end()) {
+      classes.remove_pod(address, record.get());
+    }
+  }
+  for (const auto& address : new_ips) {
+    classes.add_pod(address, record.get());
+  }
+  move_to_node(*record, old_node);
+  dirty_pods.insert(record.get());
+}
+
+// Keeps the index of pods by node.
+void Translator::Impl::move_to_node(PodRecord& record,
+                                    const std::string& old_node) {
+  const auto name = record.name();
+  if (old_node != record.pod.node) {
+    node_pods[old_node].erase(&record);
+    note_endpoint(old_node, name);
+  }
+  if (record.managed()) {
+    node_pods[record.pod.node].insert(&record);
+  } else {
+    node_pods[record.pod.node].erase(&record);
+  }
+  note_endpoint(record.pod.node, name);
+}
+
+void Translator::Impl::remove_pod(const std::string& ns,
+                                  const std::string& name) {
+  const auto it = pods.find(ns + "/" + name);
+  if (it == pods.end()) {
+    return;
+  }
+  auto* record = it->second.get();
+  for (const auto& address : record->pod.ips) {
+    if (record->managed()) {
+      classes.remove_pod(address, record);
+    }
+  }
+  selectors.forget_pod(*record);
+  sets.unassign(*record);
+  dirty_pods.erase(record);
+  space(ns).pods.erase(record);
+  node_pods[record->pod.node].erase(record);
+  note_endpoint(record->pod.node, it->first);
+  pods.erase(it);
+}
+
+void Translator::Impl::set_node(const kube::Node& object) {
+  auto& known = nodes[object.name];
+  for (const auto& address : known) {
+    if (std::find(object.ips.begin(), object.ips.end(), address) ==
+        object.ips.end()) {
+      classes.remove_node(address, object.name);
+    }
+  }
+  for (const auto& address : object.ips) {
+    if (std::find(known.begin(), known.end(), address) == known.end()) {
+      classes.add_node(address, object.name);
+    }
+  }
+  known = object.ips;
+}
+
+void Translator::Impl::update_api_addresses() {
+  std::set<IpAddress> addresses;
+  for (const auto& [key, slice] : api_slices) {
+    addresses.insert(slice.begin(), slice.end());
+  }
+  classes.set_api_addresses(addresses);
+}
+
+void Translator::Impl::note_endpoint(const std::string& node,
+                                     const std::string& name) {
+  const auto it = watches.find(node);
+  if (it != watches.end()) {
+    it->second.touched.insert(name);
+  }
+}
+
+EndpointEntry Translator::Impl::endpoint(const PodRecord& record) const {
+  EndpointEntry entry;
+  entry.name = record.name();
+  entry.policy_set = record.policy_set;
+  if (const auto* set = sets.find(record.policy_set)) {
+    for (std::size_t i = 0; i < set->directions.size(); ++i) {
+      entry.isolated[i] = set->directions[i].isolated;
+    }
+  }
+  entry.ips = record.pod.ips;
+  const auto interface = record.pod.annotations.find("sluice.io/interface");
+  if (interface != record.pod.annotations.end()) {
+    entry.interface = interface->second;
+  }
+  return entry;
+}
+
+// Brings everything derived up to date. Order: subjects and selectors are
+// known, so sets can be assigned; then classes; then entries, which need both.
+void Translator::Impl::flush() {
+  sets.apply_removals();
+  for (const auto* more :
+       {&selectors.changes().subjects, &sets.changes().pods}) {
+    dirty_pods.insert(more->begin(), more->end());
+  }
+  for (auto* record : std::exchange(dirty_pods, {})) {
+    const auto before = record->policy_set;
+    sets.assign(*record);
+    if (before != record->policy_set) {
+      note_endpoint(record->pod.node, record->name());
+    }
+  }
+  classes.update();
+  sets.update();
+  for (auto& [node, watch] : watches) {
+    collect(node, watch);
+  }
+  sets.clear_changes();
+  classes.clear_changes();
+  selectors.clear_changes();
+}
+
+Translator::Translator(TranslatorOptions options)
+    : impl_(std::make_unique<Impl>(std::move(options))) {}
+Translator::~Translator() = default;
+Translator::Translator(Translator&&) noexcept = default;
+Translator& Translator::operator=(Translator&&) noexcept = default;
+
+void Translator::set(const kube::Namespace& object) {
+  impl_->set_namespace_labels(object.name, object.labels);
+}
+
+void Translator::set(const kube::Pod& object) { impl_->set_pod(object); }
+
+void Translator::set(const kube::Node& object) { impl_->set_node(object); }
+
+void Translator::set(const kube::EndpointSlice& object) {
+  if (object.ns != "default" || object.service != "kubernetes") {
+    remove_endpoint_slice(object.ns, object.name);
+    return;
+  }
+  impl_->api_slices[object.name] = object.addresses;
+  impl_->update_api_addresses();
+}
+
+void Translator::set(const kube::CidrGroup& object) {
+  impl_->classes.set_group(object);
+}
+
+void Translator::set(const Policy& policy) { impl_->sets.set_policy(policy); }
+
+void Translator::remove_namespace(const std::string& name) {
+  impl_->set_namespace_labels(name, {});
+}
+
+void Translator::remove_pod(const std::string& ns, const std::string& name) {
+  impl_->remove_pod(ns, name);
+}
+
+void Translator::remove_node(const std::string& name) {
+  impl_->set_node({.name = name, .labels = {}, .ips = {}});
+  impl_->nodes.erase(name);
+}
+
+void Translator::remove_endpoint_slice(const std::string& ns,
+                                       const std::string& name) {
+  if (ns == "default" && impl_->api_slices.erase(name) != 0) {
+    impl_->update_api_addresses();
+  }
+}
+
+void Translator::remove_cidr_group(const std::string& name) {
+  impl_->classes.remove_group(name);
+}
+
+void Translator::remove_policy(const PolicyKey& key) {
+  impl_->sets.remove_policy(key);
+}
+
+void Translator::set_reserved(const IpAddress& address,
+                              std::optional<Entity> entity) {
+  impl_->classes.set_reserved(address, entity);
+}
+
+}  // namespace sluice::policy
