@@ -1,0 +1,158 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Fails where a module includes what its row in ARCHITECTURE.md does not allow.
+
+The table below is that of ARCHITECTURE.md, "Modules"; the check also fails
+when a folder with code has no row. `--self-test` proves that it can fail.
+"""
+
+import os
+import re
+import subprocess
+import sys
+
+# folder: folders it may include from, besides itself. None = anything.
+ALLOWED = {
+    "include/sluice": {"lib/base"},
+    "bpf": {"include/sluice/abi.h"},
+    "lib/base": set(),
+    "lib/kube": {"lib/base"},
+    "lib/policy": {"include/sluice", "lib/base", "lib/kube"},
+    "agent": {"include/sluice", "lib/base"},
+    "operator": {"include/sluice", "lib/base", "lib/kube", "lib/policy"},
+    "cli": None,
+    "tests": None,
+    "bench": None,
+}
+# Implements what include/sluice/state.h declares, and so includes it.
+EXCEPTIONS = {("lib/base/state.cpp", "include/sluice")}
+# Modules that stay free of I/O and clocks include none of these.
+PURE = {"lib/policy"}
+IMPURE_HEADERS = {"chrono", "fstream", "filesystem", "thread", "ctime", "sys/socket.h", "unistd.h",
+                  "fcntl.h", "sys/stat.h", "bpf/bpf.h", "bpf/libbpf.h"}
+# Heavy libraries: not in headers, but for those that only sources of the same
+# module (and tests) include.
+HEAVY = re.compile(r"(nlohmann/json\.hpp|spdlog/.*|CLI/.*|yaml-cpp/.*)$")
+
+_INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
+_SOURCE = (".h", ".cpp", ".c")
+
+
+def module_of(path):
+    for folder in ALLOWED:
+        if path.startswith(folder + "/"):
+            return folder
+    return None
+
+
+def resolve(path, target, exists):
+    """Path in the project of an included file, or None if it is none of ours."""
+    for base in ("", "include/", os.path.dirname(path) + "/"):
+        candidate = os.path.normpath(base + target)
+        if exists(candidate):
+            return candidate
+    return None
+
+
+def included_by(sources, exists):
+    """{header of ours: files that include it}."""
+    result = {}
+    for path, text in sources.items():
+        for line in text.splitlines():
+            match = _INCLUDE.match(line)
+            if match and (found := resolve(path, match.group(2), exists)):
+                result.setdefault(found, set()).add(path)
+    return result
+
+
+def is_private(path, includers):
+    """Only sources of its own module, or tests, include it."""
+    return all(i.endswith(".cpp") and module_of(i) in (module_of(path), "tests", "bench")
+               for i in includers.get(path, ()))
+
+
+def check_file(path, text, exists, includers):
+    """Complaints about one file."""
+    module = module_of(path)
+    if module is None:
+        return [f"{path}: its folder has no row in the table of modules"]
+    complaints = []
+    for number, line in enumerate(text.splitlines(), 1):
+        match = _INCLUDE.match(line)
+        if not match:
+            continue
+        target = match.group(2)
+        place = f"{path}:{number}"
+        if module in PURE and target in IMPURE_HEADERS:
+            complaints.append(f"{place}: <{target}> in a module that does no I/O and has no clock")
+        if (path.endswith(".h") and module not in ("tests", "bench") and HEAVY.match(target)
+                and not is_private(path, includers)):
+            complaints.append(f"{place}: {target} in a header that others include")
+        found = resolve(path, target, exists)
+        if found is not None and not _allowed(path, module, found):
+            complaints.append(f"{place}: {module} may not include {found}")
+    return complaints
+
+
+def _allowed(path, module, found):
+    other = module_of(found)
+    allowed = ALLOWED[module]
+    return (other == module or allowed is None or other in allowed or found in allowed
+            or (path, other) in EXCEPTIONS)
+
+
+def self_test():
+    """What must be found is found, what is right is not."""
+    files = {"lib/base/ip.h", "lib/kube/objects.h", "agent/agent.h", "include/sluice/abi.h",
+             "include/sluice/state.h", "lib/policy/rule.h", "cli/main.h"}
+    cases = [
+        ("lib/base/x.h", '#include "lib/kube/objects.h"', 1),
+        ("lib/policy/x.cpp", '#include "agent/agent.h"', 1),
+        ("lib/policy/x.cpp", "#include <fstream>", 1),
+        ("lib/policy/rule.h", "  #  include <nlohmann/json.hpp>", 1),
+        ("lib/policy/private.h", "#include <nlohmann/json.hpp>", 0),
+        ("agent/x.cpp", '#include "lib/kube/objects.h"', 1),
+        ("bpf/x.bpf.h", '#include "sluice/state.h"', 1),
+        ("operator/x.cpp", '#include "cli/main.h"', 1),
+        ("elsewhere/x.cpp", "", 1),
+        ("lib/policy/x.cpp", '#include "lib/policy/rule.h"\n#include "sluice/state.h"', 0),
+        ("bpf/x.bpf.h", '#include "sluice/abi.h"\n#include <linux/bpf.h>', 0),
+        ("cli/x.cpp", '#include "agent/agent.h"\n#include <nlohmann/json.hpp>', 0),
+        ("agent/x.cpp", "#include <fstream>", 0),
+    ]
+    includers = {"lib/policy/rule.h": {"lib/policy/rule.cpp", "cli/main.h"},
+                 "lib/policy/private.h": {"lib/policy/rule.cpp", "tests/unit/rule_test.cpp"}}
+    wrong = [f"{path} with {text!r}: {found}" for path, text, count in cases
+             if len(found := check_file(path, text, files.__contains__, includers)) != count]
+    return wrong, len(cases)
+
+
+def main():
+    wrong, cases = self_test()
+    if wrong:
+        print("self-test failed:", *wrong, sep="\n  ")
+        return 1
+    if "--self-test" in sys.argv:
+        print(f"{cases} passed, 0 failed, 0 skipped")
+        return 0
+    root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+    os.chdir(root)
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], check=True, text=True,
+                            stdout=subprocess.PIPE).stdout.splitlines()
+    sources = {}
+    for path in listed:
+        if path.endswith(_SOURCE) and os.path.exists(path):
+            with open(path, encoding="utf-8") as file:
+                sources[path] = file.read()
+    includers = included_by(sources, os.path.exists)
+    complaints = [c for path, text in sources.items()
+                  for c in check_file(path, text, os.path.exists, includers)]
+    for complaint in complaints:
+        print(complaint)
+    bad = len({c.split(":")[0] for c in complaints})
+    print(f"{len(sources) - bad + cases} passed, {bad} failed, 0 skipped")
+    return 1 if complaints else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
