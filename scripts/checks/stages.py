@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stages of scripts/test: runs them, counts their tests, sums up."""
+
+import argparse
+import dataclasses
+import glob
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+from scripts.checks import counts as counting
+from scripts.checks.counts import Counts
+
+_ROOT = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+_LOGS = os.path.join(_ROOT, "build", "logs")
+_RELEASE = os.path.join(_ROOT, "build", "release")
+_ASAN = os.path.join(_ROOT, "build", "asan")
+_SLUICE = os.path.join(_RELEASE, "cli", "sluice")
+_PEERS = os.environ.get("SLUICE_PEER_VECTORS", os.path.join(_ROOT, "..", "shared", "vectors-peers"))
+_FUZZ_SECONDS = os.environ.get("SLUICE_FUZZ_SECONDS", "10")
+
+
+class Failed(Exception):
+    """A step that others build on did not work."""
+
+
+class Runner:
+    """Runs commands of one stage, with their output in its log."""
+
+    def __init__(self, stage):
+        os.makedirs(_LOGS, exist_ok=True)
+        self.log_path = os.path.join(_LOGS, stage + ".log")
+        self._log = open(self.log_path, "w", encoding="utf-8")
+        self.counts = Counts()
+
+    def run(self, *command, timeout=1800, environment=None):
+        """(ok, output)"""
+        self._log.write(f"$ {' '.join(command)}\n")
+        self._log.flush()
+        start = self._log.tell()
+        with subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.DEVNULL, stdout=self._log,
+                              stderr=subprocess.STDOUT, start_new_session=True,
+                              env={**os.environ, **(environment or {})}) as process:
+            try:
+                code = process.wait(timeout)
+            except BaseException as error:
+                os.killpg(process.pid, signal.SIGKILL)
+                if not isinstance(error, subprocess.TimeoutExpired):
+                    raise
+                self._log.write(f"\nkilled after {timeout} s\n")
+                code = -1
+        self._log.flush()
+        with open(self.log_path, encoding="utf-8", errors="replace") as file:
+            file.seek(start)
+            return code == 0, file.read()
+
+    def must(self, *command, **options):
+        ok, _ = self.run(*command, **options)
+        if not ok:
+            raise Failed(" ".join(command))
+
+    def test(self, name, *command, **options):
+        """A command that is one test or sums up several."""
+        ok, output = self.run(*command, **options)
+        self.counts.add(counting.from_output(output, ok, name))
+
+    def ctest(self, build, *selection, environment=None, timeout=1800):
+        report = os.path.join(build, "ctest.xml")
+        if os.path.exists(report):
+            os.unlink(report)
+        ok, _ = self.run("ctest", "--test-dir", build, "-j", "2", "--timeout", "600",
+                         "--output-on-failure", "--output-junit", report,
+                         "--test-output-size-passed", "100000000",
+                         "--test-output-size-failed", "100000000", *selection,
+                         environment=environment, timeout=timeout)
+        found = counting.from_ctest(report) if os.path.exists(report) else Counts()
+        if not ok and found.failed == 0:
+            found.add(Counts(failed=1, names=["FAILED ctest " + " ".join(selection)]))
+        if found.passed + found.failed + found.skipped == 0:
+            found.add(Counts(failed=1, names=["FAILED no test was found"]))
+        self.counts.add(found)
+
+    def close(self):
+        self._log.close()
+
+
+def _configure(runner, build, preset, *options):
+    runner.must("cmake", "--preset", preset, "-B", build, *options)
+
+
+# ---- stages ------------------------------------------------------------------
+
+
+def check_format(runner):
+    """clang-format on every source"""
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "*.h", "*.cpp", "*.c"],
+                            check=True, text=True, cwd=_ROOT, stdout=subprocess.PIPE).stdout.split()
+    present = [f for f in listed if os.path.exists(os.path.join(_ROOT, f))]
+    ok, output = runner.run("clang-format-19", "--dry-run", "-Werror", *present)
+    bad = {line.split(":")[0] for line in output.splitlines() if ": error:" in line}
+    runner.counts.add(Counts(len(present) - len(bad), len(bad) or int(not ok), 0,
+                             [f"FAILED format of {f}" for f in sorted(bad)]))
+
+
+def check_includes(runner):
+    """modules include only what ARCHITECTURE.md allows"""
+    runner.test("includes", "scripts/checks/includes.py")
+
+
+def check_abi(runner):
+    """abi.h: same layout for every compiler, equal to the recorded one"""
+    runner.test("abi", "scripts/checks/abi.py")
+
+
+def build(runner):
+    """release build"""
+    _configure(runner, _RELEASE, "release")
+    runner.test("build", "cmake", "--build", _RELEASE)
+    if runner.counts.failed:
+        raise Failed("the build")
+
+
+def bpf(runner):
+    """BPF programs with clang 14 and 19; the kernel takes both"""
+    for compiler in ("clang-14", "clang-19"):
+        folder = os.path.join(_ROOT, "build", "bpf-" + compiler)
+        _configure(runner, folder, "release", "-DSLUICE_BPF_CLANG=" + compiler)
+        runner.must("cmake", "--build", folder, "--target", "datapath_test")
+        runner.ctest(folder, "-R", "^datapath")
+
+
+def unit(runner):
+    """unit tests"""
+    runner.ctest(_RELEASE, "-LE", "netns|datapath|vectors")
+
+
+def datapath(runner):
+    """BPF programs on this kernel, packet by packet"""
+    runner.ctest(_RELEASE, "-L", "datapath")
+
+
+def vectors(runner):
+    """recorded scenarios: in the model and through the loaded programs"""
+    runner.ctest(_RELEASE, "-L", "vectors")
+    own = sorted(glob.glob(os.path.join(_ROOT, "tests/vectors/*.jsonl.gz")))
+    rows = sorted(glob.glob(os.path.join(_ROOT, "tests/appendix/*.yaml")))
+    peers = sorted(glob.glob(os.path.join(_PEERS, "*.jsonl.gz")))
+    for name, files in (("vectors", own), ("appendix", rows), ("peers' vectors", peers)):
+        if not files:
+            runner.counts.add(Counts(skipped=1, names=[f"SKIPPED {name}: not on this machine"]))
+            continue
+        runner.test(f"{name} in the model", _SLUICE, "test", *files)
+        runner.test(f"{name} in the kernel", _SLUICE, "test", "--kernel", *files)
+
+
+def netns(runner):
+    """real packets through network namespaces"""
+    runner.ctest(_RELEASE, "-L", "netns")
+
+
+def tidy(runner):
+    """clang-tidy on what changed since it was clean"""
+    runner.test("tidy", "scripts/checks/tidy.py", "--build", _RELEASE)
+
+
+def asan(runner):
+    """all user-space tests under AddressSanitizer and UBSan"""
+    _configure(runner, _ASAN, "asan")
+    runner.must("cmake", "--build", _ASAN)
+    runner.ctest(_ASAN, "-LE", "netns|slow",
+                 environment={"ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1",
+                              "UBSAN_OPTIONS": "print_stacktrace=1"})
+
+
+def fuzz(runner):
+    """a short run of every fuzz target"""
+    runner.test("fuzz", "tests/fuzz/run", _FUZZ_SECONDS)
+
+
+def kernels(runner):
+    """Debian's kernels 5.10, 6.1 and 6.12 under QEMU"""
+    runner.test("kernels", "scripts/test-kernels", "--build", _RELEASE)
+
+
+# In the order in which they run; what fails fast comes first.
+STAGES = {"format": check_format, "includes": check_includes, "abi": check_abi, "build": build,
+          "unit": unit, "datapath": datapath, "vectors": vectors, "netns": netns, "bpf": bpf,
+          "kernels": kernels, "tidy": tidy, "asan": asan, "fuzz": fuzz}
+_NEED_BUILD = {"unit", "datapath", "vectors", "netns", "kernels", "tidy"}
+_NEED_ROOT = {"unit", "datapath", "vectors", "netns", "bpf", "asan"}
+
+
+@dataclasses.dataclass
+class Outcome:
+    counts: Counts
+    seconds: float
+
+
+def run_stage(name):
+    print(f"== {name}: {STAGES[name].__doc__}", flush=True)
+    runner, start = Runner(name), time.monotonic()
+    try:
+        STAGES[name](runner)
+    except Failed as error:
+        if not runner.counts.failed:
+            runner.counts.add(Counts(failed=1, names=[f"FAILED {error}"]))
+    finally:
+        runner.close()
+    outcome = Outcome(runner.counts, time.monotonic() - start)
+    print(f"   {outcome.counts}  ({outcome.seconds:.0f} s)", flush=True)
+    if outcome.counts.failed:
+        for line in outcome.counts.names:
+            if line.startswith("FAILED"):
+                print(f"   {line}")
+        show_log(runner.log_path)
+    return outcome
+
+
+def show_log(path):
+    with open(path, encoding="utf-8", errors="replace") as file:
+        lines = file.read().splitlines()
+    print(f"   last lines of {os.path.relpath(path, _ROOT)}:")
+    for line in lines[-60:]:
+        print(f"   | {line[:300]}")
+    sys.stdout.flush()
+
+
+def prepare_cache():
+    """Compiler results and kernels live outside the checkout."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    os.environ.setdefault("CCACHE_DIR", os.path.join(base, "sluice", "ccache"))
+    os.environ.setdefault("CCACHE_BASEDIR", _ROOT)
+    os.environ.setdefault("CCACHE_NOHASHDIR", "1")
+    os.environ.setdefault("CCACHE_MAXSIZE", "2G")
+    os.environ["GTEST_COLOR"] = "no"
+
+
+def choose(names):
+    chosen = [s for s in STAGES if not names or s in names]
+    if _NEED_BUILD & set(chosen) and "build" not in chosen:
+        chosen = [s for s in STAGES if s in chosen or s == "build"]
+    return chosen
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="scripts/test", description=__doc__)
+    parser.add_argument("stages", nargs="*", metavar="stage", help=", ".join(STAGES))
+    parser.add_argument("--list", action="store_true", help="list the stages")
+    arguments = parser.parse_args()
+    if arguments.list:
+        for name, function in STAGES.items():
+            print(f"{name:<10} {function.__doc__}")
+        return 0
+    if unknown := set(arguments.stages) - set(STAGES):
+        parser.error(f"no such stage: {', '.join(sorted(unknown))}")
+    chosen = choose(arguments.stages)
+    if os.geteuid() != 0 and _NEED_ROOT & set(chosen):
+        parser.error("BPF and network namespaces need root: sudo scripts/test")
+    prepare_cache()
+    start, outcomes = time.monotonic(), {}
+    for name in chosen:
+        if "build" in outcomes and outcomes["build"].counts.failed and name in _NEED_BUILD:
+            outcomes[name] = Outcome(Counts(failed=1, names=[f"FAILED {name}: nothing built"]), 0)
+        else:
+            outcomes[name] = run_stage(name)
+    return sum_up(outcomes, time.monotonic() - start)
+
+
+def sum_up(outcomes, seconds):
+    total = Counts()
+    width = shutil.get_terminal_size((80, 20)).columns
+    print("\n" + "=" * min(width, 60))
+    for name, outcome in outcomes.items():
+        total.add(outcome.counts)
+        print(f"{name:<10} {outcome.counts}  ({outcome.seconds:.0f} s)")
+    for line in total.names:
+        print(line)
+    print(f"{seconds:.0f} s in all")
+    print(total, flush=True)
+    return 1 if total.failed or not total.passed else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
