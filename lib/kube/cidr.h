@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string_view>
+
+#include "lib/base/ip.h"
+#include "lib/base/result.h"
+
+namespace sluice::kube {
+
+struct Cidr {
+  IpPrefix prefix;    // host bits cleared
+  IpAddress address;  // as written, host bits included
+};
+
+// "address/length" as the API server accepts it: no bare address, no IPv4
+// address in IPv6 notation. The error says what is wrong with the text.
+Result<Cidr> parse_cidr(std::string_view text);
+
+}  // namespace sluice::kube

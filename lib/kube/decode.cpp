@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/kube/decode.h"
+
+#include <algorithm>
+
+#include <netinet/in.h>
+#include <nlohmann/json.hpp>
+
+#include "lib/kube/cidr.h"
+#include "lib/kube/field.h"
+
+namespace sluice::kube {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::string_view kOwnPrefix = "sluice.io/";
+constexpr std::string_view kServiceLabel = "kubernetes.io/service-name";
+
+struct Metadata {
+  std::string ns;
+  std::string name;
+  Labels labels;
+  Labels annotations;
+};
+
+Labels string_map(const Field& parent, std::string_view name,
+                  std::string_view prefix, Problems& problems) {
+  Labels result;
+  const auto field = parent.get(name);
+  if (!field || !is_object(*field, problems)) {
+    return result;
+  }
+  for (const auto& [key, value] : field->value().items()) {
+    if (!key.starts_with(prefix)) {
+      continue;
+    }
+    const Field member = field->member(key, value);
+    if (const auto* text = as_string(member, problems)) {
+      result.emplace(key, *text);
+    }
+  }
+  return result;
+}
+
+std::string string_or(const Field& parent, std::string_view name,
+                      std::string_view otherwise, Problems& problems) {
+  if (const auto field = parent.get(name)) {
+    const auto* text = as_string(*field, problems);
+    if (text != nullptr && !text->empty()) {
+      return *text;
+    }
+  }
+  return std::string(otherwise);
+}
+
+Metadata read_metadata(const Field& root, Problems& problems) {
+  Metadata result;
+  if (!is_object(root, problems)) {
+    return result;
+  }
+  const auto field = root.get("metadata");
+  if (!field) {
+    problems.add("metadata.name: must be set");
+    return result;
+  }
+  if (!is_object(*field, problems)) {
+    return result;
+  }
+  result.name = string_or(*field, "name", "", problems);
+  if (result.name.empty() && problems.empty()) {
+    problems.add("metadata.name: must be set");
+  }
+  result.ns = string_or(*field, "namespace", "default", problems);
+  result.labels = string_map(*field, "labels", "", problems);
+  result.annotations = string_map(*field, "annotations", kOwnPrefix, problems);
+  return result;
+}
+
+std::optional<IpAddress> read_address(const Field& field, Problems& problems) {
+  const auto* text = as_string(field, problems);
+  if (text == nullptr) {
+    return std::nullopt;
+  }
+  const auto address = parse_ip(*text);
+  if (!address) {
+    problems.add(field, "not an IP address: " + in_quotes(*text));
+  }
+  return address;
+}
+
+void add_unique(std::vector<IpAddress>& list, const IpAddress& address) {
+  if (std::ranges::find(list, address) == list.end()) {
+    list.push_back(address);
+  }
+}
+
+// An element of a list member; calls `visit` with each. Wrong types are noted.
+template <typename Visit>
+void each(const Field& parent, std::string_view name, Problems& problems,
+          const Visit& visit) {
+  const auto list = parent.get(name);
+  if (!list || !is_list(*list, problems)) {
+    return;
+  }
+  for (std::size_t i = 0; i < list->value().size(); ++i) {
+    visit(list->at(i));
+  }
+}
+
+// An object member, if it is there and is one.
+std::optional<Field> object_member(const Field& parent, std::string_view name,
+                                   Problems& problems) {
+  auto field = parent.get(name);
+  if (field && !is_object(*field, problems)) {
+    return std::nullopt;
+  }
+  return field;
+}
+
+std::optional<std::uint8_t> read_protocol(const Field& port,
+                                          Problems& problems) {
+  const auto field = port.get("protocol");
+  if (!field) {
+    return IPPROTO_TCP;
+  }
+  const auto* text = as_string(*field, problems);
+  if (text == nullptr) {
+    return std::nullopt;
+  }
+  if (*text == "TCP") {
+    return IPPROTO_TCP;
+  }
+  if (*text == "UDP") {
+    return IPPROTO_UDP;
+  }
+  if (*text == "SCTP") {
+    return IPPROTO_SCTP;
+  }
+  problems.add(*field, "must be TCP, UDP or SCTP, is " + in_quotes(*text));
+  return std::nullopt;
+}
+
+std::string to_lower(std::string text) {
+  std::ranges::transform(text, text.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  });
+  return text;
+}
+
+void read_named_ports(const Field& container, std::vector<ContainerPort>& out,
+                      Problems& problems) {
+  each(container, "ports", problems, [&](const Field& port) {
+    if (!is_object(port, problems)) {
+      return;
+    }
+    const std::string name = string_or(port, "name", "", problems);
+    const auto number = port.get("containerPort");
+    const auto value =
+        number ? as_int(*number, 1, 65535, problems) : std::nullopt;
+    if (!number) {
+      problems.add(port, "containerPort must be set");
+    }
+    const auto protocol = read_protocol(port, problems);
+    if (!name.empty() && value && protocol) {
+      out.push_back({.name = to_lower(name),
+                     .port = static_cast<std::uint16_t>(*value),
+                     .protocol = *protocol});
+    }
+  });
+}
+
+void read_pod_spec(const Field& spec, Pod& pod, Problems& problems) {
+  pod.node = string_or(spec, "nodeName", "", problems);
+  pod.service_account =
+      string_or(spec, "serviceAccountName", "default", problems);
+  if (const auto host = spec.get("hostNetwork")) {
+    pod.host_network = as_bool(*host, problems).value_or(false);
+  }
+  // A restartable init container runs beside the containers. It comes first,
+  // because of two ports of one name the last counts.
+  each(spec, "initContainers", problems, [&](const Field& container) {
+    if (is_object(container, problems) &&
+        string_or(container, "restartPolicy", "", problems) == "Always") {
+      read_named_ports(container, pod.ports, problems);
+    }
+  });
+  each(spec, "containers", problems, [&](const Field& container) {
+    if (is_object(container, problems)) {
+      read_named_ports(container, pod.ports, problems);
+    }
+  });
+}
+
+void read_pod_status(const Field& status, Pod& pod, Problems& problems) {
+  const std::string phase = string_or(status, "phase", "", problems);
+  pod.finished = phase == "Succeeded" || phase == "Failed";
+  const auto add = [&](const Field& field) {
+    if (const auto address = read_address(field, problems)) {
+      add_unique(pod.ips, *address);
+    }
+  };
+  const auto first = status.get("podIP");
+  if (first && first->value() != "") {
+    add(*first);
+  }
+  each(status, "podIPs", problems, [&](const Field& element) {
+    const auto ip = element.get("ip");
+    if (ip) {
+      add(*ip);
+    } else {
+      problems.add(element, "ip must be set");
+    }
+  });
+  const auto v6 = std::ranges::count(pod.ips, true, &IpAddress::v6);
+  const auto all = static_cast<std::ptrdiff_t>(pod.ips.size());
+  if (v6 > 1 || all - v6 > 1) {
+    problems.add("status.podIPs: more than one address of a family");
+  }
+}
+
+template <typename T>
+Result<T> finish(T&& value, const Problems& problems) {
+  if (!problems.empty()) {
+    return std::unexpected(problems.error());
+  }
+  return std::forward<T>(value);
+}
+
+}  // namespace
+
+Result<Namespace> decode_namespace(const json& object) {
+  Problems problems;
+  auto metadata = read_metadata(Field(object, Field::Null::kAbsent), problems);
+  return finish(Namespace{.name = std::move(metadata.name),
+                          .labels = std::move(metadata.labels),
+                          .annotations = std::move(metadata.annotations)},
+                problems);
+}
+
+Result<Pod> decode_pod(const json& object) {
+  Problems problems;
+  const Field root(object, Field::Null::kAbsent);
+  auto metadata = read_metadata(root, problems);
+  Pod pod{.ns = std::move(metadata.ns),
+          .name = std::move(metadata.name),
+          .labels = std::move(metadata.labels),
+          .annotations = std::move(metadata.annotations)};
+  pod.service_account = "default";
+  if (const auto spec = object_member(root, "spec", problems)) {
+    read_pod_spec(*spec, pod, problems);
+  }
+  if (const auto status = object_member(root, "status", problems)) {
+    read_pod_status(*status, pod, problems);
+  }
+  return finish(std::move(pod), problems);
+}
+
+Result<Node> decode_node(const json& object) {
+  Problems problems;
+  const Field root(object, Field::Null::kAbsent);
+  auto metadata = read_metadata(root, problems);
+  Node node{.name = std::move(metadata.name),
+            .labels = std::move(metadata.labels)};
+  if (const auto status = object_member(root, "status", problems)) {
+    each(*status, "addresses", problems, [&](const Field& element) {
+      const std::string type = string_or(element, "type", "", problems);
+      const auto text = element.get("address");
+      if (text && (type == "InternalIP" || type == "ExternalIP")) {
+        if (const auto address = read_address(*text, problems)) {
+          add_unique(node.ips, *address);
+        }
+      }
+    });
+  }
+  return finish(std::move(node), problems);
+}
+
+Result<EndpointSlice> decode_endpoint_slice(const json& object) {
+  Problems problems;
+  const Field root(object, Field::Null::kAbsent);
+  auto metadata = read_metadata(root, problems);
+  EndpointSlice slice{.ns = std::move(metadata.ns),
+                      .name = std::move(metadata.name)};
+  const auto service = metadata.labels.find(std::string(kServiceLabel));
+  if (service != metadata.labels.end()) {
+    slice.service = service->second;
+  }
+  // The addresses of such a slice are names.
+  if (string_or(root, "addressType", "", problems) == "FQDN") {
+    return finish(std::move(slice), problems);
+  }
+  each(root, "endpoints", problems, [&](const Field& endpoint) {
+    if (!is_object(endpoint, problems)) {
+      return;
+    }
+    if (const auto conditions =
+            object_member(endpoint, "conditions", problems)) {
+      const auto ready = conditions->get("ready");
+      if (ready && !as_bool(*ready, problems).value_or(false)) {
+        return;
+      }
+    }
+    each(endpoint, "addresses", problems, [&](const Field& text) {
+      if (const auto address = read_address(text, problems)) {
+        add_unique(slice.addresses, *address);
+      }
+    });
+  });
+  return finish(std::move(slice), problems);
+}
+
+Result<CidrGroup> decode_cidr_group(const json& object) {
+  Problems problems;
+  const Field root(object, Field::Null::kAbsent);
+  auto metadata = read_metadata(root, problems);
+  CidrGroup group{.name = std::move(metadata.name),
+                  .labels = std::move(metadata.labels)};
+  only(root, {"apiVersion", "kind", "metadata", "spec", "status"}, problems);
+  const Field strict(object, Field::Null::kValue);
+  const auto spec = object_member(strict, "spec", problems);
+  if (!spec) {
+    if (problems.empty()) {
+      problems.add("spec: must be set");
+    }
+    return finish(std::move(group), problems);
+  }
+  only(*spec, {"externalCIDRs"}, problems);
+  if (!spec->get("externalCIDRs")) {
+    problems.add("spec.externalCIDRs: must be set");
+  }
+  each(*spec, "externalCIDRs", problems, [&](const Field& element) {
+    const auto* text = as_string(element, problems);
+    if (text == nullptr) {
+      return;
+    }
+    if (const auto prefix = parse_cidr(*text)) {
+      group.cidrs.push_back(prefix->prefix);
+    } else {
+      problems.add(element, prefix.error().message);
+    }
+  });
+  return finish(std::move(group), problems);
+}
+
+}  // namespace sluice::kube

@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/policy/parse_cilium.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <utility>
+
+#include "lib/policy/parse_l4.h"
+#include "lib/policy/parse_labels.h"
+
+namespace sluice::policy {
+namespace {
+
+constexpr std::size_t kMaxPorts = 40;
+constexpr std::size_t kMaxIcmpFields = 40;
+constexpr std::size_t kMaxLogCharacters = 32;
+
+struct Section {
+  std::string_view name;
+  Direction direction;
+  Action action;
+};
+constexpr std::array<Section, 4> kSections{{
+    {"ingress", Direction::kIngress, Action::kAllow},
+    {"ingressDeny", Direction::kIngress, Action::kDeny},
+    {"egress", Direction::kEgress, Action::kAllow},
+    {"egressDeny", Direction::kEgress, Action::kDeny},
+}};
+constexpr std::array<std::string_view, 2> kDirections{"ingress", "egress"};
+
+// Code points that do not print: controls, formats, surrogates, private use.
+bool is_printable(char32_t c) {
+  constexpr std::array<std::pair<char32_t, char32_t>, 19> kOther{{
+      {0x00, 0x1f},        {0x7f, 0x9f},     {0xad, 0xad},
+      {0x600, 0x605},      {0x61c, 0x61c},   {0x6dd, 0x6dd},
+      {0x70f, 0x70f},      {0x890, 0x891},   {0x8e2, 0x8e2},
+      {0x180e, 0x180e},    {0x200b, 0x200f}, {0x202a, 0x202e},
+      {0x2060, 0x2064},    {0x2066, 0x206f}, {0xd800, 0xf8ff},
+      {0xfeff, 0xfeff},    {0xfff9, 0xfffb}, {0xe0001, 0xe007f},
+      {0xf0000, 0x10ffff},
+  }};
+  return std::ranges::none_of(kOther, [c](const auto& range) {
+    return c >= range.first && c <= range.second;
+  });
+}
+
+// Characters of UTF-8 text; nullopt if it is none or one does not print.
+std::optional<std::size_t> count_printable(std::string_view text) {
+  std::size_t count = 0;
+  while (!text.empty()) {
+    const auto lead = static_cast<unsigned char>(text.front());
+    const std::size_t length = lead < 0x80   ? 1
+                               : lead < 0xc2 ? 0
+                               : lead < 0xe0 ? 2
+                               : lead < 0xf0 ? 3
+                               : lead < 0xf5 ? 4
+                                             : 0;
+    if (length == 0 || length > text.size()) {
+      return std::nullopt;
+    }
+    char32_t point = length == 1 ? lead : lead & (0x7fU >> length);
+    for (std::size_t i = 1; i < length; ++i) {
+      const auto next = static_cast<unsigned char>(text[i]);
+      if ((next & 0xc0U) != 0x80) {
+        return std::nullopt;
+      }
+      point = point << 6 | (next & 0x3fU);
+    }
+    if (!is_printable(point)) {
+      return std::nullopt;
+    }
+    ++count;
+    text.remove_prefix(length);
+  }
+  return count;
+}
+
+void parse_log(const Field& field, Spec& spec, Problems& problems) {
+  if (!kube::is_object(field, problems)) {
+    return;
+  }
+  kube::only(field, {"value"}, problems);
+  spec.log = true;
+  const auto value = field.get("value");
+  const auto* text = value ? kube::as_string(*value, problems) : nullptr;
+  if (text == nullptr) {
+    return;
+  }
+  const auto count = count_printable(*text);
+  if (!count) {
+    problems.add(*value, "must be printable, is " + in_quotes(*text));
+  } else if (*count > kMaxLogCharacters) {
+    problems.add(*value, "must have at most 32 characters, has " +
+                             std::to_string(*count));
+  }
+  spec.log_value = *text;
+}
+
+// Labels of the policy itself: checked for their types, otherwise unused.
+void check_policy_labels(const Field& spec, Problems& problems) {
+  const std::size_t count = list_size(spec, "labels", problems);
+  const auto list = spec.get("labels");
+  for (std::size_t i = 0; i < count; ++i) {
+    const Field label = list->at(i);
+    if (!kube::is_object(label, problems)) {
+      continue;
+    }
+    kube::only(label, {"key", "source", "value"}, problems);
+    require(label, "key", problems);
+    for (const std::string_view name : {"key", "source", "value"}) {
+      if (const auto member = label.get(name)) {
+        kube::as_string(*member, problems);
+      }
+    }
+  }
+}
+
+// An allow rule's `authentication`. `disabled` asks for nothing, which is what
+// happens; the other modes ask for what cannot be given.
+void check_authentication(const Field& rule, Problems& problems) {
+  const auto field = rule.get("authentication");
+  if (!field || !kube::is_object(*field, problems)) {
+    return;
+  }
+  kube::only(*field, {"mode"}, problems);
+  const auto mode = require(*field, "mode", problems);
+  const auto* text = mode ? kube::as_string(*mode, problems) : nullptr;
+  if (text == nullptr || *text == "disabled") {
+    return;
+  }
+  if (*text == "required" || *text == "test-always-fail") {
+    problems.add(*mode, "mode " + in_quotes(*text) + " is not supported");
+  } else {
+    problems.add(*mode, "must be disabled, required or test-always-fail, is " +
+                            in_quotes(*text));
+  }
+}
+
+void parse_port_rule(const Field& field, Action action, L4& out,
+                     ParseContext& context) {
+  Problems& problems = context.problems;
+  if (!kube::is_object(field, problems)) {
+    return;
+  }
+  if (action == Action::kDeny) {
+    kube::only(field, {"ports"}, problems);
+  } else {
+    kube::only(field,
+               {"ports", "rules", "terminatingTLS", "originatingTLS",
+                "serverNames", "listener"},
+               problems);
+    refuse(field,
+           {"rules", "terminatingTLS", "originatingTLS", "serverNames",
+            "listener"},
+           problems);
+  }
+  const std::size_t count = list_size(field, "ports", problems);
+  const auto ports = field.get("ports");
+  if (count > kMaxPorts) {
+    problems.add(*ports, "too many ports, the max is 40, there are " +
+                             std::to_string(count));
+    return;
+  }
+  if (count == 0) {
+    context.warn(field, "no ports: matches nothing");
+  }
+  for (std::size_t i = 0; i < count; ++i) {
+    parse_cilium_port(ports->at(i), out, context);
+  }
+}
+
+void parse_icmp_rule(const Field& field, L4& out, ParseContext& context) {
+  Problems& problems = context.problems;
+  if (!kube::is_object(field, problems)) {
+    return;
+  }
+  kube::only(field, {"fields"}, problems);
+  const std::size_t count = list_size(field, "fields", problems);
+  const auto fields = field.get("fields");
+  if (count > kMaxIcmpFields) {
+    problems.add(*fields, "too many types, the max is 40, there are " +
+                              std::to_string(count));
+    return;
+  }
+  if (count == 0) {
+    context.warn(field, "no fields: matches nothing");
+  }
+  for (std::size_t i = 0; i < count; ++i) {
+    parse_icmp_field(fields->at(i), out, context);
+  }
+}
+
+// An empty list restricts nothing, as if it were not there.
+void parse_cilium_l4(const Field& field, Action action, L4& out,
+                     ParseContext& context) {
+  Problems& problems = context.problems;
+  const std::size_t ports = list_size(field, "toPorts", problems);
+  const std::size_t icmps = list_size(field, "icmps", problems);
+  out.any = ports == 0 && icmps == 0;
+  if (ports > 0 && icmps > 0) {
+    problems.add(*field.get("icmps"),
+                 "the ICMPs block may only be present without toPorts");
+  }
+  const auto port_list = field.get("toPorts");
+  for (std::size_t i = 0; i < ports; ++i) {
+    parse_port_rule(port_list->at(i), action, out, context);
+  }
+  const auto icmp_list = field.get("icmps");
+  for (std::size_t i = 0; i < icmps; ++i) {
+    parse_icmp_rule(icmp_list->at(i), out, context);
+  }
+  normalise(out);
+}
+
+Rule parse_rule(const Field& field, const Section& section, bool selects_init,
+                ParseContext& context) {
+  Rule rule{.direction = section.direction,
+            .action = section.action,
+            .path = field.path()};
+  if (!kube::is_object(field, context.problems)) {
+    return rule;
+  }
+  if (section.action == Action::kAllow) {
+    check_authentication(field, context.problems);
+  }
+  parse_cilium_l4(field, section.action, rule.l4, context);
+  parse_cilium_peers(field, selects_init, !rule.l4.any, rule, context);
+  return rule;
+}
+
+// enableDefaultDeny by direction; nullopt where it does not say.
+std::array<std::optional<bool>, 2> parse_default_deny(const Field& spec,
+                                                      Problems& problems) {
+  std::array<std::optional<bool>, 2> result;
+  const auto field = spec.get("enableDefaultDeny");
+  if (!field || !kube::is_object(*field, problems)) {
+    return result;
+  }
+  kube::only(*field, {"ingress", "egress"}, problems);
+  for (std::size_t i = 0; i < kDirections.size(); ++i) {
+    if (const auto member = field->get(kDirections[i])) {
+      result[i] = kube::as_bool(*member, problems);
+    }
+  }
+  return result;
+}
+
+// A section with rules isolates, unless enableDefaultDeny says otherwise; one
+// without rules does not, whatever enableDefaultDeny says.
+void set_default_deny(const Field& field, Spec& spec, ParseContext& context) {
+  const auto wanted = parse_default_deny(field, context.problems);
+  for (std::size_t i = 0; i < kDirections.size(); ++i) {
+    bool allows = false;
+    bool denies = false;
+    for (const Rule& rule : spec.rules) {
+      if (rule.direction == static_cast<Direction>(i)) {
+        (rule.action == Action::kAllow ? allows : denies) = true;
+      }
+    }
+    const std::string name(kDirections[i]);
+    spec.default_deny[i] = (allows || denies) && wanted[i].value_or(true);
+    if (wanted[i].value_or(false) && !allows && !denies) {
+      context.warn(*field.get("enableDefaultDeny"),
+                   name + " does nothing without a rule for that direction");
+    }
+    if (denies && !allows && !wanted[i]) {
+      context.warn(*field.get(name + "Deny"),
+                   "no " + name +
+                       " rule allows anything, so the selected pods "
+                       "are isolated; enableDefaultDeny." +
+                       name + ": false denies only what is listed");
+    }
+  }
+}
+
+void parse_spec(const Field& field, ParseContext& context) {
+  Problems& problems = context.problems;
+  if (!kube::is_object(field, problems)) {
+    return;
+  }
+  kube::only(
+      field,
+      {"endpointSelector", "nodeSelector", "ingress", "ingressDeny", "egress",
+       "egressDeny", "labels", "enableDefaultDeny", "description", "log"},
+      problems);
+  Spec spec;
+  bool selects_init = false;
+  const auto subject = field.get("endpointSelector");
+  if (field.get("nodeSelector")) {
+    problems.add(*field.get("nodeSelector"),
+                 context.ns().empty()
+                     ? "not supported, policies of nodes are not enforced"
+                     : "rule cannot have nodeSelector");
+  } else if (!subject) {
+    problems.add(field, "endpointSelector must be set");
+  }
+  if (subject) {
+    spec.subject = parse_cilium_subject(*subject, context, selects_init);
+  }
+  for (const Section& section : kSections) {
+    const std::size_t count = list_size(field, section.name, problems);
+    const auto list = field.get(section.name);
+    for (std::size_t i = 0; i < count; ++i) {
+      spec.rules.push_back(
+          parse_rule(list->at(i), section, selects_init, context));
+    }
+  }
+  if (spec.rules.empty()) {
+    problems.add(field,
+                 "rule must have at least one of ingress, ingressDeny, egress, "
+                 "egressDeny");
+  }
+  set_default_deny(field, spec, context);
+  check_policy_labels(field, problems);
+  if (const auto description = field.get("description")) {
+    kube::as_string(*description, problems);
+  }
+  if (const auto log = field.get("log")) {
+    parse_log(*log, spec, problems);
+  }
+  context.policy.specs.push_back(std::move(spec));
+}
+
+}  // namespace
+
+void parse_cilium(const Field& root, ParseContext& context) {
+  Problems& problems = context.problems;
+  kube::only(root,
+             {"apiVersion", "kind", "metadata", "spec", "specs", "status"},
+             problems);
+  const auto spec = root.get("spec");
+  const auto specs = root.get("specs");
+  if (!spec && !specs) {
+    problems.add("spec: spec or specs must be provided");
+    return;
+  }
+  if (spec) {
+    parse_spec(*spec, context);
+  }
+  const std::size_t count = list_size(root, "specs", problems);
+  for (std::size_t i = 0; i < count; ++i) {
+    parse_spec(specs->at(i), context);
+  }
+  if (!spec && count == 0) {
+    context.warn(*specs, "empty: the policy does nothing");
+  }
+}
+
+}  // namespace sluice::policy

@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/policy/parse_l4.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <span>
+#include <utility>
+
+#include <netinet/in.h>
+
+namespace sluice::policy {
+namespace {
+
+constexpr std::uint16_t kMaxPort = 65535;
+constexpr std::int64_t kMaxIcmpType = 255;
+constexpr std::size_t kMaxPortName = 15;
+constexpr std::array<std::uint8_t, 3> kTransports{IPPROTO_TCP, IPPROTO_UDP,
+                                                  IPPROTO_SCTP};
+
+bool is_letter(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+
+// A port as Cilium reads it: a leading zero means octal.
+std::optional<std::uint16_t> parse_port_number(std::string_view text) {
+  const int base = text.size() > 1 && text.front() == '0' ? 8 : 10;
+  std::uint16_t number = 0;
+  const auto [end, error] =
+      std::from_chars(text.data(), text.data() + text.size(), number, base);
+  if (error != std::errc{} || end != text.data() + text.size()) {
+    return std::nullopt;
+  }
+  return number;
+}
+
+// 0 = any of the three. nullopt where there is a problem.
+std::optional<std::uint8_t> read_cilium_protocol(const Field& port,
+                                                 Problems& problems) {
+  const auto field = port.get("protocol");
+  if (!field) {
+    return 0;
+  }
+  const auto* text = kube::as_string(*field, problems);
+  if (text == nullptr) {
+    return std::nullopt;
+  }
+  if (*text == "ANY") {
+    return 0;
+  }
+  if (const auto protocol = transport(*text)) {
+    return protocol;
+  }
+  constexpr std::array<std::string_view, 7> kExtended{
+      "VRRP", "IGMP", "GRE", "IPIP", "IPV6", "ESP", "AH"};
+  if (std::ranges::find(kExtended, *text) != kExtended.end()) {
+    problems.add(*field, "protocol " + in_quotes(*text) + " is not supported");
+  } else {
+    problems.add(*field,
+                 "must be TCP, UDP, SCTP or ANY, is " + in_quotes(*text));
+  }
+  return std::nullopt;
+}
+
+struct IcmpName {
+  std::string_view name;
+  std::uint8_t type;
+};
+
+// Names that CiliumNetworkPolicy takes; numbers from IANA's registries.
+constexpr std::array kIcmp4Names{
+    IcmpName{"EchoReply", 0},
+    IcmpName{"DestinationUnreachable", 3},
+    IcmpName{"Redirect", 5},
+    IcmpName{"Echo", 8},
+    IcmpName{"EchoRequest", 8},
+    IcmpName{"RouterAdvertisement", 9},
+    IcmpName{"RouterSelection", 10},
+    IcmpName{"TimeExceeded", 11},
+    IcmpName{"ParameterProblem", 12},
+    IcmpName{"Timestamp", 13},
+    IcmpName{"TimestampReply", 14},
+    IcmpName{"Photuris", 40},
+    // The blank is a slip in the resource's schema that has become its name.
+    IcmpName{"ExtendedEcho Request", 42},
+    IcmpName{"ExtendedEchoRequest", 42},
+    IcmpName{"ExtendedEcho Reply", 43},
+    IcmpName{"ExtendedEchoReply", 43},
+};
+
+constexpr std::array kIcmp6Names{
+    IcmpName{"DestinationUnreachable", 1},
+    IcmpName{"PacketTooBig", 2},
+    IcmpName{"TimeExceeded", 3},
+    IcmpName{"ParameterProblem", 4},
+    IcmpName{"EchoRequest", 128},
+    IcmpName{"EchoReply", 129},
+    IcmpName{"MulticastListenerQuery", 130},
+    IcmpName{"MulticastListenerReport", 131},
+    IcmpName{"MulticastListenerDone", 132},
+    IcmpName{"RouterSolicitation", 133},
+    IcmpName{"RouterAdvertisement", 134},
+    IcmpName{"NeighborSolicitation", 135},
+    IcmpName{"NeighborAdvertisement", 136},
+    IcmpName{"RedirectMessage", 137},
+    IcmpName{"RouterRenumbering", 138},
+    IcmpName{"ICMPNodeInformationQuery", 139},
+    IcmpName{"ICMPNodeInformationResponse", 140},
+    IcmpName{"InverseNeighborDiscoverySolicitation", 141},
+    IcmpName{"InverseNeighborDiscoveryAdvertisement", 142},
+    IcmpName{"HomeAgentAddressDiscoveryRequest", 144},
+    IcmpName{"HomeAgentAddressDiscoveryReply", 145},
+    IcmpName{"MobilePrefixSolicitation", 146},
+    IcmpName{"MobilePrefixAdvertisement", 147},
+    IcmpName{"DuplicateAddressRequestCodeSuffix", 157},
+    IcmpName{"DuplicateAddressConfirmationCodeSuffix", 158},
+    IcmpName{"ExtendedEchoRequest", 160},
+    IcmpName{"ExtendedEchoReply", 161},
+};
+
+// "0" to "255", no leading zero, or a name.
+std::optional<std::int64_t> icmp_type(std::string_view text, bool v6) {
+  if (!text.empty() && text.size() <= 3 &&
+      std::ranges::all_of(text, is_digit) &&
+      (text.size() == 1 || text.front() != '0')) {
+    std::int64_t number = 0;
+    std::from_chars(text.data(), text.data() + text.size(), number);
+    return number <= kMaxIcmpType ? std::optional(number) : std::nullopt;
+  }
+  const std::span<const IcmpName> names =
+      v6 ? std::span<const IcmpName>(kIcmp6Names)
+         : std::span<const IcmpName>(kIcmp4Names);
+  const auto found = std::ranges::find(names, text, &IcmpName::name);
+  return found == names.end() ? std::nullopt
+                              : std::optional<std::int64_t>(found->type);
+}
+
+std::optional<bool> read_family_is_v6(const Field& field, Problems& problems) {
+  const auto family = field.get("family");
+  if (!family) {
+    return false;
+  }
+  const auto* text = kube::as_string(*family, problems);
+  if (text == nullptr) {
+    return std::nullopt;
+  }
+  if (*text == "IPv4" || *text == "IPv6") {
+    return *text == "IPv6";
+  }
+  problems.add(*family, "must be IPv4 or IPv6, is " + in_quotes(*text));
+  return std::nullopt;
+}
+
+std::optional<std::int64_t> read_icmp_type(const Field& type, bool v6,
+                                           Problems& problems) {
+  if (const auto* text = type.value().get_ptr<const std::string*>()) {
+    const auto number = icmp_type(*text, v6);
+    if (!number) {
+      problems.add(type, "not an ICMP type of " +
+                             std::string(v6 ? "IPv6" : "IPv4") + ": " +
+                             in_quotes(*text));
+    }
+    return number;
+  }
+  if (!type.value().is_number_integer()) {
+    problems.add(type, "must be a number or a name, is " +
+                           std::string(kube::type_name(type.value())));
+    return std::nullopt;
+  }
+  return kube::as_int(type, 0, INT32_MAX, problems);
+}
+
+}  // namespace
+
+bool is_port_name(std::string_view text) {
+  if (text.empty() || text.size() > kMaxPortName || text.front() == '-' ||
+      text.back() == '-' || text.find("--") != std::string_view::npos) {
+    return false;
+  }
+  return std::ranges::any_of(text, is_letter) &&
+         std::ranges::all_of(text, [](char c) {
+           return is_letter(c) || is_digit(c) || c == '-';
+         });
+}
+
+std::string to_lower(std::string_view text) {
+  std::string result(text);
+  std::ranges::transform(result, result.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  });
+  return result;
+}
+
+void add_ports(std::uint8_t protocol, std::uint16_t first, std::uint16_t last,
+               L4& out) {
+  for (const std::uint8_t transport_protocol : kTransports) {
+    if (protocol == 0 || protocol == transport_protocol) {
+      out.ranges.push_back(
+          {.protocol = transport_protocol, .first = first, .last = last});
+    }
+  }
+}
+
+std::optional<std::uint8_t> transport(std::string_view name) {
+  if (name == "TCP") {
+    return IPPROTO_TCP;
+  }
+  if (name == "UDP") {
+    return IPPROTO_UDP;
+  }
+  if (name == "SCTP") {
+    return IPPROTO_SCTP;
+  }
+  return std::nullopt;
+}
+
+void parse_cilium_port(const Field& port, L4& out, ParseContext& context) {
+  Problems& problems = context.problems;
+  if (!kube::is_object(port, problems)) {
+    return;
+  }
+  kube::only(port, {"port", "endPort", "protocol"}, problems);
+  const auto protocol = read_cilium_protocol(port, problems);
+  std::uint16_t end_port = 0;
+  if (const auto field = port.get("endPort")) {
+    end_port = static_cast<std::uint16_t>(
+        kube::as_int(*field, 0, kMaxPort, problems).value_or(0));
+  }
+  const auto field = port.get("port");
+  if (!field) {
+    problems.add(port, "port must be specified");
+    return;
+  }
+  const auto* text = kube::as_string(*field, problems);
+  if (text == nullptr || !protocol) {
+    return;
+  }
+  if (text->empty()) {
+    problems.add(*field, "port must be specified");
+  } else if (is_port_name(*text)) {
+    out.named.push_back(
+        {.name = to_lower(*text), .protocol = *protocol, .end_port = end_port});
+  } else if (const auto number = parse_port_number(*text)) {
+    // 0 alone stands for every port; a range may begin with it.
+    const std::uint16_t last = end_port > *number ? end_port
+                               : *number == 0     ? kMaxPort
+                                                  : *number;
+    add_ports(*protocol, *number, last, out);
+  } else {
+    problems.add(*field, "unable to parse port " + in_quotes(*text));
+  }
+}
+
+void parse_icmp_field(const Field& field, L4& out, ParseContext& context) {
+  Problems& problems = context.problems;
+  if (!kube::is_object(field, problems)) {
+    return;
+  }
+  kube::only(field, {"family", "type"}, problems);
+  const auto v6 = read_family_is_v6(field, problems);
+  const auto type = require(field, "type", problems);
+  if (!v6 || !type) {
+    return;
+  }
+  const auto number = read_icmp_type(*type, *v6, problems);
+  if (!number) {
+    return;
+  }
+  if (*number > kMaxIcmpType) {
+    context.warn(*type, "no packet has ICMP type " + std::to_string(*number) +
+                            ": matches nothing");
+    return;
+  }
+  const auto first = static_cast<std::uint16_t>(*number << 8);
+  const std::uint8_t protocol =
+      *v6 ? std::uint8_t{IPPROTO_ICMPV6} : std::uint8_t{IPPROTO_ICMP};
+  out.ranges.push_back({.protocol = protocol,
+                        .first = first,
+                        .last = static_cast<std::uint16_t>(first | 0xff)});
+}
+
+void normalise(L4& l4) {
+  std::ranges::sort(l4.ranges);
+  l4.ranges.erase(std::ranges::unique(l4.ranges).begin(), l4.ranges.end());
+  std::ranges::sort(l4.named);
+  l4.named.erase(std::ranges::unique(l4.named).begin(), l4.named.end());
+}
+
+}  // namespace sluice::policy

@@ -1,0 +1,1 @@
+sluice_unit_test(kube_test kube_decode_test.cpp kube_manifest_test.cpp LINK sluice_kube)
