@@ -21,9 +21,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def enter():
-    """Returns inside the sandbox; the process that calls it is replaced."""
-    if os.environ.get(_MARK) != str(os.getppid()) or os.getpid() != 1:
-        _start_over()
+    """Returns inside the sandbox. The process that calls it only waits for the
+    one inside, ends with its status and takes it along when it is ended."""
+    if os.environ.get(_MARK) is None or os.getpid() != 1:
+        sys.exit(_start_over())
     for arguments in (["-t", "tmpfs", "run", "/run"], ["-t", "sysfs", "sysfs", "/sys"],
                       ["-t", "bpf", "bpf", "/sys/fs/bpf"]):
         subprocess.run(["mount", *arguments], check=True)
@@ -33,10 +34,29 @@ def enter():
 def _start_over():
     if os.geteuid() != 0:
         sys.exit("needs root: network namespaces, BPF")
-    # The first process of a process namespace sees 0 as its parent.
-    os.environ[_MARK] = "0"
-    os.execvp("unshare", ["unshare", "--mount", "--propagation", "private", "--pid", "--fork",
-                          "--kill-child", "--mount-proc", "--net", sys.executable, *sys.argv])
+    command = ["unshare", "--mount", "--propagation", "private", "--pid", "--fork",
+               "--kill-child", "--mount-proc", "--net", sys.executable, *sys.argv]
+    ended_by = []
+    # No signal may come between the start and the handlers that pass it on.
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    inside = subprocess.Popen(command, env={**os.environ, _MARK: "1"}, preexec_fn=_prepare)
+
+    def end(number, _frame):
+        ended_by.append(number)
+        inside.kill()
+    for number in signals:
+        signal.signal(number, end)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+    code = inside.wait()
+    if ended_by:
+        return 128 + ended_by[0]
+    return code if code >= 0 else 128 - code
+
+
+def _prepare():
+    die_with_parent()
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
 def set_network_namespace(fd):
