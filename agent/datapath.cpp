@@ -1,16 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/datapath.h"
 
-#include <bpf/bpf.h>
-#include <bpf/libbpf.h>
-#include <linux/filter.h>
-#include <linux/magic.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
-#include <sys/vfs.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstdarg>
@@ -21,6 +11,17 @@
 #include <utility>
 #include <vector>
 
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <linux/filter.h>
+#include <linux/magic.h>
+
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
 #include "lib/base/fd.h"
 #include "pod.skel.h"
 
@@ -28,9 +29,9 @@ namespace sluice::agent {
 namespace {
 
 constexpr std::array<std::string_view, kMapCount> kMapNames = {
-    "state",      "endpoints",  "ep_overflow", "peers4",
-    "peers6",     "prefixes4",  "prefixes6",   "policy",
-    "conntrack4", "conntrack6", "fragments4",  "fragments6",
+    "state",      "endpoints",  "ep_overflow",  "peers4",
+    "peers6",     "prefixes4",  "prefixes6",    "policy",
+    "conntrack4", "conntrack6", "fragments4",   "fragments6",
     "reasons",    "events",     "event_budget", "jumps"};
 
 // Names of the pins; libbpf knows the programs by their functions' names.
@@ -47,7 +48,9 @@ constexpr std::array<PinnedProgram, kProgramCount> kPrograms = {{
     {nullptr, "sluice_floor"},
 }};
 
-std::size_t index_of(Map map) { return static_cast<std::size_t>(map); }
+std::size_t index_of(Map map) {
+  return static_cast<std::size_t>(map);
+}
 
 // ---- libbpf's messages -----------------------------------------------------
 
@@ -188,7 +191,8 @@ Result<std::uint32_t> measure_hz() {
   return nearest_hz((end->jiffies - begin->jiffies) / seconds);
 }
 
-// ---- pins ---------------------------------------------------------------------
+// ---- pins
+// ---------------------------------------------------------------------
 
 // Files made in bpffs by one load(); taken back unless it succeeds.
 class NewPins {
@@ -264,8 +268,8 @@ Result<void> check_layout(const bpf_map* map, const bpf_map_info& pinned,
   const std::string wanted =
       layout(bpf_map__type(map), bpf_map__key_size(map),
              bpf_map__value_size(map), bpf_map__map_flags(map));
-  const std::string found = layout(pinned.type, pinned.key_size,
-                                   pinned.value_size, pinned.map_flags);
+  const std::string found =
+      layout(pinned.type, pinned.key_size, pinned.value_size, pinned.map_flags);
   if (wanted != found) {
     return fail(path.string() + ": the pinned map has another layout (" +
                 found + ") than this version needs (" + wanted + ")");
@@ -273,11 +277,12 @@ Result<void> check_layout(const bpf_map* map, const bpf_map_info& pinned,
   return {};
 }
 
-// ---- comparing programs ----------------------------------------------------------
+// ---- comparing programs
+// ----------------------------------------------------------
 
 struct ProgramFacts {
   std::array<std::uint8_t, BPF_TAG_SIZE> tag{};
-  std::vector<std::uint32_t> shared_maps;    // ids, sorted
+  std::vector<std::uint32_t> shared_maps;   // ids, sorted
   std::vector<std::uint8_t> configuration;  // its .rodata
 
   bool operator==(const ProgramFacts&) const = default;
@@ -327,7 +332,8 @@ Result<ProgramFacts> facts_of(int program) {
     }
     facts.configuration.resize(described->value_size);
     const std::uint32_t zero = 0;
-    if (bpf_map_lookup_elem(map.get(), &zero, facts.configuration.data()) != 0) {
+    if (bpf_map_lookup_elem(map.get(), &zero, facts.configuration.data()) !=
+        0) {
       return fail_errno("reading a program's configuration");
     }
   }
@@ -373,9 +379,12 @@ struct SkeletonDeleter {
 
 }  // namespace
 
-std::string_view map_name(Map map) { return kMapNames.at(index_of(map)); }
+std::string_view map_name(Map map) {
+  return kMapNames.at(index_of(map));
+}
 
-// ---- loading ------------------------------------------------------------------------
+// ---- loading
+// ------------------------------------------------------------------------
 
 struct Datapath::Impl {
   // Owns the maps' descriptors and the programs that this load made.
@@ -440,8 +449,7 @@ Result<void> Datapath::Impl::open(const DatapathOptions& options) {
     return fail_errno("opening the BPF object");
   }
   for (std::size_t i = 0; i < kMapCount; ++i) {
-    const std::uint32_t entries =
-        wanted_entries(static_cast<Map>(i), options);
+    const std::uint32_t entries = wanted_entries(static_cast<Map>(i), options);
     if (entries != 0 && bpf_map__set_max_entries(map(i), entries) != 0) {
       return fail_errno("setting the size of map " + std::string(kMapNames[i]));
     }
@@ -479,7 +487,8 @@ Result<void> Datapath::Impl::reuse_maps(const std::filesystem::path& folder) {
 }
 
 Result<void> Datapath::Impl::load_object() {
-  // Kernels before 5.11 charge maps to this limit; later ones do not look at it.
+  // Kernels before 5.11 charge maps to this limit; later ones do not look at
+  // it.
   const rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
   static_cast<void>(::setrlimit(RLIMIT_MEMLOCK, &unlimited));
   if (pod_bpf::load(skeleton.get()) != 0) {
@@ -493,8 +502,8 @@ Result<void> Datapath::Impl::load_object() {
       !mapped) {
     return mapped;
   }
-  return endpoints.map(map_fds[index_of(Map::kEndpoints)],
-                       SLUICE_ENDPOINTS_MAX, "endpoints");
+  return endpoints.map(map_fds[index_of(Map::kEndpoints)], SLUICE_ENDPOINTS_MAX,
+                       "endpoints");
 }
 
 Result<void> Datapath::Impl::pin_maps(const std::filesystem::path& folder,
@@ -554,7 +563,8 @@ Result<void> Datapath::Impl::fill_jumps() {
 }
 
 // Puts the programs in use where the next start looks for them. A
-// pin cannot be overwritten, so a new one is made beside it and renamed over it.
+// pin cannot be overwritten, so a new one is made beside it and renamed over
+// it.
 Result<void> Datapath::Impl::pin_programs(const std::filesystem::path& folder) {
   for (std::size_t i = 0; i < kProgramCount; ++i) {
     if (kPrograms[i].pin == nullptr || kept[i]) {
@@ -632,10 +642,23 @@ std::uint32_t Datapath::capacity(Map map) const {
   return impl_->capacities.at(index_of(map));
 }
 
-int Datapath::from_pod_fd() const { return impl_->programs[kFromPod].get(); }
-int Datapath::to_pod_fd() const { return impl_->programs[kToPod].get(); }
-int Datapath::floor_fd() const { return impl_->programs[kFloor].get(); }
-sluice_state* Datapath::state() const { return impl_->state.get(); }
-sluice_endpoint* Datapath::endpoints() const { return impl_->endpoints.get(); }
+int Datapath::from_pod_fd() const {
+  return impl_->programs[kFromPod].get();
+}
+int Datapath::to_pod_fd() const {
+  return impl_->programs[kToPod].get();
+}
+int Datapath::floor_fd() const {
+  return impl_->programs[kFloor].get();
+}
+std::uint32_t Datapath::hz() const {
+  return impl_->skeleton->rodata->sluice_hz;
+}
+sluice_state* Datapath::state() const {
+  return impl_->state.get();
+}
+sluice_endpoint* Datapath::endpoints() const {
+  return impl_->endpoints.get();
+}
 
 }  // namespace sluice::agent

@@ -41,10 +41,10 @@ struct DatapathOptions {
   std::filesystem::path pin_dir;
   // Capacities, in entries.
   std::uint32_t policy_entries = 262144;
-  std::uint32_t peers = 131072;    // of each family
-  std::uint32_t prefixes = 65536;  // of each family
-  std::uint32_t conntrack = 262144;  // of each family
-  std::uint32_t fragments = 8192;    // of each family
+  std::uint32_t peers = 131072;         // of each family
+  std::uint32_t prefixes = 65536;       // of each family
+  std::uint32_t conntrack = 262144;     // of each family
+  std::uint32_t fragments = 8192;       // of each family
   std::uint32_t event_bytes = 1 << 20;  // ring buffer; a power of two
 };
 
@@ -73,6 +73,8 @@ class Datapath {
   [[nodiscard]] int to_pod_fd() const;
   // A program that does nothing, to measure against.
   [[nodiscard]] int floor_fd() const;
+  // Jiffies per second, the unit of sluice_conntrack.last_seen.
+  [[nodiscard]] std::uint32_t hz() const;
 
   // Mapped, never null, SLUICE_ENDPOINTS_MAX elements. Written by the applier.
   [[nodiscard]] sluice_state* state() const;

@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/datapath/runner.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <linux/pkt_cls.h>
+
+#include <arpa/inet.h>
+
+#include "lib/base/fd.h"
+
+namespace sluice::testing {
+namespace {
+
+using agent::Datapath;
+using agent::DatapathOptions;
+using agent::Map;
+
+constexpr std::uint32_t kPolicySet = 1;
+
+struct RingDeleter {
+  void operator()(ring_buffer* ring) const { ring_buffer__free(ring); }
+};
+
+// All keys of a map.
+template <typename Key>
+std::vector<Key> keys_of(int fd) {
+  std::vector<Key> keys;
+  Key key{};
+  while (bpf_map_get_next_key(fd, keys.empty() ? nullptr : &keys.back(),
+                              &key) == 0) {
+    keys.push_back(key);
+  }
+  return keys;
+}
+
+template <typename Key>
+void clear(int fd) {
+  for (const Key& key : keys_of<Key>(fd)) {
+    bpf_map_delete_elem(fd, &key);
+  }
+}
+
+template <typename Key, typename Value>
+Result<void> put(int fd, const Key& key, const Value& value) {
+  if (bpf_map_update_elem(fd, &key, &value, BPF_ANY) != 0) {
+    return fail_errno("writing a map");
+  }
+  return {};
+}
+
+sluice_policy_key key_of(const Entry& entry, std::uint32_t policy_id) {
+  sluice_policy_key key{};
+  key.prefixlen = SLUICE_PREFIX_ANY;
+  if (entry.protocol != 0) {
+    key.prefixlen =
+        SLUICE_PREFIX_PROTOCOL + static_cast<std::uint32_t>(entry.port_bits);
+  }
+  key.policy_id = policy_id;
+  key.cidr_id = entry.cidr_id;
+  key.direction = static_cast<std::uint8_t>(entry.direction);
+  key.protocol = entry.protocol;
+  key.port = htons(entry.port);
+  return key;
+}
+
+std::uint32_t flags_of(const World& world) {
+  std::uint32_t flags = world.managed ? SLUICE_EP_MANAGED : 0;
+  for (const unsigned direction : {SLUICE_INGRESS, SLUICE_EGRESS}) {
+    if (world.isolated.at(direction)) {
+      flags |= SLUICE_EP_ISOLATED(direction);
+    }
+  }
+  for (const Entry& entry : world.entries) {
+    const auto direction = static_cast<unsigned>(entry.direction);
+    flags |= entry.cidr_id == SLUICE_CIDR_ANY ? SLUICE_EP_ANY(direction)
+                                              : SLUICE_EP_CLASS(direction);
+  }
+  return flags;
+}
+
+}  // namespace
+
+struct Runner::Impl {
+  explicit Impl(Datapath loaded) : datapath(std::move(loaded)) {}
+
+  Datapath datapath;
+  std::uint32_t ifindex = 1;
+  std::unique_ptr<ring_buffer, RingDeleter> ring;
+  std::vector<sluice_flow_event> events;
+
+  [[nodiscard]] int fd(Map map) const { return datapath.map_fd(map); }
+  [[nodiscard]] int program(sluice_direction direction) const {
+    return direction == SLUICE_EGRESS ? datapath.from_pod_fd()
+                                      : datapath.to_pod_fd();
+  }
+  Result<void> put_peer(const Peer& peer) const;
+  Result<void> put_entry(const Entry& entry, std::uint32_t policy_id) const;
+};
+
+std::string_view reason_name(sluice_reason reason) {
+  static constexpr std::array<std::string_view, SLUICE_REASON_COUNT> kNames = {
+#define SLUICE_X(name, verdict, text) #name,
+      SLUICE_REASONS(SLUICE_X)
+#undef SLUICE_X
+  };
+  return reason < SLUICE_REASON_COUNT ? kNames.at(reason) : "?";
+}
+
+bool allows(sluice_reason reason) {
+  static constexpr std::array<sluice_verdict, SLUICE_REASON_COUNT> kVerdicts = {
+#define SLUICE_X(name, verdict, text) SLUICE_VERDICT_##verdict,
+      SLUICE_REASONS(SLUICE_X)
+#undef SLUICE_X
+  };
+  return kVerdicts.at(reason) == SLUICE_VERDICT_ALLOW;
+}
+
+Runner::Runner() = default;
+Runner::Runner(Runner&&) noexcept = default;
+Runner& Runner::operator=(Runner&&) noexcept = default;
+Runner::~Runner() = default;
+
+Result<Runner> Runner::create(const IpAddress& ipv4, const IpAddress& ipv6,
+                              std::uint32_t ifindex) {
+  DatapathOptions options;
+  options.policy_entries = 4096;
+  options.peers = 1024;
+  options.prefixes = 1024;
+  options.conntrack = 65536;
+  options.fragments = 4096;
+  auto loaded = Datapath::load(options);
+  if (!loaded) {
+    return std::unexpected(loaded.error());
+  }
+  Runner runner;
+  runner.impl_ = std::make_unique<Impl>(std::move(*loaded));
+  Impl& impl = *runner.impl_;
+  impl.ifindex = ifindex;
+  const auto collect = [](void* context, void* data, std::size_t size) {
+    if (size == sizeof(sluice_flow_event)) {
+      sluice_flow_event event{};
+      std::memcpy(&event, data, sizeof(event));
+      static_cast<Impl*>(context)->events.push_back(event);
+    }
+    return 0;
+  };
+  impl.ring.reset(
+      ring_buffer__new(impl.fd(Map::kEvents), collect, &impl, nullptr));
+  if (!impl.ring) {
+    return fail_errno("opening the ring buffer");
+  }
+  sluice_endpoint& endpoint = impl.datapath.endpoints()[ifindex];
+  std::memcpy(&endpoint.ipv4, ipv4.bytes.data(), sizeof(endpoint.ipv4));
+  std::memcpy(&endpoint.ipv6, ipv6.bytes.data(), sizeof(endpoint.ipv6));
+  impl.datapath.state()->events_new_flows = 1;
+  impl.datapath.state()->events_per_second = 1U << 30;
+  return runner;
+}
+
+Result<void> Runner::Impl::put_peer(const Peer& peer) const {
+  const bool v6 = peer.prefix.address.v6;
+  if (peer.prefix.length == peer.prefix.address.bits()) {
+    const sluice_peer value = {.cidr_id = {peer.cidr_id, peer.cidr_id}};
+    return put(fd(v6 ? Map::kPeers6 : Map::kPeers4), peer.prefix.address.bytes,
+               value);
+  }
+  const sluice_prefix_value value = {.cidr_id = {peer.cidr_id, peer.cidr_id}};
+  sluice_prefix6 key{};  // the IPv4 key is its beginning
+  key.prefixlen = static_cast<std::uint32_t>(peer.prefix.length);
+  std::memcpy(key.addr, peer.prefix.address.bytes.data(), sizeof(key.addr));
+  return put(fd(v6 ? Map::kPrefixes6 : Map::kPrefixes4), key, value);
+}
+
+Result<void> Runner::Impl::put_entry(const Entry& entry,
+                                     std::uint32_t policy_id) const {
+  const sluice_policy_value value = {
+      .verdict = static_cast<std::uint8_t>(entry.verdict),
+      .jump = static_cast<std::uint16_t>(entry.jump),
+      .rule = entry.rule};
+  return put(fd(Map::kPolicy), key_of(entry, policy_id), value);
+}
+
+Result<void> Runner::set(const World& world) {
+  Impl& impl = *impl_;
+  clear<sluice_policy_key>(impl.fd(Map::kPolicy));
+  clear<__be32>(impl.fd(Map::kPeers4));
+  clear<std::array<std::uint8_t, 16>>(impl.fd(Map::kPeers6));
+  clear<sluice_prefix4>(impl.fd(Map::kPrefixes4));
+  clear<sluice_prefix6>(impl.fd(Map::kPrefixes6));
+  const std::uint32_t policy_id = SLUICE_POLICY_ID(kPolicySet, 0);
+  for (const Peer& peer : world.peers) {
+    if (auto done = impl.put_peer(peer); !done) {
+      return done;
+    }
+  }
+  for (const Entry& entry : world.entries) {
+    if (auto done = impl.put_entry(entry, policy_id); !done) {
+      return done;
+    }
+  }
+  sluice_endpoint& endpoint = impl.datapath.endpoints()[impl.ifindex];
+  for (sluice_endpoint_policy& generation : endpoint.gen) {
+    generation = {.policy_id = policy_id, .flags = flags_of(world)};
+  }
+  impl.datapath.state()->on_policy_change = world.on_policy_change;
+  __atomic_add_fetch(&impl.datapath.state()->epoch, 1, __ATOMIC_SEQ_CST);
+  return {};
+}
+
+Result<void> Runner::forget() {
+  clear<sluice_conntrack4_key>(impl_->fd(Map::kConntrack4));
+  clear<sluice_conntrack6_key>(impl_->fd(Map::kConntrack6));
+  clear<sluice_fragment4_key>(impl_->fd(Map::kFragments4));
+  clear<sluice_fragment6_key>(impl_->fd(Map::kFragments6));
+  ring_buffer__consume(impl_->ring.get());
+  impl_->events.clear();
+  return {};
+}
+
+Result<bool> Runner::verdict_of(int program, const Bytes& frame) {
+  __sk_buff context{};
+  context.ifindex = impl_->ifindex;
+  LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.data(),
+              .data_size_in = static_cast<__u32>(frame.size()),
+              .ctx_in = &context, .ctx_size_in = sizeof(context));
+  if (bpf_prog_test_run_opts(program, &options) != 0) {
+    return fail_errno("running a program");
+  }
+  const auto verdict = static_cast<int>(options.retval);
+  if (verdict != TC_ACT_UNSPEC && verdict != TC_ACT_SHOT) {
+    return fail("verdict " + std::to_string(verdict));
+  }
+  return verdict == TC_ACT_UNSPEC;
+}
+
+Result<bool> Runner::verdict(sluice_direction direction, const Bytes& frame) {
+  return verdict_of(impl_->program(direction), frame);
+}
+
+Result<std::array<sluice_counter, SLUICE_REASON_SLOTS>> Runner::counters()
+    const {
+  std::array<sluice_counter, SLUICE_REASON_SLOTS> sums{};
+  std::vector<sluice_counter> per_cpu(
+      static_cast<std::size_t>(libbpf_num_possible_cpus()));
+  for (std::uint32_t slot = 0; slot < sums.size(); ++slot) {
+    if (bpf_map_lookup_elem(impl_->fd(Map::kReasons), &slot, per_cpu.data()) !=
+        0) {
+      return fail_errno("reading the counters");
+    }
+    for (const sluice_counter& counter : per_cpu) {
+      sums.at(slot).packets += counter.packets;
+      sums.at(slot).bytes += counter.bytes;
+    }
+  }
+  return sums;
+}
+
+Result<Outcome> Runner::run(sluice_direction direction, const Bytes& frame) {
+  ring_buffer__consume(impl_->ring.get());
+  impl_->events.clear();
+  const auto before = counters();
+  const auto allowed = verdict(direction, frame);
+  const auto after = counters();
+  if (!before || !allowed || !after) {
+    return std::unexpected(!before    ? before.error()
+                           : !allowed ? allowed.error()
+                                      : after.error());
+  }
+  Outcome outcome{.allowed = *allowed};
+  int changed = 0;
+  for (std::uint32_t slot = 0; slot < after->size(); ++slot) {
+    const std::uint64_t packets =
+        (*after)[slot].packets - (*before)[slot].packets;
+    const std::uint64_t bytes = (*after)[slot].bytes - (*before)[slot].bytes;
+    if (packets == 0 && bytes == 0) {
+      continue;
+    }
+    ++changed;
+    if (packets == 1 && bytes == frame.size() &&
+        slot % 2 == static_cast<std::uint32_t>(direction)) {
+      outcome.reason = static_cast<sluice_reason>(slot / 2);
+    }
+  }
+  if (changed != 1) {
+    outcome.reason.reset();
+  }
+  ring_buffer__consume(impl_->ring.get());
+  outcome.events = std::exchange(impl_->events, {});
+  return outcome;
+}
+
+Result<std::vector<sluice_conntrack>> Runner::flows(bool v6) const {
+  std::vector<sluice_conntrack> found;
+  const int fd = impl_->fd(v6 ? Map::kConntrack6 : Map::kConntrack4);
+  const auto add = [&](const auto& keys) {
+    for (const auto& key : keys) {
+      sluice_conntrack flow{};
+      if (bpf_map_lookup_elem(fd, &key, &flow) == 0) {
+        found.push_back(flow);
+      }
+    }
+  };
+  if (v6) {
+    add(keys_of<sluice_conntrack6_key>(fd));
+  } else {
+    add(keys_of<sluice_conntrack4_key>(fd));
+  }
+  return found;
+}
+
+Result<void> Runner::age_flows(bool v6, std::uint32_t seconds) {
+  const int fd = impl_->fd(v6 ? Map::kConntrack6 : Map::kConntrack4);
+  const auto age = [&](const auto& keys) -> Result<void> {
+    for (const auto& key : keys) {
+      sluice_conntrack flow{};
+      if (bpf_map_lookup_elem(fd, &key, &flow) != 0) {
+        return fail_errno("reading a flow");
+      }
+      flow.last_seen -= seconds * impl_->datapath.hz();
+      if (auto done = put(fd, key, flow); !done) {
+        return done;
+      }
+    }
+    return {};
+  };
+  return v6 ? age(keys_of<sluice_conntrack6_key>(fd))
+            : age(keys_of<sluice_conntrack4_key>(fd));
+}
+
+Result<std::uint64_t> Runner::lost_events() const {
+  std::vector<sluice_event_budget> per_cpu(
+      static_cast<std::size_t>(libbpf_num_possible_cpus()));
+  const std::uint32_t zero = 0;
+  if (bpf_map_lookup_elem(impl_->fd(Map::kEventBudget), &zero,
+                          per_cpu.data()) != 0) {
+    return fail_errno("reading the event budget");
+  }
+  std::uint64_t lost = 0;
+  for (const sluice_event_budget& budget : per_cpu) {
+    lost += budget.lost;
+  }
+  return lost;
+}
+
+Datapath& Runner::datapath() const {
+  return impl_->datapath;
+}
+
+}  // namespace sluice::testing

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "agent/datapath.h"
+#include "lib/base/ip.h"
+#include "lib/base/result.h"
+#include "sluice/abi.h"
+#include "tests/datapath/packet.h"
+
+// Runs packets through the datapath's programs in the kernel, for one endpoint,
+// without any interface. Needs root, no bpffs.
+namespace sluice::testing {
+
+// An entry of the endpoint's policy set. Ports in host order.
+struct Entry {
+  sluice_direction direction = SLUICE_INGRESS;
+  std::uint32_t cidr_id = SLUICE_CIDR_ANY;
+  std::uint8_t protocol = 0;  // 0 = every protocol
+  std::uint16_t port = 0;
+  int port_bits = 0;  // how many of the port's bits count; 0 = any port
+  sluice_verdict verdict = SLUICE_VERDICT_ALLOW;
+  std::uint32_t rule = SLUICE_RULE_FIRST;
+  sluice_jump jump = SLUICE_JUMP_NONE;
+};
+
+struct Peer {
+  IpPrefix prefix;  // of full length: exact address
+  std::uint32_t cidr_id = 0;
+};
+
+// The endpoint and all that is in force for it.
+struct World {
+  bool managed = true;
+  std::array<bool, 2> isolated{};  // by direction
+  std::vector<Entry> entries;
+  std::vector<Peer> peers;
+  sluice_on_policy_change on_policy_change = SLUICE_CHANGE_REEVALUATE;
+};
+
+struct Outcome {
+  bool allowed = false;
+  // The one reason whose counter grew, by one packet and the packet's length;
+  // nullopt if that is not what the counters say.
+  std::optional<sluice_reason> reason;
+  std::vector<sluice_flow_event> events;
+};
+
+std::string_view reason_name(sluice_reason reason);
+bool allows(sluice_reason reason);
+
+class Runner {
+ public:
+  // The endpoint is interface `ifindex` (1 is there in every namespace).
+  static Result<Runner> create(const IpAddress& ipv4, const IpAddress& ipv6,
+                               std::uint32_t ifindex = 1);
+  Runner(Runner&&) noexcept;
+  Runner& operator=(Runner&&) noexcept;
+  Runner(const Runner&) = delete;
+  Runner& operator=(const Runner&) = delete;
+  ~Runner();
+
+  // Puts `world` in force with a new epoch, in place of the one before. State
+  // of flows stays. An address of the endpoint that is not of the family is
+  // left out.
+  Result<void> set(const World& world);
+  // Forgets flows, fragments and events.
+  Result<void> forget();
+
+  // One packet and everything that it changed. Not for measuring.
+  Result<Outcome> run(sluice_direction direction, const Bytes& frame);
+  // The verdict only.
+  Result<bool> verdict(sluice_direction direction, const Bytes& frame);
+  // The verdict of `program`, which ends in a program of the datapath.
+  Result<bool> verdict_of(int program, const Bytes& frame);
+
+  // Packets by SLUICE_REASON_SLOT, of all CPUs.
+  Result<std::array<sluice_counter, SLUICE_REASON_SLOTS>> counters() const;
+  // Every entry of conntrack of that family.
+  Result<std::vector<sluice_conntrack>> flows(bool v6) const;
+  // Makes the flows look as if their last packet was so long ago.
+  Result<void> age_flows(bool v6, std::uint32_t seconds);
+  Result<std::uint64_t> lost_events() const;
+
+  [[nodiscard]] agent::Datapath& datapath() const;
+
+ private:
+  Runner();
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace sluice::testing
