@@ -91,6 +91,8 @@ class Maps {
       std::function<void(const std::byte* key, const std::byte* value)>;
   virtual Result<void> read(Map map, const Visitor& visit) const = 0;
   [[nodiscard]] virtual std::uint32_t capacity(Map map) const = 0;
+  // Elements that must stay free for update() of those that exist.
+  [[nodiscard]] virtual std::uint32_t spare(Map map) const = 0;
 
   // Endpoint records and the epoch live in mapped memory: stores cannot fail.
   [[nodiscard]] virtual sluice_endpoint endpoint(std::uint32_t index) const = 0;

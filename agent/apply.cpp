@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/apply.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "agent/mirror.h"
+#include "agent/plan.h"
+#include "agent/takeover.h"
+#include "agent/targets.h"
+
+namespace sluice::agent {
+namespace {
+
+bool is_hash(Map map) {
+  return map == Map::kPeers4 || map == Map::kPeers6 ||
+         map == Map::kEndpointOverflow;
+}
+
+}  // namespace
+
+struct Applier::Impl {
+  std::unique_ptr<Maps> maps;
+  Mirror mirror;
+  EndpointTargets targets;
+  Delta wanted;  // beyond the mirror
+  // To be done before anything else is written.
+  Cleanup cleanup;
+  // A hash gives a deleted element to the next key at once, though packets may
+  // still be reading it: elements were deleted since the last grace period.
+  bool reuse_hazard = false;
+
+  [[nodiscard]] unsigned slot() const { return maps->epoch() & 1; }
+
+  Result<void> make_so();
+  Result<void> clean_up();
+  Result<void> erase(Map map, Batch& keys);
+  Result<void> grace_period();
+  Result<void> write_ahead(const Plan& plan);
+  Result<void> write_elements(const Plan& plan, BatchPerMap& added,
+                              BatchPerMap& changed);
+  void take_effect(const Plan& plan);
+  void undo(const Plan& plan, BatchPerMap added, BatchPerMap changed);
+  std::unexpected<Error> write_error(Map map, std::size_t adding, int error);
+};
+
+Result<void> Applier::Impl::grace_period() {
+  auto result = maps->grace_period();
+  if (result) {
+    reuse_hazard = false;
+  }
+  return result;
+}
+
+Result<void> Applier::Impl::erase(Map map, Batch& keys) {
+  if (keys.empty()) {
+    return {};
+  }
+  const auto [done, error] = maps->erase(map, keys);
+  reuse_hazard = reuse_hazard || (is_hash(map) && done > 0);
+  keys.drop_front(done);
+  if (error != 0) {
+    return fail_errno("map " + std::string(map_name(map)) + ": delete", error);
+  }
+  return {};
+}
+
+// Everything here may be repeated, so what is left over after a failure is
+// simply done by the next call. Deletions go first: they make room.
+Result<void> Applier::Impl::clean_up() {
+  if (cleanup.empty()) {
+    return {};
+  }
+  if (cleanup.grace_period_first) {
+    if (auto result = grace_period(); !result) {
+      return result;
+    }
+    cleanup.grace_period_first = false;
+  }
+  for (const Map map : kElementMaps) {
+    if (auto result = erase(map, of(cleanup.erases, map)); !result) {
+      return result;
+    }
+  }
+  for (const Map map : kElementMaps) {
+    auto& batch = of(cleanup.updates, map);
+    if (batch.empty()) {
+      continue;
+    }
+    const auto [done, error] = maps->update(map, batch);
+    batch.drop_front(done);
+    if (error != 0) {
+      return write_error(map, 0, error);
+    }
+  }
+  for (const auto& store : cleanup.stores) {
+    maps->store_policy(store.index, store.slot, store.policy);
+    if (store.clear_addresses) {
+      maps->store_addresses(store.index, 0, {});
+    }
+  }
+  cleanup = {};
+  return {};
+}
+
+std::unexpected<Error> Applier::Impl::write_error(Map map, std::size_t adding,
+                                                  int error) {
+  if (error == E2BIG || error == ENOSPC) {
+    return map_full(*maps, map, mirror.count(map) + adding);
+  }
+  return fail_errno("map " + std::string(map_name(map)) + ": update", error);
+}
+
+// Writes new elements, then the slots that are not in force, one map after the
+// other. `added` and `changed` tell what was written, for undo().
+Result<void> Applier::Impl::write_elements(const Plan& plan, BatchPerMap& added,
+                                           BatchPerMap& changed) {
+  for (const Map map : kElementMaps) {
+    const auto& adds = of(plan.adds, map);
+    if (!adds.empty()) {
+      const auto [done, error] = maps->update(map, adds);
+      of(added, map) = adds;
+      of(added, map).keep_front(done);
+      if (error != 0) {
+        return write_error(map, adds.size(), error);
+      }
+    }
+    const auto& changes = of(plan.changes, map);
+    if (!changes.empty()) {
+      const auto [done, error] = maps->update(map, changes);
+      of(changed, map) = of(plan.restores, map);
+      of(changed, map).keep_front(done);
+      if (error != 0) {
+        return write_error(map, adds.size(), error);
+      }
+    }
+  }
+  return {};
+}
+
+// Nothing written here is in force. On failure all of it is taken back.
+Result<void> Applier::Impl::write_ahead(const Plan& plan) {
+  const bool fills_hash = std::any_of(
+      kElementMaps.begin(), kElementMaps.end(),
+      [&](Map map) { return is_hash(map) && !of(plan.adds, map).empty(); });
+  if (reuse_hazard && fills_hash) {
+    if (auto result = grace_period(); !result) {
+      return result;
+    }
+  }
+  // A record is complete before anything leads to it.
+  for (const auto& record : plan.records) {
+    if (!record.before) {
+      maps->store_addresses(record.after->index, record.after->ipv4,
+                            record.after->ipv6);
+    }
+  }
+  BatchPerMap added;
+  BatchPerMap changed;
+  if (auto result = write_elements(plan, added, changed); !result) {
+    undo(plan, std::move(added), std::move(changed));
+    return result;
+  }
+  for (const auto& record : plan.records) {
+    maps->store_policy(
+        record.before ? record.before->index : record.after->index, slot() ^ 1,
+        record.after ? record.after->policy : sluice_endpoint_policy{});
+  }
+  return {};
+}
+
+// Goes through clean_up(), so that what cannot be undone now is undone before
+// the next transaction.
+void Applier::Impl::undo(const Plan& plan, BatchPerMap added,
+                         BatchPerMap changed) {
+  for (const Map map : kElementMaps) {
+    of(cleanup.erases, map) = std::move(of(added, map));
+    of(cleanup.updates, map) = std::move(of(changed, map));
+  }
+  for (const auto& record : plan.records) {
+    if (!record.before) {
+      maps->store_addresses(record.after->index, 0, {});
+    }
+  }
+  if (auto result = clean_up(); !result) {
+    return;  // the caller reports what made the undoing necessary
+  }
+}
+
+// The transaction's one store, and addresses of endpoints that change theirs:
+// these are not kept by generation, and a packet between the two stores is at
+// worst dropped because its source is not (or no longer) the endpoint's.
+void Applier::Impl::take_effect(const Plan& plan) {
+  if (plan.visible) {
+    maps->store_epoch(maps->epoch() + 1);
+  }
+  for (const auto& record : plan.records) {
+    if (record.before && record.after &&
+        !same_addresses(*record.before, *record.after)) {
+      maps->store_addresses(record.after->index, record.after->ipv4,
+                            record.after->ipv6);
+    }
+  }
+}
+
+Result<void> Applier::Impl::make_so() {
+  if (auto result = clean_up(); !result) {
+    return result;
+  }
+  auto plan = make_plan(mirror, wanted, targets, *maps, slot());
+  if (!plan) {
+    return std::unexpected(plan.error());
+  }
+  if (!plan->empty()) {
+    if (auto result = write_ahead(*plan); !result) {
+      return result;
+    }
+    take_effect(*plan);
+    commit(mirror, *plan);
+    cleanup = std::move(plan->cleanup);
+  }
+  wanted = {};
+  targets.settle();
+  // The transaction is in force. What cannot be cleaned up now is tried again
+  // by the next call, which fails if it still cannot.
+  if (auto result = clean_up(); !result) {
+    return {};
+  }
+  return {};
+}
+
+Applier::Applier(std::unique_ptr<Maps> maps) : impl_(std::make_unique<Impl>()) {
+  impl_->maps = std::move(maps);
+}
+Applier::Applier(Applier&&) noexcept = default;
+Applier& Applier::operator=(Applier&&) noexcept = default;
+Applier::~Applier() = default;
+
+Result<Applier> Applier::create(const Datapath& datapath) {
+  auto maps = kernel_maps(datapath);
+  if (!maps) {
+    return std::unexpected(maps.error());
+  }
+  return create(std::move(*maps));
+}
+
+Result<Applier> Applier::create(std::unique_ptr<Maps> maps) {
+  Applier applier(std::move(maps));
+  auto found = take_over(*applier.impl_->maps);
+  if (!found) {
+    return std::unexpected(found.error());
+  }
+  applier.impl_->mirror = std::move(found->mirror);
+  applier.impl_->cleanup = std::move(found->cleanup);
+  // Nobody knows what the last applier deleted just before it ended.
+  applier.impl_->reuse_hazard = true;
+  return applier;
+}
+
+void Applier::bind(const std::string& endpoint, std::uint32_t ifindex) {
+  if (impl_->targets.interface_of(endpoint) != ifindex) {
+    impl_->targets.bind(endpoint, ifindex);
+  }
+}
+
+Result<void> Applier::apply(const Transaction& transaction) {
+  impl_->wanted.merge(transaction.peers, transaction.entries);
+  for (const auto& change : transaction.endpoints) {
+    impl_->targets.set(change.name, change.value);
+  }
+  return impl_->make_so();
+}
+
+Result<void> Applier::replace(const State& wanted) {
+  auto& impl = *impl_;
+  impl.wanted = {};
+  std::vector<Transaction::PeerChange> peers;
+  std::vector<Transaction::EntryChange> entries;
+  // Everything that is there goes, but for what is wanted: later changes win.
+  for (const auto& [prefix, cidr_id] : impl.mirror.peers.all()) {
+    peers.push_back({prefix, std::nullopt});
+  }
+  for (const auto& [id, set] : impl.mirror.sets) {
+    for (const auto& [key, value] : set.entries) {
+      entries.push_back({key, std::nullopt});
+    }
+  }
+  for (const auto& peer : wanted.peers) {
+    peers.push_back({peer.prefix, peer.cidr_id});
+  }
+  for (const auto& entry : wanted.entries) {
+    entries.push_back({entry.key, entry.value});
+  }
+  impl.wanted.merge(peers, entries);
+  impl.targets.clear_endpoints();
+  for (const auto& endpoint : wanted.endpoints) {
+    impl.targets.set(endpoint.name, endpoint);
+  }
+  for (const auto& [ifindex, record] : impl.mirror.records) {
+    impl.targets.mark(ifindex);
+  }
+  return impl.make_so();
+}
+
+Result<void> Applier::retry() {
+  return impl_->make_so();
+}
+
+std::vector<Applier::Record> Applier::records() const {
+  std::vector<Record> result;
+  for (const auto& [ifindex, record] : impl_->mirror.records) {
+    Record found{.ifindex = ifindex};
+    if (record.ipv4 != 0) {
+      IpAddress ip;
+      std::memcpy(ip.bytes.data(), &record.ipv4, sizeof(record.ipv4));
+      found.ips.push_back(ip);
+    }
+    if (record.ipv6 != EndpointAddress6{}) {
+      found.ips.push_back({.bytes = record.ipv6, .v6 = true});
+    }
+    result.push_back(std::move(found));
+  }
+  return result;
+}
+
+bool Applier::in_force(const std::string& endpoint) const {
+  const std::uint32_t ifindex = impl_->targets.interface_of(endpoint);
+  return ifindex != 0 && impl_->mirror.records.contains(ifindex) &&
+         impl_->targets.find(endpoint) != nullptr &&
+         !impl_->targets.dirty().contains(ifindex);
+}
+
+std::uint32_t Applier::epoch() const {
+  return impl_->maps->epoch();
+}
+
+std::size_t Applier::used(Map map) const {
+  return impl_->mirror.count(map);
+}
+
+}  // namespace sluice::agent

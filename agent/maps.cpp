@@ -1,0 +1,376 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/maps.h"
+
+#include <algorithm>
+#include <string>
+
+#include <bpf/bpf.h>
+#include <linux/membarrier.h>
+
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "lib/base/fd.h"
+
+namespace sluice::agent {
+namespace {
+
+// What the kernel answers (include/linux/errno.h) where a map type has no
+// batch operation; not in user space's errno.h.
+constexpr int kErrnoNotSupported = 524;
+// Elements per batch lookup.
+constexpr std::uint32_t kReadChunk = 4096;
+// The lock of a hash bucket may be taken by a program on this CPU.
+constexpr int kBusyRetries = 1000;
+
+bool is_busy(int error) {
+  return error == EBUSY || error == EAGAIN || error == EDEADLK ||
+         error == ETIMEDOUT;
+}
+
+bool is_unsupported(int error) {
+  return error == kErrnoNotSupported || error == EOPNOTSUPP || error == EINVAL;
+}
+
+std::uint64_t update_flags(Map map) {
+  // In place, so that an element which packets may be reading is not freed.
+  return map == Map::kPeers4 || map == Map::kPeers6 ? BPF_F_LOCK : BPF_ANY;
+}
+
+// Waits for a grace period where membarrier() is not permitted (a seccomp
+// filter) or not possible (nohz_full): an update of a map of maps returns only
+// after no program can still use the old inner map.
+class MapOfMapsBarrier {
+ public:
+  Result<void> wait() {
+    if (!outer_.valid()) {
+      inner_.reset(bpf_map_create(BPF_MAP_TYPE_ARRAY, "sluice_grace_in",
+                                  sizeof(std::uint32_t), sizeof(std::uint32_t),
+                                  1, nullptr));
+      if (!inner_.valid()) {
+        return fail_errno("grace period: inner map");
+      }
+      LIBBPF_OPTS(bpf_map_create_opts, options,
+                  .inner_map_fd = static_cast<std::uint32_t>(inner_.get()));
+      outer_.reset(bpf_map_create(BPF_MAP_TYPE_ARRAY_OF_MAPS, "sluice_grace",
+                                  sizeof(std::uint32_t), sizeof(std::uint32_t),
+                                  1, &options));
+      if (!outer_.valid()) {
+        return fail_errno("grace period: outer map");
+      }
+    }
+    const std::uint32_t key = 0;
+    const int inner = inner_.get();
+    if (bpf_map_update_elem(outer_.get(), &key, &inner, BPF_ANY) != 0) {
+      return fail_errno("grace period: update");
+    }
+    return {};
+  }
+
+ private:
+  Fd inner_;
+  Fd outer_;
+};
+
+// Before 6.13 a full trie refuses to replace what it holds.
+bool updates_full_trie() {
+  LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_NO_PREALLOC);
+  const Fd trie(bpf_map_create(BPF_MAP_TYPE_LPM_TRIE, "sluice_probe",
+                               sizeof(sluice_prefix4), sizeof(std::uint32_t), 1,
+                               &options));
+  const sluice_prefix4 key{.prefixlen = 32, .addr = {127, 0, 0, 1}};
+  const std::uint32_t value = 0;
+  return trie.valid() &&
+         bpf_map_update_elem(trie.get(), &key, &value, BPF_ANY) == 0 &&
+         bpf_map_update_elem(trie.get(), &key, &value, BPF_ANY) == 0;
+}
+
+class KernelMaps final : public Maps {
+ public:
+  explicit KernelMaps(const Datapath& datapath)
+      : state_(datapath.state()), endpoints_(datapath.endpoints()) {
+    for (int i = 0; i < kMapCount; ++i) {
+      fds_[i] = datapath.map_fd(static_cast<Map>(i));
+      capacities_[i] = datapath.capacity(static_cast<Map>(i));
+    }
+    single_.fill(false);
+  }
+
+  Progress update(Map map, const Batch& elements) override {
+    return run(map, elements, true);
+  }
+  Progress erase(Map map, const Batch& keys) override {
+    return run(map, keys, false);
+  }
+
+  Result<void> read(Map map, const Visitor& visit) const override {
+    auto result =
+        read_map(fd(map), key_size(map), value_size(map), capacity(map), visit);
+    if (!result) {
+      return with_context("map " + std::string(map_name(map)), result.error());
+    }
+    return {};
+  }
+  [[nodiscard]] std::uint32_t capacity(Map map) const override {
+    return capacities_[static_cast<int>(map)];
+  }
+
+  [[nodiscard]] std::uint32_t spare(Map map) const override {
+    const bool trie =
+        map == Map::kPrefixes4 || map == Map::kPrefixes6 || map == Map::kPolicy;
+    return trie && !full_trie_updates_ ? 1 : 0;
+  }
+
+  [[nodiscard]] sluice_endpoint endpoint(std::uint32_t index) const override {
+    return endpoints_[index];
+  }
+  void store_policy(std::uint32_t index, unsigned slot,
+                    sluice_endpoint_policy policy) override {
+    std::uint64_t word = 0;
+    static_assert(sizeof(word) == sizeof(policy));
+    std::memcpy(&word, &policy, sizeof(word));
+    __atomic_store_n(
+        reinterpret_cast<std::uint64_t*>(&endpoints_[index].gen[slot]), word,
+        __ATOMIC_RELEASE);
+  }
+  void store_addresses(std::uint32_t index, __be32 ipv4,
+                       const EndpointAddress6& ipv6) override {
+    endpoints_[index].ipv4 = ipv4;
+    std::copy(ipv6.begin(), ipv6.end(), endpoints_[index].ipv6);
+  }
+  [[nodiscard]] std::uint32_t epoch() const override {
+    return __atomic_load_n(&state_->epoch, __ATOMIC_ACQUIRE);
+  }
+  void store_epoch(std::uint32_t epoch) override {
+    __atomic_store_n(&state_->epoch, epoch, __ATOMIC_RELEASE);
+  }
+
+  Result<void> grace_period() override {
+    if (membarrier_ &&
+        syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) == 0) {
+      return {};
+    }
+    membarrier_ = false;
+    return barrier_.wait();
+  }
+
+ private:
+  [[nodiscard]] int fd(Map map) const { return fds_[static_cast<int>(map)]; }
+
+  Progress run(Map map, const Batch& elements, bool update) {
+    Progress total;
+    int busy = 0;
+    while (total.done < elements.size()) {
+      const auto step = single_[static_cast<int>(map)]
+                            ? run_single(map, elements, total.done, update)
+                            : run_batch(map, elements, total.done, update);
+      total.done += step.done;
+      if (step.error == 0) {
+        continue;
+      }
+      if (!update && step.error == ENOENT) {
+        ++total.done;
+      } else if (is_busy(step.error) && ++busy < kBusyRetries) {
+        sched_yield();
+      } else if (!single_[static_cast<int>(map)] && step.done == 0 &&
+                 is_unsupported(step.error)) {
+        single_[static_cast<int>(map)] = true;
+      } else {
+        total.error = step.error;
+        break;
+      }
+    }
+    return total;
+  }
+
+  Progress run_batch(Map map, const Batch& elements, std::size_t from,
+                     bool update) {
+    const std::byte* keys = elements.keys() + from * key_size(map);
+    const auto wanted = static_cast<std::uint32_t>(elements.size() - from);
+    std::uint32_t count = wanted;
+    int error = 0;
+    if (update) {
+      LIBBPF_OPTS(bpf_map_batch_opts, options, .elem_flags = update_flags(map));
+      error = bpf_map_update_batch(fd(map), keys,
+                                   elements.values() + from * value_size(map),
+                                   &count, &options);
+    } else {
+      error = bpf_map_delete_batch(fd(map), keys, &count, nullptr);
+    }
+    if (error == 0) {
+      return {.done = wanted, .error = 0};
+    }
+    // An error before the first element leaves the count as it was.
+    return {.done = count == wanted ? 0 : count, .error = errno};
+  }
+
+  Progress run_single(Map map, const Batch& elements, std::size_t from,
+                      bool update) {
+    const std::byte* key = elements.keys() + from * key_size(map);
+    const int error =
+        update ? bpf_map_update_elem(fd(map), key,
+                                     elements.values() + from * value_size(map),
+                                     update_flags(map))
+               : bpf_map_delete_elem(fd(map), key);
+    if (error == 0) {
+      return {.done = 1, .error = 0};
+    }
+    return {.done = 0, .error = errno};
+  }
+
+  std::array<int, kMapCount> fds_{};
+  std::array<std::uint32_t, kMapCount> capacities_{};
+  std::array<bool, kMapCount> single_{};  // the map type has no batch calls
+  sluice_state* state_;
+  sluice_endpoint* endpoints_;
+  bool full_trie_updates_ = updates_full_trie();
+  bool membarrier_ = true;
+  MapOfMapsBarrier barrier_;
+};
+
+// For kernels without batch lookups of the map's type.
+Result<void> read_single(int fd, std::size_t key_bytes, std::size_t value_bytes,
+                         std::uint64_t limit, const Maps::Visitor& visit) {
+  std::vector<std::byte> key(key_bytes);
+  std::vector<std::byte> value(value_bytes);
+  bool first = true;
+  for (std::uint64_t seen = 0; seen < limit; ++seen) {
+    if (bpf_map_get_next_key(fd, first ? nullptr : key.data(), key.data()) !=
+        0) {
+      if (errno == ENOENT) {
+        return {};
+      }
+      return fail_errno("next key");
+    }
+    first = false;
+    if (bpf_map_lookup_elem(fd, key.data(), value.data()) == 0) {
+      visit(key.data(), value.data());
+    } else if (errno != ENOENT) {
+      return fail_errno("lookup");
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+std::size_t key_size(Map map) {
+  switch (map) {
+    case Map::kEndpointOverflow:
+      return sizeof(std::uint32_t);
+    case Map::kPeers4:
+      return sizeof(__be32);
+    case Map::kPeers6:
+      return sizeof(EndpointAddress6);
+    case Map::kPrefixes4:
+      return sizeof(sluice_prefix4);
+    case Map::kPrefixes6:
+      return sizeof(sluice_prefix6);
+    case Map::kPolicy:
+      return sizeof(sluice_policy_key);
+    case Map::kConntrack4:
+      return sizeof(sluice_conntrack4_key);
+    case Map::kConntrack6:
+      return sizeof(sluice_conntrack6_key);
+    case Map::kFragments4:
+      return sizeof(sluice_fragment4_key);
+    case Map::kFragments6:
+      return sizeof(sluice_fragment6_key);
+    default:
+      return 0;
+  }
+}
+
+std::size_t value_size(Map map) {
+  switch (map) {
+    case Map::kEndpointOverflow:
+      return sizeof(std::uint32_t);
+    case Map::kPeers4:
+    case Map::kPeers6:
+      return sizeof(sluice_peer);
+    case Map::kPrefixes4:
+    case Map::kPrefixes6:
+      return sizeof(sluice_prefix_value);
+    case Map::kPolicy:
+      return sizeof(sluice_policy_value);
+    case Map::kConntrack4:
+    case Map::kConntrack6:
+      return sizeof(sluice_conntrack);
+    case Map::kFragments4:
+    case Map::kFragments6:
+      return sizeof(sluice_fragment);
+    default:
+      return 0;
+  }
+}
+
+void Batch::drop_front(std::size_t count) {
+  count = std::min(count, size_);
+  if (count == 0) {
+    return;
+  }
+  const auto bytes = [&](const std::vector<std::byte>& from) {
+    return static_cast<std::ptrdiff_t>(from.size() / size_ * count);
+  };
+  keys_.erase(keys_.begin(), keys_.begin() + bytes(keys_));
+  values_.erase(values_.begin(), values_.begin() + bytes(values_));
+  size_ -= count;
+}
+
+void Batch::keep_front(std::size_t count) {
+  if (count >= size_) {
+    return;
+  }
+  keys_.resize(keys_.size() / size_ * count);
+  values_.resize(values_.size() / size_ * count);
+  size_ = count;
+}
+
+Result<std::unique_ptr<Maps>> kernel_maps(const Datapath& datapath) {
+  return std::make_unique<KernelMaps>(datapath);
+}
+
+Result<void> read_map(int fd, std::size_t key_bytes, std::size_t value_bytes,
+                      std::uint32_t capacity, const Maps::Visitor& visit) {
+  // A walk starts over where the element it stands on is deleted.
+  const std::uint64_t limit = std::uint64_t{4} * capacity + kReadChunk;
+  std::uint32_t chunk = kReadChunk;
+  std::vector<std::byte> keys;
+  std::vector<std::byte> values;
+  // Token of the kernel: a bucket number or a key.
+  std::vector<std::byte> token(std::max<std::size_t>(key_bytes, 8));
+  bool first = true;
+  for (std::uint64_t seen = 0; seen < limit;) {
+    keys.resize(chunk * key_bytes);
+    values.resize(chunk * value_bytes);
+    std::uint32_t count = chunk;
+    const int error =
+        bpf_map_lookup_batch(fd, first ? nullptr : token.data(), token.data(),
+                             keys.data(), values.data(), &count, nullptr) == 0
+            ? 0
+            : errno;
+    if (error == ENOSPC && chunk < (1U << 24)) {
+      chunk *= 2;  // a bucket holds more than that
+      continue;
+    }
+    if (first && is_unsupported(error)) {
+      return read_single(fd, key_bytes, value_bytes, limit, visit);
+    }
+    const bool interrupted = (error == EINTR || error == EAGAIN) && count > 0;
+    if (error != 0 && error != ENOENT && !interrupted) {
+      return fail_errno("batch lookup", error);
+    }
+    for (std::uint32_t i = 0; i < count; ++i) {
+      visit(keys.data() + i * key_bytes, values.data() + i * value_bytes);
+    }
+    if (error == ENOENT) {
+      return {};
+    }
+    first = false;
+    seen += count;
+  }
+  return {};
+}
+
+}  // namespace sluice::agent

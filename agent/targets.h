@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "sluice/state.h"
+
+namespace sluice::agent {
+
+// The endpoints that are wanted and the interfaces they have, and which
+// interfaces' records may differ from the kernel's.
+class EndpointTargets {
+ public:
+  void set(const std::string& name, std::optional<EndpointEntry> entry);
+  // 0 = no interface. Takes the interface from whoever had it.
+  void bind(const std::string& name, std::uint32_t ifindex);
+  void clear_endpoints();
+
+  // The wanted endpoint behind an interface, or null.
+  [[nodiscard]] const EndpointEntry* at(std::uint32_t ifindex) const;
+  // Null if the endpoint is not wanted.
+  [[nodiscard]] const EndpointEntry* find(const std::string& name) const;
+  // 0 = none.
+  [[nodiscard]] std::uint32_t interface_of(const std::string& name) const;
+  // Interfaces of the wanted endpoints that have this policy set.
+  [[nodiscard]] const std::unordered_set<std::uint32_t>& of_set(
+      std::uint32_t set) const;
+
+  // Interfaces whose record may differ from what is wanted.
+  [[nodiscard]] const std::unordered_set<std::uint32_t>& dirty() const {
+    return dirty_;
+  }
+  void mark(std::uint32_t ifindex) { dirty_.insert(ifindex); }
+  void mark_all();
+  void settle() { dirty_.clear(); }
+
+ private:
+  // Index of what `name` has now, taken out and put back around a change.
+  void unlink(const std::string& name);
+  void link(const std::string& name);
+
+  std::unordered_map<std::string, EndpointEntry> endpoints_;
+  std::unordered_map<std::string, std::uint32_t> bindings_;
+  std::unordered_map<std::uint32_t, std::string> names_;  // by ifindex
+  std::unordered_map<std::uint32_t, std::unordered_set<std::uint32_t>> sets_;
+  std::unordered_set<std::uint32_t> dirty_;
+};
+
+}  // namespace sluice::agent

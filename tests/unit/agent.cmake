@@ -1,0 +1,1 @@
+sluice_unit_test(agent_apply_test agent_apply_test.cpp agent_world.cpp LINK sluice_agent)
