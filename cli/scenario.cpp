@@ -394,6 +394,9 @@ Result<void> parse_invalid(const json& from, Scenario& scenario) {
       return with_context(at("invalid", i),
                           object ? stage.error() : object.error());
     }
+    if (object->starts_with('/')) {  // cluster-wide: no namespace
+      object->erase(0, 1);
+    }
     scenario.invalid.push_back({std::move(*object), std::move(*stage)});
   }
   return {};

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/reference/evaluator.h"
+
+#include <algorithm>
+#include <optional>
+#include <tuple>
+
+namespace sluice::reference {
+namespace {
+
+using cli::Probe;
+using cli::ProbeEnd;
+using cli::Verdict;
+
+std::string name_of(const json& object) {
+  const std::string ns = text(get(get(object, "metadata"), "namespace"));
+  const std::string name = text(get(get(object, "metadata"), "name"));
+  return ns.empty() ? name : ns + "/" + name;
+}
+
+std::optional<IpAddress> of_family(const std::vector<IpAddress>& ips, bool v6) {
+  const auto it = std::find_if(ips.begin(), ips.end(),
+                               [&](const auto& ip) { return ip.v6 == v6; });
+  return it == ips.end() ? std::nullopt : std::optional(*it);
+}
+
+bool contains(const std::vector<IpAddress>& ips, const IpAddress& ip) {
+  return std::find(ips.begin(), ips.end(), ip) != ips.end();
+}
+
+bool has(const std::vector<Action>& actions, Action wanted) {
+  return std::find(actions.begin(), actions.end(), wanted) != actions.end();
+}
+
+// ClusterNetworkPolicies of one tier in their order: the first match of the
+// first policy that has one.
+std::optional<Action> ask_tier(const World& world, const std::string& tier,
+                               const Question& question) {
+  std::vector<std::pair<int, const json*>> order;
+  for (const auto& policy : world.policies) {
+    const json& spec = get(*policy, "spec");
+    if (text(get(*policy, "kind")) == "ClusterNetworkPolicy" &&
+        text(get(spec, "tier")) == tier) {
+      order.emplace_back(get(spec, "priority").get<int>(), policy.get());
+    }
+  }
+  std::stable_sort(order.begin(), order.end(), [](auto& a, auto& b) {
+    return std::get<0>(a) < std::get<0>(b);
+  });
+  for (const auto& [priority, policy] : order) {
+    const Said said = ask_cluster_policy(*policy, question);
+    if (!said.matches.empty()) {
+      return said.matches.front();
+    }
+  }
+  return std::nullopt;
+}
+
+// NetworkPolicy, CiliumNetworkPolicy and CiliumClusterwideNetworkPolicy: a deny
+// beats an allow, an allow beats default deny. Nothing: they do not decide.
+std::optional<bool> ask_normal(const World& world, const Question& question) {
+  Said all;
+  for (const auto& policy : world.policies) {
+    const std::string kind = text(get(*policy, "kind"));
+    Said said;
+    if (kind == "NetworkPolicy") {
+      said = ask_network_policy(*policy, question);
+    } else if (kind != "ClusterNetworkPolicy") {
+      said = ask_cilium(*policy, question);
+    }
+    all.isolates = all.isolates || said.isolates;
+    all.matches.insert(all.matches.end(), said.matches.begin(),
+                       said.matches.end());
+  }
+  if (has(all.matches, Action::kDeny)) {
+    return false;
+  }
+  if (has(all.matches, Action::kAllow)) {
+    return true;
+  }
+  // The pod's own node reaches it in spite of default deny.
+  if (!question.egress && question.peer.host) {
+    return true;
+  }
+  return all.isolates ? std::optional(false) : std::nullopt;
+}
+
+}  // namespace
+
+Evaluator::Evaluator(const std::vector<cli::ScenarioObject>& objects,
+                     const std::set<std::string>& rejected) {
+  for (const auto& object : objects) {
+    const std::string kind = text(get(*object.object, "kind"));
+    if (!kind.ends_with("Policy") ||
+        !rejected.contains(name_of(*object.object))) {
+      world_.add(object.object);
+    }
+  }
+}
+
+const Pod* Evaluator::subject_of(const ProbeEnd& end) const {
+  if (end.kind != ProbeEnd::Kind::kPod) {
+    return nullptr;
+  }
+  const auto it = world_.pods.find(end.name);
+  if (it == world_.pods.end() || it->second.host_network ||
+      it->second.finished || it->second.ips.empty()) {
+    return nullptr;
+  }
+  return &it->second;
+}
+
+std::vector<bool> Evaluator::families(const Probe& probe) const {
+  std::vector<bool> result;
+  for (const bool v6 : {false, true}) {
+    const auto can = [&](const ProbeEnd& end) {
+      switch (end.kind) {
+        case ProbeEnd::Kind::kPod: {
+          const auto it = world_.pods.find(end.name);
+          return it != world_.pods.end() && of_family(it->second.ips, v6);
+        }
+        case ProbeEnd::Kind::kIp:
+          return end.ip.v6 == v6;
+        case ProbeEnd::Kind::kEntity:
+          return end.name != (v6 ? "world-ipv4" : "world-ipv6");
+      }
+      return false;
+    };
+    const bool wrong_icmp = probe.protocol == (v6 ? 1 : 58);
+    if (can(probe.from) && can(probe.to) && !wrong_icmp) {
+      result.push_back(v6);
+    }
+  }
+  return result;
+}
+
+Peer Evaluator::peer_at(const IpAddress& ip, const Pod& subject) const {
+  Peer peer{.ip = ip, .v6 = ip.v6};
+  for (const auto& [name, pod] : world_.pods) {
+    if (!pod.host_network && !pod.finished && contains(pod.ips, ip)) {
+      peer.pod = &pod;
+    }
+  }
+  for (const auto& [name, addresses] : world_.nodes) {
+    if (peer.pod == nullptr && contains(addresses, ip)) {
+      (name == subject.node ? peer.host : peer.remote_node) = true;
+    }
+  }
+  peer.api_server = contains(world_.api_server, ip);
+  return peer;
+}
+
+Peer Evaluator::peer_of(const ProbeEnd& end, const Pod& subject,
+                        bool v6) const {
+  Peer peer{.v6 = v6};
+  if (end.kind == ProbeEnd::Kind::kIp) {
+    return peer_at(end.ip, subject);
+  }
+  if (end.kind == ProbeEnd::Kind::kPod) {
+    const Pod& pod = world_.pods.at(end.name);
+    const auto ip = of_family(pod.ips, v6);
+    if (ip) {
+      peer = peer_at(*ip, subject);
+    }
+    if (pod.host_network) {  // a host-network pod is its node
+      peer.pod = nullptr;
+      peer.host = pod.node == subject.node;
+      peer.remote_node = !peer.host;
+    }
+    return peer;
+  }
+  if (end.name == "host") {
+    const auto it = world_.nodes.find(subject.node);
+    const auto ip =
+        it == world_.nodes.end() ? std::nullopt : of_family(it->second, v6);
+    if (ip) {
+      return peer_at(*ip, subject);
+    }
+    peer.host = true;
+  } else if (end.name == "remote-node") {
+    peer.remote_node = true;
+  } else if (end.name == "kube-apiserver") {
+    peer.remote_node = true;
+    peer.api_server = true;
+  } else if (end.name.starts_with("world")) {
+    peer.whole_world = true;
+  } else {
+    peer.reserved = end.name;
+  }
+  return peer;
+}
+
+bool Evaluator::allowed(const Question& question) const {
+  if (question.peer.pod == question.subject) {
+    return true;  // a pod always reaches itself
+  }
+  const auto admin = ask_tier(world_, "Admin", question);
+  if (admin && *admin != Action::kPass) {
+    return *admin == Action::kAllow;
+  }
+  if (const auto normal = ask_normal(world_, question)) {
+    return *normal;
+  }
+  const auto baseline = ask_tier(world_, "Baseline", question);
+  return !baseline || *baseline != Action::kDeny;
+}
+
+Verdict Evaluator::side(const ProbeEnd& subject, const ProbeEnd& other,
+                        bool egress, bool v6, const Probe& probe) const {
+  const Pod* pod = subject_of(subject);
+  if (pod == nullptr) {
+    return Verdict::kNone;
+  }
+  const Question question{.world = &world_,
+                          .subject = pod,
+                          .egress = egress,
+                          .peer = peer_of(other, *pod, v6),
+                          .protocol = probe.protocol,
+                          .port = probe.port};
+  return allowed(question) ? Verdict::kAllow : Verdict::kDeny;
+}
+
+Evaluator::Answer Evaluator::judge(const Probe& probe, bool v6) const {
+  return {.egress = side(probe.from, probe.to, true, v6, probe),
+          .ingress = side(probe.to, probe.from, false, v6, probe)};
+}
+
+}  // namespace sluice::reference

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "cli/scenario.h"
+#include "tests/reference/match.h"
+#include "tests/reference/world.h"
+
+namespace sluice::reference {
+
+// Answers one probe at a time by walking every policy, as slowly and as plainly
+// as it can. Independent of lib/policy, to be compared with it. Takes its
+// objects to be valid: whoever knows that some are not names them in `rejected`
+// ("namespace/name" or "name").
+class Evaluator {
+ public:
+  explicit Evaluator(const std::vector<cli::ScenarioObject>& objects,
+                     const std::set<std::string>& rejected = {});
+
+  // In which families the probe can be sent: false = IPv4, true = IPv6. Empty
+  // if an end is unknown or has no address in common with the other.
+  [[nodiscard]] std::vector<bool> families(const cli::Probe& probe) const;
+
+  struct Answer {
+    cli::Verdict egress = cli::Verdict::kNone;
+    cli::Verdict ingress = cli::Verdict::kNone;
+  };
+  [[nodiscard]] Answer judge(const cli::Probe& probe, bool v6) const;
+
+  [[nodiscard]] const World& world() const { return world_; }
+
+ private:
+  [[nodiscard]] cli::Verdict side(const cli::ProbeEnd& subject,
+                                  const cli::ProbeEnd& other, bool egress,
+                                  bool v6, const cli::Probe& probe) const;
+  [[nodiscard]] const Pod* subject_of(const cli::ProbeEnd& end) const;
+  [[nodiscard]] Peer peer_of(const cli::ProbeEnd& end, const Pod& subject,
+                             bool v6) const;
+  [[nodiscard]] Peer peer_at(const IpAddress& ip, const Pod& subject) const;
+  [[nodiscard]] bool allowed(const Question& question) const;
+
+  World world_;
+};
+
+}  // namespace sluice::reference

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
+#include "tests/reference/match.h"
+
+namespace sluice::reference {
+namespace {
+
+// ---- NetworkPolicy
+// ------------------------------------------------------------
+
+bool np_peer(const json& peer, const std::string& ns,
+             const Question& question) {
+  const json& block = get(peer, "ipBlock");
+  if (!absent(block)) {
+    return in_cidr(question.peer, text(get(block, "cidr")),
+                   get(block, "except"));
+  }
+  const Pod* pod = question.peer.pod;
+  if (pod == nullptr) {
+    return false;
+  }
+  const json& namespaces = get(peer, "namespaceSelector");
+  const bool in_namespace =
+      absent(namespaces)
+          ? pod->ns == ns
+          : selects(namespaces, question.world->namespace_labels(pod->ns));
+  const json& pods = get(peer, "podSelector");
+  return in_namespace && (absent(pods) || selects(pods, pod->labels));
+}
+
+bool np_port(const json& element, const Question& question) {
+  const auto protocol = protocol_number(text(get(element, "protocol")));
+  if (question.protocol != protocol) {
+    return false;
+  }
+  const json& port = get(element, "port");
+  if (absent(port)) {
+    return true;
+  }
+  if (port.is_string()) {
+    // Here the protocol is part of what is looked up, not a check afterwards.
+    const Pod* pod = question.destination();
+    const std::string name = lower(text(port));
+    return pod != nullptr &&
+           std::any_of(pod->ports.begin(), pod->ports.end(), [&](auto& p) {
+             return p.name == name && p.protocol == protocol &&
+                    p.number == question.port;
+           });
+  }
+  const json& end = get(element, "endPort");
+  const int first = port.get<int>();
+  const int last = absent(end) ? first : end.get<int>();
+  return question.port >= first && question.port <= last;
+}
+
+// An absent and an empty list both mean "any".
+template <typename Matches>
+bool any_of_or_all(const json& list, Matches matches) {
+  return list.empty() || std::any_of(list.begin(), list.end(), matches);
+}
+
+// ---- ClusterNetworkPolicy
+// -------------------------------------------------------
+
+bool selects_pod(const json& selector, const Pod& pod, const World& world) {
+  const json& namespaces = get(selector, "namespaces");
+  if (!absent(namespaces)) {
+    return selects(namespaces, world.namespace_labels(pod.ns));
+  }
+  const json& pods = get(selector, "pods");
+  return !absent(pods) &&
+         selects(get(pods, "namespaceSelector"),
+                 world.namespace_labels(pod.ns)) &&
+         selects(get(pods, "podSelector"), pod.labels);
+}
+
+bool cluster_peer(const json& peer, const Question& question) {
+  const json& networks = get(peer, "networks");
+  if (!absent(networks)) {
+    return std::any_of(networks.begin(), networks.end(), [&](const json& cidr) {
+      return in_cidr(question.peer, text(cidr), json());
+    });
+  }
+  return question.peer.pod != nullptr &&
+         selects_pod(peer, *question.peer.pod, *question.world);
+}
+
+bool cluster_protocol(const json& protocol, const Question& question) {
+  const json& name = get(protocol, "destinationNamedPort");
+  if (!absent(name)) {
+    const auto found = find_port(question.destination(), text(name));
+    return found && found->protocol == question.protocol &&
+           found->number == question.port;
+  }
+  for (const char* kind : {"tcp", "udp", "sctp"}) {
+    const json& element = get(protocol, kind);
+    std::string upper = kind;
+    std::transform(upper.begin(), upper.end(), upper.begin(),
+                   [](char c) { return static_cast<char>(c - 'a' + 'A'); });
+    if (absent(element) || protocol_number(upper) != question.protocol) {
+      continue;
+    }
+    const json& port = get(element, "destinationPort");
+    if (absent(port)) {
+      return true;
+    }
+    if (!absent(get(port, "number"))) {
+      return get(port, "number") == json(question.port);
+    }
+    const json& range = get(port, "range");
+    return question.port >= get(range, "start").get<int>() &&
+           question.port <= get(range, "end").get<int>();
+  }
+  return false;
+}
+
+Action action_of(const std::string& name) {
+  if (name == "Accept") {
+    return Action::kAllow;
+  }
+  return name == "Deny" ? Action::kDeny : Action::kPass;
+}
+
+}  // namespace
+
+Said ask_network_policy(const json& policy, const Question& question) {
+  Said said;
+  std::string ns = text(get(get(policy, "metadata"), "namespace"));
+  if (ns.empty()) {
+    ns = "default";
+  }
+  const json& spec = get(policy, "spec");
+  if (question.subject->ns != ns ||
+      !selects(get(spec, "podSelector"), question.subject->labels)) {
+    return said;
+  }
+  const char* type = question.egress ? "Egress" : "Ingress";
+  const json& rules = get(spec, question.egress ? "egress" : "ingress");
+  const json& types = get(spec, "policyTypes");
+  // Defaulting: ingress always, egress if there is a rule for it.
+  const bool applies = types.empty() ? !question.egress || !rules.empty()
+                                     : std::find(types.begin(), types.end(),
+                                                 json(type)) != types.end();
+  if (!applies) {
+    return said;
+  }
+  said.isolates = true;
+  for (const auto& rule : rules) {
+    if (any_of_or_all(
+            get(rule, question.egress ? "to" : "from"),
+            [&](const json& p) { return np_peer(p, ns, question); }) &&
+        any_of_or_all(get(rule, "ports"),
+                      [&](const json& p) { return np_port(p, question); })) {
+      said.matches.push_back(Action::kAllow);
+    }
+  }
+  return said;
+}
+
+Said ask_cluster_policy(const json& policy, const Question& question) {
+  Said said;
+  const json& spec = get(policy, "spec");
+  if (!selects_pod(get(spec, "subject"), *question.subject, *question.world)) {
+    return said;
+  }
+  for (const auto& rule : get(spec, question.egress ? "egress" : "ingress")) {
+    const json& peers = get(rule, question.egress ? "to" : "from");
+    if (std::any_of(peers.begin(), peers.end(),
+                    [&](const json& p) { return cluster_peer(p, question); }) &&
+        any_of_or_all(get(rule, "protocols"), [&](const json& p) {
+          return cluster_protocol(p, question);
+        })) {
+      said.matches.push_back(action_of(text(get(rule, "action"))));
+    }
+  }
+  return said;
+}
+
+}  // namespace sluice::reference
