@@ -42,8 +42,8 @@ struct PeerEntry {
 };
 
 struct EndpointEntry {
-  std::string name;             // "namespace/pod"
-  std::uint32_t policy_set = 0;  // 0 = none
+  std::string name;                // "namespace/pod"
+  std::uint32_t policy_set = 0;    // 0 = none
   std::array<bool, 2> isolated{};  // by enum sluice_direction
   std::vector<IpAddress> ips;      // at most one of each family
   std::string interface;  // from the annotation sluice.io/interface; or empty

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/base/ip.h"
 
-#include <arpa/inet.h>
-
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+
+#include <arpa/inet.h>
 
 namespace sluice {
 namespace {
@@ -84,7 +84,8 @@ IpPrefix make_prefix(const IpAddress& address, int length) {
     result.address.bytes[i] = 0;
   }
   if (rest != 0) {
-    result.address.bytes[whole] &= static_cast<std::uint8_t>(0xff << (8 - rest));
+    result.address.bytes[whole] &=
+        static_cast<std::uint8_t>(0xff << (8 - rest));
   }
   return result;
 }
@@ -108,7 +109,8 @@ std::size_t std::hash<sluice::IpAddress>::operator()(
   std::uint64_t low = 0;
   std::memcpy(&high, address.bytes.data(), 8);
   std::memcpy(&low, address.bytes.data() + 8, 8);
-  std::uint64_t mixed = (high ^ (low * 0x9e3779b97f4a7c15ULL)) + (address.v6 ? 1 : 0);
+  std::uint64_t mixed =
+      (high ^ (low * 0x9e3779b97f4a7c15ULL)) + (address.v6 ? 1 : 0);
   mixed ^= mixed >> 32;
   mixed *= 0xd6e8feb86659fd93ULL;
   return mixed ^ (mixed >> 32);

@@ -98,19 +98,22 @@ Transaction diff(const State& from, const State& to) {
   Transaction result;
   diff_sorted(
       from.peers, to.peers, [](const auto& e) { return e.prefix; },
-      std::less<>{}, [&](const PeerEntry& e, bool present) {
+      std::less<>{},
+      [&](const PeerEntry& e, bool present) {
         result.peers.push_back(
             {e.prefix, present ? std::optional(e.cidr_id) : std::nullopt});
       });
   diff_sorted(
       from.entries, to.entries, [](const auto& e) { return e.key; },
-      PolicyKeyLess{}, [&](const PolicyEntry& e, bool present) {
+      PolicyKeyLess{},
+      [&](const PolicyEntry& e, bool present) {
         result.entries.push_back(
             {e.key, present ? std::optional(e.value) : std::nullopt});
       });
   diff_sorted(
       from.endpoints, to.endpoints, [](const auto& e) { return e.name; },
-      std::less<>{}, [&](const EndpointEntry& e, bool present) {
+      std::less<>{},
+      [&](const EndpointEntry& e, bool present) {
         result.endpoints.push_back(
             {e.name, present ? std::optional(e) : std::nullopt});
       });

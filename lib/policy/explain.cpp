@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Why a packet is allowed or denied: the rules of the endpoint's set, asked one
-// by one, not the compiled entries.
+// Why a packet is allowed or denied: the entry that the datapath finds, the
+// rule it stands for, and the rules that nearly decided otherwise.
 #include <algorithm>
 #include <array>
 #include <string>
@@ -79,47 +79,44 @@ bool names_protocol(const Candidate& candidate, std::uint8_t protocol) {
       [&](const PortRange& range) { return range.protocol == protocol; });
 }
 
-Decided decide_packet(const std::vector<Candidate>& candidates, bool isolated,
-                      std::uint8_t protocol, std::uint16_t port) {
-  std::vector<const Candidate*> pointers;
-  for (const auto& candidate : candidates) {
-    if (covers(candidate, protocol, port)) {
-      pointers.push_back(&candidate);
+bool covers(const L4Entry& entry, std::uint8_t protocol, std::uint16_t port) {
+  if (entry.prefixlen == SLUICE_PREFIX_ANY) {
+    return true;
+  }
+  const int free_bits = SLUICE_PREFIX_PORT - entry.prefixlen;
+  return entry.protocol == protocol &&
+         entry.port >> free_bits == port >> free_bits;
+}
+
+// The entry that the datapath finds: the class's longest, else that of any
+// peer, else none. So the answer names the rule that flow events name.
+const L4Entry* find_entry(const SetDirection& direction, std::uint32_t cidr_id,
+                          const Translator::Question& question) {
+  for (const std::uint32_t id : {cidr_id, SLUICE_CIDR_ANY}) {
+    const auto it = direction.entries.find(id);
+    if (it == direction.entries.end()) {
+      continue;
+    }
+    const L4Entry* best = nullptr;
+    for (const auto& entry : it->second) {
+      if (covers(entry, question.protocol, question.port) &&
+          (best == nullptr || entry.prefixlen > best->prefixlen)) {
+        best = &entry;
+      }
+    }
+    if (best != nullptr) {
+      return best;
     }
   }
-  std::sort(pointers.begin(), pointers.end(),
-            [](auto* a, auto* b) { return asked_before(*a, *b); });
-  const auto first = [&](Tier tier) -> const Candidate* {
-    const auto it =
-        std::find_if(pointers.begin(), pointers.end(),
-                     [&](auto* one) { return one->tier == tier; });
-    return it == pointers.end() ? nullptr : *it;
-  };
-  const auto decided = [](const Candidate& one) {
-    return Decided{.kind = one.action == Action::kDeny ? Decided::Kind::kDeny
-                                                       : Decided::Kind::kAllow,
-                   .rule = one.rule};
-  };
-  if (const auto* one = first(Tier::kAdmin);
-      one != nullptr && one->action != Action::kPass) {
-    return decided(*one);
-  }
-  if (const auto* one = first(Tier::kNormal)) {
-    return decided(*one);
-  }
-  if (const auto* one = first(Tier::kBaseline);
-      !isolated && one != nullptr && one->action != Action::kPass) {
-    return decided(*one);
-  }
-  return {};
+  return nullptr;
 }
 
 using Answer = Translator::Answer;
 
 // One rule that would have decided otherwise, and what it lacks.
-std::optional<Answer::NearMiss> near_miss(
-    const PlacedRule& placed, const Translator::Question& question,
-    const ClassKey& peer, bool allowed) {
+std::optional<Answer::NearMiss> near_miss(const PlacedRule& placed,
+                                          const Translator::Question& question,
+                                          const ClassKey& peer, bool allowed) {
   const auto& rule = *placed.rule;
   const bool deny = rule.rule->action == Action::kDeny;
   if (rule.rule->action == Action::kPass || deny != allowed) {
@@ -136,14 +133,14 @@ std::optional<Answer::NearMiss> near_miss(
     for (const auto& port : peer.ports) {
       if (placed.named_at_peer && port.name == named.name &&
           (named.protocol == 0 || named.protocol == port.protocol)) {
-        candidate.ranges.push_back({.protocol = port.protocol,
-                                    .first = port.port,
-                                    .last = std::max(port.port, named.end_port)});
+        candidate.ranges.push_back(
+            {.protocol = port.protocol,
+             .first = port.port,
+             .last = std::max(port.port, named.end_port)});
       }
     }
   }
-  const bool covers_port =
-      covers(candidate, question.protocol, question.port);
+  const bool covers_port = covers(candidate, question.protocol, question.port);
   if (selects_peer == covers_port) {
     return std::nullopt;  // it matches, or lacks two things
   }
@@ -152,18 +149,18 @@ std::optional<Answer::NearMiss> near_miss(
   const std::string verb = deny ? "denies " : "allows ";
   const auto asked = text(question.protocol, question.port, question.port);
   if (!covers_port) {
-    miss.differs = names_protocol(candidate, question.protocol) ||
-                           candidate.ranges.empty()
-                       ? "port"
-                       : "protocol";
+    miss.differs =
+        names_protocol(candidate, question.protocol) || candidate.ranges.empty()
+            ? "port"
+            : "protocol";
     miss.detail = verb + text(candidate) + " from this peer, asked " + asked;
     if (question.direction == Direction::kEgress) {
       miss.detail = verb + text(candidate) + " to this peer, asked " + asked;
     }
   } else {
     miss.differs = "peer";
-    miss.detail = verb + asked + ", but does not select " +
-                  to_string(question.peer);
+    miss.detail =
+        verb + asked + ", but does not select " + to_string(question.peer);
   }
   return miss;
 }
@@ -209,8 +206,8 @@ std::optional<Answer> Translator::explain(const Question& question) const {
     return answer;
   }
   const auto side = static_cast<std::size_t>(question.direction);
-  const auto& peer = impl_->classes.key(
-      impl_->classes.class_of(question.peer, pod.pod.node));
+  const auto cidr_id = impl_->classes.class_of(question.peer, pod.pod.node);
+  const auto& peer = impl_->classes.key(cidr_id);
   const auto* set = impl_->sets.find(pod.policy_set);
   if (set == nullptr) {
     set_default(answer, question, peer.local_node);
@@ -219,20 +216,16 @@ std::optional<Answer> Translator::explain(const Question& question) const {
   const auto& direction = set->directions[side];
   answer.isolated = direction.isolated;
   answer.isolating = PolicySets::info(*set).isolating[side];
-  const auto decided =
-      decide_packet(impl_->sets.candidates(direction, peer), answer.isolated,
-                    question.protocol, question.port);
-  if (decided.kind == Decided::Kind::kDefault) {
-    set_default(answer, question, peer.local_node);
+  if (const auto* entry = find_entry(direction, cidr_id, question)) {
+    set_builtin(answer, entry->value.rule,
+                entry->value.verdict == SLUICE_VERDICT_ALLOW);
   } else {
-    answer.rule = decided.rule;
-    answer.allowed = decided.kind == Decided::Kind::kAllow;
+    set_default(answer, question, peer.local_node);
   }
   for (const auto& placed : direction.rules) {
     if (placed.rule->id == answer.rule) {
       answer.decided = PolicySets::rule_info(*placed.spec, *placed.rule);
-    } else if (auto miss =
-                   near_miss(placed, question, peer, answer.allowed)) {
+    } else if (auto miss = near_miss(placed, question, peer, answer.allowed)) {
       answer.near_misses.push_back(std::move(*miss));
     }
   }

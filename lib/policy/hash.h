@@ -35,9 +35,7 @@ class StableHash {
 
  private:
   // FNV-1a, with a stronger finish in value().
-  void step(unsigned char byte) {
-    state_ = (state_ ^ byte) * 0x100000001b3ULL;
-  }
+  void step(unsigned char byte) { state_ = (state_ ^ byte) * 0x100000001b3ULL; }
   std::uint64_t state_ = 0xcbf29ce484222325ULL;
 };
 

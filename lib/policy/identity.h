@@ -45,7 +45,9 @@ inline constexpr int kReservedCount = 12;
 constexpr bool is_world(Reserved kind) {
   return kind >= Reserved::kWorld4 && kind <= Reserved::kWorldApi6;
 }
-constexpr bool is_node(Reserved kind) { return kind <= Reserved::kRemoteApi; }
+constexpr bool is_node(Reserved kind) {
+  return kind <= Reserved::kRemoteApi;
+}
 
 // The labels of a pod, with what Kubernetes and Cilium generate. References
 // its arguments.
@@ -67,6 +69,8 @@ bool matches(const LabelSelector& selector, const PodIdentity& pod);
 bool matches(const LabelSelector& selector, Reserved kind);
 bool matches(const LabelSelector& selector, const kube::Labels& labels);
 bool matches(Entity entity, Reserved kind);
-inline bool matches_pods(Entity entity) { return entity == Entity::kCluster; }
+inline bool matches_pods(Entity entity) {
+  return entity == Entity::kCluster;
+}
 
 }  // namespace sluice::policy

@@ -40,9 +40,10 @@ Decided decide(const Active& active, bool isolated) {
     if (!deny && !isolated && candidate.jump == SLUICE_JUMP_NONE) {
       return Decided{};  // allowed anyway: needs no entry
     }
-    return Decided{.kind = deny ? Kind::kDeny : Kind::kAllow,
-                   .jump = deny ? std::uint16_t{SLUICE_JUMP_NONE} : candidate.jump,
-                   .rule = candidate.rule};
+    return Decided{
+        .kind = deny ? Kind::kDeny : Kind::kAllow,
+        .jump = deny ? std::uint16_t{SLUICE_JUMP_NONE} : candidate.jump,
+        .rule = candidate.rule};
   };
   if (active.empty()) {
     return {};
@@ -182,20 +183,20 @@ class PortTree {
     bool covered = true;
     bool constant = true;
     for (; end != pieces_.end() && end->first <= last; ++end) {
-      covered = covered && (inherited_ != nullptr
-                                ? same_verdict(end->above, *inherited_)
-                                : same_verdict(end->above, end->below));
+      covered = covered &&
+                (inherited_ != nullptr ? same_verdict(end->above, *inherited_)
+                                       : same_verdict(end->above, end->below));
       constant = constant && end->above == begin->above;
     }
     if (covered) {
       return;
     }
     if (constant) {
-      out_.push_back(
-          {.protocol = protocol_,
-           .prefixlen = static_cast<std::uint8_t>(SLUICE_PREFIX_PROTOCOL + length),
-           .port = static_cast<std::uint16_t>(first),
-           .value = value_of(begin->above, fallback_)});
+      out_.push_back({.protocol = protocol_,
+                      .prefixlen = static_cast<std::uint8_t>(
+                          SLUICE_PREFIX_PROTOCOL + length),
+                      .port = static_cast<std::uint16_t>(first),
+                      .value = value_of(begin->above, fallback_)});
       return;
     }
     emit(first, length + 1);
@@ -257,7 +258,8 @@ bool L4Entry::operator==(const L4Entry& other) const {
 std::vector<L4Entry> compile_l4(const Decision& above, const Decision& below,
                                 const Decided& fallback) {
   std::vector<L4Entry> out;
-  const bool own_any = !same_verdict(above.any_protocol(), below.any_protocol());
+  const bool own_any =
+      !same_verdict(above.any_protocol(), below.any_protocol());
   if (own_any) {
     out.push_back({.protocol = 0,
                    .prefixlen = SLUICE_PREFIX_ANY,

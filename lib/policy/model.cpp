@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/policy/model.h"
 
-#include <arpa/inet.h>
-
 #include <algorithm>
 #include <array>
 #include <unordered_map>
+
+#include <arpa/inet.h>
 
 namespace sluice::policy {
 namespace {
@@ -20,9 +20,9 @@ struct Place {
 
 struct PlaceHash {
   std::size_t operator()(const Place& place) const {
-    std::uint64_t mixed = (std::uint64_t{place.set} << 32 | place.cidr_id) ^
-                          (std::uint64_t{place.l4} << 16 | place.port) *
-                              0x9e3779b97f4a7c15ULL;
+    std::uint64_t mixed =
+        (std::uint64_t{place.set} << 32 | place.cidr_id) ^
+        (std::uint64_t{place.l4} << 16 | place.port) * 0x9e3779b97f4a7c15ULL;
     mixed ^= mixed >> 29;
     mixed *= 0xbf58476d1ce4e5b9ULL;
     return mixed ^ (mixed >> 32);
@@ -36,8 +36,9 @@ Place place_of(std::uint32_t set, std::uint32_t cidr_id, std::uint8_t direction,
   if (prefixlen <= SLUICE_PREFIX_ANY) {
     protocol = 0;
   }
-  const std::uint32_t port_bits =
-      prefixlen > SLUICE_PREFIX_PROTOCOL ? prefixlen - SLUICE_PREFIX_PROTOCOL : 0;
+  const std::uint32_t port_bits = prefixlen > SLUICE_PREFIX_PROTOCOL
+                                      ? prefixlen - SLUICE_PREFIX_PROTOCOL
+                                      : 0;
   const auto mask = static_cast<std::uint16_t>(0xffff0000U >> port_bits);
   return {.set = set,
           .cidr_id = cidr_id,
@@ -135,8 +136,8 @@ Model::Verdict Model::lookup(const EndpointEntry& endpoint, Direction direction,
   if (entry != nullptr) {
     verdict.entry = *entry;
     verdict.allowed = entry->value.verdict == SLUICE_VERDICT_ALLOW;
-    verdict.reason =
-        verdict.allowed ? SLUICE_REASON_POLICY_ALLOW : SLUICE_REASON_POLICY_DENY;
+    verdict.reason = verdict.allowed ? SLUICE_REASON_POLICY_ALLOW
+                                     : SLUICE_REASON_POLICY_DENY;
     verdict.rule = entry->value.rule;
     return verdict;
   }

@@ -258,10 +258,10 @@ std::vector<SelectorId> PeerClasses::covering(const IpPrefix& prefix,
 }
 
 ClassKey PeerClasses::key_of(const IpPrefix& prefix) const {
-  return {.selectors =
-              merge(selectors_.peers_of(world(prefix.address.v6, false)),
-                    covering(prefix, true)),
-          .ports = {}};
+  return {
+      .selectors = merge(selectors_.peers_of(world(prefix.address.v6, false)),
+                         covering(prefix, true)),
+      .ports = {}};
 }
 
 ClassKey PeerClasses::key_of(const IpAddress& address,
@@ -269,18 +269,18 @@ ClassKey PeerClasses::key_of(const IpAddress& address,
   const auto exact = host_prefix(address);
   if (!record.pods.empty()) {
     const auto* pod = newest(record.pods);
-    return {.selectors =
-                merge(selectors_.peers_of(*pod), covering(exact, false)),
-            .ports = resolve_ports(pod->pod, port_names_)};
+    return {
+        .selectors = merge(selectors_.peers_of(*pod), covering(exact, false)),
+        .ports = resolve_ports(pod->pod, port_names_)};
   }
   if (!record.nodes.empty()) {
     const auto seen = local ? Reserved::kHost : Reserved::kRemote;
     const auto seen_api = local ? Reserved::kHostApi : Reserved::kRemoteApi;
-    return {.selectors =
-                merge(selectors_.peers_of(record.api ? seen_api : seen),
-                      covering(exact, false)),
-            .ports = {},
-            .local_node = local};
+    return {
+        .selectors = merge(selectors_.peers_of(record.api ? seen_api : seen),
+                           covering(exact, false)),
+        .ports = {},
+        .local_node = local};
   }
   if (record.reserved) {
     return {.selectors = selectors_.peers_of(reserved_kind(*record.reserved)),
@@ -539,9 +539,8 @@ std::vector<PeerEntry> PeerClasses::entries(const std::string& node) const {
       }
     }
   }
-  std::sort(result.begin(), result.end(), [](const auto& a, const auto& b) {
-    return a.prefix < b.prefix;
-  });
+  std::sort(result.begin(), result.end(),
+            [](const auto& a, const auto& b) { return a.prefix < b.prefix; });
   return result;
 }
 

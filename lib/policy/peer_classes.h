@@ -119,7 +119,9 @@ class PeerClasses {
     [[nodiscard]] bool owned() const {
       return !pods.empty() || !nodes.empty() || reserved || api;
     }
-    [[nodiscard]] bool is_node() const { return pods.empty() && !nodes.empty(); }
+    [[nodiscard]] bool is_node() const {
+      return pods.empty() && !nodes.empty();
+    }
   };
   struct PrefixRecord {
     std::uint32_t refs = 0;

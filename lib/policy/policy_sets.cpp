@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/policy/policy_sets.h"
 
-#include <arpa/inet.h>
-
 #include <algorithm>
 #include <tuple>
 #include <utility>
+
+#include <arpa/inet.h>
 
 #include "lib/policy/hash.h"
 
@@ -77,8 +77,8 @@ void erase_from(Map& map, const Key& key, const Value& value) {
 std::uint32_t PolicySets::acquire_rule_id(const PolicyKey& key,
                                           const std::string& path) {
   const std::string owner = to_string(key) + " " + path;
-  auto id = static_cast<std::uint32_t>(
-      StableHash().add("rule").add(owner).value());
+  auto id =
+      static_cast<std::uint32_t>(StableHash().add("rule").add(owner).value());
   while (true) {
     if (id < SLUICE_RULE_FIRST) {
       id = SLUICE_RULE_FIRST;
@@ -97,7 +97,8 @@ std::vector<RuleRecord> PolicySets::acquire_rules(const PolicyKey& key,
                                                   const Spec& spec) {
   std::vector<RuleRecord> rules;
   for (const auto& rule : spec.rules) {
-    RuleRecord record{.rule = &rule, .id = acquire_rule_id(key, rule.path), .peers = {}};
+    RuleRecord record{
+        .rule = &rule, .id = acquire_rule_id(key, rule.path), .peers = {}};
     for (const auto& peer : rule.peers) {
       record.peers.push_back(
           selectors_.acquire(peer, SelectorCache::Use::kPeer));
@@ -144,8 +145,8 @@ void PolicySets::add_spec(PolicyRecord& record, std::size_t index) {
   spec->policy = &record.policy;
   spec->spec = &record.policy.specs[index];
   spec->index = index;
-  spec->subject = selectors_.acquire(spec->spec->subject,
-                                     SelectorCache::Use::kSubject);
+  spec->subject =
+      selectors_.acquire(spec->spec->subject, SelectorCache::Use::kSubject);
   spec->rules = acquire_rules(record.policy.key, *spec->spec);
   by_subject_[spec->subject].insert(spec.get());
   const auto& pods = selectors_.get(spec->subject).pods;
@@ -339,11 +340,12 @@ void PolicySets::place_rules(SetRecord& set, Direction direction) {
   }
   // Specs are in order of policy and index and rules in order of their place,
   // so a stable sort leaves those as the last criteria.
-  std::stable_sort(side.rules.begin(), side.rules.end(),
-                   [](const PlacedRule& a, const PlacedRule& b) {
-                     return std::tuple(a.candidate.tier, a.spec->policy->priority) <
-                            std::tuple(b.candidate.tier, b.spec->policy->priority);
-                   });
+  std::stable_sort(
+      side.rules.begin(), side.rules.end(),
+      [](const PlacedRule& a, const PlacedRule& b) {
+        return std::tuple(a.candidate.tier, a.spec->policy->priority) <
+               std::tuple(b.candidate.tier, b.spec->policy->priority);
+      });
 }
 
 void PolicySets::build(SetRecord& set) {
@@ -381,9 +383,9 @@ void PolicySets::index(const SetRecord& set, bool add) {
         erase_from(sets_by_selector_, id, set.id);
       }
     }
-    named_any |= std::any_of(
-        side.any_peer.begin(), side.any_peer.end(),
-        [&](std::size_t i) { return side.rules[i].named_at_peer; });
+    named_any |=
+        std::any_of(side.any_peer.begin(), side.any_peer.end(),
+                    [&](std::size_t i) { return side.rules[i].named_at_peer; });
   }
   if (add && named_any) {
     sets_with_named_any_.insert(set.id);
@@ -417,8 +419,7 @@ std::vector<Candidate> PolicySets::candidates(const SetDirection& direction,
 }
 
 std::vector<L4Entry> PolicySets::compile(const SetDirection& direction,
-                                         Direction which,
-                                         std::uint32_t cidr_id,
+                                         Direction which, std::uint32_t cidr_id,
                                          const ClassKey& peer) const {
   if (cidr_id == SLUICE_CIDR_ANY) {
     const Decision nothing({}, direction.isolated);
@@ -448,7 +449,8 @@ void PolicySets::replace_entries(SetRecord& set, Direction direction,
          .value = present ? std::optional(entry.value) : std::nullopt});
   };
   if (report && (old == stored.end() || old->second != entries)) {
-    const auto before = old == stored.end() ? std::vector<L4Entry>{} : old->second;
+    const auto before =
+        old == stored.end() ? std::vector<L4Entry>{} : old->second;
     const auto less = [](const L4Entry& a, const L4Entry& b) {
       return std::tuple(a.protocol, a.prefixlen, a.port) <
              std::tuple(b.protocol, b.prefixlen, b.port);
@@ -483,9 +485,9 @@ void PolicySets::compile_all(SetRecord& set) {
       const auto& with = classes_.with_selector(id);
       ids.insert(with.begin(), with.end());
     }
-    const bool named_any = std::any_of(
-        side.any_peer.begin(), side.any_peer.end(),
-        [&](std::size_t i) { return side.rules[i].named_at_peer; });
+    const bool named_any =
+        std::any_of(side.any_peer.begin(), side.any_peer.end(),
+                    [&](std::size_t i) { return side.rules[i].named_at_peer; });
     if (named_any) {
       ids.insert(classes_.with_ports().begin(), classes_.with_ports().end());
     }
@@ -530,9 +532,9 @@ void PolicySets::compile_class(std::uint32_t cidr_id) {
     }
     auto& set = *sets_.at(id);
     for (const Direction direction : kDirections) {
-      replace_entries(
-          set, direction, cidr_id,
-          compile(set.directions[index_of(direction)], direction, cidr_id, peer));
+      replace_entries(set, direction, cidr_id,
+                      compile(set.directions[index_of(direction)], direction,
+                              cidr_id, peer));
     }
   }
 }

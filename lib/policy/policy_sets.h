@@ -47,13 +47,13 @@ struct PolicyRecord {
 struct PlacedRule {
   const SpecRecord* spec = nullptr;
   const RuleRecord* rule = nullptr;
-  Candidate candidate;  // named ports resolved at ingress
+  Candidate candidate;         // named ports resolved at ingress
   bool named_at_peer = false;  // egress rule with named ports: per class
 };
 
 struct SetKey {
-  std::vector<SpecRecord*> specs;  // sorted by policy and index
-  std::vector<ResolvedPort> ports;       // the subjects' own, used at ingress
+  std::vector<SpecRecord*> specs;   // sorted by policy and index
+  std::vector<ResolvedPort> ports;  // the subjects' own, used at ingress
   auto operator<=>(const SetKey&) const = default;
 };
 

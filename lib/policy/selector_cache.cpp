@@ -264,8 +264,7 @@ void SelectorCache::index(SelectorId id, bool add) {
   }
 }
 
-SelectorCache::IdList SelectorCache::candidates(
-    const PodRecord& record) const {
+SelectorCache::IdList SelectorCache::candidates(const PodRecord& record) const {
   IdList ids(by_none_);
   const auto& ns = record.pod.ns;
   const auto add_label = [&](const std::string& key, const std::string& value) {
@@ -439,8 +438,7 @@ void SelectorCache::forget_pod(PodRecord& record) {
   changes_.subjects.erase(&record);
 }
 
-std::vector<SelectorId> SelectorCache::peers_of(
-    const PodRecord& record) const {
+std::vector<SelectorId> SelectorCache::peers_of(const PodRecord& record) const {
   std::vector<SelectorId> ids;
   for (const SelectorId id : record.matched) {
     if (selectors_[id]->peer_refs != 0) {

@@ -30,10 +30,10 @@ using PodIndex = std::map<LabelPair, std::unordered_set<PodRecord*>>;
 struct PodRecord {
   kube::Pod pod;
   const kube::Labels* namespace_labels = nullptr;  // never null once known
-  std::vector<PodIndex::iterator> indexed;  // the selector cache's own
+  std::vector<PodIndex::iterator> indexed;         // the selector cache's own
   std::vector<SelectorId> matched;  // sorted; label selectors and entities
   std::uint32_t policy_set = 0;     // 0 = none
-  std::uint64_t sequence = 0;       // of the last change: newest owns an address
+  std::uint64_t sequence = 0;  // of the last change: newest owns an address
 
   // Has an identity of its own: selectable, and a subject of policy.
   [[nodiscard]] bool managed() const {

@@ -192,9 +192,13 @@ void Translator::set(const kube::Namespace& object) {
   impl_->set_namespace_labels(object.name, object.labels);
 }
 
-void Translator::set(const kube::Pod& object) { impl_->set_pod(object); }
+void Translator::set(const kube::Pod& object) {
+  impl_->set_pod(object);
+}
 
-void Translator::set(const kube::Node& object) { impl_->set_node(object); }
+void Translator::set(const kube::Node& object) {
+  impl_->set_node(object);
+}
 
 void Translator::set(const kube::EndpointSlice& object) {
   if (object.ns != "default" || object.service != "kubernetes") {
@@ -209,7 +213,9 @@ void Translator::set(const kube::CidrGroup& object) {
   impl_->classes.set_group(object);
 }
 
-void Translator::set(const Policy& policy) { impl_->sets.set_policy(policy); }
+void Translator::set(const Policy& policy) {
+  impl_->sets.set_policy(policy);
+}
 
 void Translator::remove_namespace(const std::string& name) {
   impl_->set_namespace_labels(name, {});

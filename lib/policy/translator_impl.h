@@ -16,8 +16,8 @@
 #include "lib/policy/selector_cache.h"
 #include "lib/policy/translator.h"
 
-// The translator's insides, shared by translator.cpp (objects in), node_view.cpp
-// (transactions out) and explain.cpp.
+// The translator's insides, shared by translator.cpp (objects in),
+// node_view.cpp (transactions out) and explain.cpp.
 namespace sluice::policy {
 
 struct NamespaceRecord {
