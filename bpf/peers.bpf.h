@@ -32,10 +32,11 @@ static __always_inline __u32 peer_class(const struct context *c, const union add
 					bool v6)
 {
 	__u32 generation = c->epoch & 1;
-	const struct sluice_peer *peer = v6 ? bpf_map_lookup_elem(&peers6, address->v6) :
-					      bpf_map_lookup_elem(&peers4, &address->v4);
+	const struct sluice_peer *peer = v6 ? bpf_map_lookup_elem(&peers6, address->v6)
+					    : bpf_map_lookup_elem(&peers4, &address->v4);
 
-	if (peer && peer->cidr_id[generation])
+	/* An exact address hides the prefixes around it, also with class 0: a pod is no CIDR's. */
+	if (peer)
 		return peer->cidr_id[generation];
 	return v6 ? prefix_class6(address, generation) : prefix_class4(address, generation);
 }

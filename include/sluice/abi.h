@@ -178,7 +178,10 @@ SLUICE_ASSERT(sizeof(struct sluice_endpoint) == 64, "endpoint size");
 #define SLUICE_CIDR_ANY 0u
 #define SLUICE_CIDR_LOCAL_NODE 0x80000000u
 
-/* Hashes `peers4`, `peers6`: exact addresses. Key: __be32 or 16 bytes. */
+/*
+ * Hashes `peers4`, `peers6`: exact addresses. Key: __be32 or 16 bytes. An address that is there
+ * hides every prefix around it, also with class 0.
+ */
 struct sluice_peer {
 	__u32 cidr_id[2]; /* by generation; 0 = as if the address were not there */
 	__u32 reserved;
