@@ -66,7 +66,8 @@ Net make_net(bool v6) {
 
 Runner& shared_runner() {
   static Runner runner = [] {
-    auto created = Runner::create(make_net(false).own, make_net(true).own);
+    auto created =
+        Runner::create(make_net(false).own, make_net(true).own, small_maps());
     if (!created) {
       std::fprintf(stderr, "%s\n", created.error().message.c_str());
       std::exit(1);  // NOLINT(concurrency-mt-unsafe)

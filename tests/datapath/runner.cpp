@@ -21,6 +21,8 @@ using agent::DatapathOptions;
 using agent::Map;
 
 constexpr std::uint32_t kPolicySet = 1;
+// The loopback interface is there in every namespace.
+constexpr std::uint32_t kIfindex = 1;
 
 struct RingDeleter {
   void operator()(ring_buffer* ring) const { ring_buffer__free(ring); }
@@ -89,7 +91,6 @@ struct Runner::Impl {
   explicit Impl(Datapath loaded) : datapath(std::move(loaded)) {}
 
   Datapath datapath;
-  std::uint32_t ifindex = 1;
   std::unique_ptr<ring_buffer, RingDeleter> ring;
   std::vector<sluice_flow_event> events;
 
@@ -125,14 +126,18 @@ Runner::Runner(Runner&&) noexcept = default;
 Runner& Runner::operator=(Runner&&) noexcept = default;
 Runner::~Runner() = default;
 
-Result<Runner> Runner::create(const IpAddress& ipv4, const IpAddress& ipv6,
-                              std::uint32_t ifindex) {
+DatapathOptions small_maps() {
   DatapathOptions options;
   options.policy_entries = 4096;
   options.peers = 1024;
   options.prefixes = 1024;
   options.conntrack = 65536;
   options.fragments = 4096;
+  return options;
+}
+
+Result<Runner> Runner::create(const IpAddress& ipv4, const IpAddress& ipv6,
+                              const agent::DatapathOptions& options) {
   auto loaded = Datapath::load(options);
   if (!loaded) {
     return std::unexpected(loaded.error());
@@ -140,7 +145,6 @@ Result<Runner> Runner::create(const IpAddress& ipv4, const IpAddress& ipv6,
   Runner runner;
   runner.impl_ = std::make_unique<Impl>(std::move(*loaded));
   Impl& impl = *runner.impl_;
-  impl.ifindex = ifindex;
   const auto collect = [](void* context, void* data, std::size_t size) {
     if (size == sizeof(sluice_flow_event)) {
       sluice_flow_event event{};
@@ -154,7 +158,7 @@ Result<Runner> Runner::create(const IpAddress& ipv4, const IpAddress& ipv6,
   if (!impl.ring) {
     return fail_errno("opening the ring buffer");
   }
-  sluice_endpoint& endpoint = impl.datapath.endpoints()[ifindex];
+  sluice_endpoint& endpoint = impl.datapath.endpoints()[kIfindex];
   std::memcpy(&endpoint.ipv4, ipv4.bytes.data(), sizeof(endpoint.ipv4));
   std::memcpy(&endpoint.ipv6, ipv6.bytes.data(), sizeof(endpoint.ipv6));
   impl.datapath.state()->events_new_flows = 1;
@@ -203,7 +207,7 @@ Result<void> Runner::set(const World& world) {
       return done;
     }
   }
-  sluice_endpoint& endpoint = impl.datapath.endpoints()[impl.ifindex];
+  sluice_endpoint& endpoint = impl.datapath.endpoints()[kIfindex];
   for (sluice_endpoint_policy& generation : endpoint.gen) {
     generation = {.policy_id = policy_id, .flags = flags_of(world)};
   }
@@ -224,7 +228,7 @@ Result<void> Runner::forget() {
 
 Result<bool> Runner::verdict_of(int program, const Bytes& frame) {
   __sk_buff context{};
-  context.ifindex = impl_->ifindex;
+  context.ifindex = kIfindex;
   LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.data(),
               .data_size_in = static_cast<__u32>(frame.size()),
               .ctx_in = &context, .ctx_size_in = sizeof(context));

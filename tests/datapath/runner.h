@@ -54,11 +54,15 @@ struct Outcome {
 std::string_view reason_name(sluice_reason reason);
 bool allows(sluice_reason reason);
 
+// Enough for tests, and soon made.
+agent::DatapathOptions small_maps();
+
 class Runner {
  public:
-  // The endpoint is interface `ifindex` (1 is there in every namespace).
+  // Loads the datapath; the endpoint, behind the loopback interface, has these
+  // addresses.
   static Result<Runner> create(const IpAddress& ipv4, const IpAddress& ipv6,
-                               std::uint32_t ifindex = 1);
+                               const agent::DatapathOptions& options);
   Runner(Runner&&) noexcept;
   Runner& operator=(Runner&&) noexcept;
   Runner(const Runner&) = delete;

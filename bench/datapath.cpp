@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the datapath adds to a packet, in nanoseconds: each case runs the
+// program a million times in the kernel and, right before, a program that does
+// nothing; the difference is the time shown. No network, no interface.
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <linux/pkt_cls.h>
+
+#include <benchmark/benchmark.h>
+
+#include "datapath_vary.skel.h"
+#include "tests/datapath/net.h"
+
+namespace {
+
+using namespace sluice;           // NOLINT(google-build-using-namespace)
+using namespace sluice::testing;  // NOLINT(google-build-using-namespace)
+
+constexpr std::uint32_t kRepeat = 1'000'000;
+constexpr int kRounds = 7;
+constexpr std::uint16_t kPort = 80;
+
+[[noreturn]] void die(const std::string& message) {
+  std::fprintf(stderr, "%s\n", message.c_str());
+  std::exit(1);  // NOLINT(concurrency-mt-unsafe)
+}
+
+template <typename T>
+T must(Result<T> result) {
+  if (!result) {
+    die(result.error().message);
+  }
+  if constexpr (!std::is_void_v<T>) {
+    return std::move(*result);
+  }
+}
+
+struct SkeletonDeleter {
+  void operator()(datapath_vary_bpf* skeleton) const {
+    datapath_vary_bpf::destroy(skeleton);
+  }
+};
+using Vary = std::unique_ptr<datapath_vary_bpf, SkeletonDeleter>;
+
+enum class Between : std::uint8_t {
+  kNothing,
+  kRandomFlow,
+  kNextFlow,
+  kNextEpoch
+};
+
+struct Case {
+  const char* name;
+  bool v6 = false;
+  sluice_direction direction = SLUICE_EGRESS;
+  Between between = Between::kNothing;
+  bool isolated = true;
+  bool allowed = true;        // the flow's port has an entry
+  bool open_reverse = false;  // the flow was opened by the other direction
+  std::uint32_t entries = 10;
+};
+
+// Seconds of `kRepeat` runs.
+double run(int program, const Bytes& frame, int expected) {
+  __sk_buff context{};
+  context.ifindex = 1;
+  LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.data(),
+              .data_size_in = static_cast<__u32>(frame.size()),
+              .ctx_in = &context, .ctx_size_in = sizeof(context),
+              .repeat = static_cast<int>(kRepeat));
+  const auto begin = std::chrono::steady_clock::now();
+  if (bpf_prog_test_run_opts(program, &options) != 0) {
+    die("running a program: " + std::string(std::strerror(errno)));
+  }
+  const auto end = std::chrono::steady_clock::now();
+  if (static_cast<int>(options.retval) != expected) {
+    die("verdict " + std::to_string(static_cast<int>(options.retval)) +
+        ", not " + std::to_string(expected));
+  }
+  return std::chrono::duration<double>(end - begin).count();
+}
+
+// With the agent's map sizes.
+Runner& large_runner() {
+  static Runner runner =
+      must(Runner::create(make_net(false).own, make_net(true).own, {}));
+  return runner;
+}
+
+class Bench {
+ public:
+  explicit Bench(const Case& c)
+      : case_(c),
+        net_(make_net(c.v6)),
+        runner_(large_runner()),
+        program_(c.direction == SLUICE_EGRESS
+                     ? runner_.datapath().from_pod_fd()
+                     : runner_.datapath().to_pod_fd()) {
+    must(runner_.set(world()));
+    must(runner_.forget());
+    runner_.datapath().state()->events_new_flows = 0;
+    runner_.datapath().state()->events_per_second = 1000;
+    frame_ = frame(c.direction);
+    if (c.open_reverse) {
+      const auto opener =
+          c.direction == SLUICE_EGRESS ? SLUICE_INGRESS : SLUICE_EGRESS;
+      if (!must(runner_.verdict(opener, frame(opener)))) {
+        die("the flow is not allowed");
+      }
+    }
+    if (c.between != Between::kNothing) {
+      load_vary();
+    }
+  }
+
+  // Nanoseconds per packet above the floor.
+  double measure() {
+    const double floor = run_through(runner_.datapath().floor_fd(), true);
+    const double full = run_through(program_, case_.allowed || !case_.isolated);
+    return (full - floor) / kRepeat * 1e9;
+  }
+
+ private:
+  // Ten ports for each of many classes; class b, which the packets belong to,
+  // has them too, and the flow's own port if it is allowed.
+  World world() const {
+    World world = case_.isolated ? net_.isolated() : net_.open();
+    const auto flow_opener =
+        case_.open_reverse ? (case_.direction == SLUICE_EGRESS ? SLUICE_INGRESS
+                                                               : SLUICE_EGRESS)
+                           : case_.direction;
+    Entry entry = {.direction = flow_opener, .protocol = kTcp, .port_bits = 16};
+    for (std::uint32_t i = 0; i < case_.entries; ++i) {
+      entry.cidr_id = kClassB + i / 10;
+      entry.port = static_cast<std::uint16_t>(1000 + i % 10);
+      world.entries.push_back(entry);
+    }
+    world.peers.push_back({.prefix = make_prefix(net_.b, net_.v6 ? 112 : 16),
+                           .cidr_id = kClassB});
+    if (case_.allowed) {
+      entry.cidr_id = kClassB;
+      entry.port = kPort;
+      world.entries.push_back(entry);
+    }
+    return world;
+  }
+
+  // A packet of the flow between port 80 of one side and 1000 of the other.
+  Bytes frame(sluice_direction direction) const {
+    const bool opener = (direction == case_.direction) != case_.open_reverse;
+    const Bytes segment =
+        opener ? tcp(1000, kPort, kAck, 64) : tcp(kPort, 1000, kAck, 64);
+    return direction == SLUICE_EGRESS ? net_.to(net_.b, kTcp, segment)
+                                      : net_.from(net_.b, kTcp, segment);
+  }
+
+  void load_vary() {
+    vary_.reset(datapath_vary_bpf::open());
+    if (!vary_) {
+      die("opening the benchmark's program");
+    }
+    const std::uint32_t ip = kEthernetSize;
+    const bool egress = case_.direction == SLUICE_EGRESS;
+    const std::uint32_t header = net_.v6 ? 40 : 20;
+    const std::uint32_t address = net_.v6 ? 16 : 4;
+    // The remote side's address, and the port that is not the one allowed.
+    vary_->rodata->address_end = ip + header - (egress ? 0 : address);
+    vary_->rodata->port_at = ip + header + (case_.open_reverse ? 2 : 0);
+    bpf_map__reuse_fd(vary_->maps.state,
+                      runner_.datapath().map_fd(agent::Map::kState));
+    if (datapath_vary_bpf::load(vary_.get()) != 0) {
+      die("loading the benchmark's program");
+    }
+  }
+
+  double run_through(int program, bool allowed) {
+    const int expected = allowed ? TC_ACT_UNSPEC : TC_ACT_SHOT;
+    if (!vary_) {
+      return run(program, frame_, expected);
+    }
+    const std::uint32_t zero = 0;
+    if (bpf_map_update_elem(bpf_map__fd(vary_->maps.target), &zero, &program,
+                            BPF_ANY) != 0) {
+      die("setting the benchmark's target");
+    }
+    return run(bpf_program__fd(front()), frame_, expected);
+  }
+
+  bpf_program* front() const {
+    switch (case_.between) {
+      case Between::kRandomFlow:
+        return vary_->progs.random_flow;
+      case Between::kNextFlow:
+        return vary_->progs.next_flow;
+      default:
+        return vary_->progs.next_epoch;
+    }
+  }
+
+  Case case_;
+  Net net_;
+  Runner& runner_;
+  int program_;
+  Bytes frame_;
+  Vary vary_;
+};
+
+void run_case(benchmark::State& state, const Case& c) {
+  Bench bench(c);
+  bench.measure();  // makes the flows, warms the caches
+  for (auto _ : state) {
+    state.SetIterationTime(bench.measure() * 1e-9);
+  }
+}
+
+constexpr std::array kCases = {
+    Case{.name = "established, opener, ipv4"},
+    Case{.name = "established, reply, ipv4",
+         .direction = SLUICE_INGRESS,
+         .open_reverse = true},
+    Case{.name = "established, opener, ipv6", .v6 = true},
+    Case{.name = "established, reply, ipv6",
+         .v6 = true,
+         .direction = SLUICE_INGRESS,
+         .open_reverse = true},
+    Case{.name = "established, 64000 flows at random, ipv4",
+         .between = Between::kRandomFlow},
+    Case{.name = "established, 64000 flows at random, ipv6",
+         .v6 = true,
+         .between = Between::kRandomFlow},
+    Case{.name = "new flow, allowed, 10 entries, ipv4",
+         .between = Between::kNextFlow},
+    Case{.name = "new flow, allowed, 100000 entries, ipv4",
+         .between = Between::kNextFlow,
+         .entries = 100000},
+    Case{.name = "new flow, allowed, 10 entries, ipv6",
+         .v6 = true,
+         .between = Between::kNextFlow},
+    Case{.name = "new flow, not isolated, ipv4",
+         .between = Between::kNextFlow,
+         .isolated = false},
+    Case{.name = "denied, 10 entries, ipv4", .allowed = false},
+    Case{.name = "denied, 1000 entries, ipv4",
+         .allowed = false,
+         .entries = 1000},
+    Case{.name = "denied, 100000 entries, ipv4",
+         .allowed = false,
+         .entries = 100000},
+    Case{.name = "denied, 100000 entries, ipv6",
+         .v6 = true,
+         .allowed = false,
+         .entries = 100000},
+    Case{.name = "re-evaluated, 10 entries, ipv4",
+         .between = Between::kNextEpoch},
+    Case{.name = "re-evaluated, 1000 entries, ipv4",
+         .between = Between::kNextEpoch,
+         .entries = 1000},
+    Case{.name = "re-evaluated, 100000 entries, ipv4",
+         .between = Between::kNextEpoch,
+         .entries = 100000},
+    Case{.name = "re-evaluated, 100000 entries, ipv6",
+         .v6 = true,
+         .between = Between::kNextEpoch,
+         .entries = 100000},
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) {
+    return 1;
+  }
+  for (const Case& c : kCases) {
+    benchmark::RegisterBenchmark(c.name, run_case, c)
+        ->UseManualTime()
+        ->Iterations(1)
+        ->Repetitions(kRounds)
+        ->ComputeStatistics("min",
+                            [](const std::vector<double>& values) {
+                              return *std::ranges::min_element(values);
+                            })
+        ->DisplayAggregatesOnly(true);
+  }
+  std::puts("Nanoseconds per packet above a program that does nothing.");
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+  return 0;
+}
