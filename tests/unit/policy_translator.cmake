@@ -1,0 +1,1 @@
+sluice_unit_test(policy_translator_test policy_l4_tree_test.cpp policy_translator_test.cpp LINK sluice_policy)
