@@ -127,8 +127,8 @@ def bpf(runner):
     for compiler in ("clang-14", "clang-19"):
         folder = os.path.join(_ROOT, "build", "bpf-" + compiler)
         _configure(runner, folder, "release", "-DSLUICE_BPF_CLANG=" + compiler)
-        runner.must("cmake", "--build", folder, "--target", "datapath_test")
-        runner.ctest(folder, "-R", "^datapath")
+        runner.must("cmake", "--build", folder, "--target", "sluice_datapath_test")
+        runner.ctest(folder, "-R", "^sluice_datapath")
 
 
 def unit(runner):

@@ -7,6 +7,7 @@ failed=0
 skipped=0
 work=/tmp/traffic
 mkdir -p $work/manifests
+ip() { /bin/ip "$@"; } # not busybox's own
 
 ok() { # ok NAME STATUS
   if [ "$2" = 0 ]; then

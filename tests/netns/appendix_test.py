@@ -243,6 +243,34 @@ def _arrives(sock, seconds=0.5):
         return False
 
 
+class CidrMatchAll(suite.Case):
+    """Rows whose CIDRs are to match pods too."""
+
+    options = ("--cidr-match", "all")
+
+    def setUp(self):
+        super().setUp()
+        self.sluice.start()
+
+    def test_p17(self):
+        self.sluice.apply("policy", *_cnp(ingress=[{"fromCIDR": ["10.0.0.0/16", "fd00::/16"]}]))
+        self.check("x/b A, z/c A, E D")
+
+    def test_p18(self):
+        self.sluice.apply("policy", cnp("x", "p1", _A, egress=[
+            {"toCIDRSet": [{"cidr": "0.0.0.0/0", "except": ["10.0.0.0/8"]},
+                           {"cidr": "::/0", "except": ["fd00::/16"]}]}]),
+            cnp("x", "p2", _A, egress=[{"toCIDR": ["10.0.1.0/24", "fd00:0:0:1::/64"]}]))
+        self.check("x/a > y/a A, x/a > z/a D, x/a > E A")
+
+    def test_p19(self):
+        self.sluice.apply("policy", *_cnp(egress=[
+            {"toCIDR": ["10.0.0.0/8", "fd00::/16"], "toPorts": ports("80/TCP")},
+            {"toCIDR": ["10.0.1.0/24", "fd00:0:0:1::/64"], "toPorts": ports("443/TCP")}]))
+        self.check("x/a > y/a tcp/80 A, x/a > y/a tcp/443 A, x/a > z/a tcp/443 D,"
+                   "x/a > z/a tcp/80 A")
+
+
 def _make_test(objects, probes):
     def test(self):
         self.sluice.apply("policy", *objects)

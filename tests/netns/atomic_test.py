@@ -19,7 +19,7 @@ _OLD6, _NEW6 = "2001:db8:113::21", "2001:db8:113::22"
 
 
 class Atomic(suite.Case):
-    options = ("--events", "off")
+    options = ("--events", "drops")
 
     def setUp(self):
         super().setUp()
