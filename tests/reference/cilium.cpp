@@ -118,15 +118,15 @@ bool selects_peer(const json& selector, const std::string& ns,
     return std::any_of(keys.begin(), keys.end(), predicate);
   };
   if (!names([](const auto& key) { return key.starts_with("reserved:"); })) {
+    // A namespaced policy adds its own namespace, unless the selector says
+    // something of namespaces; a cluster-wide one adds that there is one.
     const bool scoped = names([](const auto& key) {
       return bare(key) == kNamespaceKey ||
              bare(key).starts_with(kNamespaceLabels);
     });
     const auto it = labels.find(std::string(kNamespaceKey));
-    if (!scoped && it == labels.end()) {
-      return false;
-    }
-    if (!scoped && !ns.empty() && it->second != ns) {
+    if (ns.empty() ? it == labels.end()
+                   : !scoped && (it == labels.end() || it->second != ns)) {
       return false;
     }
     const bool clustered =

@@ -75,6 +75,12 @@ bool selects_pod(const json& selector, const Pod& pod, const World& world) {
          selects(get(pods, "podSelector"), pod.labels);
 }
 
+// A kind of peer that we do not support.
+bool not_understood(const json& peer) {
+  return absent(get(peer, "networks")) && absent(get(peer, "namespaces")) &&
+         absent(get(peer, "pods"));
+}
+
 bool cluster_peer(const json& peer, const Question& question) {
   const json& networks = get(peer, "networks");
   if (!absent(networks)) {
@@ -166,12 +172,20 @@ Said ask_cluster_policy(const json& policy, const Question& question) {
   }
   for (const auto& rule : get(spec, question.egress ? "egress" : "ingress")) {
     const json& peers = get(rule, question.egress ? "to" : "from");
+    const Action action = action_of(text(get(rule, "action")));
+    if (std::any_of(peers.begin(), peers.end(), not_understood)) {
+      // Fail closed: it accepts nothing, or denies everything.
+      if (action != Action::kAllow) {
+        said.matches.push_back(Action::kDeny);
+      }
+      continue;
+    }
     if (std::any_of(peers.begin(), peers.end(),
                     [&](const json& p) { return cluster_peer(p, question); }) &&
         any_of_or_all(get(rule, "protocols"), [&](const json& p) {
           return cluster_protocol(p, question);
         })) {
-      said.matches.push_back(action_of(text(get(rule, "action"))));
+      said.matches.push_back(action);
     }
   }
   return said;

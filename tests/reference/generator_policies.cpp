@@ -1,0 +1,625 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <array>
+
+#include "lib/base/ip.h"
+#include "tests/reference/generator.h"
+#include "tests/reference/generator_pools.h"
+
+namespace sluice::reference {
+
+std::string random_cidr(Random& random, bool v6, bool host_bits) {
+  static const std::array kV4{
+      "0.0.0.0/0",       "10.0.0.0/8",      "10.100.0.0/16",
+      "10.100.0.4/30",   "10.100.0.6/32",   "192.168.0.0/24",
+      "192.168.0.10/32", "203.0.113.0/24",  "203.0.113.128/25",
+      "203.0.113.7/32",  "203.0.113.96/29", "198.51.100.0/22"};
+  static const std::array kV6{
+      "::/0",     "2001:db8::/32", "2001:db8::/48",   "2001:db8::7/128",
+      "fd00::/8", "fd00:100::/64", "fd00:100::6/128", "fd00:10::/64"};
+  const bool six = v6 && random.percent(30);
+  const std::string cidr = six ? random.pick(kV6) : random.pick(kV4);
+  if (random.percent(50)) {
+    return cidr;
+  }
+  const auto prefix = *parse_prefix(cidr);
+  const int length = random.between(prefix.length / 2, prefix.address.bits());
+  if (host_bits && random.percent(50)) {
+    return to_string(prefix.address) + "/" + std::to_string(length);
+  }
+  return to_string(make_prefix(prefix.address, length));
+}
+
+std::string random_hole(Random& random, const std::string& cidr) {
+  const auto prefix = *parse_prefix(cidr);
+  const int bits = prefix.address.bits();
+  if (prefix.length == bits) {
+    return {};
+  }
+  const int length = random.percent(50)
+                         ? prefix.length + 1
+                         : random.between(prefix.length + 1, bits);
+  IpAddress address = prefix.address;
+  // Keep the address that other prefixes share, or go to another part.
+  if (random.percent(60)) {
+    for (int bit = prefix.length; bit < length; ++bit) {
+      if (random.percent(50)) {
+        address.bytes[bit / 8] |= static_cast<std::uint8_t>(0x80 >> (bit % 8));
+      }
+    }
+  }
+  return to_string(make_prefix(address, length));
+}
+
+namespace {
+
+using nlohmann::json;
+
+class PolicyMaker {
+ public:
+  PolicyMaker(Random& random, bool v6, const std::vector<std::string>& spaces,
+              const std::vector<std::string>& groups)
+      : random_(random), v6_(v6), namespaces_(spaces), groups_(groups) {}
+
+  json network_policy(int number);
+  json cilium(int number, bool clusterwide);
+  json cluster_policy(int number);
+
+ private:
+  bool percent(int chance) { return random_.percent(chance); }
+
+  // Plain Kubernetes label selectors.
+  json selector(bool of_namespaces);
+  json expression(const std::string& key,
+                  const std::vector<const char*>& values);
+
+  json np_rule(const std::string& way);
+  json np_peer();
+  json np_port();
+
+  json cilium_selector(bool subject);
+  std::string cilium_key();
+  json cilium_rule(const std::string& way);
+  void cilium_l3(json& rule, const std::string& way);
+  void cilium_l4(json& rule);
+  json cilium_port();
+  json cilium_entity();
+  json cidr_rule();
+  json cilium_spec();
+  json icmps();
+
+  json pods_or_namespaces();
+  json cluster_rule(const std::string& way);
+  json cluster_protocol(bool names);
+
+  int number() {
+    static const std::array kNumbers{1,   53,   80,   81,   443,
+                                     444, 1024, 8080, 9100, 65535};
+    return percent(80) ? random_.pick(kNumbers) : random_.between(1, 65535);
+  }
+  std::string port_name() {
+    static const std::array kNames{"http", "dns", "metrics", "sig", "absent"};
+    return random_.pick(kNames);
+  }
+
+  Random& random_;
+  bool v6_;
+  const std::vector<std::string>& namespaces_;
+  const std::vector<std::string>& groups_;
+};
+
+const std::vector<const char*> kKeys{
+    "app", "tier", "version", "pod-template-hash", "empty", "nowhere"};
+
+std::vector<const char*> values_of(const std::string& key) {
+  if (key == "app") {
+    return {"web", "db", "api"};
+  }
+  if (key == "tier") {
+    return {"front", "back"};
+  }
+  if (key == "env") {
+    return {"prod", "dev"};
+  }
+  if (key == "team") {
+    return {"red", "blue"};
+  }
+  if (key == "pod-template-hash") {
+    return {"x1", "x2"};
+  }
+  return key == "empty" ? std::vector<const char*>{""}
+                        : std::vector<const char*>{"v1", "v2"};
+}
+
+json PolicyMaker::expression(const std::string& key,
+                             const std::vector<const char*>& values) {
+  static const std::array kOperators{"In", "NotIn", "Exists", "DoesNotExist"};
+  const std::string op = random_.pick(kOperators);
+  json result{{"key", key}, {"operator", op}};
+  if (op == "In" || op == "NotIn") {
+    json list = json::array({random_.pick(values)});
+    if (percent(40)) {
+      list.push_back(random_.pick(values));
+    }
+    result["values"] = list;
+  }
+  return result;
+}
+
+json PolicyMaker::selector(bool of_namespaces) {
+  static const std::vector<const char*> kNamespaceKeys{"env", "team"};
+  const auto& keys = of_namespaces ? kNamespaceKeys : kKeys;
+  json result = json::object();
+  if (percent(55)) {
+    const std::string key = random_.pick(keys);
+    result["matchLabels"][key] = random_.pick(values_of(key));
+  }
+  if (of_namespaces && percent(20)) {
+    result["matchLabels"]["kubernetes.io/metadata.name"] =
+        random_.pick(namespaces_);
+  }
+  if (percent(30)) {
+    const std::string key = random_.pick(keys);
+    result["matchExpressions"] = json::array({expression(key, values_of(key))});
+  }
+  return result;
+}
+
+// ---- NetworkPolicy
+// ------------------------------------------------------------
+
+json PolicyMaker::np_peer() {
+  if (percent(30)) {
+    json block{{"cidr", random_cidr(random_, v6_, false)}};
+    const std::string hole = random_hole(random_, block["cidr"]);
+    if (!hole.empty() && percent(50)) {
+      block["except"] = json::array({hole});
+    }
+    return {{"ipBlock", block}};
+  }
+  json peer = json::object();
+  if (percent(60)) {
+    peer["podSelector"] = selector(false);
+  }
+  if (peer.empty() || percent(40)) {
+    peer["namespaceSelector"] = selector(true);
+  }
+  return peer;
+}
+
+json PolicyMaker::np_port() {
+  static const std::array kProtocols{"TCP", "UDP", "SCTP"};
+  json port = json::object();
+  if (percent(70)) {
+    port["protocol"] = random_.pick(kProtocols);
+  }
+  if (percent(30)) {
+    port["port"] = port_name();
+  } else if (percent(80)) {
+    const int first = number();
+    port["port"] = first;
+    if (percent(40)) {
+      port["endPort"] = std::min(65535, first + random_.between(0, 400));
+    }
+  }
+  return port;
+}
+
+json PolicyMaker::np_rule(const std::string& way) {
+  json rule = json::object();
+  if (percent(80)) {
+    json peers = json::array();
+    for (int i = random_.between(0, 2); i > 0; --i) {
+      peers.push_back(np_peer());
+    }
+    rule[way] = peers;
+  }
+  if (percent(60)) {
+    json ports = json::array();
+    for (int i = random_.between(0, 3); i > 0; --i) {
+      ports.push_back(np_port());
+    }
+    rule["ports"] = ports;
+  }
+  return rule;
+}
+
+json PolicyMaker::network_policy(int number) {
+  json spec{{"podSelector", selector(false)}};
+  const auto rules = [&](const std::string& way) {
+    json list = json::array();
+    for (int i = random_.between(0, 2); i > 0; --i) {
+      list.push_back(np_rule(way));
+    }
+    return list;
+  };
+  if (percent(75)) {
+    spec["ingress"] = rules("from");
+  }
+  if (percent(60)) {
+    spec["egress"] = rules("to");
+  }
+  switch (random_.below(4)) {
+    case 0:
+      spec["policyTypes"] = json::array({"Ingress"});
+      break;
+    case 1:
+      spec["policyTypes"] = json::array({"Egress"});
+      break;
+    case 2:
+      spec["policyTypes"] = json::array({"Ingress", "Egress"});
+      break;
+    default:
+      break;
+  }
+  return {{"apiVersion", "networking.k8s.io/v1"},
+          {"kind", "NetworkPolicy"},
+          {"metadata",
+           {{"name", "policy" + std::to_string(number)},
+            {"namespace", random_.pick(namespaces_)}}},
+          {"spec", spec}};
+}
+
+// ---- CiliumNetworkPolicy
+// ------------------------------------------------------
+
+std::string PolicyMaker::cilium_key() {
+  static const std::array kSources{"", "", "k8s:", "any:"};
+  const std::string source = random_.pick(kSources);
+  if (percent(2)) {
+    return "container:app";
+  }
+  return source + random_.pick(kKeys);
+}
+
+json PolicyMaker::cilium_selector(bool subject) {
+  static const std::array kSources{"", "k8s:", "any:"};
+  static const std::array kReserved{
+      "reserved:host",           "reserved:remote-node", "reserved:world",
+      "reserved:world-ipv4",     "reserved:world-ipv6",  "reserved:health",
+      "reserved:kube-apiserver", "reserved:init",        "reserved:ingress",
+      "reserved:unmanaged"};
+  json result = json::object();
+  const auto bare = [](const std::string& key) {
+    return key.substr(key.find(':') == std::string::npos ? 0
+                                                         : key.find(':') + 1);
+  };
+  if (percent(50)) {
+    const std::string key = cilium_key();
+    result["matchLabels"][key] = random_.pick(values_of(bare(key)));
+  }
+  if (percent(subject ? 8 : 15)) {
+    result["matchLabels"][std::string(random_.pick(kSources)) +
+                          "io.kubernetes.pod.namespace"] =
+        random_.pick(namespaces_);
+  }
+  if (percent(8)) {
+    result["matchLabels"][std::string(random_.pick(kSources)) +
+                          "io.cilium.k8s.namespace.labels.env"] = "prod";
+  }
+  if (percent(8)) {
+    result["matchLabels"]["io.cilium.k8s.policy.serviceaccount"] =
+        percent(50) ? "web-sa" : "default";
+  }
+  if (percent(5)) {
+    result["matchLabels"]["io.cilium.k8s.policy.cluster"] =
+        percent(70) ? "default" : "other";
+  }
+  json terms = json::array();
+  if (percent(25)) {
+    const std::string key = cilium_key();
+    terms.push_back(expression(key, values_of(bare(key))));
+  }
+  if (!subject && percent(8)) {
+    terms.push_back(expression(random_.pick(kReserved), {""}));
+  }
+  if (percent(5)) {
+    static const std::array kKinds{"io.kubernetes.pod.namespace",
+                                   "io.cilium.k8s.policy.cluster",
+                                   "io.cilium.k8s.namespace.labels.team"};
+    terms.push_back(expression(random_.pick(kKinds), {"default", "red"}));
+  }
+  if (!terms.empty()) {
+    result["matchExpressions"] = terms;
+  }
+  return result;
+}
+
+json PolicyMaker::cilium_entity() {
+  static const std::array kEntities{
+      "all",         "world",   "cluster",        "host",
+      "remote-node", "none",    "kube-apiserver", "health",
+      "init",        "ingress", "unmanaged"};
+  return random_.pick(kEntities);
+}
+
+json PolicyMaker::cidr_rule() {
+  json rule = json::object();
+  json except = json::array();
+  switch (random_.below(4)) {
+    case 0:
+      rule["cidrGroupRef"] = random_.pick(groups_);
+      break;
+    case 1: {
+      json wanted = json::object();
+      if (percent(60)) {
+        wanted["matchLabels"][percent(50) ? "zone" : "env"] =
+            percent(50) ? "a" : "b";
+      } else if (percent(70)) {
+        wanted["matchExpressions"] =
+            json::array({expression(percent(50) ? "zone" : "env", {"a", "b"})});
+      }
+      rule["cidrGroupSelector"] = wanted;
+      break;
+    }
+    default:
+      rule["cidr"] = random_cidr(random_, v6_, true);
+      break;
+  }
+  if (percent(45)) {
+    const bool plain = rule.contains("cidr");
+    const std::string hole = plain ? random_hole(random_, rule["cidr"])
+                                   : random_cidr(random_, v6_, true);
+    if (!hole.empty()) {
+      except.push_back(hole);
+    }
+    if (percent(40) && plain) {
+      const std::string other = random_hole(random_, rule["cidr"]);
+      if (!other.empty()) {
+        except.push_back(other);
+      }
+    }
+  }
+  if (!except.empty()) {
+    rule["except"] = except;
+  }
+  return rule;
+}
+
+void PolicyMaker::cilium_l3(json& rule, const std::string& way) {
+  static const std::array kLists{"Endpoints", "Entities", "CIDR", "CIDRSet"};
+  if (percent(15)) {
+    return;
+  }
+  const std::string list = random_.pick(kLists);
+  json elements = json::array();
+  const int count = percent(6) ? 0 : random_.between(1, 3);
+  for (int i = 0; i < count; ++i) {
+    if (list == "Endpoints") {
+      elements.push_back(cilium_selector(false));
+    } else if (list == "Entities") {
+      elements.push_back(cilium_entity());
+    } else if (list == "CIDRSet") {
+      elements.push_back(cidr_rule());
+    } else {
+      std::string cidr = random_cidr(random_, v6_, true);
+      if (percent(20)) {
+        cidr.resize(cidr.find('/'));
+      }
+      elements.push_back(cidr);
+    }
+  }
+  rule[way + list] = elements;
+  if (percent(3)) {
+    rule[way + (list == "CIDR" ? "Entities" : "CIDR")] = json::array();
+  }
+}
+
+json PolicyMaker::cilium_port() {
+  static const std::array kProtocols{"TCP", "UDP", "SCTP", "ANY"};
+  json port = json::object();
+  if (percent(75)) {
+    port["protocol"] = random_.pick(kProtocols);
+  }
+  if (percent(25)) {
+    port["port"] = percent(20) ? "HTTP" : port_name();
+    if (percent(20)) {
+      port["endPort"] = 9000;
+    }
+  } else if (percent(10)) {
+    static const std::array kEnds{0, 1, 79, 65534, 65535};
+    port["port"] = "0";
+    if (percent(70)) {
+      port["endPort"] = random_.pick(kEnds);
+    }
+  } else {
+    const int first = number();
+    port["port"] = std::to_string(first);
+    if (percent(35)) {
+      port["endPort"] = std::clamp(first + random_.between(-50, 700), 0, 65535);
+    }
+  }
+  return port;
+}
+
+json PolicyMaker::icmps() {
+  json fields = json::array();
+  for (int i = random_.between(1, 3); i > 0; --i) {
+    const bool v6 = percent(40);
+    json field = json::object();
+    if (v6 || percent(50)) {
+      field["family"] = v6 ? "IPv6" : "IPv4";
+    }
+    if (percent(25)) {
+      static const std::array kNames{"EchoRequest", "EchoReply"};
+      field["type"] = random_.pick(kNames);
+    } else {
+      field["type"] = random_.pick(v6 ? kIcmp6Types : kIcmp4Types);
+    }
+    fields.push_back(field);
+  }
+  return json::array({{{"fields", fields}}});
+}
+
+void PolicyMaker::cilium_l4(json& rule) {
+  if (percent(35)) {
+    return;
+  }
+  if (percent(20)) {
+    rule["icmps"] = icmps();
+    return;
+  }
+  json elements = json::array();
+  for (int i = percent(5) ? 0 : random_.between(1, 2); i > 0; --i) {
+    json ports = json::array();
+    for (int j = percent(4) ? 0 : random_.between(1, 3); j > 0; --j) {
+      ports.push_back(cilium_port());
+    }
+    elements.push_back({{"ports", ports}});
+  }
+  rule["toPorts"] = elements;
+}
+
+json PolicyMaker::cilium_rule(const std::string& way) {
+  json rule = json::object();
+  cilium_l3(rule, way);
+  cilium_l4(rule);
+  return rule;
+}
+
+json PolicyMaker::cilium_spec() {
+  json spec{{"endpointSelector", cilium_selector(true)}};
+  const std::array sections{"ingress", "ingressDeny", "egress", "egressDeny"};
+  const auto fill = [&](const char* section, int least) {
+    json rules = json::array();
+    for (int i = random_.between(least, 2); i > 0; --i) {
+      rules.push_back(
+          cilium_rule(std::string(section).starts_with("in") ? "from" : "to"));
+    }
+    spec[section] = rules;
+  };
+  for (const char* section : sections) {
+    if (percent(45)) {
+      fill(section, percent(10) ? 0 : 1);
+    }
+  }
+  // One of them must be there and not empty.
+  if (std::none_of(sections.begin(), sections.end(), [&](const char* section) {
+        return spec.contains(section) && !spec[section].empty();
+      })) {
+    fill(random_.pick(sections), 1);
+  }
+  if (percent(25)) {
+    json wanted = json::object();
+    for (const char* way : {"ingress", "egress"}) {
+      if (percent(60)) {
+        wanted[way] = percent(40);
+      }
+    }
+    spec["enableDefaultDeny"] = wanted;
+  }
+  return spec;
+}
+
+json PolicyMaker::cilium(int number, bool clusterwide) {
+  json policy{{"apiVersion", "cilium.io/v2"},
+              {"kind", clusterwide ? "CiliumClusterwideNetworkPolicy"
+                                   : "CiliumNetworkPolicy"},
+              {"metadata", {{"name", "policy" + std::to_string(number)}}}};
+  if (!clusterwide) {
+    policy["metadata"]["namespace"] = random_.pick(namespaces_);
+  }
+  const bool several = percent(15);
+  if (several) {
+    policy["specs"] = json::array({cilium_spec(), cilium_spec()});
+  }
+  if (!several || percent(30)) {
+    policy["spec"] = cilium_spec();
+  }
+  return policy;
+}
+
+// ---- ClusterNetworkPolicy
+// -------------------------------------------------------
+
+json PolicyMaker::pods_or_namespaces() {
+  if (percent(50)) {
+    return {{"namespaces", selector(true)}};
+  }
+  return {{"pods",
+           {{"namespaceSelector", selector(true)},
+            {"podSelector", selector(false)}}}};
+}
+
+json PolicyMaker::cluster_protocol(bool names) {
+  static const std::array kKinds{"tcp", "udp", "sctp"};
+  if (names && percent(30)) {
+    return {{"destinationNamedPort", port_name()}};
+  }
+  json port;
+  if (percent(60)) {
+    port = {{"number", number()}};
+  } else {
+    const int start = random_.between(1, 1200);
+    port = {{"range",
+             {{"start", start}, {"end", start + random_.between(1, 9000)}}}};
+  }
+  return {{random_.pick(kKinds), {{"destinationPort", port}}}};
+}
+
+json PolicyMaker::cluster_rule(const std::string& way) {
+  static const std::array kActions{"Accept", "Deny", "Pass"};
+  json rule{{"action", random_.pick(kActions)}};
+  json peers = json::array();
+  bool networks = false;
+  for (int i = random_.between(1, 2); i > 0; --i) {
+    if (way == "to" && percent(35)) {
+      peers.push_back(
+          {{"networks", json::array({random_cidr(random_, v6_, false)})}});
+      networks = true;
+    } else {
+      peers.push_back(pods_or_namespaces());
+    }
+  }
+  rule[way] = peers;
+  if (percent(60)) {
+    json protocols = json::array();
+    for (int i = random_.between(1, 2); i > 0; --i) {
+      protocols.push_back(cluster_protocol(!networks));
+    }
+    rule["protocols"] = protocols;
+  }
+  return rule;
+}
+
+json PolicyMaker::cluster_policy(int number) {
+  json spec{{"tier", percent(60) ? "Admin" : "Baseline"},
+            // Which of two at the same priority comes first is not specified.
+            {"priority", random_.between(0, 9) * 100 + number},
+            {"subject", pods_or_namespaces()}};
+  const std::array<std::array<const char*, 2>, 2> sections{
+      {{"ingress", "from"}, {"egress", "to"}}};
+  for (const auto& [section, way] : sections) {
+    json rules = json::array();
+    for (int i = random_.between(0, 3); i > 0; --i) {
+      rules.push_back(cluster_rule(way));
+    }
+    spec[section] = rules;
+  }
+  return {{"apiVersion", "policy.networking.k8s.io/v1alpha2"},
+          {"kind", "ClusterNetworkPolicy"},
+          {"metadata", {{"name", "policy" + std::to_string(number)}}},
+          {"spec", spec}};
+}
+
+}  // namespace
+
+json Generator::policy(int number) {
+  PolicyMaker maker(random_, v6_, namespaces_, groups_);
+  switch (random_.below(10)) {
+    case 0:
+    case 1:
+      return maker.network_policy(number);
+    case 2:
+    case 3:
+    case 4:
+      return maker.cluster_policy(number);
+    case 5:
+    case 6:
+      return maker.cilium(number, true);
+    default:
+      return maker.cilium(number, false);
+  }
+}
+
+}  // namespace sluice::reference

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <string>
+#include <vector>
+
+#include "tests/reference/generator.h"
+
+// What the parts of the generator have in common.
+namespace sluice::reference {
+
+inline const std::vector<int> kIcmp4Types{0, 3, 8, 11, 255};
+inline const std::vector<int> kIcmp6Types{1, 128, 129};
+
+// Nested and overlapping prefixes, of pods, nodes and the world; half of them
+// made up from these with another length. `host_bits`: they may be set.
+std::string random_cidr(Random& random, bool v6, bool host_bits);
+// A prefix strictly within `cidr`, or empty if it is a single address.
+std::string random_hole(Random& random, const std::string& cidr);
+
+}  // namespace sluice::reference
