@@ -176,7 +176,7 @@ PeerClasses::Excepted PeerClasses::excepted(SelectorId id) const {
   return {.except = &std::get<CidrGroupPeer>(value).except};
 }
 
-void PeerClasses::mark_range(const IpPrefix& prefix) {
+void PeerClasses::mark_range(const IpPrefix& prefix, bool pods_too) {
   auto& f = family(prefix.address.v6);
   for (auto it = f.prefixes.lower_bound(prefix);
        it != f.prefixes.end() && prefix.contains(it->first); ++it) {
@@ -184,7 +184,11 @@ void PeerClasses::mark_range(const IpPrefix& prefix) {
   }
   for (auto it = f.addresses.lower_bound(prefix.address);
        it != f.addresses.end() && prefix.contains(it->first); ++it) {
-    f.dirty_addresses.insert(it->first);
+    if (pods_too || it->second.is_world()) {
+      f.dirty_addresses.insert(it->first);
+    } else {
+      f.dirty_entries.insert(it->first);
+    }
   }
 }
 
@@ -202,7 +206,8 @@ void PeerClasses::reference_prefix(const IpPrefix& prefix, bool add) {
 }
 
 void PeerClasses::register_cidrs(SelectorId id, bool add) {
-  const auto except = *excepted(id).except;
+  const auto [holes, external_only] = excepted(id);
+  const auto except = *holes;
   const auto cidrs = add ? cidrs_of(id) : registered_[id];
   for (const auto& cidr : cidrs) {
     auto& f = family(cidr.address.v6);
@@ -223,7 +228,7 @@ void PeerClasses::register_cidrs(SelectorId id, bool add) {
         reference_prefix(hole, add);
       }
     }
-    mark_range(cidr);
+    mark_range(cidr, !external_only || cidr_match_all_);
   }
   if (add) {
     registered_[id] = cidrs;
@@ -337,6 +342,14 @@ void PeerClasses::update_prefix(Family& f, const IpPrefix& prefix) {
   }
 }
 
+void PeerClasses::update_entry(const IpAddress& address,
+                               AddressRecord& record) {
+  record.entry.reset();
+  if (record.cidr_id != covering_class(address, address.bits())) {
+    record.entry = record.cidr_id;
+  }
+}
+
 void PeerClasses::update_address(Family& f, const IpAddress& address) {
   const auto it = f.addresses.find(address);
   if (it == f.addresses.end()) {
@@ -354,9 +367,7 @@ void PeerClasses::update_address(Family& f, const IpAddress& address) {
     if (record.is_node()) {
       record.local_cidr_id = acquire(key_of(address, record, true));
     }
-    if (record.cidr_id != covering_class(address, address.bits())) {
-      record.entry = record.cidr_id;
-    }
+    update_entry(address, record);
   }
   release(old_class);
   release(old_local);
@@ -375,7 +386,7 @@ void PeerClasses::update_root(bool v6) {
     f.root = wanted;
     reference_prefix(whole_family(v6), wanted);
   }
-  mark_range(whole_family(v6));
+  mark_range(whole_family(v6), false);
 }
 
 void PeerClasses::apply_selector_changes() {
@@ -418,7 +429,7 @@ void PeerClasses::update() {
     // What lies below a prefix that comes or goes compares with another
     // covering class.
     for (const auto& prefix : std::set(f.dirty_prefixes)) {
-      mark_range(prefix);
+      mark_range(prefix, false);
     }
     // In order, so that a covering prefix is up to date first. A dying one
     // still stands but no longer counts.
@@ -427,6 +438,17 @@ void PeerClasses::update() {
     }
     for (const auto& address : std::exchange(f.dirty_addresses, {})) {
       update_address(f, address);
+    }
+    for (const auto& address : std::exchange(f.dirty_entries, {})) {
+      const auto it = f.addresses.find(address);
+      if (it == f.addresses.end()) {
+        continue;
+      }
+      const auto old_entry = it->second.entry;
+      update_entry(address, it->second);
+      if (it->second.entry != old_entry) {
+        changes_.peers.insert(host_prefix(address));
+      }
     }
   }
 }

@@ -122,6 +122,10 @@ class PeerClasses {
     [[nodiscard]] bool is_node() const {
       return pods.empty() && !nodes.empty();
     }
+    // External, for all that the API server has it: CIDR peers match it.
+    [[nodiscard]] bool is_world() const {
+      return pods.empty() && nodes.empty() && !reserved;
+    }
   };
   struct PrefixRecord {
     std::uint32_t refs = 0;
@@ -142,6 +146,8 @@ class PeerClasses {
     std::array<std::uint32_t, 129> cidr_lengths{};
     std::set<IpPrefix> dirty_prefixes;
     std::set<IpAddress> dirty_addresses;
+    // The class stands; whether it differs from the prefix around it may not.
+    std::set<IpAddress> dirty_entries;
     bool root = false;  // the whole family is a prefix: something selects world
   };
   struct Excepted {
@@ -154,7 +160,9 @@ class PeerClasses {
     return families_[v6 ? 1 : 0];
   }
   AddressRecord& touch(const IpAddress& address);
-  void mark_range(const IpPrefix& prefix);
+  // Everything in the prefix may have changed; addresses of pods and nodes
+  // keep their class unless `pods_too`.
+  void mark_range(const IpPrefix& prefix, bool pods_too);
   void reference_prefix(const IpPrefix& prefix, bool add);
   void register_cidrs(SelectorId id, bool add);
   [[nodiscard]] std::vector<IpPrefix> cidrs_of(SelectorId id) const;
@@ -171,6 +179,7 @@ class PeerClasses {
   void update_root(bool v6);
   void update_prefix(Family& f, const IpPrefix& prefix);
   void update_address(Family& f, const IpAddress& address);
+  void update_entry(const IpAddress& address, AddressRecord& record);
   std::uint32_t acquire(const ClassKey& key);
   void release(std::uint32_t cidr_id);
   void index_class(std::uint32_t cidr_id, const ClassKey& key, bool add);
