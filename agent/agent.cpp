@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/agent.h"
+
+#include <array>
+#include <string_view>
+#include <utility>
+
+#include <linux/magic.h>
+
+#include <sys/epoll.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "agent/apply.h"
+#include "agent/attach.h"
+#include "agent/dump.h"
+#include "agent/endpoints.h"
+#include "agent/flows.h"
+#include "agent/interfaces.h"
+#include "lib/base/fd.h"
+
+namespace sluice::agent {
+namespace {
+
+// The wanted state, sorted only when somebody looks: keeping it sorted would
+// make every transaction cost as much as the state is large.
+class WantedState {
+ public:
+  void replace(const State& state) {
+    state_ = state;
+    later_ = {};
+  }
+  void add(const Transaction& transaction) {
+    const auto append = [](auto& to, const auto& from) {
+      to.insert(to.end(), from.begin(), from.end());
+      return to.size();
+    };
+    const std::size_t changes =
+        append(later_.peers, transaction.peers) +
+        append(later_.entries, transaction.entries) +
+        append(later_.endpoints, transaction.endpoints) +
+        append(later_.rules, transaction.rules) +
+        append(later_.sets, transaction.sets);
+    const std::size_t size = state_.peers.size() + state_.entries.size() +
+                             state_.endpoints.size() + state_.rules.size() +
+                             state_.sets.size();
+    if (changes > kSlack + size) {
+      (void)get();
+    }
+  }
+  [[nodiscard]] const State& get() const {
+    sluice::apply(state_, later_);
+    later_ = {};
+    return state_;
+  }
+
+ private:
+  static constexpr std::size_t kSlack = 4096;
+  mutable State state_;
+  mutable Transaction later_;
+};
+
+void set_if_different(std::uint32_t& to, std::uint32_t value) {
+  if (__atomic_load_n(&to, __ATOMIC_RELAXED) != value) {
+    __atomic_store_n(&to, value, __ATOMIC_RELAXED);
+  }
+}
+
+}  // namespace
+
+struct Agent::Impl {
+  Impl(Datapath loaded, Applier taken_over, Interfaces found, Flows opened)
+      : datapath(std::move(loaded)),
+        applier(std::move(taken_over)),
+        interfaces(std::move(found)),
+        flows(std::move(opened)),
+        attacher(tc_attacher(datapath)),
+        endpoints(interfaces, *attacher, applier) {}
+
+  Datapath datapath;
+  Applier applier;
+  Interfaces interfaces;
+  Flows flows;
+  std::unique_ptr<Attacher> attacher;
+  Endpoints endpoints;
+  Fd poll;
+  WantedState wanted;
+  bool started = false;  // a snapshot has been given
+  bool swept = false;
+  std::uint64_t wanted_revision = 0;
+  std::uint64_t revision = 0;
+  std::string problem;
+
+  Result<void> watch(int fd);
+  // After every call of the applier.
+  Result<void> conclude(Result<void> result);
+};
+
+Result<void> Agent::Impl::watch(int fd) {
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.fd = fd;
+  if (epoll_ctl(poll.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
+    return fail_errno("epoll_ctl");
+  }
+  return {};
+}
+
+Result<void> Agent::Impl::conclude(Result<void> result) {
+  if (!result) {
+    problem = result.error().message;
+    return result;
+  }
+  problem.clear();
+  revision = wanted_revision;
+  if (started && !swept) {
+    swept = true;
+    endpoints.sweep();
+  } else {
+    endpoints.settle();
+  }
+  return {};
+}
+
+Agent::Agent() = default;
+Agent::Agent(Agent&&) noexcept = default;
+Agent& Agent::operator=(Agent&&) noexcept = default;
+Agent::~Agent() = default;
+
+Result<Agent> Agent::start(const AgentOptions& options) {
+  auto datapath = Datapath::load(options.datapath);
+  if (!datapath) {
+    return std::unexpected(datapath.error());
+  }
+  auto applier = Applier::create(*datapath);
+  if (!applier) {
+    return std::unexpected(applier.error());
+  }
+  auto interfaces = Interfaces::open();
+  if (!interfaces) {
+    return std::unexpected(interfaces.error());
+  }
+  auto flows = Flows::open(datapath->map_fd(Map::kEvents));
+  if (!flows) {
+    return std::unexpected(flows.error());
+  }
+  Agent agent;
+  agent.impl_ =
+      std::make_unique<Impl>(std::move(*datapath), std::move(*applier),
+                             std::move(*interfaces), std::move(*flows));
+  auto& impl = *agent.impl_;
+  impl.poll.reset(epoll_create1(EPOLL_CLOEXEC));
+  if (!impl.poll.valid()) {
+    return fail_errno("epoll_create1");
+  }
+  for (const int fd : {impl.interfaces.fd(), impl.flows.fd()}) {
+    if (auto watched = impl.watch(fd); !watched) {
+      return std::unexpected(watched.error());
+    }
+  }
+  sluice_state& state = *impl.datapath.state();
+  set_if_different(state.on_policy_change, options.on_policy_change);
+  set_if_different(state.events_new_flows, options.events_new_flows ? 1 : 0);
+  set_if_different(state.events_per_second, options.events_per_second);
+  return agent;
+}
+
+Result<void> Agent::replace(const State& wanted) {
+  auto& impl = *impl_;
+  impl.wanted.replace(wanted);
+  impl.started = true;
+  impl.endpoints.replace(wanted.endpoints);
+  return impl.conclude(impl.applier.replace(wanted));
+}
+
+Result<void> Agent::apply(const Transaction& transaction) {
+  auto& impl = *impl_;
+  impl.wanted.add(transaction);
+  impl.wanted_revision = transaction.revision;
+  if (!impl.started) {
+    const State first = impl.wanted.get();
+    return replace(first);
+  }
+  for (const auto& change : transaction.endpoints) {
+    impl.endpoints.set(change.name, change.value);
+  }
+  return impl.conclude(impl.applier.apply(transaction));
+}
+
+Result<void> Agent::retry() {
+  auto& impl = *impl_;
+  if (!impl.started) {
+    return {};
+  }
+  impl.endpoints.refresh({});
+  return impl.conclude(impl.applier.retry());
+}
+
+int Agent::poll_fd() const {
+  return impl_->poll.get();
+}
+
+void Agent::dispatch() {
+  auto& impl = *impl_;
+  impl.flows.dispatch();
+  const auto changes = impl.interfaces.dispatch();
+  if (!changes) {
+    impl.problem = changes.error().message;
+    return;
+  }
+  if (!changes->any || !impl.started) {
+    return;
+  }
+  if (impl.endpoints.refresh(*changes)) {
+    // A failure is kept in `problem` and tried again with the next call.
+    (void)impl.conclude(impl.applier.retry());
+  }
+}
+
+void Agent::on_event(std::function<void(const sluice_flow_event&)> handler) {
+  impl_->flows.on_event(std::move(handler));
+}
+
+const State& Agent::wanted() const {
+  return impl_->wanted.get();
+}
+
+AgentStatus Agent::status() const {
+  const auto& impl = *impl_;
+  AgentStatus status{.revision = impl.revision,
+                     .epoch = impl.applier.epoch(),
+                     .problem = impl.problem};
+  for (const auto& [name, item] : impl.endpoints.all()) {
+    const bool in_force = item.attached && impl.applier.in_force(name);
+    status.endpoints.push_back({.name = name,
+                                .ifindex = item.ifindex,
+                                .interface = impl.interfaces.name(item.ifindex),
+                                .policy_set = item.entry.policy_set,
+                                .isolated = item.entry.isolated,
+                                .ips = item.entry.ips,
+                                .attached = in_force,
+                                .problem = item.problem.empty() && !in_force
+                                               ? impl.problem
+                                               : item.problem});
+  }
+  for (int i = 0; i < kMapCount; ++i) {
+    const Map map = static_cast<Map>(i);
+    if (key_size(map) == 0 && map != Map::kEndpoints) {
+      continue;
+    }
+    const bool walked = map == Map::kConntrack4 || map == Map::kConntrack6 ||
+                        map == Map::kFragments4 || map == Map::kFragments6;
+    status.maps.push_back({.name = std::string(map_name(map)),
+                           .used = walked ? count_elements(impl.datapath, map)
+                                          : impl.applier.used(map),
+                           .capacity = impl.datapath.capacity(map)});
+  }
+  if (auto reasons = read_reasons(impl.datapath)) {
+    status.reasons = std::move(*reasons);
+  }
+  status.events_lost = read_events_lost(impl.datapath).value_or(0);
+  return status;
+}
+
+Result<std::vector<PolicyEntry>> Agent::dump_policy() const {
+  return agent::dump_policy(impl_->datapath);
+}
+
+Result<std::vector<ConntrackEntry>> Agent::dump_conntrack() const {
+  return agent::dump_conntrack(impl_->datapath);
+}
+
+std::string Agent::endpoint_name(std::uint32_t ifindex) const {
+  return impl_->endpoints.name_of(ifindex);
+}
+
+}  // namespace sluice::agent

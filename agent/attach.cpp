@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/attach.h"
+
+#include <array>
+#include <cerrno>
+#include <string>
+#include <string_view>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "lib/base/fd.h"
+
+namespace sluice::agent {
+namespace {
+
+bpf_tc_hook hook_at(std::uint32_t ifindex, bpf_tc_attach_point point) {
+  bpf_tc_hook hook{};
+  hook.sz = sizeof(hook);
+  hook.ifindex = static_cast<int>(ifindex);
+  hook.attach_point = point;
+  return hook;
+}
+
+bpf_tc_opts our_slot() {
+  bpf_tc_opts options{};
+  options.sz = sizeof(options);
+  options.handle = kFilterHandle;
+  options.priority = kFilterPriority;
+  return options;
+}
+
+std::string point_name(bpf_tc_attach_point point) {
+  return point == BPF_TC_INGRESS ? "tc ingress" : "tc egress";
+}
+
+Result<bpf_prog_info> program_info(int fd) {
+  bpf_prog_info info{};
+  __u32 size = sizeof(info);
+  if (bpf_obj_get_info_by_fd(fd, &info, &size) != 0) {
+    return fail_errno("reading a program's description");
+  }
+  return info;
+}
+
+enum class Slot : std::uint8_t {
+  kNoHook,  // no clsact, or no interface
+  kEmpty,
+  kOurs,     // a program of ours
+  kForeign,  // someone else took it
+};
+
+struct Occupant {
+  Slot slot = Slot::kNoHook;
+  std::uint32_t program = 0;
+};
+
+Result<Occupant> look(std::uint32_t ifindex, bpf_tc_attach_point point) {
+  const auto hook = hook_at(ifindex, point);
+  auto options = our_slot();
+  const int error = -bpf_tc_query(&hook, &options);
+  if (error == ENOENT) {
+    return Occupant{.slot = Slot::kEmpty};
+  }
+  if (error == EINVAL || error == ENODEV) {
+    return Occupant{.slot = Slot::kNoHook};
+  }
+  if (error != 0) {
+    return fail_errno(point_name(point) + ": query", error);
+  }
+  Occupant found{.slot = Slot::kForeign, .program = options.prog_id};
+  const Fd program(bpf_prog_get_fd_by_id(options.prog_id));
+  if (program.valid()) {
+    const auto info = program_info(program.get());
+    if (info && std::string_view(info->name).starts_with(kProgramPrefix)) {
+      found.slot = Slot::kOurs;
+    }
+  }
+  return found;
+}
+
+Result<void> attach_at(std::uint32_t ifindex, bpf_tc_attach_point point,
+                       int program_fd) {
+  const auto program = program_info(program_fd);
+  if (!program) {
+    return std::unexpected(program.error());
+  }
+  const auto found = look(ifindex, point);
+  if (!found) {
+    return std::unexpected(found.error());
+  }
+  if (found->program == program->id) {
+    return {};
+  }
+  if (found->slot == Slot::kForeign) {
+    return fail(point_name(point) + ": priority " +
+                std::to_string(kFilterPriority) + " handle " +
+                std::to_string(kFilterHandle) + " is taken by another program");
+  }
+  if (found->slot == Slot::kNoHook) {
+    // One qdisc serves both directions; another agent may make it just now.
+    auto both = hook_at(ifindex, BPF_TC_INGRESS);
+    const int error = -bpf_tc_hook_create(&both);
+    if (error != 0 && error != EEXIST) {
+      return fail_errno("making the clsact qdisc", error);
+    }
+  }
+  const auto hook = hook_at(ifindex, point);
+  auto options = our_slot();
+  options.prog_fd = program_fd;
+  // In place: no packet passes between the old program and the new one.
+  options.flags = found->slot == Slot::kOurs ? BPF_TC_F_REPLACE : 0;
+  if (const int error = -bpf_tc_attach(&hook, &options); error != 0) {
+    return fail_errno(point_name(point) + ": attach", error);
+  }
+  return {};
+}
+
+class TcAttacher final : public Attacher {
+ public:
+  explicit TcAttacher(const Datapath& datapath)
+      : from_pod_(datapath.from_pod_fd()), to_pod_(datapath.to_pod_fd()) {
+    libbpf_set_print(nullptr);
+  }
+
+  // Towards the pod first: between the two, the pod can send what it may not,
+  // but nobody whom it has to refuse reaches it.
+  Result<void> attach(std::uint32_t ifindex) override {
+    auto result = attach_at(ifindex, BPF_TC_EGRESS, to_pod_);
+    if (result) {
+      result = attach_at(ifindex, BPF_TC_INGRESS, from_pod_);
+    }
+    return result;
+  }
+  Result<void> detach(std::uint32_t ifindex) override {
+    return tc_detach(ifindex);
+  }
+  [[nodiscard]] bool attached(std::uint32_t ifindex) const override {
+    for (const auto point : {BPF_TC_EGRESS, BPF_TC_INGRESS}) {
+      const auto found = look(ifindex, point);
+      if (found && found->slot == Slot::kOurs) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+ private:
+  int from_pod_;
+  int to_pod_;
+};
+
+}  // namespace
+
+std::unique_ptr<Attacher> tc_attacher(const Datapath& datapath) {
+  return std::make_unique<TcAttacher>(datapath);
+}
+
+// The qdisc stays: somebody may be about to use it, and looking first would
+// leave a moment in which a filter of theirs could be removed with it. Without
+// filters it costs nothing.
+Result<void> tc_detach(std::uint32_t ifindex) {
+  libbpf_set_print(nullptr);
+  for (const auto point : {BPF_TC_EGRESS, BPF_TC_INGRESS}) {
+    const auto found = look(ifindex, point);
+    if (!found) {
+      return std::unexpected(found.error());
+    }
+    if (found->slot != Slot::kOurs) {
+      continue;
+    }
+    const auto hook = hook_at(ifindex, point);
+    const auto options = our_slot();
+    const int error = -bpf_tc_detach(&hook, &options);
+    if (error != 0 && error != ENOENT && error != EINVAL && error != ENODEV) {
+      return fail_errno(point_name(point) + ": detach", error);
+    }
+  }
+  return {};
+}
+
+}  // namespace sluice::agent

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/dump.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <string>
+#include <tuple>
+#include <utility>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include <arpa/inet.h>
+
+#include "agent/maps.h"
+
+namespace sluice::agent {
+namespace {
+
+constexpr std::array<const char*, SLUICE_REASON_COUNT> kReasonTexts{
+#define SLUICE_X(name, verdict, text) text,
+    SLUICE_REASONS(SLUICE_X)
+#undef SLUICE_X
+};
+
+template <typename T>
+T load(const std::byte* from) {
+  T value;
+  std::memcpy(&value, from, sizeof(value));
+  return value;
+}
+
+Result<void> visit(const Datapath& datapath, Map map,
+                   const Maps::Visitor& visitor) {
+  auto result = read_map(datapath.map_fd(map), key_size(map), value_size(map),
+                         datapath.capacity(map), visitor);
+  if (!result) {
+    return with_context("map " + std::string(map_name(map)), result.error());
+  }
+  return {};
+}
+
+template <typename Key>
+ConntrackEntry conntrack_entry(const std::byte* key_bytes,
+                               const std::byte* value) {
+  const auto key = load<Key>(key_bytes);
+  ConntrackEntry entry;
+  entry.ifindex = key.ifindex;
+  entry.v6 = sizeof(key.remote) == sizeof(EndpointAddress6);
+  entry.remote.v6 = entry.v6;
+  std::memcpy(entry.remote.bytes.data(), &key.remote, sizeof(key.remote));
+  entry.local_port = ntohs(key.local_port);
+  entry.remote_port = ntohs(key.remote_port);
+  entry.protocol = key.protocol;
+  entry.value = load<sluice_conntrack>(value);
+  return entry;
+}
+
+auto conntrack_key(const ConntrackEntry& entry) {
+  return std::tuple(entry.ifindex, entry.remote, entry.protocol,
+                    entry.local_port, entry.remote_port);
+}
+
+// One value per processor, added up by `add`.
+template <typename Value, typename Add>
+Result<void> sum_over_processors(int fd, std::uint32_t index, Add add) {
+  const int processors = libbpf_num_possible_cpus();
+  if (processors <= 0) {
+    return fail_errno("counting processors", -processors);
+  }
+  std::vector<Value> values(static_cast<std::size_t>(processors));
+  if (bpf_map_lookup_elem(fd, &index, values.data()) != 0) {
+    return fail_errno("lookup");
+  }
+  for (const auto& value : values) {
+    add(value);
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::vector<PolicyEntry>> dump_policy(const Datapath& datapath) {
+  std::vector<PolicyEntry> entries;
+  auto read = visit(datapath, Map::kPolicy,
+                    [&](const std::byte* key, const std::byte* value) {
+                      entries.push_back({load<sluice_policy_key>(key),
+                                         load<sluice_policy_value>(value)});
+                    });
+  if (!read) {
+    return std::unexpected(read.error());
+  }
+  std::ranges::stable_sort(entries, PolicyKeyLess{}, &PolicyEntry::key);
+  const auto twice = std::ranges::unique(
+      entries,
+      [](const auto& a, const auto& b) { return equal(a.key, b.key); });
+  entries.erase(twice.begin(), twice.end());
+  return entries;
+}
+
+Result<std::vector<ConntrackEntry>> dump_conntrack(const Datapath& datapath) {
+  std::vector<ConntrackEntry> entries;
+  auto read = visit(
+      datapath, Map::kConntrack4,
+      [&](const std::byte* key, const std::byte* value) {
+        entries.push_back(conntrack_entry<sluice_conntrack4_key>(key, value));
+      });
+  if (read) {
+    read = visit(
+        datapath, Map::kConntrack6,
+        [&](const std::byte* key, const std::byte* value) {
+          entries.push_back(conntrack_entry<sluice_conntrack6_key>(key, value));
+        });
+  }
+  if (!read) {
+    return std::unexpected(read.error());
+  }
+  std::ranges::sort(entries, {}, conntrack_key);
+  const auto twice = std::ranges::unique(entries, {}, conntrack_key);
+  entries.erase(twice.begin(), twice.end());
+  return entries;
+}
+
+std::uint64_t count_elements(const Datapath& datapath, Map map) {
+  std::uint64_t count = 0;
+  const auto read = visit(datapath, map,
+                          [&](const std::byte*, const std::byte*) { ++count; });
+  return read ? count : 0;
+}
+
+Result<std::vector<AgentStatus::Reason>> read_reasons(
+    const Datapath& datapath) {
+  std::vector<AgentStatus::Reason> reasons;
+  for (std::uint32_t reason = 0; reason < SLUICE_REASON_COUNT; ++reason) {
+    for (const std::uint32_t direction : {SLUICE_INGRESS, SLUICE_EGRESS}) {
+      AgentStatus::Reason sum{
+          .reason = kReasonTexts[reason],
+          .direction = direction == SLUICE_INGRESS ? "ingress" : "egress"};
+      auto read = sum_over_processors<sluice_counter>(
+          datapath.map_fd(Map::kReasons), SLUICE_REASON_SLOT(reason, direction),
+          [&](const sluice_counter& counter) {
+            sum.packets += counter.packets;
+            sum.bytes += counter.bytes;
+          });
+      if (!read) {
+        return with_context("map reasons", read.error());
+      }
+      if (sum.packets != 0) {
+        reasons.push_back(std::move(sum));
+      }
+    }
+  }
+  return reasons;
+}
+
+Result<std::uint64_t> read_events_lost(const Datapath& datapath) {
+  std::uint64_t lost = 0;
+  auto read = sum_over_processors<sluice_event_budget>(
+      datapath.map_fd(Map::kEventBudget), 0,
+      [&](const sluice_event_budget& budget) { lost += budget.lost; });
+  if (!read) {
+    return with_context("map event_budget", read.error());
+  }
+  return lost;
+}
+
+}  // namespace sluice::agent

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "agent/agent.h"
+#include "agent/datapath.h"
+#include "lib/base/result.h"
+#include "sluice/state.h"
+
+namespace sluice::agent {
+
+// Lists of what the kernel holds, while it may be changing: what comes or goes
+// meanwhile may be missing, nothing is listed twice. Sorted by key.
+Result<std::vector<PolicyEntry>> dump_policy(const Datapath& datapath);
+Result<std::vector<ConntrackEntry>> dump_conntrack(const Datapath& datapath);
+
+// Elements of a hash, by walking through it.
+std::uint64_t count_elements(const Datapath& datapath, Map map);
+// Sums over processors; reasons that never occurred are left out.
+Result<std::vector<AgentStatus::Reason>> read_reasons(const Datapath& datapath);
+Result<std::uint64_t> read_events_lost(const Datapath& datapath);
+
+}  // namespace sluice::agent

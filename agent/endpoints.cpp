@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/endpoints.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace sluice::agent {
+namespace {
+
+std::string nothing_found(const EndpointEntry& entry) {
+  if (!entry.interface.empty()) {
+    return "no interface " + entry.interface;
+  }
+  std::string text = "no interface found for";
+  for (const auto& ip : entry.ips) {
+    text += " " + to_string(ip);
+  }
+  return text;
+}
+
+}  // namespace
+
+void Endpoints::set(const std::string& name,
+                    std::optional<EndpointEntry> entry) {
+  const auto it = items_.find(name);
+  if (!entry) {
+    if (it != items_.end()) {
+      release(name, it->second);
+      items_.erase(it);
+    }
+    return;
+  }
+  auto& item = items_[name];
+  const bool moved =
+      item.entry.ips != entry->ips || item.entry.interface != entry->interface;
+  item.entry = std::move(*entry);
+  if (moved && item.ifindex != 0) {
+    // What was found for other addresses is no reason to stay there.
+    const auto found = interfaces_.find(item.entry);
+    if (found && found->ifindex != item.ifindex) {
+      release(name, item);
+    }
+  }
+  resolve(name, item);
+}
+
+void Endpoints::replace(const std::vector<EndpointEntry>& entries) {
+  for (const auto& record : applier_.records()) {
+    if (interfaces_.exists(record.ifindex)) {
+      for (const auto& ip : record.ips) {
+        records_[ip] = record.ifindex;
+      }
+    }
+  }
+  std::unordered_set<std::string> wanted;
+  for (const auto& entry : entries) {
+    wanted.insert(entry.name);
+  }
+  for (auto it = items_.begin(); it != items_.end();) {
+    if (wanted.contains(it->first)) {
+      ++it;
+      continue;
+    }
+    release(it->first, it->second);
+    it = items_.erase(it);
+  }
+  for (const auto& entry : entries) {
+    set(entry.name, entry);
+  }
+  records_.clear();
+}
+
+std::uint32_t Endpoints::recorded(const EndpointEntry& entry) const {
+  for (const auto& ip : entry.ips) {
+    const auto it = records_.find(ip);
+    if (it != records_.end() && !owners_.contains(it->second)) {
+      return it->second;
+    }
+  }
+  return 0;
+}
+
+// An interface once found stays the endpoint's until it is gone or a trusted
+// source names another: entries of neighbours come, go and can be forged.
+void Endpoints::resolve(const std::string& name, Item& item) {
+  const auto found = interfaces_.find(item.entry);
+  std::uint32_t ifindex = found ? found->ifindex : 0;
+  if (!found || !found->trusted) {
+    if (item.ifindex != 0) {
+      ifindex = item.ifindex;
+    } else if (const auto old = recorded(item.entry); old != 0) {
+      ifindex = old;
+    }
+  }
+  if (ifindex == 0) {
+    item.problem = nothing_found(item.entry);
+    if (item.entry.interface.empty()) {
+      interfaces_.solicit(item.entry);
+    }
+    return;
+  }
+  if (ifindex != item.ifindex) {
+    const auto owner = owners_.find(ifindex);
+    if (owner != owners_.end() && owner->second != name) {
+      item.problem = "interface " + interfaces_.name(ifindex) + " belongs to " +
+                     owner->second;
+      return;
+    }
+    bind(name, item, ifindex);
+  }
+  if (!item.attached) {
+    attach(item);
+  }
+}
+
+void Endpoints::bind(const std::string& name, Item& item,
+                     std::uint32_t ifindex) {
+  release(name, item);
+  item.ifindex = ifindex;
+  owners_[ifindex] = name;
+  released_.erase(ifindex);
+  applier_.bind(name, ifindex);
+}
+
+void Endpoints::release(const std::string& name, Item& item) {
+  if (item.ifindex == 0) {
+    return;
+  }
+  owners_.erase(item.ifindex);
+  released_.insert(item.ifindex);
+  applier_.bind(name, 0);
+  item.ifindex = 0;
+  item.attached = false;
+}
+
+void Endpoints::attach(Item& item) {
+  auto result = attacher_.attach(item.ifindex);
+  item.attached = result.has_value();
+  item.problem = result ? "" : result.error().message;
+}
+
+bool Endpoints::refresh(const Interfaces::Changes& changes) {
+  for (const std::uint32_t ifindex : changes.gone) {
+    const auto owner = owners_.find(ifindex);
+    if (owner != owners_.end()) {
+      auto& item = items_[owner->second];
+      const std::string name = owner->second;
+      release(name, item);
+    }
+    // The programs went with it. One that has its number now is another.
+    released_.erase(ifindex);
+  }
+  bool bound = !changes.gone.empty();
+  for (auto& [name, item] : items_) {
+    const std::uint32_t before = item.ifindex;
+    if (changes.resynced) {
+      item.attached = false;  // it may have been made anew unseen
+    }
+    resolve(name, item);
+    bound = bound || item.ifindex != before;
+  }
+  return bound;
+}
+
+void Endpoints::settle() {
+  for (const std::uint32_t ifindex : std::exchange(released_, {})) {
+    if (!attacher_.detach(ifindex)) {
+      released_.insert(ifindex);  // tried again next time
+    }
+  }
+}
+
+void Endpoints::sweep() {
+  for (const std::uint32_t ifindex : interfaces_.all()) {
+    if (!owners_.contains(ifindex) && attacher_.attached(ifindex)) {
+      released_.insert(ifindex);
+    }
+  }
+  settle();
+}
+
+std::string Endpoints::name_of(std::uint32_t ifindex) const {
+  const auto it = owners_.find(ifindex);
+  return it == owners_.end() ? "" : it->second;
+}
+
+}  // namespace sluice::agent

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/interfaces.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <linux/neighbour.h>
+#include <linux/rtnetlink.h>
+#include <netlink/attr.h>
+#include <netlink/errno.h>
+#include <netlink/msg.h>
+#include <netlink/netlink.h>
+#include <netlink/socket.h>
+
+#include <sys/socket.h>
+
+#include "agent/netlink_tables.h"
+
+namespace sluice::agent {
+namespace {
+
+// A dump that things change under is begun again.
+constexpr int kDumpTries = 20;
+
+struct SocketDeleter {
+  void operator()(nl_sock* socket) const { nl_socket_free(socket); }
+};
+using Socket = std::unique_ptr<nl_sock, SocketDeleter>;
+struct MessageDeleter {
+  void operator()(nl_msg* message) const { nlmsg_free(message); }
+};
+using Message = std::unique_ptr<nl_msg, MessageDeleter>;
+
+std::unexpected<Error> fail_netlink(std::string_view what, int error) {
+  return fail("netlink: " + std::string(what) + ": " + nl_geterror(error));
+}
+
+Result<Socket> connect() {
+  Socket socket(nl_socket_alloc());
+  if (!socket) {
+    return fail_errno("netlink", ENOMEM);
+  }
+  if (const int error = nl_connect(socket.get(), NETLINK_ROUTE); error < 0) {
+    return fail_netlink("connect", error);
+  }
+  nl_socket_enable_msg_peek(socket.get());
+  return socket;
+}
+
+}  // namespace
+
+struct Interfaces::Impl {
+  Socket events;
+  Socket requests;
+  NetlinkTables tables;
+  Changes changes;  // since the last dispatch()
+
+  Result<void> subscribe(int receive_bytes);
+  Result<void> resync();
+  template <typename Header>
+  Result<void> dump(int type, const Header& header);
+  static int on_message(nl_msg* message, void* self) noexcept;
+};
+
+// Called by libnl; must not let an exception through. Memory is all that can
+// run out here, and there is no going on without it.
+int Interfaces::Impl::on_message(nl_msg* message, void* self) noexcept {
+  auto& impl = *static_cast<Impl*>(self);
+  if (impl.tables.take(*nlmsg_hdr(message), impl.changes.gone)) {
+    impl.changes.any = true;
+  }
+  return NL_OK;
+}
+
+Result<void> Interfaces::Impl::subscribe(int receive_bytes) {
+  nl_socket_disable_seq_check(events.get());
+  nl_socket_modify_cb(events.get(), NL_CB_VALID, NL_CB_CUSTOM, &on_message,
+                      this);
+  const int fd = nl_socket_get_fd(events.get());
+  // Beyond the system's limit where we may.
+  if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &receive_bytes,
+                 sizeof(receive_bytes)) != 0 &&
+      setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_bytes,
+                 sizeof(receive_bytes)) != 0) {
+    return fail_errno("netlink: receive buffer");
+  }
+  if (const int error = nl_socket_set_nonblocking(events.get()); error < 0) {
+    return fail_netlink("non-blocking", error);
+  }
+  const int error =
+      nl_socket_add_memberships(events.get(), RTNLGRP_LINK, RTNLGRP_IPV4_ROUTE,
+                                RTNLGRP_IPV6_ROUTE, RTNLGRP_NEIGH, 0);
+  if (error < 0) {
+    return fail_netlink("subscribe", error);
+  }
+  return {};
+}
+
+template <typename Header>
+Result<void> Interfaces::Impl::dump(int type, const Header& header) {
+  nl_socket_modify_cb(requests.get(), NL_CB_VALID, NL_CB_CUSTOM, &on_message,
+                      this);
+  int error = 0;
+  for (int i = 0; i < kDumpTries; ++i) {
+    auto copy = header;
+    error =
+        nl_send_simple(requests.get(), type, NLM_F_DUMP, &copy, sizeof(copy));
+    if (error >= 0) {
+      error = nl_recvmsgs_default(requests.get());
+    }
+    if (error != -NLE_DUMP_INTR) {
+      break;
+    }
+  }
+  if (error < 0) {
+    return fail_netlink("dump", error);
+  }
+  return {};
+}
+
+// Events that wait while this runs are taken in afterwards: they end at the
+// present, whatever was read before.
+Result<void> Interfaces::Impl::resync() {
+  const auto old = std::exchange(tables, NetlinkTables{});
+  auto result = dump(RTM_GETLINK, ifinfomsg{.ifi_family = AF_UNSPEC});
+  for (const unsigned char family : {AF_INET, AF_INET6}) {
+    if (result) {
+      result = dump(RTM_GETROUTE, rtmsg{.rtm_family = family});
+    }
+    if (result) {
+      result = dump(RTM_GETNEIGH, ndmsg{.ndm_family = family});
+    }
+  }
+  if (result) {
+    result = dump(RTM_GETNEIGH, ndmsg{.ndm_family = AF_BRIDGE});
+  }
+  if (!result) {
+    tables = old;
+    return result;
+  }
+  for (const auto& [ifindex, link] : old.links()) {
+    if (!tables.links().contains(ifindex)) {
+      changes.gone.push_back(ifindex);
+    }
+  }
+  changes.any = true;
+  changes.resynced = true;
+  return {};
+}
+
+Interfaces::Interfaces() : impl_(std::make_unique<Impl>()) {}
+Interfaces::Interfaces(Interfaces&&) noexcept = default;
+Interfaces& Interfaces::operator=(Interfaces&&) noexcept = default;
+Interfaces::~Interfaces() = default;
+
+Result<Interfaces> Interfaces::open(int receive_bytes) {
+  Interfaces result;
+  auto events = connect();
+  auto requests = connect();
+  if (!events || !requests) {
+    return std::unexpected(events ? requests.error() : events.error());
+  }
+  result.impl_->events = std::move(*events);
+  result.impl_->requests = std::move(*requests);
+  auto begun = result.impl_->subscribe(receive_bytes);
+  if (begun) {
+    begun = result.impl_->resync();
+  }
+  if (!begun) {
+    return std::unexpected(begun.error());
+  }
+  result.impl_->changes = {};
+  return result;
+}
+
+int Interfaces::fd() const {
+  return nl_socket_get_fd(impl_->events.get());
+}
+
+Result<Interfaces::Changes> Interfaces::dispatch() {
+  int error = 0;
+  while (error >= 0) {
+    error = nl_recvmsgs_default(impl_->events.get());
+  }
+  // Anything but "nothing more to read" means that events were lost.
+  if (error != -NLE_AGAIN) {
+    while (nl_recvmsgs_default(impl_->events.get()) >= 0) {
+    }
+    if (auto result = impl_->resync(); !result) {
+      return std::unexpected(result.error());
+    }
+  }
+  return std::exchange(impl_->changes, {});
+}
+
+std::optional<Interfaces::Found> Interfaces::find(
+    const EndpointEntry& endpoint) const {
+  if (!endpoint.interface.empty()) {
+    for (const auto& [ifindex, link] : impl_->tables.links()) {
+      if (link.name == endpoint.interface) {
+        return Found{.ifindex = ifindex, .trusted = true};
+      }
+    }
+    return std::nullopt;
+  }
+  for (const auto& ip : endpoint.ips) {
+    if (const auto ifindex = impl_->tables.routed(ip); ifindex != 0) {
+      return Found{.ifindex = ifindex, .trusted = true};
+    }
+  }
+  for (const auto& ip : endpoint.ips) {
+    if (const auto ifindex = impl_->tables.bridged(ip); ifindex != 0) {
+      return Found{.ifindex = ifindex, .trusted = false};
+    }
+  }
+  return std::nullopt;
+}
+
+void Interfaces::solicit(const EndpointEntry& endpoint) {
+  for (const auto& ip : endpoint.ips) {
+    for (const std::uint32_t bridge : impl_->tables.bridges_for(ip)) {
+      const Message message(
+          nlmsg_alloc_simple(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE));
+      ndmsg header{
+          .ndm_family = static_cast<unsigned char>(ip.v6 ? AF_INET6 : AF_INET),
+          .ndm_ifindex = static_cast<int>(bridge),
+          .ndm_flags = NTF_USE};
+      if (!message ||
+          nlmsg_append(message.get(), &header, sizeof(header), NLMSG_ALIGNTO) <
+              0 ||
+          nla_put(message.get(), NDA_DST, ip.bits() / 8, ip.bytes.data()) < 0) {
+        return;
+      }
+      // If this fails there is no answer, and the endpoint stays as it is.
+      if (nl_send_auto(impl_->requests.get(), message.get()) >= 0) {
+        nl_wait_for_ack(impl_->requests.get());
+      }
+    }
+  }
+}
+
+bool Interfaces::exists(std::uint32_t ifindex) const {
+  return impl_->tables.links().contains(ifindex);
+}
+
+std::string Interfaces::name(std::uint32_t ifindex) const {
+  const auto it = impl_->tables.links().find(ifindex);
+  return it == impl_->tables.links().end() ? "" : it->second.name;
+}
+
+std::vector<std::uint32_t> Interfaces::all() const {
+  std::vector<std::uint32_t> result;
+  for (const auto& [ifindex, link] : impl_->tables.links()) {
+    result.push_back(ifindex);
+  }
+  return result;
+}
+
+}  // namespace sluice::agent

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lib/base/ip.h"
+#include "lib/base/result.h"
+#include "sluice/state.h"
+
+namespace sluice::agent {
+
+// What netlink says about this network namespace's interfaces, and which of
+// them leads to a pod. Follows changes. Used by one thread.
+class Interfaces {
+ public:
+  static constexpr int kReceiveBytes = 4 << 20;
+  // Subscribes and reads everything. `receive_bytes`: buffer for events; if it
+  // overflows, everything is read again.
+  static Result<Interfaces> open(int receive_bytes = kReceiveBytes);
+  Interfaces(Interfaces&&) noexcept;
+  Interfaces& operator=(Interfaces&&) noexcept;
+  Interfaces(const Interfaces&) = delete;
+  Interfaces& operator=(const Interfaces&) = delete;
+  ~Interfaces();
+
+  // To poll for reading; then call dispatch().
+  [[nodiscard]] int fd() const;
+
+  struct Changes {
+    bool any = false;       // find() may answer otherwise
+    bool resynced = false;  // events were lost; interfaces may have been remade
+    std::vector<std::uint32_t> gone;  // interfaces deleted, maybe made anew
+  };
+  // Takes in all that has happened; does not wait.
+  Result<Changes> dispatch();
+
+  struct Found {
+    std::uint32_t ifindex = 0;
+    // By a route or by name, which only the node's administrator can set; a
+    // neighbour entry also follows what pods on the bridge claim.
+    bool trusted = false;
+  };
+  // The host side of an endpoint's veth: the interface it names; else that of a
+  // host route to one of its addresses; else the port of the bridge on which
+  // one of them is a neighbour.
+  [[nodiscard]] std::optional<Found> find(const EndpointEntry& endpoint) const;
+  // Asks on the bridges that have the endpoint's subnets who has its addresses;
+  // the answer comes as an event.
+  void solicit(const EndpointEntry& endpoint);
+
+  [[nodiscard]] bool exists(std::uint32_t ifindex) const;
+  // Empty if there is no such interface.
+  [[nodiscard]] std::string name(std::uint32_t ifindex) const;
+  [[nodiscard]] std::vector<std::uint32_t> all() const;
+
+ private:
+  Interfaces();
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace sluice::agent
