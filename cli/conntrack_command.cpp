@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <memory>
+
+#include <CLI/CLI.hpp>
+#include <strings.h>
+
+#include "cli/commands.h"
+#include "cli/options.h"
+#include "cli/show.h"
+
+namespace sluice::cli {
+namespace {
+
+struct Arguments {
+  std::filesystem::path socket;
+  Format format = Format::kTable;
+  std::string endpoint;
+  std::string remote;
+  std::string protocol;
+  std::string direction;
+  std::uint32_t port = 0;
+  bool stale = false;
+};
+
+bool matches(const ConntrackView& flow, const Arguments& filter) {
+  return (filter.endpoint.empty() || flow.endpoint == filter.endpoint) &&
+         (filter.remote.empty() || flow.remote == filter.remote ||
+          flow.remote_name == filter.remote) &&
+         (filter.protocol.empty() ||
+          ::strcasecmp(flow.protocol.c_str(), filter.protocol.c_str()) == 0) &&
+         (filter.direction.empty() || flow.direction == filter.direction) &&
+         (filter.port == 0 || flow.local_port == filter.port ||
+          flow.remote_port == filter.port) &&
+         (!filter.stale || !flow.current);
+}
+
+int list(const Arguments& arguments) {
+  auto view = ask_view<ConntrackListView>(
+      arguments.socket, {{"command", "conntrack list"}}, "entries");
+  if (!view) {
+    return complain(view.error().message);
+  }
+  std::erase_if(view->entries, [&](const ConntrackView& flow) {
+    return !matches(flow, arguments);
+  });
+  show(*view, arguments.format);
+  return kExitOk;
+}
+
+}  // namespace
+
+void add_conntrack(CLI::App& app, int& exit_code) {
+  auto* group = app.add_subcommand("conntrack", "Flows that are remembered");
+  group->require_subcommand(1);
+  auto* command =
+      group->add_subcommand("list", "List flows and what decided them");
+  command->footer(R"(
+A flow marked "older policies" is judged again at its next packet. All filters
+that are given must hold.)");
+  const auto arguments = std::make_shared<Arguments>();
+  add_socket_option(*command, arguments->socket);
+  add_output_option(*command, arguments->format);
+  command
+      ->add_option("--endpoint", arguments->endpoint, "Only flows of this pod")
+      ->type_name("NAMESPACE/POD");
+  command
+      ->add_option("--remote", arguments->remote,
+                   "Only flows with this address, or pod")
+      ->type_name("ADDRESS");
+  command
+      ->add_option("--protocol", arguments->protocol,
+                   "Only flows of this protocol")
+      ->type_name("TCP|UDP|...");
+  command
+      ->add_option("--port", arguments->port,
+                   "Only flows with this port on either side")
+      ->type_name("PORT");
+  command
+      ->add_option("--opened-by", arguments->direction,
+                   "Only flows opened by a packet of this direction")
+      ->check(CLI::IsMember({"ingress", "egress"}).description(""))
+      ->type_name("ingress|egress");
+  command->add_flag("--stale", arguments->stale,
+                    "Only flows that were decided by older policies");
+  command->callback([arguments, &exit_code] { exit_code = list(*arguments); });
+}
+
+}  // namespace sluice::cli

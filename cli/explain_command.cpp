@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <memory>
+
+#include <CLI/CLI.hpp>
+
+#include "cli/cluster.h"
+#include "cli/commands.h"
+#include "cli/host.h"
+#include "cli/options.h"
+#include "cli/show.h"
+
+namespace sluice::cli {
+namespace {
+
+struct Arguments {
+  ExplainRequest request;
+  std::filesystem::path dir;
+  std::filesystem::path socket;
+  Format format = Format::kTable;
+};
+
+Result<ExplainView> answer(const Arguments& arguments) {
+  const auto& request = arguments.request;
+  if (arguments.dir.empty()) {
+    return ask_view<ExplainView>(arguments.socket, {{"command", "explain"},
+                                                    {"from", request.from},
+                                                    {"to", request.to},
+                                                    {"port", request.port}});
+  }
+  auto cluster = load_cluster(arguments.dir);
+  if (!cluster) {
+    return std::unexpected(cluster.error());
+  }
+  cluster->store().set_local_node(
+      {.name = host_name(), .labels = {}, .ips = {}});
+  cluster->store().commit();
+  return explain(*cluster, request);
+}
+
+}  // namespace
+
+void add_explain(CLI::App& app, int& exit_code) {
+  auto* command = app.add_subcommand(
+      "explain", "Say whether a packet would pass, and which rule decides");
+  command->footer(R"(
+Both ends are judged: the sender's egress and the receiver's ingress, in every
+address family that the two share. Named are the rule that decided, the
+policies that isolate the pod, and rules that would have decided otherwise but
+for one thing. Exit status: 0 allowed, 1 denied, 2 bad input.
+
+  sluice explain --from shop/web --to shop/db --port 5432/TCP manifests/
+  sluice explain --from 203.0.113.7 --to shop/web --port 8/ICMP)");
+  const auto arguments = std::make_shared<Arguments>();
+  auto& request = arguments->request;
+  command->add_option("--from", request.from, "Sender")
+      ->required()
+      ->type_name("NAMESPACE/POD|ADDRESS");
+  command->add_option("--to", request.to, "Receiver")
+      ->required()
+      ->type_name("NAMESPACE/POD|ADDRESS");
+  command
+      ->add_option("--port", request.port,
+                   "Destination port and protocol, or ICMP type")
+      ->required()
+      ->type_name("80/TCP|8/ICMP|...");
+  command->add_option("DIR", arguments->dir,
+                      "Folder of manifests, or one file; without it, the "
+                      "running instance is asked");
+  add_socket_option(*command, arguments->socket);
+  add_output_option(*command, arguments->format);
+  command->callback([arguments, &exit_code] {
+    const auto view = answer(*arguments);
+    if (!view) {
+      exit_code = complain(view.error().message);
+      return;
+    }
+    show(*view, arguments->format);
+    exit_code = view->allowed ? kExitOk : kExitNegative;
+  });
+}
+
+}  // namespace sluice::cli

@@ -1,0 +1,424 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/instance.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <csignal>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include <poll.h>
+#include <spdlog/spdlog.h>
+#include <sys/signalfd.h>
+
+#include "cli/cluster.h"
+#include "cli/flow.h"
+#include "cli/host.h"
+#include "cli/names.h"
+#include "cli/output.h"
+#include "cli/requests.h"
+#include "cli/server.h"
+#include "cli/views_json.h"
+#include "lib/base/fd.h"
+#include "operator/manifest_dir.h"
+
+namespace sluice::cli {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+// Changes that come together are one transaction: the folder is read once it
+// has been quiet for a moment, but not put off for ever.
+constexpr milliseconds kQuiet{25};
+constexpr milliseconds kQuietMax{250};
+// Without a notice; also finds what notices do not cover.
+constexpr seconds kRescan{20};
+constexpr seconds kRescanSoon{1};
+constexpr seconds kRetryFirst{1};
+constexpr seconds kRetryMax{30};
+constexpr seconds kHousekeeping{1};
+
+}  // namespace
+
+struct Instance::Impl {
+  explicit Impl(RunOptions options_in)
+      : options(std::move(options_in)), cluster(options.translator) {}
+
+  RunOptions options;
+  Fd socket_lock;
+  Fd pin_lock;
+  Fd signals;
+  Cluster cluster;
+  Names names;
+  std::optional<op::ManifestDir> dir;
+  std::optional<agent::Agent> agent;
+  std::optional<Server> server;
+  std::string node;
+  bool replaced = false;  // the first snapshot is in force
+  bool stopping = false;
+  bool names_dirty = false;
+  std::string apply_problem;
+  std::set<std::string> logged;  // problems of the objects
+  std::string logged_dir_problem;
+  Clock::time_point scan_at = Clock::time_point::max();
+  Clock::time_point scan_latest = Clock::time_point::max();
+  Clock::time_point rescan_at;
+  Clock::time_point retry_at = Clock::time_point::max();
+  Clock::time_point housekeeping_at;
+  seconds retry_wait = kRetryFirst;
+
+  Result<void> prepare();
+  Result<void> take_locks();
+  Result<void> open_signals();
+  void choose_node();
+  void refresh_local_node();
+  void scan();
+  void log_problems();
+  void enforce();
+  void outcome(const Result<void>& result);
+  void retry();
+  void save_names();
+  void housekeeping();
+  void on_event(const sluice_flow_event& event);
+  void on_signal();
+  void on_notice();
+  [[nodiscard]] RequestContext context();
+  [[nodiscard]] int wait_ms() const;
+  void run_timers();
+  Result<void> loop();
+};
+
+std::filesystem::path names_file(const std::filesystem::path& socket) {
+  auto file = socket;
+  return file.replace_extension(".names.json");
+}
+
+Result<void> Instance::Impl::take_locks() {
+  auto file = options.socket;
+  auto on_socket = lock_file(file.replace_extension(".lock"));
+  if (!on_socket) {
+    return std::unexpected(on_socket.error());
+  }
+  socket_lock = std::move(*on_socket);
+  const auto& pin_dir = options.agent.datapath.pin_dir;
+  if (auto mounted = ensure_bpffs(pin_dir); !mounted) {
+    return mounted;
+  }
+  auto on_pins = lock_folder(pin_dir);
+  if (!on_pins) {
+    return std::unexpected(on_pins.error());
+  }
+  pin_lock = std::move(*on_pins);
+  return {};
+}
+
+Result<void> Instance::Impl::open_signals() {
+  sigset_t set;
+  ::sigemptyset(&set);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
+    ::sigaddset(&set, signal);
+  }
+  if (::pthread_sigmask(SIG_BLOCK, &set, nullptr) != 0) {
+    return fail_errno("pthread_sigmask");
+  }
+  signals = Fd(::signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
+  if (!signals.valid()) {
+    return fail_errno("signalfd");
+  }
+  return {};
+}
+
+// The first Node object that has an address of this host names the node.
+void Instance::Impl::choose_node() {
+  node = options.node;
+  const auto local = local_addresses();
+  if (node.empty() && local) {
+    for (const auto& candidate : cluster.store().nodes()) {
+      const bool is_local =
+          std::ranges::any_of(candidate.ips, [&](const IpAddress& ip) {
+            return std::ranges::binary_search(*local, ip);
+          });
+      if (is_local) {
+        node = candidate.name;
+        break;
+      }
+    }
+  }
+  if (node.empty()) {
+    node = host_name();
+  }
+}
+
+// Whatever the Node object lists, all of the host's addresses are the node's:
+// probes and proxies reach pods from any of them.
+void Instance::Impl::refresh_local_node() {
+  auto local = local_addresses();
+  if (!local) {
+    spdlog::warn("local addresses: {}", local.error().message);
+    return;
+  }
+  cluster.store().set_local_node(
+      {.name = node, .labels = {}, .ips = std::move(*local)});
+}
+
+Result<void> Instance::Impl::prepare() {
+  if (auto ready = open_signals(); !ready) {
+    return ready;
+  }
+  if (auto locked = take_locks(); !locked) {
+    return locked;
+  }
+  auto opened = op::ManifestDir::open(options.dir);
+  if (!opened) {
+    return std::unexpected(opened.error());
+  }
+  dir = std::move(*opened);
+  for (const auto& change : dir->scan()) {
+    cluster.take(change);
+  }
+  choose_node();
+  refresh_local_node();
+  cluster.store().commit();
+  cluster.translator().watch_node(node);
+  auto started = agent::Agent::start(options.agent);
+  if (!started) {
+    return std::unexpected(started.error());
+  }
+  agent = std::move(*started);
+  auto opened_server =
+      Server::open(options.socket, [this](const std::string& request) {
+        return answer_request(context(), request);
+      });
+  if (!opened_server) {
+    return std::unexpected(opened_server.error());
+  }
+  server = std::move(*opened_server);
+  return {};
+}
+
+RequestContext Instance::Impl::context() {
+  auto problem = apply_problem;
+  if (problem.empty() && dir) {
+    problem = dir->problem();
+  }
+  return {.cluster = &cluster,
+          .agent = &*agent,
+          .names = &names,
+          .node = node,
+          .dir = options.dir.string(),
+          .problem = std::move(problem)};
+}
+
+void Instance::Impl::log_problems() {
+  std::set<std::string> now;
+  for (const auto& problem : cluster.problems(false)) {
+    auto text =
+        printable(problem.source) + ": " +
+        (problem.object.empty() ? "" : printable(problem.object) + ": ") +
+        printable(problem.message);
+    if (!logged.contains(text)) {
+      spdlog::log(problem.severity == "error" ? spdlog::level::err
+                                              : spdlog::level::info,
+                  "{}", text);
+    }
+    now.insert(std::move(text));
+  }
+  logged = std::move(now);
+  if (dir->problem() != logged_dir_problem) {
+    logged_dir_problem = dir->problem();
+    if (logged_dir_problem.empty()) {
+      spdlog::info("{}: can be read again", options.dir.string());
+    } else {
+      spdlog::error("{}", printable(logged_dir_problem));
+    }
+  }
+}
+
+// What a failure leaves to do is tried again by retry(); it is logged when it
+// begins, when its reason changes and when it is over.
+void Instance::Impl::outcome(const Result<void>& result) {
+  if (result) {
+    if (!apply_problem.empty()) {
+      spdlog::info("the policies are in force again");
+    }
+    apply_problem.clear();
+    retry_at = Clock::time_point::max();
+    retry_wait = kRetryFirst;
+    return;
+  }
+  if (apply_problem != result.error().message) {
+    apply_problem = result.error().message;
+    spdlog::error("not in force, last good state kept: {}", apply_problem);
+  }
+  retry_at = Clock::now() + retry_wait;
+  retry_wait = std::min(retry_wait * 2, kRetryMax);
+}
+
+// Everything that changed since the last time, as one transaction.
+void Instance::Impl::enforce() {
+  const auto transaction = cluster.translator().take(node);
+  if (!replaced) {
+    const auto state = cluster.translator().snapshot(node);
+    names = Names(state);
+    replaced = true;
+    outcome(agent->replace(state));
+  } else {
+    names.apply(transaction);
+    outcome(agent->apply(transaction));
+  }
+  names_dirty = true;
+}
+
+void Instance::Impl::retry() {
+  retry_at = Clock::time_point::max();
+  outcome(agent->retry());
+}
+
+void Instance::Impl::scan() {
+  scan_at = scan_latest = Clock::time_point::max();
+  const auto changes = dir->scan();
+  for (const auto& change : changes) {
+    cluster.take(change);
+  }
+  const bool soon = dir->pending() || !dir->problem().empty();
+  rescan_at = Clock::now() + (soon ? kRescanSoon : kRescan);
+  refresh_local_node();
+  if (cluster.store().commit()) {
+    enforce();
+  }
+  if (!changes.empty() || dir->problem() != logged_dir_problem) {
+    log_problems();
+  }
+}
+
+void Instance::Impl::save_names() {
+  if (!std::exchange(names_dirty, false)) {
+    return;
+  }
+  if (auto saved = names.save(names_file(options.socket)); !saved) {
+    spdlog::warn("names for `policy dump`: {}", saved.error().message);
+  }
+}
+
+void Instance::Impl::housekeeping() {
+  housekeeping_at = Clock::now() + kHousekeeping;
+  save_names();
+  server->expire();
+}
+
+void Instance::Impl::on_event(const sluice_flow_event& event) {
+  if (!server || !server->has_subscribers()) {
+    return;
+  }
+  const auto flow = make_flow(event, agent->endpoint_name(event.ifindex), names,
+                              cluster.store());
+  server->publish(dump(nlohmann::json{{"event", flow}}),
+                  event.verdict != SLUICE_VERDICT_ALLOW);
+}
+
+void Instance::Impl::on_signal() {
+  signalfd_siginfo info{};
+  while (::read(signals.get(), &info, sizeof(info)) == sizeof(info)) {
+    if (info.ssi_signo == SIGHUP) {
+      scan_at = Clock::now();
+    } else {
+      spdlog::info("stopping; what is in force stays in force");
+      stopping = true;
+    }
+  }
+}
+
+void Instance::Impl::on_notice() {
+  dir->drain();
+  const auto now = Clock::now();
+  scan_latest = std::min(scan_latest, now + kQuietMax);
+  scan_at = std::min(now + kQuiet, scan_latest);
+}
+
+int Instance::Impl::wait_ms() const {
+  const auto next = std::min({scan_at, rescan_at, retry_at, housekeeping_at});
+  const auto left =
+      std::chrono::ceil<milliseconds>(next - Clock::now()).count();
+  return static_cast<int>(std::clamp<long>(left, 0, 60'000));
+}
+
+void Instance::Impl::run_timers() {
+  const auto now = Clock::now();
+  if (now >= scan_at || now >= rescan_at) {
+    scan();
+  }
+  if (now >= retry_at) {
+    retry();
+  }
+  if (now >= housekeeping_at) {
+    housekeeping();
+  }
+}
+
+Result<void> Instance::Impl::loop() {
+  enum : std::uint8_t { kSignals, kDir, kAgent, kServer, kCount };
+  std::array<pollfd, kCount> fds{};
+  fds[kSignals].fd = signals.get();
+  fds[kDir].fd = dir->poll_fd();
+  fds[kAgent].fd = agent->poll_fd();
+  fds[kServer].fd = server->poll_fd();
+  for (auto& fd : fds) {
+    fd.events = POLLIN;
+  }
+  while (!stopping) {
+    if (::poll(fds.data(), fds.size(), wait_ms()) < 0 && errno != EINTR) {
+      return fail_errno("poll");
+    }
+    if (fds[kSignals].revents != 0) {
+      on_signal();
+    }
+    if (fds[kAgent].revents != 0) {
+      agent->dispatch();
+    }
+    if (fds[kDir].revents != 0) {
+      on_notice();
+    }
+    if (fds[kServer].revents != 0) {
+      server->dispatch();
+    }
+    run_timers();
+  }
+  return {};
+}
+
+Instance::Instance() = default;
+Instance::Instance(Instance&&) noexcept = default;
+Instance& Instance::operator=(Instance&&) noexcept = default;
+Instance::~Instance() = default;
+
+Result<Instance> Instance::start(RunOptions options) {
+  Instance instance;
+  instance.impl_ = std::make_unique<Impl>(std::move(options));
+  if (auto ready = instance.impl_->prepare(); !ready) {
+    return std::unexpected(ready.error());
+  }
+  return instance;
+}
+
+Result<void> Instance::run() {
+  auto& impl = *impl_;
+  impl.agent->on_event(
+      [&impl](const sluice_flow_event& event) { impl.on_event(event); });
+  impl.log_problems();
+  impl.enforce();
+  spdlog::info("node {}: {} manifests, {} endpoints, socket {}", impl.node,
+               impl.cluster.store().source_count(),
+               impl.agent->status().endpoints.size(),
+               impl.options.socket.string());
+  impl.rescan_at = Clock::now() + kRescan;
+  impl.housekeeping_at = Clock::now() + kHousekeeping;
+  auto result = impl.loop();
+  impl.save_names();
+  return result;
+}
+
+}  // namespace sluice::cli

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/judge.h"
+
+#include <map>
+#include <optional>
+#include <utility>
+
+#include "cli/text.h"
+
+namespace sluice::cli {
+namespace {
+
+const char* verdict_word(bool allowed) {
+  return allowed ? "allow" : "deny";
+}
+
+// One question of one probe, waiting for the kernel to have its node's view.
+struct Pending {
+  const Probe* probe = nullptr;
+  Question question;
+  std::optional<Verdict> expected;
+  policy::Model::Verdict model;
+};
+
+class ScenarioJudge {
+ public:
+  ScenarioJudge(const Scenario& scenario, Kernel* kernel)
+      : scenario_(&scenario), kernel_(kernel), testbed_(scenario) {}
+
+  ScenarioReport run() {
+    for (const auto& failure : testbed_.object_failures()) {
+      report_.failures.push_back(
+          failure_of("objects", scenario_->line, failure));
+    }
+    report_.probes = scenario_->probes.size();
+    for (const auto& probe : scenario_->probes) {
+      side(probe, policy::Direction::kEgress, probe.egress);
+      side(probe, policy::Direction::kIngress, probe.ingress);
+    }
+    if (kernel_ != nullptr) {
+      ask_kernel();
+    }
+    return std::move(report_);
+  }
+
+ private:
+  FailureView failure_of(const std::string& what, int line,
+                         const std::string& actual) {
+    return {.scenario = scenario_->name,
+            .source = scenario_->file + ":" + std::to_string(line),
+            .what = what,
+            .actual = actual};
+  }
+
+  void side(const Probe& probe, policy::Direction direction,
+            std::optional<Verdict> expected) {
+    if (!expected) {
+      return;
+    }
+    const bool egress = direction == policy::Direction::kEgress;
+    const auto& subject = egress ? probe.from : probe.to;
+    const bool judged = testbed_.has_policy(subject);
+    if (judged != (*expected != Verdict::kNone)) {
+      auto failure =
+          failure_of(to_string(probe), probe.line, judged ? "judged" : "none");
+      failure.direction = direction_text(static_cast<unsigned>(direction));
+      failure.subject = subject.name;
+      failure.expected = to_string(*expected);
+      failure.reason =
+          judged ? "has policy of its own" : "is no pod with policy of its own";
+      report_.failures.push_back(std::move(failure));
+      return;
+    }
+    if (!judged) {
+      return;
+    }
+    const auto questions = testbed_.questions(probe, direction);
+    report_.unasked += questions.empty() ? 1 : 0;
+    for (const auto& question : questions) {
+      ask_model(probe, question, *expected);
+    }
+  }
+
+  void ask_model(const Probe& probe, const Question& question,
+                 Verdict expected) {
+    ++report_.questions;
+    const auto& model = testbed_.model(question.node);
+    const auto verdict =
+        model.lookup(*model.endpoint(question.subject), question.direction,
+                     question.peer, question.protocol, question.port);
+    if (verdict.allowed != (expected == Verdict::kAllow)) {
+      auto failure = describe(probe, question, verdict);
+      failure.expected = to_string(expected);
+      failure.actual = verdict_word(verdict.allowed);
+      report_.failures.push_back(std::move(failure));
+    }
+    if (kernel_ != nullptr) {
+      pending_[question.node].push_back({.probe = &probe,
+                                         .question = question,
+                                         .expected = expected,
+                                         .model = verdict});
+    }
+  }
+
+  FailureView describe(const Probe& probe, const Question& question,
+                       const policy::Model::Verdict& verdict) {
+    auto failure = failure_of(to_string(probe), probe.line, "");
+    failure.direction =
+        direction_text(static_cast<unsigned>(question.direction));
+    failure.subject = question.subject;
+    failure.peer = to_string(question.peer);
+    failure.reason = reason_text(verdict.reason);
+    if (const auto* rule = testbed_.model(question.node).rule(verdict.rule)) {
+      failure.policy = rule->policy;
+      failure.path = rule->path;
+    }
+    if (verdict.entry) {
+      failure.entry = entry_text(verdict.entry->key, verdict.entry->value);
+    }
+    const auto answer = testbed_.cluster().translator().explain(
+        {.subject = question.subject,
+         .direction = question.direction,
+         .peer = question.peer,
+         .protocol = question.protocol,
+         .port = question.port});
+    if (answer) {
+      failure.policies = answer->isolating;
+      for (const auto& miss : answer->near_misses) {
+        failure.near_misses.push_back(miss.rule.policy + " " + miss.rule.path +
+                                      " differs in " + miss.differs + ": " +
+                                      miss.detail);
+      }
+      if (answer->allowed != verdict.allowed) {
+        failure.reason += "; by the rules themselves: ";
+        failure.reason += verdict_word(answer->allowed);
+      }
+    }
+    return failure;
+  }
+
+  void ask_kernel() {
+    for (const auto& [node, questions] : pending_) {
+      const auto shown =
+          kernel_->show(testbed_.cluster().translator().snapshot(node));
+      if (!shown) {
+        report_.failures.push_back(
+            failure_of("node " + node, scenario_->line, shown.error().message));
+        continue;
+      }
+      for (const auto& pending : questions) {
+        ask_kernel(pending);
+      }
+    }
+  }
+
+  void ask_kernel(const Pending& pending) {
+    const auto& model = pending.model;
+    const auto verdict = kernel_->judge(pending.question);
+    std::string actual;
+    if (!verdict) {
+      actual = "kernel: " + verdict.error().message;
+    } else if (!*verdict) {
+      return;
+    } else if ((*verdict)->allowed != model.allowed) {
+      actual = std::string("kernel: ") + verdict_word((*verdict)->allowed) +
+               ", model: " + verdict_word(model.allowed);
+    } else if (!(*verdict)->reported) {
+      actual = "kernel: no event";
+    } else if ((*verdict)->reason != static_cast<unsigned>(model.reason) ||
+               (*verdict)->rule != model.rule) {
+      actual = "kernel: " + std::string(reason_text((*verdict)->reason)) +
+               ", rule " + std::to_string((*verdict)->rule) +
+               "; model: " + std::string(reason_text(model.reason)) +
+               ", rule " + std::to_string(model.rule);
+    }
+    ++report_.questions;
+    if (!actual.empty()) {
+      auto failure = describe(*pending.probe, pending.question, model);
+      failure.expected = to_string(*pending.expected);
+      failure.actual = actual;
+      report_.failures.push_back(std::move(failure));
+    }
+  }
+
+  const Scenario* scenario_;
+  Kernel* kernel_;
+  Testbed testbed_;
+  ScenarioReport report_;
+  std::map<std::string, std::vector<Pending>> pending_;
+};
+
+}  // namespace
+
+ScenarioReport judge_scenario(const Scenario& scenario, Kernel* kernel) {
+  return ScenarioJudge(scenario, kernel).run();
+}
+
+}  // namespace sluice::cli

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <limits>
+#include <map>
+#include <optional>
+#include <utility>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <netlink/route/link/veth.h>
+#include <netlink/socket.h>
+
+#include <net/if.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include "agent/apply.h"
+#include "agent/datapath.h"
+#include "cli/judge.h"
+#include "cli/packet.h"
+
+namespace sluice::cli {
+namespace {
+
+constexpr int kVerdictAllow = -1;  // TC_ACT_UNSPEC
+constexpr int kVerdictDeny = 2;    // TC_ACT_SHOT
+constexpr std::uint32_t kFlows = 65536;
+// Numbers that make flows new are used up to here, then flows are forgotten.
+constexpr std::uint16_t kNumberFirst = 1024;
+constexpr std::uint16_t kNumberLast = 65000;
+
+struct FreeSocket {
+  void operator()(nl_sock* socket) const { ::nl_socket_free(socket); }
+};
+struct FreeRing {
+  void operator()(ring_buffer* ring) const { ::ring_buffer__free(ring); }
+};
+
+int keep_last(void* context, void* data, size_t size) {
+  if (size >= sizeof(sluice_flow_event)) {
+    auto& last = *static_cast<std::optional<sluice_flow_event>*>(context);
+    last = *static_cast<const sluice_flow_event*>(data);
+  }
+  return 0;
+}
+
+// Removes every element of a hash.
+Result<void> empty_map(int fd) {
+  std::array<std::byte, 64> key{};
+  while (bpf_map_get_next_key(fd, nullptr, key.data()) == 0) {
+    if (bpf_map_delete_elem(fd, key.data()) != 0 && errno != ENOENT) {
+      return fail_errno("forgetting flows");
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+struct Kernel::Impl {
+  std::unique_ptr<nl_sock, FreeSocket> netlink;
+  std::optional<agent::Datapath> datapath;
+  std::optional<agent::Applier> applier;
+  std::unique_ptr<ring_buffer, FreeRing> ring;
+  std::optional<sluice_flow_event> event;
+  std::vector<std::uint32_t> interfaces;
+  std::map<std::string, std::uint32_t> bound;  // endpoint to interface
+  State shown;
+  std::uint16_t number = kNumberFirst;
+
+  Result<void> load();
+  Result<void> add_interfaces(std::size_t count);
+  Result<void> next_number();
+};
+
+Result<void> Kernel::Impl::load() {
+  if (::geteuid() != 0) {
+    return fail("--kernel needs root");
+  }
+  if (::unshare(CLONE_NEWNET) != 0) {
+    return fail_errno("--kernel: a network namespace of our own");
+  }
+  netlink.reset(::nl_socket_alloc());
+  if (!netlink || ::nl_connect(netlink.get(), NETLINK_ROUTE) != 0) {
+    return fail("--kernel: no netlink socket");
+  }
+  agent::DatapathOptions options;
+  options.conntrack = kFlows;
+  auto loaded = agent::Datapath::load(options);
+  if (!loaded) {
+    return with_context("--kernel", loaded.error());
+  }
+  datapath = std::move(*loaded);
+  auto created = agent::Applier::create(*datapath);
+  if (!created) {
+    return with_context("--kernel", created.error());
+  }
+  applier = std::move(*created);
+  auto* state = datapath->state();
+  state->events_new_flows = 1;
+  state->events_per_second = std::numeric_limits<std::uint32_t>::max();
+  ring.reset(ring_buffer__new(datapath->map_fd(agent::Map::kEvents), keep_last,
+                              &event, nullptr));
+  if (!ring) {
+    return fail_errno("--kernel: flow events");
+  }
+  return {};
+}
+
+// Interfaces only lend their numbers; packets never reach them.
+Result<void> Kernel::Impl::add_interfaces(std::size_t count) {
+  while (interfaces.size() < count) {
+    const auto pair = std::to_string(interfaces.size() / 2);
+    const auto left = "a" + pair;
+    const auto right = "b" + pair;
+    const int error = ::rtnl_link_veth_add(netlink.get(), left.c_str(),
+                                           right.c_str(), ::gettid());
+    if (error < 0) {
+      return fail(std::string("--kernel: adding a veth: ") +
+                  ::nl_geterror(error));
+    }
+    for (const auto& name : {left, right}) {
+      const auto index = ::if_nametoindex(name.c_str());
+      if (index == 0) {
+        return fail_errno("--kernel: " + name);
+      }
+      interfaces.push_back(index);
+    }
+  }
+  return {};
+}
+
+// Conntrack never carries a verdict from one packet to another: no two packets
+// that it could take for one flow are sent while it remembers.
+Result<void> Kernel::Impl::next_number() {
+  if (number < kNumberLast) {
+    ++number;
+    return {};
+  }
+  number = kNumberFirst;
+  for (const auto map : {agent::Map::kConntrack4, agent::Map::kConntrack6}) {
+    if (auto emptied = empty_map(datapath->map_fd(map)); !emptied) {
+      return emptied;
+    }
+  }
+  return {};
+}
+
+Kernel::Kernel() : impl_(std::make_unique<Impl>()) {}
+Kernel::Kernel(Kernel&&) noexcept = default;
+Kernel& Kernel::operator=(Kernel&&) noexcept = default;
+Kernel::~Kernel() = default;
+
+Result<Kernel> Kernel::create() {
+  Kernel kernel;
+  if (auto loaded = kernel.impl_->load(); !loaded) {
+    return std::unexpected(loaded.error());
+  }
+  return kernel;
+}
+
+Result<void> Kernel::show(const State& state) {
+  auto& impl = *impl_;
+  if (auto added = impl.add_interfaces(state.endpoints.size()); !added) {
+    return added;
+  }
+  std::map<std::string, std::uint32_t> bound;
+  for (std::size_t i = 0; i < state.endpoints.size(); ++i) {
+    bound[state.endpoints[i].name] = impl.interfaces[i];
+  }
+  for (const auto& [name, index] : impl.bound) {
+    if (!bound.contains(name)) {
+      impl.applier->bind(name, 0);
+    }
+  }
+  for (const auto& [name, index] : bound) {
+    impl.applier->bind(name, index);
+  }
+  impl.bound = std::move(bound);
+  auto applied = impl.applier->apply(diff(impl.shown, state));
+  impl.shown = state;
+  return applied;
+}
+
+Result<std::optional<Kernel::Verdict>> Kernel::judge(const Question& question) {
+  auto& impl = *impl_;
+  if (auto next = impl.next_number(); !next) {
+    return std::unexpected(next.error());
+  }
+  const bool egress = question.direction == policy::Direction::kEgress;
+  const auto frame =
+      first_packet({.from = egress ? question.own : question.peer,
+                    .to = egress ? question.peer : question.own,
+                    .protocol = question.protocol,
+                    .port = question.port,
+                    .number = impl.number});
+  if (!frame) {
+    return std::optional<Verdict>{};
+  }
+  const auto bound = impl.bound.find(question.subject);
+  if (bound == impl.bound.end()) {
+    return fail(question.subject + " has no interface");
+  }
+  __sk_buff context{};
+  context.ifindex = bound->second;
+  LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame->data(),
+              .data_size_in = static_cast<__u32>(frame->size()),
+              .ctx_in = &context, .ctx_size_in = sizeof(context));
+  impl.event.reset();
+  const int program =
+      egress ? impl.datapath->from_pod_fd() : impl.datapath->to_pod_fd();
+  if (bpf_prog_test_run_opts(program, &options) != 0) {
+    return fail_errno("BPF_PROG_TEST_RUN");
+  }
+  const auto result = static_cast<int>(options.retval);
+  if (result != kVerdictAllow && result != kVerdictDeny) {
+    return fail("the program returned " + std::to_string(result));
+  }
+  ring_buffer__consume(impl.ring.get());
+  Verdict verdict{.allowed = result == kVerdictAllow};
+  if (impl.event) {
+    verdict.reported = true;
+    verdict.reason = impl.event->reason;
+    verdict.rule = impl.event->rule;
+    verdict.cidr_id = impl.event->cidr_id;
+  }
+  return std::optional(verdict);
+}
+
+}  // namespace sluice::cli

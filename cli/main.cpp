@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <csignal>
+#include <exception>
+
+#include <CLI/CLI.hpp>
+
+#include "cli/commands.h"
+#include "cli/output.h"
+#include "cli/version.h"
+
+namespace {
+
+constexpr const char* kDescription =
+    "Enforces Kubernetes network policy with eBPF; shows, tests and explains "
+    "it.";
+
+constexpr const char* kFooter = R"(
+`sluice run DIR` enforces the policies of a folder of manifests on this host.
+While it runs, the other commands ask it through its socket; `policy`,
+`explain` and `test` work on files alone, too.
+
+Exit status: 0 all is well, 1 the answer is no (denied, a check failed),
+2 bad usage or input, or the running instance cannot be reached.)";
+
+int run(int argc, char** argv) {
+  using namespace sluice::cli;  // NOLINT(google-build-using-namespace)
+  CLI::App app(kDescription, "sluice");
+  app.footer(kFooter);
+  app.require_subcommand(1);
+  app.set_version_flag("--version", std::string("sluice ") + kVersion);
+  int exit_code = kExitOk;
+  for (const auto add :
+       {add_run, add_cleanup, add_status, add_endpoint, add_policy,
+        add_conntrack, add_monitor, add_explain, add_test}) {
+    add(app, exit_code);
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kExitOk : kExitError;
+  }
+  return exit_code;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  // A reader that goes away (`| head`) is an error of write(), not a death.
+  (void)std::signal(SIGPIPE, SIG_IGN);
+  try {
+    return run(argc, argv);
+  } catch (const std::exception& error) {
+    return sluice::cli::complain(error.what());
+  }
+}

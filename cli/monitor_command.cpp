@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <memory>
+
+#include <CLI/CLI.hpp>
+
+#include "cli/commands.h"
+#include "cli/options.h"
+#include "cli/show.h"
+
+namespace sluice::cli {
+namespace {
+
+using nlohmann::json;
+
+struct Arguments {
+  std::filesystem::path socket;
+  Format format = Format::kTable;
+  bool drops = false;
+};
+
+// False if the output is gone.
+bool show_line(const json& line, Format format) {
+  if (format == Format::kJson) {
+    const auto event = line.find("event");
+    std::cout << dump(event == line.end() ? line : *event) << '\n';
+  } else if (line.contains("event")) {
+    print(std::cout, line["event"].get<FlowView>());
+  } else if (line.contains("lost")) {
+    std::cout << "-- " << dump(line["lost"])
+              << " events lost: this reader is too slow\n";
+  }
+  return static_cast<bool>(std::cout.flush());
+}
+
+int monitor(const Arguments& arguments) {
+  const auto followed = follow(
+      arguments.socket, {{"command", "monitor"}, {"drops", arguments.drops}},
+      [&](const json& line) {
+        try {
+          return show_line(line, arguments.format);
+        } catch (const json::exception&) {
+          return true;  // from a newer version; not for us
+        }
+      });
+  return followed ? kExitOk : complain(followed.error().message);
+}
+
+}  // namespace
+
+void add_monitor(CLI::App& app, int& exit_code) {
+  auto* command = app.add_subcommand("monitor", "Show flows as they happen");
+  command->footer(R"(
+One line per new flow and per drop: time, verdict, direction as seen from the
+pod, source and destination with the pods' names, protocol, reason, and the
+policy and rule that decided. For a default deny, the policies that isolate the
+pod are named. With -o json, one object per line; {"lost": N} counts events
+that this reader was too slow for. Ends with the running instance.)");
+  const auto arguments = std::make_shared<Arguments>();
+  add_socket_option(*command, arguments->socket);
+  add_output_option(*command, arguments->format);
+  command->add_flag("--drops", arguments->drops, "Only drops");
+  command->callback(
+      [arguments, &exit_code] { exit_code = monitor(*arguments); });
+}
+
+}  // namespace sluice::cli

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <filesystem>
+
+#include "cli/output.h"
+
+namespace CLI {
+class App;
+}
+
+// Options that several commands have.
+namespace sluice::cli {
+
+inline constexpr const char* kDefaultPinDir = "/sys/fs/bpf/sluice";
+inline constexpr const char* kDefaultSocket = "/run/sluice/sluice.sock";
+
+void add_output_option(CLI::App& command, Format& format);
+void add_socket_option(CLI::App& command, std::filesystem::path& socket);
+void add_pin_dir_option(CLI::App& command, std::filesystem::path& pin_dir);
+
+}  // namespace sluice::cli

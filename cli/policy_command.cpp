@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <cerrno>
+#include <memory>
+#include <utility>
+
+#include <CLI/CLI.hpp>
+
+#include "cli/cluster.h"
+#include "cli/commands.h"
+#include "cli/host.h"
+#include "cli/instance.h"
+#include "cli/names.h"
+#include "cli/options.h"
+#include "cli/pins.h"
+#include "cli/show.h"
+
+namespace sluice::cli {
+namespace {
+
+constexpr const char* kListFooter = R"(
+With DIR (or one file), its objects are checked and nothing else is asked; the
+exit status is 1 if one of them is not valid. Without it, the running instance
+says which version of each policy is in force.)";
+
+constexpr const char* kDumpFooter = R"(
+Without DIR: the entries in the kernel, key for key what `bpftool map dump` of
+the pinned map shows, from the running instance or, if there is none, from the
+pins. With DIR: the entries that the folder's policies become on a node.
+The fields of -o json that begin a row are those of key and value.)";
+
+struct Arguments {
+  std::filesystem::path dir;
+  std::filesystem::path socket;
+  std::filesystem::path pin_dir;
+  std::string node;
+  Format format = Format::kTable;
+};
+
+int list(const Arguments& arguments) {
+  if (arguments.dir.empty()) {
+    auto view = ask_view<PolicyListView>(arguments.socket,
+                                         {{"command", "policy list"}});
+    if (!view) {
+      return complain(view.error().message);
+    }
+    show(*view, arguments.format);
+    return kExitOk;
+  }
+  const auto cluster = load_cluster(arguments.dir);
+  if (!cluster) {
+    return complain(cluster.error().message);
+  }
+  const auto view = cluster->policy_list();
+  show(view, arguments.format);
+  const bool all_valid =
+      std::ranges::all_of(view.policies, &PolicyView::valid) &&
+      std::ranges::none_of(view.problems, [](const ProblemView& problem) {
+        return problem.severity == "error";
+      });
+  return all_valid ? kExitOk : kExitNegative;
+}
+
+// The node to look from: the one asked for, or the only one, or this host.
+Result<std::string> pick_node(const Cluster& cluster,
+                              const std::string& wanted) {
+  const auto nodes = cluster.store().nodes();
+  if (!wanted.empty()) {
+    return wanted;
+  }
+  if (nodes.size() == 1) {
+    return nodes[0].name;
+  }
+  const auto here = host_name();
+  if (nodes.empty() ||
+      std::ranges::find(nodes, here, &kube::Node::name) != nodes.end()) {
+    return here;
+  }
+  return fail("there are several nodes: choose one with --node");
+}
+
+int dump_dir(const Arguments& arguments) {
+  auto cluster = load_cluster(arguments.dir);
+  if (!cluster) {
+    return complain(cluster.error().message);
+  }
+  const auto node = pick_node(*cluster, arguments.node);
+  if (!node) {
+    return complain(node.error().message);
+  }
+  cluster->store().set_local_node({.name = *node, .labels = {}, .ips = {}});
+  cluster->store().commit();
+  const auto state = cluster->translator().snapshot(*node);
+  const Names names(state);
+  PolicyDumpView view;
+  for (const auto& entry : state.entries) {
+    view.entries.push_back(names.entry_view(entry, false));
+  }
+  show(view, arguments.format);
+  return kExitOk;
+}
+
+int dump_pins(const Arguments& arguments) {
+  auto entries = read_pinned_policy(arguments.pin_dir);
+  if (!entries) {
+    return complain("no running instance at " + arguments.socket.string() +
+                    ", and no pins: " + entries.error().message);
+  }
+  auto names = Names::load(names_file(arguments.socket));
+  if (!names) {
+    std::cerr << "note: no names: " << printable(names.error().message) << '\n';
+    names = Names();
+  }
+  if (const auto peers = read_pinned_peers(arguments.pin_dir)) {
+    names->set_peers(*peers);
+  }
+  PolicyDumpView view;
+  for (const auto& entry : *entries) {
+    view.entries.push_back(names->entry_view(entry, true));
+  }
+  show(view, arguments.format);
+  return kExitOk;
+}
+
+int dump_policy(const Arguments& arguments) {
+  if (!arguments.dir.empty()) {
+    return dump_dir(arguments);
+  }
+  auto view = ask_view<PolicyDumpView>(arguments.socket,
+                                       {{"command", "policy dump"}}, "entries");
+  if (!view && (view.error().code == ENOENT ||
+                view.error().code == ECONNREFUSED)) {  // nobody is there
+    return dump_pins(arguments);
+  }
+  if (!view) {
+    return complain(view.error().message);
+  }
+  show(*view, arguments.format);
+  return kExitOk;
+}
+
+}  // namespace
+
+void add_policy(CLI::App& app, int& exit_code) {
+  auto* group =
+      app.add_subcommand("policy", "Policies and what they have become");
+  group->require_subcommand(1);
+
+  auto* list_command = group->add_subcommand(
+      "list", "List policies, whether they are valid, and why not");
+  list_command->footer(kListFooter);
+  const auto list_arguments = std::make_shared<Arguments>();
+  list_command->add_option("DIR", list_arguments->dir,
+                           "Folder of manifests, or one file");
+  add_socket_option(*list_command, list_arguments->socket);
+  add_output_option(*list_command, list_arguments->format);
+  list_command->callback(
+      [list_arguments, &exit_code] { exit_code = list(*list_arguments); });
+
+  auto* dump_command = group->add_subcommand(
+      "dump", "Show policy-map entries with addresses and rules");
+  dump_command->footer(kDumpFooter);
+  const auto dump_arguments = std::make_shared<Arguments>();
+  dump_command->add_option("DIR", dump_arguments->dir,
+                           "Folder of manifests, or one file");
+  dump_command
+      ->add_option("--node", dump_arguments->node,
+                   "With DIR: the node whose entries are shown")
+      ->type_name("NAME");
+  add_socket_option(*dump_command, dump_arguments->socket);
+  add_pin_dir_option(*dump_command, dump_arguments->pin_dir);
+  add_output_option(*dump_command, dump_arguments->format);
+  dump_command->callback([dump_arguments, &exit_code] {
+    exit_code = dump_policy(*dump_arguments);
+  });
+}
+
+}  // namespace sluice::cli

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/requests.h"
+
+#include <algorithm>
+#include <array>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "cli/flow.h"
+#include "cli/version.h"
+#include "cli/views_json.h"
+
+namespace sluice::cli {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::size_t kRowsPerLine = 256;
+// Long replies hold a copy of what they report while they are read.
+constexpr int kLongRepliesMax = 4;
+
+Server::Answer error_answer(const std::string& what) {
+  return {.reply = reply_line(dump(json{{"error", what}})),
+          .drops_only = false};
+}
+
+Server::Answer view_answer(const json& view) {
+  return {.reply = reply_line(dump(json{{"view", view}}) + "\n{\"end\":true}"),
+          .drops_only = false};
+}
+
+// A reply of many rows, which `row` makes one by one as they are sent.
+template <typename Item, typename MakeRow>
+Server::Answer rows_answer(std::vector<Item> items, MakeRow row) {
+  static const auto kSlots = std::make_shared<int>(0);
+  if (kSlots.use_count() > kLongRepliesMax) {
+    return error_answer("busy: too many long replies at once; try again");
+  }
+  struct Progress {
+    std::vector<Item> items;
+    std::size_t next = 0;
+    bool begun = false;
+    bool ended = false;
+    std::shared_ptr<int> slot;
+  };
+  auto progress = std::make_shared<Progress>();
+  progress->items = std::move(items);
+  progress->slot = kSlots;
+  Reply reply = [progress, row]() -> std::optional<std::string> {
+    auto& state = *progress;
+    if (!std::exchange(state.begun, true)) {
+      return "{\"view\":{}}";
+    }
+    if (state.next == state.items.size()) {
+      if (std::exchange(state.ended, true)) {
+        return std::nullopt;
+      }
+      return "{\"end\":true}";
+    }
+    auto rows = json::array();
+    const auto end = std::min(state.next + kRowsPerLine, state.items.size());
+    for (; state.next < end; ++state.next) {
+      rows.push_back(row(state.items[state.next]));
+    }
+    return dump(json{{"rows", std::move(rows)}});
+  };
+  return {.reply = std::move(reply), .drops_only = false};
+}
+
+Server::Answer status(const RequestContext& context) {
+  const auto agent = context.agent->status();
+  StatusView view;
+  view.version = kVersion;
+  view.node = context.node;
+  view.dir = context.dir;
+  view.problem = agent.problem.empty() ? context.problem : agent.problem;
+  view.enforced = view.problem.empty();
+  view.revision = agent.revision;
+  view.epoch = agent.epoch;
+  for (const auto& object : context.cluster->store().objects()) {
+    ++view.objects;
+    if (object.policy) {
+      ++view.policies;
+      view.policies_invalid += object.valid ? 0 : 1;
+    }
+  }
+  view.endpoints = agent.endpoints.size();
+  view.endpoints_attached = static_cast<std::uint64_t>(std::ranges::count(
+      agent.endpoints, true, &agent::EndpointStatus::attached));
+  view.events_lost = agent.events_lost;
+  for (const auto& map : agent.maps) {
+    view.maps.push_back(
+        {.name = map.name, .used = map.used, .capacity = map.capacity});
+  }
+  for (const auto& reason : agent.reasons) {
+    view.reasons.push_back({.reason = reason.reason,
+                            .direction = reason.direction,
+                            .packets = reason.packets,
+                            .bytes = reason.bytes});
+  }
+  view.problems = context.cluster->problems(false);
+  return view_answer(view);
+}
+
+Server::Answer endpoint_list(const RequestContext& context) {
+  EndpointListView list;
+  for (const auto& endpoint : context.agent->status().endpoints) {
+    EndpointView view{.name = endpoint.name,
+                      .interface = endpoint.interface,
+                      .ifindex = endpoint.ifindex,
+                      .ips = {},
+                      .attached = endpoint.attached,
+                      .isolated_ingress = endpoint.isolated[SLUICE_INGRESS],
+                      .isolated_egress = endpoint.isolated[SLUICE_EGRESS],
+                      .policy_set = endpoint.policy_set,
+                      .policies = {},
+                      .problem = endpoint.problem};
+    for (const auto& ip : endpoint.ips) {
+      view.ips.push_back(to_string(ip));
+    }
+    if (const auto* set = context.names->set(endpoint.policy_set)) {
+      view.policies = set->policies;
+    }
+    list.endpoints.push_back(std::move(view));
+  }
+  return view_answer(list);
+}
+
+Server::Answer policy_dump(const RequestContext& context) {
+  auto entries = context.agent->dump_policy();
+  if (!entries) {
+    return error_answer(entries.error().message);
+  }
+  const auto names = std::make_shared<Names>(*context.names);
+  names->set_peers(context.agent->wanted().peers);
+  return rows_answer(std::move(*entries), [names](const PolicyEntry& entry) {
+    return json(names->entry_view(entry, true));
+  });
+}
+
+Server::Answer conntrack_list(const RequestContext& context) {
+  auto entries = context.agent->dump_conntrack();
+  if (!entries) {
+    return error_answer(entries.error().message);
+  }
+  const auto epoch = context.agent->status().epoch;
+  std::vector<ConntrackView> views;
+  views.reserve(entries->size());
+  for (const auto& entry : *entries) {
+    views.push_back(
+        make_conntrack(entry, context.agent->endpoint_name(entry.ifindex),
+                       epoch, *context.names, context.cluster->store()));
+  }
+  return rows_answer(std::move(views),
+                     [](const ConntrackView& view) { return json(view); });
+}
+
+Server::Answer explain_flow(const RequestContext& context,
+                            const json& request) {
+  const auto text = [&](const char* name) {
+    const auto found = request.find(name);
+    return found != request.end() && found->is_string()
+               ? found->get<std::string>()
+               : std::string{};
+  };
+  auto view =
+      explain(*context.cluster,
+              {.from = text("from"), .to = text("to"), .port = text("port")});
+  return view ? view_answer(*view) : error_answer(view.error().message);
+}
+
+Server::Answer dispatch(const RequestContext& context,
+                        const std::string& command, const json& request) {
+  if (command == "status") {
+    return status(context);
+  }
+  if (command == "endpoint list") {
+    return endpoint_list(context);
+  }
+  if (command == "policy list") {
+    return view_answer(context.cluster->policy_list());
+  }
+  if (command == "policy dump") {
+    return policy_dump(context);
+  }
+  if (command == "conntrack list") {
+    return conntrack_list(context);
+  }
+  if (command == "explain") {
+    return explain_flow(context, request);
+  }
+  if (command == "monitor") {
+    const auto drops = request.find("drops");
+    return {.reply = {},
+            .drops_only = drops != request.end() && drops->is_boolean() &&
+                          drops->get<bool>()};
+  }
+  return error_answer("unknown command");
+}
+
+}  // namespace
+
+Server::Answer answer_request(const RequestContext& context,
+                              const std::string& request) {
+  try {
+    const auto parsed = json::parse(request, nullptr, false);
+    if (!parsed.is_object()) {
+      return error_answer("not a JSON object");
+    }
+    const auto command = parsed.find("command");
+    if (command == parsed.end() || !command->is_string()) {
+      return error_answer("command: must be a string");
+    }
+    return dispatch(context, command->get<std::string>(), parsed);
+  } catch (const std::exception& error) {
+    return error_answer(error.what());
+  }
+}
+
+}  // namespace sluice::cli

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+
+#include "agent/agent.h"
+#include "cli/cluster.h"
+#include "cli/names.h"
+#include "cli/server.h"
+
+namespace sluice::cli {
+
+// What requests are answered from.
+struct RequestContext {
+  const Cluster* cluster = nullptr;
+  const agent::Agent* agent = nullptr;
+  Names* names = nullptr;
+  std::string node;
+  std::string dir;
+  std::string problem;  // what keeps the folder's policies from being in force
+};
+
+// Answers one request of the socket: {"command": "status"} and so on. Anything
+// that is no such request is answered with {"error": ...}. No exceptions.
+Server::Answer answer_request(const RequestContext& context,
+                              const std::string& request);
+
+}  // namespace sluice::cli

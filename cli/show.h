@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// For the files of commands that show a view. Source files only.
+
+#include <iostream>
+
+#include "cli/client.h"
+#include "cli/output.h"
+#include "cli/views_json.h"
+
+namespace sluice::cli {
+
+template <typename View>
+void show(const View& view, Format format) {
+  if (format == Format::kJson) {
+    std::cout << dump(nlohmann::json(view), 2) << '\n';
+  } else {
+    print(std::cout, view);
+  }
+}
+
+// The view that the running instance answers with.
+template <typename View>
+Result<View> ask_view(const std::filesystem::path& socket,
+                      const nlohmann::json& request,
+                      const char* rows_member = "") {
+  auto json = ask(socket, request, rows_member);
+  if (!json) {
+    return std::unexpected(std::move(json.error()));
+  }
+  try {
+    return json->template get<View>();
+  } catch (const nlohmann::json::exception& error) {
+    return fail(std::string("the running instance's answer: ") + error.what());
+  }
+}
+
+}  // namespace sluice::cli

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <memory>
+
+#include <CLI/CLI.hpp>
+
+#include "cli/commands.h"
+#include "cli/options.h"
+#include "cli/show.h"
+
+namespace sluice::cli {
+namespace {
+
+struct Arguments {
+  std::filesystem::path socket;
+  Format format = Format::kTable;
+  bool check = false;
+};
+
+int status(const Arguments& arguments) {
+  auto view = ask_view<StatusView>(arguments.socket, {{"command", "status"}});
+  if (!view) {
+    return complain(view.error().message);
+  }
+  show(*view, arguments.format);
+  return arguments.check && !view->enforced ? kExitNegative : kExitOk;
+}
+
+int endpoint_list(const Arguments& arguments) {
+  auto view = ask_view<EndpointListView>(arguments.socket,
+                                         {{"command", "endpoint list"}});
+  if (!view) {
+    return complain(view.error().message);
+  }
+  show(*view, arguments.format);
+  return kExitOk;
+}
+
+}  // namespace
+
+void add_status(CLI::App& app, int& exit_code) {
+  auto* command = app.add_subcommand(
+      "status", "Show what is in force, what is not and why");
+  command->footer(R"(
+enforced: yes if the kernel holds what the valid policies say. Below it: how
+full the maps are, packets by reason, and all that is wrong with the objects,
+with file and line.)");
+  const auto arguments = std::make_shared<Arguments>();
+  add_socket_option(*command, arguments->socket);
+  add_output_option(*command, arguments->format);
+  command->add_flag("--check", arguments->check,
+                    "Exit with 1 if the policies are not in force");
+  command->callback(
+      [arguments, &exit_code] { exit_code = status(*arguments); });
+}
+
+void add_endpoint(CLI::App& app, int& exit_code) {
+  auto* group = app.add_subcommand("endpoint", "The pods of this node");
+  group->require_subcommand(1);
+  auto* command = group->add_subcommand(
+      "list", "List the node's pods, their interfaces and policies");
+  command->footer(R"(
+ISOLATED: the directions in which what no rule allows is denied. A pod whose
+interface is not attached is not protected; STATE says why.)");
+  const auto arguments = std::make_shared<Arguments>();
+  add_socket_option(*command, arguments->socket);
+  add_output_option(*command, arguments->format);
+  command->callback(
+      [arguments, &exit_code] { exit_code = endpoint_list(*arguments); });
+}
+
+}  // namespace sluice::cli

@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/testbed.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+#include "cli/text.h"
+#include "lib/kube/manifest.h"
+
+namespace sluice::cli {
+namespace {
+
+using nlohmann::json;
+
+constexpr const char* kSource = "scenario";
+
+void collect_cidrs(const json& value, std::vector<IpPrefix>& into) {
+  if (value.is_string()) {
+    const auto& text = value.get_ref<const std::string&>();
+    if (const auto prefix = parse_prefix(text)) {
+      if (prefix->length > 0) {
+        into.push_back(*prefix);
+      }
+    } else if (const auto ip = parse_ip(text)) {
+      into.push_back(make_prefix(*ip, ip->bits()));
+    }
+  } else if (value.is_structured()) {
+    for (const auto& member : value) {
+      collect_cidrs(member, into);
+    }
+  }
+}
+
+// The last element of `path` names a field: "spec.ingress[0].toPorts".
+bool names_a_field(const std::string& reason) {
+  const auto end = reason.find(':');
+  return end != std::string::npos && end > 0 && reason.find(' ') > end;
+}
+
+std::optional<policy::Entity> reserved_entity(const std::string& name) {
+  using policy::Entity;
+  if (name == "health") {
+    return Entity::kHealth;
+  }
+  if (name == "init") {
+    return Entity::kInit;
+  }
+  if (name == "unmanaged") {
+    return Entity::kUnmanaged;
+  }
+  if (name == "ingress") {
+    return Entity::kIngress;
+  }
+  return std::nullopt;
+}
+
+std::pair<std::string, std::string> split_name(const std::string& name) {
+  const auto slash = name.find('/');
+  return slash == std::string::npos
+             ? std::pair{std::string{}, name}
+             : std::pair{name.substr(0, slash), name.substr(slash + 1)};
+}
+
+}  // namespace
+
+Testbed::Testbed(const Scenario& scenario) {
+  load(scenario);
+  check_objects(scenario);
+  for (const auto& node : cluster_.store().nodes()) {
+    nodes_[node.name] = node.ips;
+  }
+  add_entities(scenario);
+}
+
+void Testbed::load(const Scenario& scenario) {
+  kube::Manifest manifest;
+  for (const auto& item : scenario.objects) {
+    const auto& object = *item.object;
+    collect_cidrs(object, taken_);
+    const auto text = [&](const json& from, const char* name) {
+      const auto found = from.find(name);
+      return found != from.end() && found->is_string()
+                 ? found->get<std::string>()
+                 : std::string{};
+    };
+    kube::ManifestObject entry{.object = item.object,
+                               .file = kSource,
+                               .line = item.line,
+                               .api_version = text(object, "apiVersion"),
+                               .kind = text(object, "kind"),
+                               .ns = {},
+                               .name = {}};
+    if (const auto meta = object.find("metadata");
+        meta != object.end() && meta->is_object()) {
+      entry.ns = text(*meta, "namespace");
+      entry.name = text(*meta, "name");
+    }
+    manifest.objects.push_back(std::move(entry));
+  }
+  for (const auto& probe : scenario.probes) {
+    for (const auto* end : {&probe.from, &probe.to}) {
+      if (end->kind == ProbeEnd::Kind::kIp) {
+        taken_.push_back(make_prefix(end->ip, end->ip.bits()));
+      }
+    }
+  }
+  cluster_.store().set_source(kSource, manifest);
+  cluster_.store().commit();
+}
+
+void Testbed::check_objects(const Scenario& scenario) {
+  std::map<std::string, bool> must_fail;  // false: may
+  for (const auto& invalid : scenario.invalid) {
+    must_fail[invalid.object] = invalid.stage != "preflight-only";
+  }
+  std::set<std::string> rejected;
+  for (const auto& problem : cluster_.store().problems()) {
+    const auto slash = problem.object.find('/');
+    const auto name =
+        slash == std::string::npos ? "" : problem.object.substr(slash + 1);
+    if (problem.severity == op::Severity::kNote) {
+      continue;
+    }
+    if (!must_fail.contains(name)) {
+      object_failures_.push_back(problem.object +
+                                 " rejected: " + problem.message);
+    } else if (must_fail[name] && !names_a_field(problem.message)) {
+      object_failures_.push_back(
+          problem.object +
+          " rejected without naming a field: " + problem.message);
+    }
+    rejected.insert(name);
+  }
+  for (const auto& [name, must] : must_fail) {
+    if (must && !rejected.contains(name)) {
+      object_failures_.push_back(name + " accepted, must be rejected");
+    }
+  }
+}
+
+IpAddress Testbed::unused(bool v6) {
+  while (true) {
+    const auto number = next_unused_++;
+    const auto high = static_cast<std::uint8_t>(number / 200);
+    const auto low = static_cast<std::uint8_t>(1 + (number % 200));
+    IpAddress address;
+    if (v6) {
+      address.v6 = true;
+      // Documentation and unique local addresses, and neither's neighbours.
+      address.bytes = {0x2a, 0x0f, 0xee, high, low};
+      address.bytes[15] = low;
+    } else {
+      address.bytes = {static_cast<std::uint8_t>(45 + (number % 97)), high, low,
+                       low};
+    }
+    const bool taken = std::ranges::any_of(taken_, [&](const IpPrefix& prefix) {
+      return prefix.contains(address);
+    });
+    if (!taken) {
+      taken_.push_back(make_prefix(address, address.bits()));
+      return address;
+    }
+  }
+}
+
+void Testbed::add_node(const std::string& name, const Addresses& ips) {
+  nodes_[name] = ips;
+  cluster_.translator().set(kube::Node{.name = name, .labels = {}, .ips = ips});
+}
+
+void Testbed::add_entity(const std::string& entity) {
+  if (entity == "host" || entities_.contains(entity)) {
+    return;
+  }
+  auto& ips = entities_[entity];
+  ips = unused_pair();
+  if (entity == "world-ipv4") {
+    ips.pop_back();
+  } else if (entity == "world-ipv6") {
+    ips.erase(ips.begin());
+  } else if (entity == "remote-node") {
+    add_node("sluice-test-remote-node", ips);
+  } else if (entity == "kube-apiserver") {
+    add_node("sluice-test-apiserver", ips);
+    cluster_.translator().set(
+        kube::EndpointSlice{.ns = "default",
+                            .name = "sluice-test-apiserver",
+                            .service = "kubernetes",
+                            .addresses = ips});
+  } else if (const auto reserved = reserved_entity(entity)) {
+    for (const auto& ip : ips) {
+      cluster_.translator().set_reserved(ip, *reserved);
+    }
+  }
+}
+
+void Testbed::add_entities(const Scenario& scenario) {
+  for (const auto& probe : scenario.probes) {
+    for (const auto& [end, other] :
+         {std::pair{&probe.from, &probe.to}, {&probe.to, &probe.from}}) {
+      if (end->kind != ProbeEnd::Kind::kEntity) {
+        continue;
+      }
+      add_entity(end->name);
+      const auto [ns, name] = split_name(other->name);
+      const auto* pod = cluster_.store().pod(ns, name);
+      if (end->name == "host" && pod != nullptr &&
+          !nodes_.contains(pod->node)) {
+        add_node(pod->node, unused_pair());
+      }
+    }
+  }
+}
+
+const policy::Model& Testbed::model(const std::string& node) {
+  auto found = models_.find(node);
+  if (found == models_.end()) {
+    found =
+        models_
+            .emplace(node, policy::Model(cluster_.translator().snapshot(node)))
+            .first;
+  }
+  return found->second;
+}
+
+bool Testbed::has_policy(const ProbeEnd& end) {
+  if (end.kind != ProbeEnd::Kind::kPod) {
+    return false;
+  }
+  const auto [ns, name] = split_name(end.name);
+  const auto* pod = cluster_.store().pod(ns, name);
+  return pod != nullptr && model(pod->node).endpoint(end.name) != nullptr;
+}
+
+Testbed::Addresses Testbed::addresses(const ProbeEnd& end,
+                                      const std::string& node) {
+  switch (end.kind) {
+    case ProbeEnd::Kind::kIp:
+      return {end.ip};
+    case ProbeEnd::Kind::kEntity:
+      return end.name == "host" ? nodes_[node] : entities_[end.name];
+    case ProbeEnd::Kind::kPod:
+      break;
+  }
+  const auto [ns, name] = split_name(end.name);
+  const auto* pod = cluster_.store().pod(ns, name);
+  return pod == nullptr ? Addresses{} : pod->ips;
+}
+
+std::vector<Question> Testbed::questions(const Probe& probe,
+                                         policy::Direction direction) {
+  const bool egress = direction == policy::Direction::kEgress;
+  const auto& subject = egress ? probe.from : probe.to;
+  const auto& peer = egress ? probe.to : probe.from;
+  const auto [ns, name] = split_name(subject.name);
+  const auto* pod = cluster_.store().pod(ns, name);
+  if (pod == nullptr) {
+    return {};
+  }
+  std::vector<Question> all;
+  std::vector<Question> fitting;
+  for (const auto& own : pod->ips) {
+    for (const auto& other : addresses(peer, pod->node)) {
+      if (own.v6 != other.v6) {
+        continue;
+      }
+      all.push_back({.subject = subject.name,
+                     .node = pod->node,
+                     .direction = direction,
+                     .own = own,
+                     .peer = other,
+                     .protocol = probe.protocol,
+                     .port = probe.port});
+      if (!is_icmp(probe.protocol) || own.v6 == (probe.protocol == 58)) {
+        fitting.push_back(all.back());
+      }
+    }
+  }
+  return fitting.empty() ? all : fitting;
+}
+
+}  // namespace sluice::cli

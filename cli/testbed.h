@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "cli/cluster.h"
+#include "cli/scenario.h"
+#include "lib/policy/model.h"
+
+namespace sluice::cli {
+
+// One packet to be judged: a probe, at one end, in one address family.
+struct Question {
+  std::string subject;  // "namespace/pod"
+  std::string node;
+  policy::Direction direction = policy::Direction::kIngress;
+  IpAddress own;  // the subject's address
+  IpAddress peer;
+  std::uint8_t protocol = 6;
+  std::uint16_t port = 0;
+};
+
+// The cluster of one scenario, with an address for every entity that its probes
+// name. Such an address lies in no CIDR of the scenario but those of length 0.
+class Testbed {
+ public:
+  explicit Testbed(const Scenario& scenario);
+
+  // What the scenario says of its objects and does not hold: one that had to be
+  // rejected was not, or the other way round.
+  [[nodiscard]] const std::vector<std::string>& object_failures() const {
+    return object_failures_;
+  }
+  [[nodiscard]] const Cluster& cluster() const { return cluster_; }
+  // The view of one node, made when first asked for.
+  const policy::Model& model(const std::string& node);
+
+  // True if that end of the probe is a pod with policy of its own.
+  bool has_policy(const ProbeEnd& end);
+  // One question for each address family that both ends have. ICMP and ICMPv6
+  // are asked in their own family where there is a choice.
+  std::vector<Question> questions(const Probe& probe,
+                                  policy::Direction direction);
+
+ private:
+  using Addresses = std::vector<IpAddress>;
+
+  void load(const Scenario& scenario);
+  void check_objects(const Scenario& scenario);
+  void add_entities(const Scenario& scenario);
+  void add_entity(const std::string& entity);
+  void add_node(const std::string& name, const Addresses& ips);
+  IpAddress unused(bool v6);
+  Addresses unused_pair() { return {unused(false), unused(true)}; }
+  Addresses host_of(const std::string& node);
+  Addresses addresses(const ProbeEnd& end, const std::string& node);
+
+  Cluster cluster_;
+  std::vector<std::string> object_failures_;
+  std::vector<IpPrefix> taken_;  // CIDRs and addresses in the objects
+  unsigned next_unused_ = 0;
+  std::map<std::string, Addresses> entities_;
+  std::map<std::string, Addresses> nodes_;
+  std::map<std::string, policy::Model> models_;
+};
+
+}  // namespace sluice::cli
