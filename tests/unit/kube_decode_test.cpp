@@ -1,1 +1,250 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <string>
+
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <nlohmann/json.hpp>
+
+#include "lib/kube/decode.h"
+
+// Kubernetes objects as the structs that policy needs.
+namespace sluice::kube::test {
+namespace {
+
+using nlohmann::json;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Pair;
+
+IpAddress ip(std::string_view text) {
+  return *parse_ip(text);
+}
+
+// The value, or an empty one and a failed test.
+template <typename T>
+T value(const Result<T>& result) {
+  EXPECT_TRUE(result.has_value()) << result.error().message;
+  return result ? *result : T{};
+}
+
+template <typename T>
+std::string error(const Result<T>& result) {
+  return result ? "accepted" : result.error().message;
+}
+
+json pod(std::string_view spec, std::string_view status) {
+  return {{"metadata", {{"namespace", "x"}, {"name", "a"}}},
+          {"spec", json::parse(spec)},
+          {"status", json::parse(status)}};
+}
+
+TEST(DecodePod, all_that_policy_needs) {
+  const Pod decoded = value(decode_pod(json::parse(R"({
+    "apiVersion": "v1", "kind": "Pod",
+    "metadata": {"namespace": "x", "name": "a", "labels": {"app": "web"},
+                 "annotations": {"sluice.io/interface": "veth7", "other": "1"},
+                 "ownerReferences": [{"uid": "1"}]},
+    "spec": {"nodeName": "n1", "serviceAccountName": "sa",
+             "containers": [
+               {"name": "c", "ports": [
+                 {"name": "HTTP", "containerPort": 80},
+                 {"containerPort": 81},
+                 {"name": "dns", "containerPort": 53, "protocol": "UDP"}]},
+               {"name": "d", "ports": [
+                 {"name": "sig", "containerPort": 9, "protocol": "SCTP"}]}]},
+    "status": {"phase": "Running", "podIP": "10.0.0.1",
+               "podIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}]}})")));
+  EXPECT_EQ(decoded.ns, "x");
+  EXPECT_EQ(decoded.name, "a");
+  EXPECT_THAT(decoded.labels, ElementsAre(Pair("app", "web")));
+  EXPECT_THAT(decoded.annotations,
+              ElementsAre(Pair("sluice.io/interface", "veth7")));
+  EXPECT_EQ(decoded.node, "n1");
+  EXPECT_EQ(decoded.service_account, "sa");
+  EXPECT_FALSE(decoded.host_network);
+  EXPECT_FALSE(decoded.finished);
+  EXPECT_THAT(decoded.ips, ElementsAre(ip("10.0.0.1"), ip("fd00::1")));
+  EXPECT_THAT(
+      decoded.ports,
+      ElementsAre(
+          ContainerPort{.name = "http", .port = 80, .protocol = IPPROTO_TCP},
+          ContainerPort{.name = "dns", .port = 53, .protocol = IPPROTO_UDP},
+          ContainerPort{.name = "sig", .port = 9, .protocol = IPPROTO_SCTP}));
+}
+
+TEST(DecodePod, defaults) {
+  const Pod decoded = value(decode_pod(json{{"metadata", {{"name", "a"}}}}));
+  EXPECT_EQ(decoded.ns, "default");
+  EXPECT_EQ(decoded.service_account, "default");
+  EXPECT_THAT(decoded.ips, IsEmpty());
+}
+
+TEST(DecodePod, null_is_absent) {
+  const Pod decoded = value(decode_pod(
+      pod(R"({"containers": null, "hostNetwork": null, "nodeName": null})",
+          R"({"podIP": "", "podIPs": null, "phase": null})")));
+  EXPECT_EQ(decoded,
+            (Pod{.ns = "x", .name = "a", .service_account = "default"}));
+}
+
+TEST(DecodePod, finished_phases_and_host_network) {
+  for (const char* phase : {"Succeeded", "Failed"}) {
+    EXPECT_TRUE(
+        value(decode_pod(pod("{}", json{{"phase", phase}}.dump()))).finished);
+  }
+  for (const char* phase : {"Pending", "Running", "Unknown"}) {
+    EXPECT_FALSE(
+        value(decode_pod(pod("{}", json{{"phase", phase}}.dump()))).finished);
+  }
+  EXPECT_TRUE(
+      value(decode_pod(pod(R"({"hostNetwork": true})", "{}"))).host_network);
+}
+
+TEST(DecodePod, ports_of_sidecars_come_before_those_of_containers) {
+  const Pod decoded = value(decode_pod(pod(
+      R"({"containers": [{"ports": [{"name": "m", "containerPort": 1}]}],
+          "initContainers": [
+            {"ports": [{"name": "once", "containerPort": 2}]},
+            {"restartPolicy": "Always",
+             "ports": [{"name": "m", "containerPort": 3}]}]})",
+      "{}")));
+  EXPECT_THAT(
+      decoded.ports,
+      ElementsAre(
+          ContainerPort{.name = "m", .port = 3, .protocol = IPPROTO_TCP},
+          ContainerPort{.name = "m", .port = 1, .protocol = IPPROTO_TCP}));
+}
+
+TEST(DecodePod, addresses_are_listed_once_and_one_of_each_family) {
+  EXPECT_THAT(value(decode_pod(pod("{}", R"({"podIP": "fd00::1",
+                  "podIPs": [{"ip": "fd00:0::1"}, {"ip": "10.0.0.1"}]})")))
+                  .ips,
+              ElementsAre(ip("fd00::1"), ip("10.0.0.1")));
+  EXPECT_EQ(error(decode_pod(pod("{}", R"({"podIP": "10.0.0.1",
+                "podIPs": [{"ip": "10.0.0.2"}]})"))),
+            "status.podIPs: more than one address of a family");
+}
+
+TEST(DecodePod, errors_name_the_field) {
+  EXPECT_EQ(error(decode_pod(json::object())), "metadata.name: must be set");
+  EXPECT_EQ(error(decode_pod(json::array())), "must be an object, is a list");
+  EXPECT_EQ(error(decode_pod(json{{"metadata", 1}})),
+            "metadata: must be an object, is a number");
+  EXPECT_EQ(error(decode_pod(
+                json{{"metadata", {{"name", "a"}, {"labels", {{"a/b", 1}}}}}})),
+            R"(metadata.labels["a/b"]: must be a string, is a number)");
+  EXPECT_EQ(error(decode_pod(pod(R"({"hostNetwork": "yes"})", "{}"))),
+            "spec.hostNetwork: must be true or false, is a string");
+  EXPECT_EQ(
+      error(decode_pod(pod(
+          R"({"containers": [{"ports": [{"containerPort": 65536}]}]})", "{}"))),
+      "spec.containers[0].ports[0].containerPort: must be from 1 to "
+      "65535, is 65536");
+  EXPECT_EQ(
+      error(decode_pod(pod(
+          R"({"containers": [{"ports": [{"containerPort": 1, "protocol": "X"}]}]})",
+          "{}"))),
+      "spec.containers[0].ports[0].protocol: must be TCP, UDP or SCTP, "
+      "is \"X\"");
+  EXPECT_EQ(error(decode_pod(pod("{}", R"({"podIPs": [{"ip": "10.0.0"}]})"))),
+            "status.podIPs[0].ip: not an IP address: \"10.0.0\"");
+  EXPECT_EQ(error(decode_pod(pod("{}", R"({"podIPs": [{}]})"))),
+            "status.podIPs[0]: ip must be set");
+}
+
+TEST(DecodeNamespace, labels_and_our_annotations) {
+  const Namespace decoded = value(decode_namespace(json::parse(
+      R"({"metadata": {"name": "x", "labels": {"env": "prod"},
+          "annotations": {"sluice.io/a": "1", "b": "2"}}})")));
+  EXPECT_EQ(decoded.name, "x");
+  EXPECT_THAT(decoded.labels, ElementsAre(Pair("env", "prod")));
+  EXPECT_THAT(decoded.annotations, ElementsAre(Pair("sluice.io/a", "1")));
+}
+
+TEST(DecodeNode, internal_and_external_addresses) {
+  const Node decoded = value(decode_node(json::parse(R"({
+    "metadata": {"name": "n1", "labels": {"zone": "a"}},
+    "status": {"addresses": [
+      {"type": "InternalIP", "address": "192.0.2.1"},
+      {"type": "ExternalIP", "address": "203.0.113.1"},
+      {"type": "InternalIP", "address": "192.0.2.1"},
+      {"type": "Hostname", "address": "n1"},
+      {"type": "InternalIP", "address": "fd00::1"}]}})")));
+  EXPECT_EQ(decoded.name, "n1");
+  EXPECT_THAT(decoded.labels, ElementsAre(Pair("zone", "a")));
+  EXPECT_THAT(decoded.ips,
+              ElementsAre(ip("192.0.2.1"), ip("203.0.113.1"), ip("fd00::1")));
+  EXPECT_EQ(error(decode_node(json::parse(
+                R"({"metadata": {"name": "n1"}, "status": {"addresses":
+                    [{"type": "InternalIP", "address": "n1"}]}})"))),
+            "status.addresses[0].address: not an IP address: \"n1\"");
+}
+
+TEST(DecodeEndpointSlice, addresses_of_ready_endpoints) {
+  for (const char* version :
+       {"discovery.k8s.io/v1", "discovery.k8s.io/v1beta1"}) {
+    json object = json::parse(R"({
+      "metadata": {"namespace": "x", "name": "s-1",
+                   "labels": {"kubernetes.io/service-name": "s"}},
+      "addressType": "IPv4",
+      "endpoints": [
+        {"addresses": ["10.0.0.1"], "conditions": {"ready": true}},
+        {"addresses": ["10.0.0.2"], "conditions": {"ready": false}},
+        {"addresses": ["10.0.0.3"], "conditions": {}},
+        {"addresses": ["10.0.0.4"]},
+        {"addresses": ["10.0.0.1"], "conditions": {"ready": null}}]})");
+    object["apiVersion"] = version;
+    const EndpointSlice decoded = value(decode_endpoint_slice(object));
+    EXPECT_EQ(decoded.ns, "x");
+    EXPECT_EQ(decoded.name, "s-1");
+    EXPECT_EQ(decoded.service, "s");
+    EXPECT_THAT(decoded.addresses,
+                ElementsAre(ip("10.0.0.1"), ip("10.0.0.3"), ip("10.0.0.4")));
+  }
+}
+
+TEST(DecodeEndpointSlice, names_are_no_addresses) {
+  EXPECT_THAT(value(decode_endpoint_slice(json::parse(
+                        R"({"metadata": {"name": "s"}, "addressType": "FQDN",
+                            "endpoints": [{"addresses": ["a.example"]}]})")))
+                  .addresses,
+              IsEmpty());
+  EXPECT_EQ(error(decode_endpoint_slice(json::parse(
+                R"({"metadata": {"name": "s"}, "addressType": "IPv4",
+                    "endpoints": [{"addresses": ["a.example"]}]})"))),
+            "endpoints[0].addresses[0]: not an IP address: \"a.example\"");
+}
+
+TEST(DecodeCidrGroup, prefixes_and_labels) {
+  const CidrGroup decoded = value(decode_cidr_group(json::parse(R"({
+    "apiVersion": "cilium.io/v2", "kind": "CiliumCIDRGroup",
+    "metadata": {"name": "g", "labels": {"zone": "a"}},
+    "spec": {"externalCIDRs": ["203.0.113.7/24", "2001:db8::/32"]}})")));
+  EXPECT_EQ(decoded.name, "g");
+  EXPECT_THAT(decoded.labels, ElementsAre(Pair("zone", "a")));
+  EXPECT_THAT(decoded.cidrs, ElementsAre(*parse_prefix("203.0.113.0/24"),
+                                         *parse_prefix("2001:db8::/32")));
+}
+
+TEST(DecodeCidrGroup, is_strict) {
+  const auto spec = [](std::string_view text) {
+    return error(decode_cidr_group(
+        json{{"metadata", {{"name", "g"}}}, {"spec", json::parse(text)}}));
+  };
+  EXPECT_EQ(spec(R"({"externalCIDRs": []})"), "accepted");
+  EXPECT_EQ(spec("{}"), "spec.externalCIDRs: must be set");
+  EXPECT_EQ(spec(R"({"externalCIDRs": null})"),
+            "spec.externalCIDRs: must be a list, is null");
+  EXPECT_EQ(
+      spec(R"({"externalCIDRs": ["10.0.0.1"]})"),
+      R"(spec.externalCIDRs[0]: no prefix length in CIDR "10.0.0.1", write "10.0.0.1/32")");
+  EXPECT_EQ(spec(R"({"externalCIDRs": [], "cidrs": []})"),
+            "spec.cidrs: unknown field");
+  EXPECT_EQ(error(decode_cidr_group(json{{"metadata", {{"name", "g"}}}})),
+            "spec: must be set");
+}
+
+}  // namespace
+}  // namespace sluice::kube::test

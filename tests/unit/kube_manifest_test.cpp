@@ -1,1 +1,346 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+#include <unistd.h>
+
+#include "lib/kube/manifest.h"
+
+// Manifest files as JSON objects.
+namespace sluice::kube::test {
+namespace {
+
+using nlohmann::json;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+Manifest parse(std::string_view text) {
+  return parse_manifest(text, "f.yaml");
+}
+
+std::vector<std::string> errors(std::string_view text) {
+  std::vector<std::string> result;
+  for (const Error& error : parse(text).errors) {
+    result.push_back(error.message);
+  }
+  return result;
+}
+
+// "kind/ns/name:line" of each object.
+std::vector<std::string> objects(std::string_view text) {
+  std::vector<std::string> result;
+  for (const ManifestObject& object : parse(text).objects) {
+    result.push_back(object.kind + "/" + object.ns + "/" + object.name + ":" +
+                     std::to_string(object.line));
+  }
+  return result;
+}
+
+// The value of `v` in an object of one YAML document.
+json value(const std::string& yaml) {
+  const Manifest manifest = parse("apiVersion: v1\nkind: A\nv: " + yaml + "\n");
+  if (manifest.objects.size() != 1) {
+    ADD_FAILURE() << yaml << ": "
+                  << (manifest.errors.empty() ? "nothing"
+                                              : manifest.errors[0].message);
+    return {};
+  }
+  return manifest.objects[0].object->value("v", json("absent"));
+}
+
+constexpr std::string_view kPod = R"(apiVersion: v1
+kind: Pod
+metadata:
+  namespace: x
+  name: )";
+
+std::string pod(std::string_view name) {
+  return std::string(kPod) + std::string(name) + "\n";
+}
+
+// ---- documents
+// -----------------------------------------------------------------
+
+TEST(Manifest, documents_with_their_lines) {
+  EXPECT_THAT(
+      objects(pod("a") + "---\n" + pod("b") + "--- # c\n\n# d\n" + pod("c")),
+      ElementsAre("Pod/x/a:1", "Pod/x/b:7", "Pod/x/c:15"));
+}
+
+TEST(Manifest, documents_without_content_are_nothing) {
+  for (const char* text :
+       {"", "\n\n", "---\n", "---\n---\n# a\n---", "# only a comment\n",
+        "--- # a\n...\n", "null\n", "%YAML 1.1\n---\n"}) {
+    EXPECT_THAT(objects(text), IsEmpty()) << text;
+    EXPECT_THAT(errors(text), IsEmpty()) << text;
+  }
+}
+
+TEST(Manifest, directives_byte_order_mark_and_windows_lines) {
+  EXPECT_THAT(objects("%YAML 1.1\n---\n" + pod("a")), ElementsAre("Pod/x/a:3"));
+  EXPECT_THAT(objects("\xef\xbb\xbf" + pod("a")), ElementsAre("Pod/x/a:1"));
+  EXPECT_THAT(objects("---\r\napiVersion: v1\r\nkind: A\r\n---\r\n"
+                      "apiVersion: v1\r\nkind: B\r\n"),
+              ElementsAre("A//:2", "B//:5"));
+}
+
+TEST(Manifest, a_broken_document_spoils_only_itself) {
+  const std::string text =
+      pod("a") + "---\nkind: [\n---\n" + pod("c") + "---\na: b: c\n";
+  EXPECT_THAT(objects(text), ElementsAre("Pod/x/a:1", "Pod/x/c:9"));
+  EXPECT_THAT(errors(text),
+              ElementsAre(HasSubstr("f.yaml:8: "), HasSubstr("f.yaml:15: ")));
+}
+
+TEST(Manifest, the_marker_within_a_block_scalar_needs_indentation) {
+  const Manifest manifest =
+      parse("apiVersion: v1\nkind: A\nv: |\n  ---\n  b\n");
+  ASSERT_THAT(manifest.objects, SizeIs(1));
+  EXPECT_EQ((*manifest.objects[0].object)["v"], "---\nb\n");
+}
+
+TEST(Manifest, lists_are_taken_apart) {
+  EXPECT_THAT(objects("apiVersion: v1\nkind: List\nitems:\n"
+                      "- apiVersion: v1\n  kind: A\n"
+                      "- apiVersion: v1\n  kind: B\n  metadata: {name: b}\n"),
+              ElementsAre("A//:4", "B//b:6"));
+  EXPECT_THAT(objects("apiVersion: v1\nkind: PodList\nitems:\n"
+                      "- metadata: {name: a}\n- metadata: {name: b}\n"),
+              ElementsAre("Pod//a:4", "Pod//b:5"));
+  EXPECT_THAT(objects("apiVersion: v1\nkind: List\nitems: []\n"), IsEmpty());
+  EXPECT_THAT(errors("apiVersion: v1\nkind: List\nitems: {}\n"),
+              ElementsAre("f.yaml:1: items: must be a list, is an object"));
+  EXPECT_THAT(errors("apiVersion: v1\nkind: List\nitems:\n- 1\n"),
+              ElementsAre("f.yaml:4: must be an object, is a number"));
+}
+
+TEST(Manifest, what_is_no_object_is_an_error) {
+  EXPECT_THAT(errors("hello\n"),
+              ElementsAre("f.yaml:1: must be an object, is a string"));
+  EXPECT_THAT(errors("[]\n"),
+              ElementsAre("f.yaml:1: must be an object, is a list"));
+  EXPECT_THAT(errors("\nkind: A\n"),
+              ElementsAre("f.yaml:2: apiVersion: must be set to a string"));
+  EXPECT_THAT(errors("apiVersion: v1\nkind: 1\n"),
+              ElementsAre("f.yaml:1: kind: must be set to a string"));
+  EXPECT_THAT(errors(std::string("a\n\0b", 4)),
+              ElementsAre("f.yaml:2: not a text file"));
+}
+
+// ---- JSON
+// ------------------------------------------------------------------------
+
+TEST(ManifestJson, one_or_several_objects_and_lists) {
+  EXPECT_THAT(objects("{\"apiVersion\": \"v1\",\n \"kind\": \"A\"}\n"
+                      "\n{\"apiVersion\": \"v1\", \"kind\": \"B\"}"),
+              ElementsAre("A//:1", "B//:4"));
+  EXPECT_THAT(objects("# c\n---\n{\"apiVersion\": \"v1\", \"kind\": \"A\"}\n"
+                      "---\n{\"apiVersion\": \"v1\", \"kind\": \"B\"}\n"),
+              ElementsAre("A//:3", "B//:5"));
+  EXPECT_THAT(objects("{\"apiVersion\": \"v1\", \"kind\": \"List\",\n"
+                      "\"items\": [\n{\"apiVersion\": \"v1\", \"kind\": \"A\"},"
+                      "\n{\"apiVersion\": \"v1\", \"kind\": \"B\"}]}"),
+              ElementsAre("A//:3", "B//:4"));
+}
+
+TEST(ManifestJson, escapes_and_numbers_are_those_of_json) {
+  // YAML takes what JSON refuses.
+  EXPECT_THAT(objects(R"({"apiVersion": "v1", "kind": "A", "n": 010})"),
+              ElementsAre("A//:1"));
+  const Manifest good = parse(
+      R"({"apiVersion": "v1", "kind": "A", "s": "\ud83d\ude00\/", "n": 1e2,
+          "yes": "yes"})");
+  ASSERT_THAT(good.objects, SizeIs(1));
+  EXPECT_EQ((*good.objects[0].object)["s"], "\xf0\x9f\x98\x80/");
+  EXPECT_EQ((*good.objects[0].object)["n"], 100);
+  EXPECT_EQ((*good.objects[0].object)["yes"], "yes");
+}
+
+TEST(ManifestJson, flow_style_yaml_may_begin_like_json) {
+  EXPECT_THAT(objects("{apiVersion: v1, kind: A}\n"), ElementsAre("A//:1"));
+}
+
+TEST(ManifestJson, broken_text_is_an_error_with_its_line) {
+  EXPECT_THAT(errors("{\"apiVersion\": \"v1\",\n\"kind\": \"A\"\n\"b\": 1}\n"),
+              ElementsAre(HasSubstr("f.yaml:3: ")));
+  EXPECT_THAT(errors("{\"a\": 1,\n \"a\": 2}\n"),
+              ElementsAre("f.yaml:2: duplicate key \"a\""));
+}
+
+// ---- types of scalars
+// ---------------------------------------------------------------
+
+TEST(ManifestScalar, plain_ones_are_typed_by_yaml_1_1) {
+  EXPECT_EQ(value("80"), 80);
+  EXPECT_EQ(value("-7"), -7);
+  EXPECT_EQ(value("+7"), 7);
+  EXPECT_EQ(value("0"), 0);
+  EXPECT_EQ(value("0x1F"), 31);
+  EXPECT_EQ(value("010"), 8);
+  EXPECT_EQ(value("0o10"), 8);
+  EXPECT_EQ(value("0b11"), 3);
+  EXPECT_EQ(value("1_000"), 1000);
+  EXPECT_EQ(value("08"), 8);  // no octal number, so a decimal fraction
+  EXPECT_EQ(value("1.5"), 1.5);
+  EXPECT_EQ(value("1e3"), 1000);
+  EXPECT_EQ(value(".5"), 0.5);
+  for (const char* yes : {"true", "True", "yes", "on", "y"}) {
+    EXPECT_EQ(value(yes), true) << yes;
+  }
+  for (const char* no : {"false", "FALSE", "no", "off", "n"}) {
+    EXPECT_EQ(value(no), false) << no;
+  }
+  for (const char* null : {"", "~", "null", "Null", "NULL"}) {
+    EXPECT_EQ(value(null), nullptr) << null;
+  }
+}
+
+TEST(ManifestScalar, plain_ones_of_no_other_type_are_strings) {
+  for (const char* text :
+       {"web", "10.0.0.0/8", "1.2.3", "0x", "0o8", "1e", "12a", "+",
+        "2001-01-01", "12:30:45", "tRUE", "1e999", "0xfffffffffffffffff"}) {
+    EXPECT_EQ(value(text), text);
+  }
+}
+
+TEST(ManifestScalar, whole_numbers_keep_their_value_up_to_64_bits) {
+  EXPECT_EQ(value("9223372036854775807"), INT64_MAX);
+  EXPECT_EQ(value("-9223372036854775808"), INT64_MIN);
+  EXPECT_EQ(value("18446744073709551615"), UINT64_MAX);
+  EXPECT_EQ(value("18446744073709551616"), 18446744073709551616.0);
+  EXPECT_TRUE(value("18446744073709551616").is_number_float());
+}
+
+TEST(ManifestScalar, quoted_ones_and_blocks_are_strings) {
+  for (const char* text : {R"("80")", "'80'"}) {
+    EXPECT_EQ(value(text), "80");
+  }
+  EXPECT_EQ(value("'yes'"), "yes");
+  EXPECT_EQ(value("\"\""), "");
+  EXPECT_EQ(value("'null'"), "null");
+  EXPECT_EQ(value("|\n  80\n"), "80\n");
+  EXPECT_EQ(value(">-\n  80\n"), "80");
+}
+
+TEST(ManifestScalar, tags) {
+  EXPECT_EQ(value("!!str 80"), "80");
+  EXPECT_EQ(value("!!int \"80\""), 80);
+  EXPECT_EQ(value("!!map {a: 1}"), json({{"a", 1}}));
+  for (const char* text : {"v: !!int web", "v: !!binary AAAA", "v: !own 1",
+                           "v: !!set {a}", "v: !!python/object:os.system x"}) {
+    EXPECT_THAT(errors("apiVersion: v1\n" + std::string(text)),
+                ElementsAre(HasSubstr("f.yaml:2: unsupported tag")))
+        << text;
+  }
+}
+
+TEST(ManifestScalar, what_json_cannot_say_is_an_error) {
+  for (const char* text : {".inf", "-.inf", ".nan"}) {
+    EXPECT_THAT(errors("v: " + std::string(text)),
+                ElementsAre(HasSubstr("is no JSON value")));
+  }
+}
+
+// ---- keys
+// ------------------------------------------------------------------------------
+
+TEST(ManifestKeys, are_strings_as_they_are_written) {
+  EXPECT_EQ(value("{80: a, yes: b, 'c': d}"),
+            json({{"80", "a"}, {"yes", "b"}, {"c", "d"}}));
+}
+
+TEST(ManifestKeys, duplicates_are_refused_with_their_line) {
+  EXPECT_THAT(errors("kind: A\nmetadata:\n  name: a\n  name: b\n"),
+              ElementsAre("f.yaml:4: duplicate key \"name\""));
+}
+
+TEST(ManifestKeys, that_are_no_scalars_are_refused) {
+  for (const char* text :
+       {"? [a]\n: b\n", "? {a: b}\n: c\n", "~: a\n", "a: &x [1]\n*x : b\n"}) {
+    EXPECT_THAT(errors(text), ElementsAre(HasSubstr("a key must"))) << text;
+  }
+}
+
+// ---- aliases
+// -------------------------------------------------------------------------------
+
+TEST(ManifestAliases, repeat_what_they_stand_for) {
+  EXPECT_EQ(value("{a: &x {b: 1}, c: *x}"),
+            json({{"a", {{"b", 1}}}, {"c", {{"b", 1}}}}));
+  EXPECT_EQ(value("{a: &x b, *x : 1}"), json({{"a", "b"}, {"b", 1}}));
+}
+
+TEST(ManifestAliases, merge_keys) {
+  EXPECT_EQ(value("\n  a: &a {x: 1, y: 1}\n  b: &b {y: 2, z: 2}\n"
+                  "  c: {<<: [*a, *b], z: 3}\n")["c"],
+            json({{"x", 1}, {"y", 1}, {"z", 3}}));
+  EXPECT_EQ(value("{'<<': 1}"), json({{"<<", 1}}));
+  EXPECT_THAT(errors("a: {<<: 1}\n"), ElementsAre(HasSubstr("<< must be")));
+}
+
+TEST(ManifestAliases, of_themselves_and_of_nothing_are_refused) {
+  EXPECT_THAT(errors("a: &x [*x]\n"), SizeIs(1));
+  EXPECT_THAT(errors("a: *nothing\n"), SizeIs(1));
+}
+
+TEST(ManifestAliases, that_multiply_are_stopped) {
+  std::string text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n";
+  for (int i = 1; i <= 12; ++i) {
+    const std::string last = "*a" + std::to_string(i - 1);
+    text += "a" + std::to_string(i) + ": &a" + std::to_string(i) + " [" + last;
+    for (int j = 1; j < 10; ++j) {
+      text += ", " + last;
+    }
+    text += "]\n";
+  }
+  EXPECT_THAT(errors(text),
+              ElementsAre(HasSubstr("aliases make the document too large")));
+}
+
+// ---- depth and files
+// ---------------------------------------------------------------------------
+
+TEST(ManifestLimits, nesting) {
+  for (const std::size_t depth : {200, 100000}) {
+    const std::string lists = std::string(depth, '[') + std::string(depth, ']');
+    EXPECT_THAT(errors("a: " + lists + "\n"),
+                ElementsAre(HasSubstr("nested deeper than 100")));
+    EXPECT_THAT(errors("{\"a\": " + lists + "}"),
+                ElementsAre(HasSubstr("nested deeper than 100")));
+  }
+  EXPECT_THAT(errors("v: " + std::string(90, '[') + std::string(90, ']')),
+              ElementsAre(HasSubstr("apiVersion: must be set")));
+}
+
+TEST(ManifestFile, is_read_and_named_in_errors) {
+  const auto path = std::filesystem::temp_directory_path() /
+                    ("sluice-manifest-test-" + std::to_string(getpid()));
+  {
+    std::ofstream file(path);
+    file << pod("a") << "---\nbroken: [\n";
+  }
+  const auto manifest = read_manifest(path);
+  std::filesystem::remove(path);
+  ASSERT_TRUE(manifest.has_value()) << manifest.error().message;
+  ASSERT_THAT(manifest->objects, SizeIs(1));
+  EXPECT_EQ(manifest->objects[0].file, path.string());
+  ASSERT_THAT(manifest->errors, SizeIs(1));
+  EXPECT_THAT(manifest->errors[0].message, HasSubstr(path.string() + ":"));
+}
+
+TEST(ManifestFile, that_cannot_be_read_is_an_error) {
+  const auto manifest = read_manifest("/nonexistent/manifest.yaml");
+  ASSERT_FALSE(manifest.has_value());
+  EXPECT_EQ(manifest.error().code, ENOENT);
+  EXPECT_FALSE(read_manifest("/").has_value());
+}
+
+}  // namespace
+}  // namespace sluice::kube::test
