@@ -47,7 +47,7 @@ static __always_inline struct sluice_conntrack *find_flow(const struct context *
 	}
 	if (v6) {
 		key->v6.ifindex = c->ifindex;
-		__builtin_memcpy(key->v6.remote, remote->v6, sizeof(key->v6.remote));
+		copy_words((__be32 *)key->v6.remote, remote->v6);
 		key->v6.local_port = local_port;
 		key->v6.remote_port = remote_port;
 		*(__u32 *)&key->v6.protocol = 0;
@@ -86,8 +86,8 @@ static __always_inline __u32 timeout_of(const struct sluice_conntrack *flow, __u
 	return sluice_timeout_other;
 }
 
-static __always_inline bool is_expired(const struct context *c,
-				       const struct sluice_conntrack *flow, __u8 protocol)
+static __always_inline bool is_expired(const struct context *c, const struct sluice_conntrack *flow,
+				       __u8 protocol)
 {
 	__u32 shortest = sluice_timeout_shortest * sluice_hz;
 	__u32 age = c->now - flow->last_seen;

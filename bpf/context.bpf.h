@@ -79,6 +79,15 @@ struct context {
 	struct decision decision;
 };
 
+/* Word by word, so that the compiler can keep the words in registers. */
+static __always_inline void copy_words(__be32 *to, const __be32 *from)
+{
+	to[0] = from[0];
+	to[1] = from[1];
+	to[2] = from[2];
+	to[3] = from[3];
+}
+
 static __always_inline bool same_address(const union address *a, const union address *b, bool v6)
 {
 	if (!v6)

@@ -107,8 +107,8 @@ static __always_inline void store_report(struct __sk_buff *skb, const struct rep
 {
 	__u32 direction = r->direction | (reported ? REPORT_REPORTED : 0);
 
-	skb->cb[0] = r->reason | direction << 8 | (__u32)r->protocol << 16 |
-		     (__u32)r->tcp_flags << 24;
+	skb->cb[0] =
+		r->reason | direction << 8 | (__u32)r->protocol << 16 | (__u32)r->tcp_flags << 24;
 	skb->cb[1] = r->rule;
 	skb->cb[2] = r->cidr_id;
 	skb->cb[3] = r->policy_id;

@@ -25,8 +25,8 @@ static __always_inline void fragment_key(const struct context *c, union fragment
 	__builtin_memset(key, 0, sizeof(*key));
 	if (v6) {
 		key->v6.ifindex = c->ifindex;
-		__builtin_memcpy(key->v6.saddr, p->source.v6, sizeof(key->v6.saddr));
-		__builtin_memcpy(key->v6.daddr, p->destination.v6, sizeof(key->v6.daddr));
+		copy_words((__be32 *)key->v6.saddr, p->source.v6);
+		copy_words((__be32 *)key->v6.daddr, p->destination.v6);
 		key->v6.id = p->fragment_id;
 		key->v6.protocol = p->fragment_protocol;
 		key->v6.direction = direction;
@@ -65,8 +65,8 @@ static __always_inline bool recall_fragment(struct context *c, __u32 direction, 
 	const struct sluice_fragment *value;
 
 	fragment_key(c, &key, direction, v6);
-	value = v6 ? bpf_map_lookup_elem(&fragments6, &key.v6) :
-		     bpf_map_lookup_elem(&fragments4, &key.v4);
+	value = v6 ? bpf_map_lookup_elem(&fragments6, &key.v6)
+		   : bpf_map_lookup_elem(&fragments4, &key.v4);
 	if (!value) {
 		/*
 		 * IPv6: the protocol in this header is not the one that counts when the
@@ -78,7 +78,7 @@ static __always_inline bool recall_fragment(struct context *c, __u32 direction, 
 	p->sport = value->sport;
 	p->dport = value->dport;
 	p->protocol = value->protocol;
-	p->prefixlen = l4_header_size(p->protocol, v6) ? SLUICE_PREFIX_PORT :
-							 SLUICE_PREFIX_PROTOCOL;
+	p->prefixlen =
+		l4_header_size(p->protocol, v6) ? SLUICE_PREFIX_PORT : SLUICE_PREFIX_PROTOCOL;
 	return true;
 }

@@ -52,7 +52,8 @@ static __always_inline bool is_related(struct context *c, __u32 direction, bool 
 		if (!is_own(c, &quoted.source, v6))
 			return false;
 	} else {
-		/* An error goes to the sender of what it quotes, else it could carry data to anyone. */
+		/* An error goes to the sender of what it quotes, else it could carry data to
+		 * anyone. */
 		if (!is_own(c, &quoted.destination, v6) ||
 		    !same_address(&quoted.source, &c->packet.destination, v6))
 			return false;

@@ -77,8 +77,8 @@ static __always_inline void judge_known_flow(struct context *c, struct sluice_co
 }
 
 /* An opening SYN against the flow's direction, or on a flow that is over, is a flow of its own. */
-static __always_inline bool starts_over(const struct sluice_conntrack *flow,
-					const struct packet *p, __u32 direction)
+static __always_inline bool starts_over(const struct sluice_conntrack *flow, const struct packet *p,
+					__u32 direction)
 {
 	return is_opening_syn(p) && (flow->opened_by != direction || is_closed(flow));
 }
@@ -90,8 +90,7 @@ static __always_inline void judge_flow(struct context *c, __u32 direction, bool 
 	struct sluice_conntrack *flow = find_flow(c, &key, p, direction, v6);
 
 	if (likely(flow)) {
-		if (likely(!is_expired(c, flow, p->protocol) &&
-			   !starts_over(flow, p, direction))) {
+		if (likely(!is_expired(c, flow, p->protocol) && !starts_over(flow, p, direction))) {
 			judge_known_flow(c, flow, direction, v6);
 			return;
 		}

@@ -52,8 +52,7 @@ static __always_inline bool parse_ports_in_place(struct packet *p, const void *l
 	if (p->protocol == IPPROTO_TCP) {
 		const struct tcp_header *tcp = l4;
 
-		if (l4 + TCP_HEADER_MIN > data_end || space < TCP_HEADER_MIN ||
-		    tcp->offset < 0x50)
+		if (l4 + TCP_HEADER_MIN > data_end || space < TCP_HEADER_MIN || tcp->offset < 0x50)
 			return false;
 		p->tcp_flags = tcp->flags;
 	} else if (p->protocol != IPPROTO_UDP || space < UDP_HEADER) {
@@ -104,8 +103,8 @@ static __always_inline bool parse6_in_place(struct context *c, const void *data,
 
 	if (payload + sizeof(*ip) + ETH_HLEN > c->length)
 		return false;
-	__builtin_memcpy(&p->source, &ip->saddr, sizeof(p->source));
-	__builtin_memcpy(&p->destination, &ip->daddr, sizeof(p->destination));
+	copy_words(p->source.v6, ip->saddr.in6_u.u6_addr32);
+	copy_words(p->destination.v6, ip->daddr.in6_u.u6_addr32);
 	p->protocol = ip->nexthdr;
 	return parse_ports_in_place(p, ip + 1, data_end, payload);
 }
@@ -172,7 +171,7 @@ static __always_inline __u32 parse4_header(const struct context *c, struct packe
 struct extension_header {
 	__u8 next;
 	__u8 length;
-	__be16 offset;	      /* fragment header */
+	__be16 offset;	       /* fragment header */
 	__be32 identification; /* fragment header */
 };
 
@@ -202,8 +201,8 @@ static __always_inline __u32 parse6_fragment(struct packet *p, const struct exte
 /* A header that ends behind the packet: a fragment cut so that it hides the rest, or damage. */
 static __always_inline __u32 cut_short(const struct packet *p)
 {
-	return p->fragment == FRAGMENT_FIRST ? SLUICE_REASON_FRAGMENT_TINY :
-					       SLUICE_REASON_TRUNCATED;
+	return p->fragment == FRAGMENT_FIRST ? SLUICE_REASON_FRAGMENT_TINY
+					     : SLUICE_REASON_TRUNCATED;
 }
 
 static __always_inline __u32 walk_extensions(const struct context *c, struct packet *p)
@@ -249,8 +248,8 @@ static __always_inline __u32 parse6_header(const struct context *c, struct packe
 		return SLUICE_REASON_TRUNCATED;
 	if (*(const __u8 *)&ip >> 4 != 6)
 		return SLUICE_REASON_BAD_HEADER;
-	__builtin_memcpy(&p->source, &ip.saddr, sizeof(p->source));
-	__builtin_memcpy(&p->destination, &ip.daddr, sizeof(p->destination));
+	copy_words(p->source.v6, ip.saddr.in6_u.u6_addr32);
+	copy_words(p->destination.v6, ip.daddr.in6_u.u6_addr32);
 	p->protocol = ip.nexthdr;
 	p->hop_limit = ip.hop_limit;
 	p->has_addresses = true;
@@ -318,8 +317,7 @@ static __always_inline __u32 parse_carefully(const struct context *c, struct pac
 					     bool v6, bool quoted)
 {
 	__builtin_memset(p, 0, sizeof(*p));
-	__u32 reason =
-		v6 ? parse6_header(c, p, start, quoted) : parse4_header(c, p, start, quoted);
+	__u32 reason = v6 ? parse6_header(c, p, start, quoted) : parse4_header(c, p, start, quoted);
 
 	if (reason != SLUICE_GO_ON || p->fragment == FRAGMENT_LATER)
 		return reason;

@@ -10,7 +10,7 @@ static __always_inline __u32 prefix_class4(const union address *address, __u32 g
 {
 	struct sluice_prefix4 key = {.prefixlen = 32};
 
-	__builtin_memcpy(key.addr, &address->v4, sizeof(key.addr));
+	*(__be32 *)key.addr = address->v4;
 	const struct sluice_prefix_value *value = bpf_map_lookup_elem(&prefixes4, &key);
 	return value ? value->cidr_id[generation] : SLUICE_CIDR_ANY;
 }
@@ -19,7 +19,7 @@ static __always_inline __u32 prefix_class6(const union address *address, __u32 g
 {
 	struct sluice_prefix6 key = {.prefixlen = 128};
 
-	__builtin_memcpy(key.addr, address->v6, sizeof(key.addr));
+	copy_words((__be32 *)key.addr, address->v6);
 	const struct sluice_prefix_value *value = bpf_map_lookup_elem(&prefixes6, &key);
 	return value ? value->cidr_id[generation] : SLUICE_CIDR_ANY;
 }
@@ -32,8 +32,10 @@ static __always_inline __u32 peer_class(const struct context *c, const union add
 					bool v6)
 {
 	__u32 generation = c->epoch & 1;
-	const struct sluice_peer *peer = v6 ? bpf_map_lookup_elem(&peers6, address->v6)
-					    : bpf_map_lookup_elem(&peers4, &address->v4);
+	/* A copy: a pointer given to a helper would keep the whole packet in memory. */
+	union address key = *address;
+	const struct sluice_peer *peer =
+		v6 ? bpf_map_lookup_elem(&peers6, &key) : bpf_map_lookup_elem(&peers4, &key);
 
 	/* An exact address hides the prefixes around it, also with class 0: a pod is no CIDR's. */
 	if (peer)

@@ -68,8 +68,8 @@ static __always_inline void decide_by_policy(const struct context *c, const stru
 
 	if (value) {
 		/* Anything but a clear allow denies. */
-		d->reason = value->verdict == SLUICE_VERDICT_ALLOW ? SLUICE_REASON_POLICY_ALLOW :
-								     SLUICE_REASON_POLICY_DENY;
+		d->reason = value->verdict == SLUICE_VERDICT_ALLOW ? SLUICE_REASON_POLICY_ALLOW
+								   : SLUICE_REASON_POLICY_DENY;
 		d->rule = value->rule;
 		d->jump = value->jump;
 	} else if (!is_isolated(c, q->direction)) {
@@ -80,7 +80,7 @@ static __always_inline void decide_by_policy(const struct context *c, const stru
 		d->rule = SLUICE_RULE_LOCAL_NODE;
 	} else {
 		d->reason = SLUICE_REASON_DEFAULT_DENY;
-		d->rule = ingress ? SLUICE_RULE_DEFAULT_DENY_INGRESS :
-				    SLUICE_RULE_DEFAULT_DENY_EGRESS;
+		d->rule = ingress ? SLUICE_RULE_DEFAULT_DENY_INGRESS
+				  : SLUICE_RULE_DEFAULT_DENY_EGRESS;
 	}
 }
