@@ -1,1 +1,3 @@
 sluice_unit_test(agent_apply_test agent_apply_test.cpp agent_world.cpp LINK sluice_agent)
+# Loads BPF: needs root.
+sluice_unit_test(agent_kernel_test agent_kernel_test.cpp agent_world.cpp LINK sluice_agent)
