@@ -226,9 +226,12 @@ Result<void> Runner::forget() {
   return {};
 }
 
-Result<bool> Runner::verdict_of(int program, const Bytes& frame) {
+namespace {
+
+Result<bool> test_run(int program, std::uint32_t argument, const Bytes& frame) {
   __sk_buff context{};
   context.ifindex = kIfindex;
+  context.cb[0] = argument;
   LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.data(),
               .data_size_in = static_cast<__u32>(frame.size()),
               .ctx_in = &context, .ctx_size_in = sizeof(context));
@@ -242,8 +245,15 @@ Result<bool> Runner::verdict_of(int program, const Bytes& frame) {
   return verdict == TC_ACT_UNSPEC;
 }
 
+}  // namespace
+
 Result<bool> Runner::verdict(sluice_direction direction, const Bytes& frame) {
-  return verdict_of(impl_->program(direction), frame);
+  return test_run(impl_->program(direction), 0, frame);
+}
+
+Result<Outcome> Runner::run(sluice_direction direction, const Bytes& frame) {
+  return run_through(impl_->program(direction), 0, direction, frame,
+                     frame.size());
 }
 
 Result<std::array<sluice_counter, SLUICE_REASON_SLOTS>> Runner::counters()
@@ -264,11 +274,13 @@ Result<std::array<sluice_counter, SLUICE_REASON_SLOTS>> Runner::counters()
   return sums;
 }
 
-Result<Outcome> Runner::run(sluice_direction direction, const Bytes& frame) {
+Result<Outcome> Runner::run_through(int program, std::uint32_t argument,
+                                    sluice_direction direction,
+                                    const Bytes& frame, std::size_t size) {
   ring_buffer__consume(impl_->ring.get());
   impl_->events.clear();
   const auto before = counters();
-  const auto allowed = verdict(direction, frame);
+  const auto allowed = test_run(program, argument, frame);
   const auto after = counters();
   if (!before || !allowed || !after) {
     return std::unexpected(!before    ? before.error()
@@ -285,7 +297,7 @@ Result<Outcome> Runner::run(sluice_direction direction, const Bytes& frame) {
       continue;
     }
     ++changed;
-    if (packets == 1 && bytes == frame.size() &&
+    if (packets == 1 && bytes == size &&
         slot % 2 == static_cast<std::uint32_t>(direction)) {
       outcome.reason = static_cast<sluice_reason>(slot / 2);
     }

@@ -80,8 +80,11 @@ class Runner {
   Result<Outcome> run(sluice_direction direction, const Bytes& frame);
   // The verdict only.
   Result<bool> verdict(sluice_direction direction, const Bytes& frame);
-  // The verdict of `program`, which ends in a program of the datapath.
-  Result<bool> verdict_of(int program, const Bytes& frame);
+  // The same of `program`, which ends in the datapath's program of that
+  // direction and has `argument` in cb[0]; there it is `size` bytes long.
+  Result<Outcome> run_through(int program, std::uint32_t argument,
+                              sluice_direction direction, const Bytes& frame,
+                              std::size_t size);
 
   // Packets by SLUICE_REASON_SLOT, of all CPUs.
   Result<std::array<sluice_counter, SLUICE_REASON_SLOTS>> counters() const;
