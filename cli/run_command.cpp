@@ -122,8 +122,7 @@ void add_size_options(CLI::App& command, agent::DatapathOptions& sizes) {
 void add_behaviour_options(CLI::App& command, RunOptions& options) {
   static const std::map<std::string, std::uint32_t> kChanges{
       {"reevaluate", SLUICE_CHANGE_REEVALUATE},
-      {"continue", SLUICE_CHANGE_CONTINUE},
-      {"reset", SLUICE_CHANGE_RESET}};
+      {"continue", SLUICE_CHANGE_CONTINUE}};
   static const std::map<std::string, bool> kEvents{{"all", true},
                                                    {"drops", false}};
   static const std::map<std::string, bool> kCidr{{"external", false},
@@ -131,11 +130,10 @@ void add_behaviour_options(CLI::App& command, RunOptions& options) {
   command
       .add_option("--on-policy-change", options.agent.on_policy_change,
                   "What a change means for established flows: reevaluate (the "
-                  "default: judged again at their next packet), continue "
-                  "(they keep their verdict) or reset (reevaluate, and answer "
-                  "denied TCP with RST)")
+                  "default: judged again at their next packet) or continue "
+                  "(they keep their verdict)")
       ->transform(CLI::CheckedTransformer(kChanges).description(""))
-      ->type_name("reevaluate|continue|reset");
+      ->type_name("reevaluate|continue");
   command
       .add_option("--events", options.agent.events_new_flows,
                   "Report drops and every new flow (all, the default), or "

@@ -106,15 +106,20 @@ std::string l4_text(const sluice_policy_key& key) {
     first >>= 8;
     last >>= 8;
   } else if (is_icmp(key.protocol)) {
-    prefix = "type " + std::to_string(first >> 8) + " code ";
+    prefix = "type ";
+    prefix += std::to_string(first >> 8);
+    prefix += " code ";
     first &= 0xff;
     last &= 0xff;
   }
   auto text = prefix + std::to_string(first);
   if (last != first) {
-    text += "-" + std::to_string(last);
+    text += '-';
+    text += std::to_string(last);
   }
-  return text + "/" + name;
+  text += '/';
+  text += name;
+  return text;
 }
 
 std::string entry_text(const sluice_policy_key& key,

@@ -11,6 +11,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
 
@@ -25,6 +26,7 @@ constexpr std::uint32_t kWatched = IN_CLOSE_WRITE | IN_MOVED_TO |
 constexpr int kDepthMax = 16;
 constexpr off_t kFileBytesMax = off_t{64} << 20;
 constexpr int kLeaseTries = 2;
+constexpr int kPassesMax = 4;
 
 // Tells one version of a file from another without reading it.
 struct Stamp {
@@ -148,6 +150,7 @@ struct ManifestDir::Impl {
   std::vector<std::string> unreadable;  // folders whose files stay
   std::set<std::pair<dev_t, ino_t>> open_folders;
 
+  std::vector<Change> pass();
   void walk(const std::string& folder, int depth);
   void visit(const std::string& path, int depth);
   void say(const std::string& what);
@@ -244,6 +247,27 @@ void ManifestDir::Impl::read(const std::string& file, const Stamp& stamp,
   }
 }
 
+std::vector<ManifestDir::Change> ManifestDir::Impl::pass() {
+  found.clear();
+  unreadable.clear();
+  problem.clear();
+  pending = false;
+  walk(root, 0);
+  std::vector<Change> changes;
+  for (const auto& [file, stamp] : found) {
+    read(file, stamp, changes);
+  }
+  std::erase_if(known, [&](const auto& item) {
+    if (found.contains(item.first) || stays(item.first)) {
+      return false;
+    }
+    changes.push_back(
+        {.file = item.first, .kind = Change::Kind::kGone, .text = {}});
+    return true;
+  });
+  return changes;
+}
+
 ManifestDir::ManifestDir() : impl_(std::make_unique<Impl>()) {}
 ManifestDir::ManifestDir(ManifestDir&&) noexcept = default;
 ManifestDir& ManifestDir::operator=(ManifestDir&&) noexcept = default;
@@ -283,26 +307,25 @@ void ManifestDir::drain() {
 }
 
 std::vector<ManifestDir::Change> ManifestDir::scan() {
-  auto& impl = *impl_;
-  impl.found.clear();
-  impl.unreadable.clear();
-  impl.problem.clear();
-  impl.pending = false;
-  impl.walk(impl.root, 0);
-  std::vector<Change> changes;
-  for (const auto& [file, stamp] : impl.found) {
-    impl.read(file, stamp, changes);
-  }
-  std::erase_if(impl.known, [&](const auto& item) {
-    if (impl.found.contains(item.first) || impl.stays(item.first)) {
-      return false;
+  // A pass over files that change meanwhile may see a later change and miss an
+  // earlier one; so it is repeated until there was none, within reason.
+  std::map<std::string, Change> changes;
+  for (int pass = 0; pass < kPassesMax; ++pass) {
+    drain();
+    for (auto& change : impl_->pass()) {
+      auto file = change.file;
+      changes.insert_or_assign(std::move(file), std::move(change));
     }
-    changes.push_back(
-        {.file = item.first, .kind = Change::Kind::kGone, .text = {}});
-    return true;
-  });
-  std::ranges::sort(changes, {}, &Change::file);
-  return changes;
+    pollfd notice{.fd = impl_->notify.get(), .events = POLLIN, .revents = 0};
+    if (::poll(&notice, 1, 0) == 0) {
+      break;
+    }
+  }
+  std::vector<Change> result;
+  for (auto& [file, change] : changes) {
+    result.push_back(std::move(change));
+  }
+  return result;
 }
 
 bool ManifestDir::pending() const {

@@ -34,7 +34,7 @@ class ManifestDir {
     std::string text;  // kText: content; kUnreadable: why
   };
 
-  // Readable when something may have changed: call drain(), and scan() once it
+  // Readable when something may have changed: call scan() once it
   // has been quiet for a moment.
   [[nodiscard]] int poll_fd() const;
   void drain();

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the commands say of a running instance is what its kernel does."""
+
+import json
+import os
+import select
+import struct
+import subprocess
+
+from tests.netns import suite
+from tests.netns.lab import run
+from tests.netns.sluice import cnp, ports, wait_for
+
+_A = {"pod": "a"}
+_POLICY = cnp("x", "p", _A, ingress=[{"fromEndpoints": [{"matchLabels": {"pod": "b"}}],
+                                      "toPorts": ports("80/TCP", "8000-8010/UDP")}])
+_NAME = "CiliumNetworkPolicy/x/p"
+
+
+def _bytes(dumped):
+    return bytes(int(b, 16) for b in dumped)
+
+
+class Cli(suite.Case):
+    def setUp(self):
+        super().setUp()
+        self.manifests.put("policy", _POLICY)
+        self.sluice.start()
+
+    def exit_code(self, *arguments):
+        done = self.node.ns.popen(os.environ["SLUICE"], *arguments, stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT, text=True)
+        text = done.communicate(timeout=30)[0]
+        return done.returncode, text
+
+    def kernel_entries(self):
+        """Fields of keys and values, as bpftool reads them."""
+        pinned = os.path.join(self.sluice.pin_dir, "v1", "policy")
+        entries = []
+        for entry in json.loads(run("bpftool", "-j", "map", "dump", "pinned", pinned)):
+            key = struct.unpack("=IIIBB", _bytes(entry["key"])[:14])
+            port = struct.unpack(">H", _bytes(entry["key"])[14:])
+            entries.append(key + port + struct.unpack("=BBHI", _bytes(entry["value"])))
+        return sorted(entries)
+
+    def dumped_entries(self):
+        fields = ("prefixlen", "policy_id", "cidr_id", "direction", "protocol", "port",
+                  "verdict", "flags", "jump", "rule")
+        dump = self.sluice.query("policy", "dump", "--pin-dir", self.sluice.pin_dir)["entries"]
+        return dump, sorted(tuple(e[f] for f in fields) for e in dump)
+
+    def check_dump(self):
+        kernel = self.kernel_entries()
+        dump, entries = self.dumped_entries()
+        self.assertGreater(len(kernel), 0)
+        self.assertEqual(entries, kernel)
+        web = next(e for e in dump if e["l4"] == "80/TCP")
+        self.assertEqual(web["endpoints"], ["x/a"])
+        self.assertEqual((web["policy"], web["path"]), (_NAME, "spec.ingress[0]"))
+        self.assertIn(self.host("x/b").address(4), web["peers"])
+
+    def test_dump_is_what_the_kernel_holds(self):
+        self.check_dump()
+
+    def test_dump_works_after_a_stop(self):
+        self.sluice.stop()
+        self.check_dump()
+
+    def monitor(self, *options):
+        process = self.node.ns.popen(os.environ["SLUICE"], "monitor", "-o", "json", "--socket",
+                                     self.sluice.socket, *options, stdout=subprocess.PIPE)
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.wait, 10)
+        self.addCleanup(process.kill)
+        return process
+
+    def events_until(self, process, wanted, cause):
+        """Causes packets until an event is as wanted."""
+        text = b""
+
+        def seen():
+            nonlocal text
+            cause()
+            while select.select([process.stdout], [], [], 0)[0]:
+                more = os.read(process.stdout.fileno(), 65536)
+                self.assertTrue(more, "monitor ended")
+                text += more
+            lines = [json.loads(line) for line in text.split(b"\n")[:-1]]
+            return next((e for e in lines if wanted(e)), None)
+        return wait_for(seen, "an event", seconds=30)
+
+    def test_monitor_says_who_and_why(self):
+        process = self.monitor()
+        source, target = self.host("x/c"), self.host("x/a")
+        dropped = self.events_until(
+            process, lambda e: e["verdict"] == "denied" and e["from"] == source.address(4),
+            lambda: self.check("x/c > x/a tcp/80 D 4"))
+        self.assertEqual((dropped["from_name"], dropped["to_name"]), ("x/c", "x/a"))
+        self.assertEqual((dropped["to"], dropped["port"]), (target.address(4), 80))
+        self.assertEqual((dropped["protocol"], dropped["direction"]), ("TCP", "ingress"))
+        self.assertEqual(dropped["reason"], "default deny")
+        self.assertEqual(dropped["isolating"], [_NAME])
+        allowed = self.events_until(
+            process, lambda e: e["verdict"] == "allowed" and e["from_name"] == "x/b",
+            lambda: self.check("x/b > x/a tcp/80 A 4"))
+        self.assertEqual((allowed["policy"], allowed["path"]), (_NAME, "spec.ingress[0]"))
+
+    def test_monitor_of_drops_shows_nothing_else(self):
+        process = self.monitor("--drops")
+        seen = []
+
+        def is_drop(event):
+            seen.append(event["verdict"])
+            return event["verdict"] == "denied"
+        self.events_until(process, is_drop, lambda: self.check("x/b A 4, x/c D 4"))
+        self.assertEqual(set(seen), {"denied"})
+
+    def test_explain_agrees_with_packets(self):
+        at = ("explain", "--socket", self.sluice.socket)
+        self.check("x/b > x/a tcp/80 A, x/c > x/a tcp/80 D")
+        code, text = self.exit_code(*at, "--from", "x/b", "--to", "x/a", "--port", "80/TCP")
+        self.assertEqual(code, 0, text)
+        self.assertIn(_NAME, text)
+        code, text = self.exit_code(*at, "--from", "x/c", "--to", "x/a", "--port", "80/TCP")
+        self.assertEqual(code, 1, text)
+        self.assertIn("isolated by " + _NAME, text)
+        code, text = self.exit_code(*at, "--from", "x/nobody", "--to", "x/a", "--port", "80/TCP")
+        self.assertEqual(code, 2, text)
+
+    def test_conntrack_shows_flows(self):
+        self.check("x/b > x/a tcp/80 A 4")
+        flows = self.sluice.query("conntrack", "list", "--endpoint", "x/a", "--protocol", "tcp",
+                                  "--remote", "x/b")["entries"]
+        self.assertTrue(flows)
+        self.assertEqual((flows[0]["direction"], flows[0]["local_port"]), ("ingress", 80))
+        self.assertIn(_NAME, flows[0]["policy"])
+
+    def test_second_instance_is_refused(self):
+        code, text = self.exit_code("run", self.manifests.path, "--pin-dir", self.sluice.pin_dir,
+                                    "--socket", "/run/another.sock")
+        self.assertEqual(code, 2, text)
+        self.assertIn("another instance", text)
+        code, text = self.exit_code("run", self.manifests.path, "--socket", self.sluice.socket,
+                                    "--pin-dir", "/sys/fs/bpf/another")
+        self.assertEqual(code, 2, text)
+        code, text = self.exit_code("cleanup", "--socket", self.sluice.socket,
+                                    "--pin-dir", self.sluice.pin_dir)
+        self.assertEqual(code, 2, text)
+        self.check("x/b > x/a tcp/80 A, x/c > x/a tcp/80 D")
+
+    def test_manifests_that_vanish_take_nothing_along(self):
+        elsewhere = self.manifests.path + "-elsewhere"
+        os.rename(self.manifests.path, elsewhere)
+        wait_for(lambda: self.manifests.path in self.sluice.query("status")["problem"],
+                 "status says so")
+        self.check("x/b > x/a tcp/80 A, x/c > x/a tcp/80 D")
+        os.rename(elsewhere, self.manifests.path)
+        wait_for(lambda: self.sluice.query("status")["enforced"], "all is well again")
+        self.sluice.remove("policy")
+        self.check("x/c > x/a tcp/80 A")
+
+    def test_without_an_instance(self):
+        self.sluice.stop()
+        for command in (("status",), ("endpoint", "list"), ("conntrack", "list"), ("monitor",)):
+            code, text = self.exit_code(*command, "--socket", self.sluice.socket)
+            self.assertEqual(code, 2, text)
+            self.assertIn("no running instance", text)

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "cli/cluster.h"
+#include "cli/judge.h"
+#include "cli/requests.h"
+#include "lib/kube/manifest.h"
+
+namespace sluice::cli {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr const char* kManifests = R"(
+apiVersion: v1
+kind: Namespace
+metadata: {name: x}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: n1}
+status: {addresses: [{type: InternalIP, address: 10.1.0.1}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {namespace: x, name: a, labels: {app: a}}
+spec: {nodeName: n1}
+status: {phase: Running, podIPs: [{ip: 10.0.0.1}, {ip: "fd00::1"}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {namespace: x, name: b, labels: {app: b}}
+spec: {nodeName: n2}
+status: {phase: Running, podIPs: [{ip: 10.0.0.2}, {ip: "fd00::2"}]}
+---
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {namespace: x, name: p}
+spec:
+  endpointSelector: {matchLabels: {app: a}}
+  ingress:
+  - fromEndpoints: [{matchLabels: {app: b}}]
+    toPorts: [{ports: [{port: "80", protocol: TCP}]}]
+)";
+
+class ClusterTest : public ::testing::Test {
+ protected:
+  ClusterTest() {
+    cluster_.store().set_source("m.yaml",
+                                kube::parse_manifest(kManifests, "m.yaml"));
+    cluster_.store().commit();
+  }
+  Cluster cluster_;
+};
+
+TEST_F(ClusterTest, ExplainJudgesBothEndsInBothFamilies) {
+  const auto view =
+      explain(cluster_, {.from = "x/b", .to = "x/a", .port = "80/TCP"});
+  ASSERT_TRUE(view.has_value()) << view.error().message;
+  EXPECT_TRUE(view->allowed);
+  ASSERT_EQ(view->sides.size(), 4U);
+  EXPECT_EQ(view->sides[1].direction, "ingress");
+  EXPECT_EQ(view->sides[1].policy, "CiliumNetworkPolicy/x/p");
+  EXPECT_EQ(view->sides[1].path, "spec.ingress[0]");
+  EXPECT_EQ(view->sides[3].peer, "fd00::2");
+}
+
+TEST_F(ClusterTest, ExplainNamesWhatIsolatesAndWhatIsMissing) {
+  const auto view =
+      explain(cluster_, {.from = "10.0.0.2", .to = "x/a", .port = "81/TCP"});
+  ASSERT_TRUE(view.has_value());
+  EXPECT_FALSE(view->allowed);
+  ASSERT_EQ(view->sides.size(), 2U) << "the address's family only";
+  const auto& side = view->sides[1];
+  EXPECT_EQ(side.reason, "default deny");
+  EXPECT_THAT(side.isolating, ElementsAre("CiliumNetworkPolicy/x/p"));
+  ASSERT_FALSE(side.near_misses.empty());
+  EXPECT_EQ(side.near_misses[0].differs, "port");
+}
+
+TEST_F(ClusterTest, ExplainRefusesBadInput) {
+  for (const auto& request :
+       {ExplainRequest{"x/none", "x/a", "80"}, ExplainRequest{"x/b", "a", "80"},
+        ExplainRequest{"x/b", "x/a", "80/XYZ"},
+        ExplainRequest{"192.0.2.1", "192.0.2.2", "80"},
+        ExplainRequest{"", "", ""}}) {
+    EXPECT_FALSE(explain(cluster_, request).has_value()) << request.from;
+  }
+}
+
+TEST_F(ClusterTest, HostileRequestsGetErrors) {
+  const RequestContext context{.cluster = &cluster_};
+  for (const auto* request :
+       {"", "[]", "null", "{", "{\"command\":1}", "{\"command\":\"x\"}",
+        "{\"command\":\"explain\",\"from\":[],\"to\":{},\"port\":1}",
+        "\xff\xfe", "{\"a\":\"\\ud800\"}"}) {
+    auto answer = answer_request(context, request);
+    ASSERT_TRUE(answer.reply) << request;
+    const auto line = answer.reply();
+    ASSERT_TRUE(line.has_value());
+    EXPECT_TRUE(nlohmann::json::parse(*line).contains("error")) << *line;
+  }
+}
+
+TEST_F(ClusterTest, PolicyListTellsWhereAndWhy) {
+  cluster_.store().set_source(
+      "bad.yaml",
+      kube::parse_manifest("apiVersion: cilium.io/v2\nkind: "
+                           "CiliumNetworkPolicy\nmetadata: {namespace: x, "
+                           "name: q}\nspec: {endpointSelector: {}, foo: 1}\n",
+                           "bad.yaml"));
+  cluster_.store().commit();
+  const auto view = cluster_.policy_list();
+  ASSERT_EQ(view.policies.size(), 2U);
+  EXPECT_TRUE(view.policies[0].valid);
+  EXPECT_FALSE(view.policies[1].valid);
+  EXPECT_EQ(view.policies[1].source, "bad.yaml:1");
+  EXPECT_THAT(view.policies[1].reason, HasSubstr("foo"));
+}
+
+// A scenario around kManifests' objects.
+Scenario scenario(std::vector<Probe> probes) {
+  Scenario scenario;
+  scenario.name = "s";
+  scenario.file = "s.yaml";
+  for (const auto& object : kube::parse_manifest(kManifests, "m").objects) {
+    scenario.objects.push_back({.object = object.object, .line = object.line});
+  }
+  scenario.probes = std::move(probes);
+  return scenario;
+}
+
+ProbeEnd pod(const std::string& name) {
+  return {.kind = ProbeEnd::Kind::kPod, .name = name, .ip = {}};
+}
+ProbeEnd entity(const std::string& name) {
+  return {.kind = ProbeEnd::Kind::kEntity, .name = name, .ip = {}};
+}
+
+TEST(JudgeTest, ExpectedVerdictsPass) {
+  const auto report = judge_scenario(scenario({{.from = pod("x/b"),
+                                                .to = pod("x/a"),
+                                                .port = 80,
+                                                .egress = Verdict::kAllow,
+                                                .ingress = Verdict::kAllow},
+                                               {.from = entity("host"),
+                                                .to = pod("x/a"),
+                                                .port = 81,
+                                                .egress = Verdict::kNone,
+                                                .ingress = Verdict::kAllow},
+                                               {.from = entity("remote-node"),
+                                                .to = pod("x/a"),
+                                                .port = 80,
+                                                .ingress = Verdict::kDeny},
+                                               {.from = entity("world-ipv6"),
+                                                .to = pod("x/a"),
+                                                .port = 80,
+                                                .ingress = Verdict::kDeny}}),
+                                     nullptr);
+  EXPECT_EQ(report.probes, 4U);
+  EXPECT_TRUE(report.failures.empty()) << report.failures[0].what;
+}
+
+TEST(JudgeTest, UnexpectedVerdictIsAFailureThatExplainsItself) {
+  const auto report = judge_scenario(scenario({{.from = pod("x/b"),
+                                                .to = pod("x/a"),
+                                                .port = 81,
+                                                .ingress = Verdict::kAllow}}),
+                                     nullptr);
+  ASSERT_EQ(report.failures.size(), 2U) << "one in each family";
+  EXPECT_EQ(report.failures[0].expected, "allow");
+  EXPECT_EQ(report.failures[0].actual, "deny");
+  EXPECT_THAT(report.failures[0].policies,
+              ElementsAre("CiliumNetworkPolicy/x/p"));
+  EXPECT_THAT(report.failures[0].near_misses, Not(ElementsAre()));
+}
+
+TEST(JudgeTest, SideWithoutPolicyMustBeExpected) {
+  const auto report = judge_scenario(scenario({{.from = pod("x/b"),
+                                                .to = pod("x/a"),
+                                                .port = 80,
+                                                .egress = Verdict::kNone},
+                                               {.from = entity("host"),
+                                                .to = pod("x/a"),
+                                                .port = 80,
+                                                .egress = Verdict::kAllow}}),
+                                     nullptr);
+  EXPECT_EQ(report.failures.size(), 2U);
+}
+
+TEST(JudgeTest, ObjectsMustBeValidOrNotAsTheScenarioSays) {
+  auto accepted = scenario({});
+  accepted.invalid = {{.object = "x/p", .stage = "agent-parse"}};
+  EXPECT_EQ(judge_scenario(accepted, nullptr).failures.size(), 1U);
+  accepted.invalid[0].stage = "preflight-only";
+  EXPECT_TRUE(judge_scenario(accepted, nullptr).failures.empty());
+  auto rejected = scenario({});
+  rejected.objects.push_back(
+      {.object = std::make_shared<const nlohmann::json>(nlohmann::json::parse(
+           R"({"apiVersion":"cilium.io/v2","kind":"CiliumNetworkPolicy",
+               "metadata":{"name":"q","namespace":"x"},
+               "spec":{"endpointSelector":{},"foo":1}})")),
+       .line = 1});
+  EXPECT_EQ(judge_scenario(rejected, nullptr).failures.size(), 1U);
+  rejected.invalid = {{.object = "x/q", .stage = "unknown-field"}};
+  EXPECT_TRUE(judge_scenario(rejected, nullptr).failures.empty());
+}
+
+}  // namespace
+}  // namespace sluice::cli
