@@ -223,10 +223,14 @@ json Generator::make_node(int number) {
 json Generator::make_pod(int number) {
   const std::size_t node = random_.below(nodes_.size());
   const bool host = random_.percent(8);
-  const std::string suffix = std::to_string(5 + number);
-  std::string v4 = "10.100.0." + suffix;
-  std::string v6 =
-      v6_ && !random_.percent(10) ? "fd00:100::" + suffix : std::string();
+  // Pods of one name in several namespaces do not share addresses.
+  const std::size_t space = random_.below(namespaces_.size());
+  const std::string v4_prefix = "10.100." + std::to_string(space) + ".";
+  std::string v4 = v4_prefix + std::to_string(5 + number);
+  std::string v6 = v6_ && !random_.percent(10)
+                       ? "fd00:100::" + std::to_string(space) + ":" +
+                             std::to_string(5 + number)
+                       : std::string();
   if (host) {
     v4 = "192.168.0." + std::to_string(10 + node);
     v6 = v6_ ? "fd00:10::" + std::to_string(10 + node) : std::string();
@@ -237,7 +241,7 @@ json Generator::make_pod(int number) {
   if (random_.percent(8)) {
     phase = random_.percent(50) ? "Succeeded" : "Failed";
     if (options_.reuse_addresses && number > 0 && random_.percent(50)) {
-      v4 = "10.100.0." + std::to_string(4 + number);
+      v4 = v4_prefix + std::to_string(4 + number);
     }
   }
   json spec{{"nodeName", nodes_[node]}, {"containers", containers(random_)}};
@@ -253,7 +257,7 @@ json Generator::make_pod(int number) {
       {"kind", "Pod"},
       {"metadata",
        {{"name", "pod" + std::to_string(number)},
-        {"namespace", random_.pick(namespaces_)},
+        {"namespace", namespaces_[space]},
         {"labels", labels(random_)}}},
       {"spec", spec},
       {"status", {{"phase", phase}, {"podIP", ips[0]["ip"]}, {"podIPs", ips}}}};

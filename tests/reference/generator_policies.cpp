@@ -392,11 +392,7 @@ void PolicyMaker::cilium_l3(json& rule, const std::string& way) {
     } else if (list == "CIDRSet") {
       elements.push_back(cidr_rule());
     } else {
-      std::string cidr = random_cidr(random_, v6_, true);
-      if (percent(20)) {
-        cidr.resize(cidr.find('/'));
-      }
-      elements.push_back(cidr);
+      elements.push_back(random_cidr(random_, v6_, true));
     }
   }
   rule[way + list] = elements;
