@@ -47,7 +47,6 @@ enum sluice_verdict {
 enum sluice_jump {
 	SLUICE_JUMP_NONE = 0,
 	SLUICE_JUMP_LOG = 1, /* emit a flow event although new flows are not reported */
-	SLUICE_JUMP_REJECT = 2, /* answer TCP with RST, drop the rest silently */
 	SLUICE_JUMP_MAX = 16,
 };
 
@@ -116,7 +115,6 @@ struct sluice_counter {
 enum sluice_on_policy_change {
 	SLUICE_CHANGE_REEVALUATE = 0, /* look the policy up again at the next packet */
 	SLUICE_CHANGE_CONTINUE = 1,   /* established flows keep their verdict */
-	SLUICE_CHANGE_RESET = 2,      /* as REEVALUATE, and answer TCP with RST */
 };
 
 struct sluice_state {
