@@ -4,13 +4,13 @@
 #include <algorithm>
 #include <fstream>
 #include <iterator>
-#include <sstream>
 #include <utility>
 
 #include <nlohmann/json.hpp>
 
 #include "lib/kube/field.h"
 #include "lib/kube/manifest_builder.h"
+#include "lib/kube/utf8.h"
 
 namespace sluice::kube {
 namespace {
@@ -100,11 +100,28 @@ Chunk json_part(Chunk chunk) {
   return {};
 }
 
+// The line of the first byte that is not UTF-8; 0 if there is none.
+int broken_line(const Chunk& chunk) {
+  std::string_view rest = chunk.text;
+  while (!rest.empty()) {
+    if (!take_character(rest)) {
+      const auto before = chunk.text.substr(0, chunk.text.size() - rest.size());
+      return chunk.line + static_cast<int>(std::ranges::count(before, '\n'));
+    }
+  }
+  return 0;
+}
+
 class Collector {
  public:
-  explicit Collector(const std::string& file) : file_(file) {}
+  explicit Collector(std::string file) : file_(std::move(file)) {}
 
   void add(const Chunk& chunk) {
+    // yaml-cpp passes any bytes on.
+    if (const int line = broken_line(chunk); line != 0) {
+      add_error(line, "not UTF-8");
+      return;
+    }
     std::vector<Document> documents;
     const Chunk json_text = json_part(chunk);
     if (!json_text.text.empty()) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "lib/kube/utf8.h"
 #include "lib/policy/parse_l4.h"
 #include "lib/policy/parse_labels.h"
 
@@ -49,29 +50,11 @@ bool is_printable(char32_t c) {
 std::optional<std::size_t> count_printable(std::string_view text) {
   std::size_t count = 0;
   while (!text.empty()) {
-    const auto lead = static_cast<unsigned char>(text.front());
-    const std::size_t length = lead < 0x80   ? 1
-                               : lead < 0xc2 ? 0
-                               : lead < 0xe0 ? 2
-                               : lead < 0xf0 ? 3
-                               : lead < 0xf5 ? 4
-                                             : 0;
-    if (length == 0 || length > text.size()) {
-      return std::nullopt;
-    }
-    char32_t point = length == 1 ? lead : lead & (0x7fU >> length);
-    for (std::size_t i = 1; i < length; ++i) {
-      const auto next = static_cast<unsigned char>(text[i]);
-      if ((next & 0xc0U) != 0x80) {
-        return std::nullopt;
-      }
-      point = point << 6 | (next & 0x3fU);
-    }
-    if (!is_printable(point)) {
+    const auto point = kube::take_character(text);
+    if (!point || !is_printable(*point)) {
       return std::nullopt;
     }
     ++count;
-    text.remove_prefix(length);
   }
   return count;
 }

@@ -135,6 +135,16 @@ TEST(Manifest, what_is_no_object_is_an_error) {
 }
 
 // ---- JSON
+TEST(Manifest, what_is_not_utf_8_is_an_error_of_its_document) {
+  for (const char* bytes : {"\x93", "\xc0\x80", "\xed\xa0\x80", "\xe2\x82",
+                            "\xf4\x90\x80\x80", "\xff\xfe"}) {
+    const std::string text = "a: 1\nb: " + std::string(bytes) + "\n---\n";
+    EXPECT_THAT(errors(text + pod("a")), ElementsAre("f.yaml:2: not UTF-8"));
+    EXPECT_THAT(objects(text + pod("a")), ElementsAre("Pod/x/a:4"));
+  }
+  EXPECT_EQ(value("\"\\u00e9\\U0001F600\""), "\u00e9\U0001F600");
+}
+
 // ------------------------------------------------------------------------
 
 TEST(ManifestJson, one_or_several_objects_and_lists) {

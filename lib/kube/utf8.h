@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+#include <string_view>
+
+namespace sluice::kube {
+
+// Takes the first character off `text`, which is not empty. nullopt, and `text`
+// as it was, if it does not begin with well-formed UTF-8: an overlong form, a
+// surrogate, a value beyond U+10FFFF, a sequence cut short.
+std::optional<char32_t> take_character(std::string_view& text);
+
+}  // namespace sluice::kube
