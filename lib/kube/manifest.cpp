@@ -21,15 +21,17 @@ using nlohmann::json;
 
 constexpr std::uintmax_t kMaxFileBytes = std::uintmax_t{256} << 20;
 
-// A stretch of the file between two `---` lines, the first of them included.
+// A stretch of the file between two `---` or `...` lines, a first `---`
+// included.
 struct Chunk {
   std::string_view text;
   int line = 1;
 };
 
-bool is_marker(std::string_view line) {
-  return line.starts_with("---") && (line.size() == 3 || line[3] == ' ' ||
-                                     line[3] == '\t' || line[3] == '\r');
+bool is_marker(std::string_view line, std::string_view marker = "---") {
+  return line.starts_with(marker) &&
+         (line.size() == 3 || line[3] == ' ' || line[3] == '\t' ||
+          line[3] == '\r');
 }
 
 std::string_view trim(std::string_view text) {
@@ -41,7 +43,7 @@ std::string_view trim(std::string_view text) {
 }
 
 // Documents can be told apart before they are parsed, because no other line may
-// begin with the marker, not even within a quoted or block scalar. So a broken
+// begin with a marker, not even within a quoted or block scalar. So a broken
 // one leaves the others alone.
 std::vector<Chunk> split(std::string_view text) {
   std::vector<Chunk> chunks;
@@ -61,6 +63,14 @@ std::vector<Chunk> split(std::string_view text) {
         begin_line = line;
       }
       content = !trim(current.substr(3)).empty();
+    } else if (is_marker(current, "...")) {
+      if (content) {
+        chunks.push_back(
+            {.text = text.substr(begin, at - begin), .line = begin_line});
+      }
+      begin = std::min(end + 1, text.size());
+      begin_line = line + 1;
+      content = false;
     } else {
       const std::string_view words = trim(current);
       content = content || !(words.empty() || words.front() == '#' ||

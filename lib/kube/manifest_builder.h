@@ -81,7 +81,7 @@ std::size_t count_nodes(const nlohmann::json& value);
 // `line`, and calls nothing but `out.push_back`. Throws Broken; documents read
 // before that are in `out`.
 void read_json(std::string_view text, int line, std::vector<Document>& out);
-// The same for YAML documents.
+// The same for one YAML document.
 void read_yaml(std::string_view text, int line, std::vector<Document>& out);
 
 // The value of a plain (unquoted) YAML 1.1 scalar. Throws Broken for infinity

@@ -33,7 +33,8 @@ class Handler : public YAML::EventHandler {
  public:
   explicit Handler(int first_line) : first_line_(first_line) {}
 
-  void OnDocumentStart(const YAML::Mark& /*mark*/) override {
+  void OnDocumentStart(const YAML::Mark& mark) override {
+    document_line_ = line(mark);
     builder_ = Builder();
     anchors_.clear();
     open_.clear();
@@ -96,6 +97,9 @@ class Handler : public YAML::EventHandler {
     builder_.begin_object(line(mark));
   }
   void OnMapEnd() override { end(); }
+
+  // Of the document that was begun last.
+  [[nodiscard]] int first_line() const { return document_line_; }
 
   // nullopt for a document without content.
   std::optional<Document> take() {
@@ -168,6 +172,7 @@ class Handler : public YAML::EventHandler {
   }
 
   int first_line_;
+  int document_line_ = 0;
   Builder builder_;
   std::map<YAML::anchor_t, Recorded> anchors_;
   std::vector<Open> open_;
@@ -180,10 +185,16 @@ void read_yaml(std::string_view text, int line, std::vector<Document>& out) {
   try {
     YAML::Parser parser(stream);
     Handler handler(line);
-    while (parser.HandleNextDocument(handler)) {
-      if (auto document = handler.take()) {
-        out.push_back(std::move(*document));
-      }
+    if (!parser.HandleNextDocument(handler)) {
+      return;
+    }
+    if (auto document = handler.take()) {
+      out.push_back(std::move(*document));
+    }
+    // What is left is no document of its own, and yaml-cpp may fail to move on
+    // from it: asking again and again would not end.
+    if (parser.HandleNextDocument(handler)) {
+      throw Broken{handler.first_line(), "text after the end of the document"};
     }
   } catch (const YAML::Exception& error) {
     throw Broken{line + std::max(error.mark.line, 0), printable(error.msg)};

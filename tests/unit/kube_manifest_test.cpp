@@ -106,6 +106,20 @@ TEST(Manifest, the_marker_within_a_block_scalar_needs_indentation) {
   EXPECT_EQ((*manifest.objects[0].object)["v"], "---\nb\n");
 }
 
+TEST(Manifest, an_end_marker_ends_a_document) {
+  EXPECT_THAT(objects(pod("a") + "...\n# c\n" + pod("b") + "...\n---\n" +
+                      pod("c") + "...\n"),
+              ElementsAre("Pod/x/a:1", "Pod/x/b:8", "Pod/x/c:15"));
+}
+
+// yaml-cpp does not get past such text and would read it for ever.
+TEST(Manifest, text_after_a_document_is_an_error) {
+  for (const char* text :
+       {"\"a\",\"b\"\n", "{a: b}u]}\n", "[a] b\n", "a, b]\n"}) {
+    EXPECT_THAT(errors(text), testing::Not(IsEmpty())) << text;
+  }
+}
+
 TEST(Manifest, lists_are_taken_apart) {
   EXPECT_THAT(objects("apiVersion: v1\nkind: List\nitems:\n"
                       "- apiVersion: v1\n  kind: A\n"
