@@ -231,8 +231,12 @@ void one_peer(benchmark::State& run) {
     return transaction;
   });
 }
-BENCHMARK(one_peer)->Arg(10'000)->Arg(100'000)->UseManualTime()->Unit(
-    benchmark::kMicrosecond);
+BENCHMARK(one_peer)
+    ->Iterations(200)
+    ->Arg(10'000)
+    ->Arg(100'000)
+    ->UseManualTime()
+    ->Unit(benchmark::kMicrosecond);
 
 }  // namespace
 }  // namespace sluice::agent
