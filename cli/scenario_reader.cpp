@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/scenario_reader.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <fstream>
 #include <iterator>
@@ -173,13 +174,58 @@ Result<std::string> read_whole(const std::filesystem::path& path) {
   return text;
 }
 
+struct Chunk {
+  std::string_view text;
+  int line = 1;
+};
+
+// The documents of a YAML file, each with its marker. No other line may begin
+// with the marker, not even within a quoted or block scalar.
+std::vector<Chunk> split(std::string_view text) {
+  std::vector<Chunk> chunks;
+  std::size_t begin = 0;
+  int line = 1;
+  int begin_line = 1;
+  for (std::size_t at = 0; at < text.size(); ++line) {
+    const std::string_view rest = text.substr(at);
+    if (at != begin && rest.starts_with("---") &&
+        (rest.size() == 3 || rest[3] == '\n' || rest[3] == ' ' ||
+         rest[3] == '\r')) {
+      chunks.push_back({text.substr(begin, at - begin), begin_line});
+      begin = at;
+      begin_line = line;
+    }
+    const auto end = rest.find('\n');
+    at = end == std::string_view::npos ? text.size() : at + end + 1;
+  }
+  chunks.push_back({text.substr(begin), begin_line});
+  return chunks;
+}
+
+Result<std::vector<Document>> parse_file(std::string_view text,
+                                         ScenarioFormat format,
+                                         const std::filesystem::path& path) {
+  const auto chunks = format == ScenarioFormat::kYaml
+                          ? split(text)
+                          : std::vector<Chunk>{{text, 1}};
+  std::vector<Document> documents;
+  for (const auto& chunk : chunks) {
+    auto parsed = parse(chunk.text, chunk.line, format, path);
+    if (!parsed) {
+      return std::unexpected(parsed.error());
+    }
+    std::move(parsed->begin(), parsed->end(), std::back_inserter(documents));
+  }
+  return documents;
+}
+
 Result<void> read_documents(const std::filesystem::path& path,
                             ScenarioFormat format, const JsonHandler& handler) {
   const auto text = read_whole(path);
   if (!text) {
     return std::unexpected(text.error());
   }
-  const auto documents = parse(*text, 1, format, path);
+  const auto documents = parse_file(*text, format, path);
   if (!documents) {
     return std::unexpected(documents.error());
   }
