@@ -5,6 +5,8 @@
 #include <optional>
 #include <utility>
 
+#include <netinet/in.h>
+
 #include "cli/text.h"
 
 namespace sluice::cli {
@@ -12,6 +14,14 @@ namespace {
 
 const char* verdict_word(bool allowed) {
   return allowed ? "allow" : "deny";
+}
+
+// ICMP other than echo requests is not remembered, and so is no new flow that
+// would be reported when it is allowed.
+bool opens_no_flow(const Question& question) {
+  const int type = question.port >> 8;
+  return (question.protocol == IPPROTO_ICMP && type != 8) ||
+         (question.protocol == IPPROTO_ICMPV6 && type != 128);
 }
 
 // One question of one probe, waiting for the kernel to have its node's view.
@@ -165,7 +175,9 @@ class ScenarioJudge {
       actual = std::string("kernel: ") + verdict_word((*verdict)->allowed) +
                ", model: " + verdict_word(model.allowed);
     } else if (!(*verdict)->reported) {
-      actual = "kernel: no event";
+      if (!opens_no_flow(pending.question) || !model.allowed) {
+        actual = "kernel: no event";
+      }
     } else if ((*verdict)->reason != static_cast<unsigned>(model.reason) ||
                (*verdict)->rule != model.rule) {
       actual = "kernel: " + std::string(reason_text((*verdict)->reason)) +

@@ -34,10 +34,28 @@ void collect_cidrs(const json& value, std::vector<IpPrefix>& into) {
   }
 }
 
-// The last element of `path` names a field: "spec.ingress[0].toPorts".
+constexpr int kTriesMax = 20000;
+
+// True if a host somewhere could have the address.
+bool is_unicast(const IpAddress& address) {
+  const auto first = address.bytes[0];
+  if (address.v6) {
+    return first > 0 && first < 0xfe;
+  }
+  return first > 0 && first != 127 && first != 169 && first < 224;
+}
+
+// True for "path.to[0].field: what", where a key in quotes may hold anything.
 bool names_a_field(const std::string& reason) {
-  const auto end = reason.find(':');
-  return end != std::string::npos && end > 0 && reason.find(' ') > end;
+  bool quoted = false;
+  for (std::size_t i = 0; i < reason.size(); ++i) {
+    if (reason[i] == '"') {
+      quoted = !quoted;
+    } else if (!quoted && (reason[i] == ':' || reason[i] == ' ')) {
+      return reason[i] == ':' && i > 0;
+    }
+  }
+  return false;
 }
 
 std::optional<policy::Entity> reserved_entity(const std::string& name) {
@@ -141,29 +159,27 @@ void Testbed::check_objects(const Scenario& scenario) {
   }
 }
 
+// Spread over the whole space by a generator with a fixed seed. Where CIDRs
+// leave no room at all, an address inside one has to do.
 IpAddress Testbed::unused(bool v6) {
-  while (true) {
-    const auto number = next_unused_++;
-    const auto high = static_cast<std::uint8_t>(number / 200);
-    const auto low = static_cast<std::uint8_t>(1 + (number % 200));
-    IpAddress address;
-    if (v6) {
-      address.v6 = true;
-      // Documentation and unique local addresses, and neither's neighbours.
-      address.bytes = {0x2a, 0x0f, 0xee, high, low};
-      address.bytes[15] = low;
-    } else {
-      address.bytes = {static_cast<std::uint8_t>(45 + (number % 97)), high, low,
-                       low};
+  IpAddress address;
+  for (int i = 0; i < kTriesMax; ++i) {
+    address = {};
+    address.v6 = v6;
+    for (int byte = 0; byte < (v6 ? 16 : 4); ++byte) {
+      address.bytes[static_cast<std::size_t>(byte)] =
+          static_cast<std::uint8_t>(random_() >> 8);
     }
-    const bool taken = std::ranges::any_of(taken_, [&](const IpPrefix& prefix) {
-      return prefix.contains(address);
-    });
+    const bool taken = !is_unicast(address) ||
+                       std::ranges::any_of(taken_, [&](const IpPrefix& prefix) {
+                         return prefix.contains(address);
+                       });
     if (!taken) {
-      taken_.push_back(make_prefix(address, address.bits()));
-      return address;
+      break;
     }
   }
+  taken_.push_back(make_prefix(address, address.bits()));
+  return address;
 }
 
 void Testbed::add_node(const std::string& name, const Addresses& ips) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <random>
 #include <set>
 #include <string>
 #include <vector>
@@ -62,7 +63,7 @@ class Testbed {
   Cluster cluster_;
   std::vector<std::string> object_failures_;
   std::vector<IpPrefix> taken_;  // CIDRs and addresses in the objects
-  unsigned next_unused_ = 0;
+  std::minstd_rand random_{1};
   std::map<std::string, Addresses> entities_;
   std::map<std::string, Addresses> nodes_;
   std::map<std::string, policy::Model> models_;

@@ -122,10 +122,12 @@ bool Store::Impl::add(const std::string& source,
                       const kube::ManifestObject& object, Source& record) {
   auto key = identify(*object.object);
   if (!key) {
-    record.problems.push_back({.severity = Severity::kError,
-                               .source = place(source, object.line),
-                               .object = {},
-                               .message = key.error().message});
+    record.problems.push_back(
+        {.severity = Severity::kError,
+         .source = place(source, object.line),
+         .object = to_string(ObjectKey{
+             .kind = object.kind, .ns = object.ns, .name = object.name}),
+         .message = key.error().message});
     return false;
   }
   const auto interest = interest_in(object.api_version, key->kind);

@@ -57,7 +57,7 @@ class ManifestDirTest : public ::testing::Test {
                         : change.kind == Kind::kGone ? 'g'
                                                      : 'u';
       texts.push_back(std::string(1, kind) + " " +
-                      fs::relative(change.file, root_).string() +
+                      fs::path(change.file).lexically_relative(root_).string() +
                       (kind == 't' ? " " + change.text : ""));
     }
     return texts;
