@@ -87,15 +87,14 @@ class Restart(suite.Case):
         self.sluice.stop()
         self.sluice.cleanup()
         self.assertEqual(self.attached(), "")
-        self.assertNotIn("clsact", run("ip", "netns", "exec", "node1", "tc", "qdisc", "show"))
         self.assertFalse(os.path.exists(self.sluice.pin_dir))
         self.check("x/b > x/a udp/81 A, y/b > x/a udp/80 A")
 
     def test_foreign_filter_is_left_alone(self):
         link = self.host("x/a").link
         tc = ("ip", "netns", "exec", "node1", "tc")
-        run(*tc, "qdisc", "add", "dev", link, "clsact")
-        self.addCleanup(run, *tc, "qdisc", "del", "dev", link, "clsact", check=False)
+        run(*tc, "qdisc", "replace", "dev", link, "clsact")
+        self.addCleanup(run, *tc, "qdisc", "del", "dev", link, "clsact")
         run(*tc, "filter", "add", "dev", link, "ingress", "prio", "7", "protocol", "all",
             "bpf", "da", "bytecode", "1,6 0 0 4294967295,")
         self.manifests.put("policy", _policy(0))

@@ -286,10 +286,10 @@ def _send(pipe, targets, rate, sources):
 def _receive(pipe, targets):
     family = socket.AF_INET6 if ":" in targets[0][0] else socket.AF_INET
     sockets = []
-    for port in sorted({p for _, p in targets}):
+    for target in sorted(set(targets)):
         made = socket.socket(family, socket.SOCK_DGRAM)
         made.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 64 << 20)
-        made.bind(("", port))
+        made.bind(target)
         made.setblocking(False)
         sockets.append(made)
     numbers = array.array("Q")
