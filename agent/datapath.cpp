@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cmath>
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
@@ -13,12 +14,11 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <linux/filter.h>
+#include <linux/bpf.h>
 #include <linux/magic.h>
 
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -42,17 +42,17 @@ struct PinnedProgram {
 enum ProgramIndex : std::uint8_t { kFromPod, kToPod, kLog, kFloor };
 constexpr int kProgramCount = 4;
 constexpr std::array<PinnedProgram, kProgramCount> kPrograms = {{
-    {"from_pod", "sluice_from_pod"},
-    {"to_pod", "sluice_to_pod"},
-    {"log", "sluice_log"},
-    {nullptr, "sluice_floor"},
+    {.pin = "from_pod", .function = "sluice_from_pod"},
+    {.pin = "to_pod", .function = "sluice_to_pod"},
+    {.pin = "log", .function = "sluice_log"},
+    {.pin = nullptr, .function = "sluice_floor"},
 }};
 
 std::size_t index_of(Map map) {
   return static_cast<std::size_t>(map);
 }
 
-// ---- libbpf's messages -----------------------------------------------------
+// ---- libbpf's messages ----
 
 // What libbpf says while this object lives, of warnings the last part, because
 // the verifier gives its verdict at the end. libbpf has one print function for
@@ -111,7 +111,7 @@ class LibbpfLog {
 };
 thread_local LibbpfLog* LibbpfLog::current = nullptr;
 
-// ---- jiffies ----------------------------------------------------------------
+// ---- jiffies ----
 
 Result<std::uint32_t> run_for_retval(int program) {
   std::array<std::uint8_t, 64> packet{};
@@ -126,7 +126,7 @@ Result<std::uint32_t> run_for_retval(int program) {
 std::uint64_t monotonic_ns() {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 +
+  return (static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000) +
          static_cast<std::uint64_t>(now.tv_nsec);
 }
 
@@ -135,8 +135,8 @@ struct Tick {
   std::uint64_t at_ns = 0;
 };
 
-// Waits for jiffies to change and tells when. They change at least a hundred
-// times a second.
+// Waits for jiffies to change and tells when: they do at least a hundred times
+// a second, and a sleep here would blur the moment.
 Result<Tick> next_tick(int program) {
   const auto first = run_for_retval(program);
   if (!first) {
@@ -151,21 +151,33 @@ Result<Tick> next_tick(int program) {
     if (*jiffies != *first) {
       return Tick{.jiffies = *jiffies, .at_ns = monotonic_ns()};
     }
-    usleep(100);
   }
   return fail("the kernel's jiffies do not advance");
 }
 
-// The usual CONFIG_HZ nearest to a measurement, so that every start comes to
-// the same number; the measurement itself if none is near.
-std::uint32_t nearest_hz(double measured) {
+Result<double> jiffies_per_second(int program) {
+  const auto begin = next_tick(program);
+  if (!begin) {
+    return std::unexpected(begin.error());
+  }
+  usleep(40'000);
+  const auto end = next_tick(program);
+  if (!end) {
+    return std::unexpected(end.error());
+  }
+  const double seconds = static_cast<double>(end->at_ns - begin->at_ns) / 1e9;
+  return (end->jiffies - begin->jiffies) / seconds;
+}
+
+// The usual CONFIG_HZ that a measurement comes within a twentieth of, or 0.
+std::uint32_t usual_hz(double measured) {
   constexpr std::array<std::uint32_t, 4> kUsual = {100, 250, 300, 1000};
   for (const std::uint32_t hz : kUsual) {
-    if (measured > hz * 0.9 && measured < hz * 1.1) {
+    if (measured > hz * 0.95 && measured < hz * 1.05) {
       return hz;
     }
   }
-  return std::max<std::uint32_t>(1, static_cast<std::uint32_t>(measured + 0.5));
+  return 0;
 }
 
 // CONFIG_HZ is in no file that every system has, so it is measured.
@@ -178,21 +190,25 @@ Result<std::uint32_t> measure_hz() {
   if (!program.valid()) {
     return fail_errno("loading a BPF program");
   }
-  const auto begin = next_tick(program.get());
-  if (!begin) {
-    return std::unexpected(begin.error());
+  // A machine that is busy, or is emulated, blurs some of the measurements.
+  // Every start must come to the same number: it is part of the programs.
+  constexpr int kAttempts = 8;
+  double measured = 0;
+  for (int i = 0; i < kAttempts; ++i) {
+    const auto sample = jiffies_per_second(program.get());
+    if (!sample) {
+      return std::unexpected(sample.error());
+    }
+    measured = *sample;
+    if (const std::uint32_t hz = usual_hz(measured); hz != 0) {
+      return hz;
+    }
   }
-  usleep(40'000);
-  const auto end = next_tick(program.get());
-  if (!end) {
-    return std::unexpected(end.error());
-  }
-  const double seconds = static_cast<double>(end->at_ns - begin->at_ns) / 1e9;
-  return nearest_hz((end->jiffies - begin->jiffies) / seconds);
+  return std::max<std::uint32_t>(
+      1, static_cast<std::uint32_t>(std::lround(measured)));
 }
 
-// ---- pins
-// ---------------------------------------------------------------------
+// ---- pins ----
 
 // Files made in bpffs by one load(); taken back unless it succeeds.
 class NewPins {
@@ -231,7 +247,7 @@ Result<Fd> open_pin(const std::filesystem::path& path) {
 
 Result<std::filesystem::path> make_pin_folder(
     const std::filesystem::path& pin_dir) {
-  const std::filesystem::path folder = pin_dir / SLUICE_ABI_VERSION_DIR;
+  std::filesystem::path folder = pin_dir / SLUICE_ABI_VERSION_DIR;
   std::error_code error;
   std::filesystem::create_directories(folder, error);
   if (error) {
@@ -277,8 +293,7 @@ Result<void> check_layout(const bpf_map* map, const bpf_map_info& pinned,
   return {};
 }
 
-// ---- comparing programs
-// ----------------------------------------------------------
+// ---- comparing programs ----
 
 struct ProgramFacts {
   std::array<std::uint8_t, BPF_TAG_SIZE> tag{};
@@ -316,7 +331,7 @@ Result<ProgramFacts> facts_of(int program) {
     return std::unexpected(ids.error());
   }
   ProgramFacts facts;
-  std::copy(std::begin(info.tag), std::end(info.tag), facts.tag.begin());
+  std::ranges::copy(info.tag, facts.tag.begin());
   for (const std::uint32_t id : *ids) {
     const Fd map(bpf_map_get_fd_by_id(id));
     if (!map.valid()) {
@@ -383,8 +398,7 @@ std::string_view map_name(Map map) {
   return kMapNames.at(index_of(map));
 }
 
-// ---- loading
-// ------------------------------------------------------------------------
+// ---- loading ----
 
 struct Datapath::Impl {
   // Owns the maps' descriptors and the programs that this load made.
@@ -399,7 +413,7 @@ struct Datapath::Impl {
 
   // The steps of load(), in order.
   Result<void> open(const DatapathOptions& options);
-  Result<void> reuse_maps(const std::filesystem::path& folder);
+  Result<void> reuse_maps(const std::filesystem::path& folder) const;
   Result<void> load_object();
   Result<void> pin_maps(const std::filesystem::path& folder, NewPins& pins);
   Result<void> choose_programs(const std::filesystem::path& folder);
@@ -407,7 +421,8 @@ struct Datapath::Impl {
   Result<void> pin_programs(const std::filesystem::path& folder);
 
   [[nodiscard]] bpf_map* map(std::size_t index) const {
-    return bpf_object__find_map_by_name(skeleton->obj, kMapNames[index].data());
+    return bpf_object__find_map_by_name(skeleton->obj,
+                                        std::string(kMapNames[index]).c_str());
   }
   [[nodiscard]] bpf_program* program(std::size_t index) const {
     return bpf_object__find_program_by_name(skeleton->obj,
@@ -462,7 +477,8 @@ Result<void> Datapath::Impl::open(const DatapathOptions& options) {
   return {};
 }
 
-Result<void> Datapath::Impl::reuse_maps(const std::filesystem::path& folder) {
+Result<void> Datapath::Impl::reuse_maps(
+    const std::filesystem::path& folder) const {
   for (std::size_t i = 0; i < kMapCount; ++i) {
     const std::filesystem::path path = folder / kMapNames[i];
     const auto pinned = open_pin(path);
@@ -489,7 +505,8 @@ Result<void> Datapath::Impl::reuse_maps(const std::filesystem::path& folder) {
 Result<void> Datapath::Impl::load_object() {
   // Kernels before 5.11 charge maps to this limit; later ones do not look at
   // it.
-  const rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
+  const rlimit unlimited = {.rlim_cur = RLIM_INFINITY,
+                            .rlim_max = RLIM_INFINITY};
   static_cast<void>(::setrlimit(RLIMIT_MEMLOCK, &unlimited));
   if (pod_bpf::load(skeleton.get()) != 0) {
     return fail_errno("loading the BPF object");

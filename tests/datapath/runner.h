@@ -87,12 +87,13 @@ class Runner {
                               std::size_t size);
 
   // Packets by SLUICE_REASON_SLOT, of all CPUs.
-  Result<std::array<sluice_counter, SLUICE_REASON_SLOTS>> counters() const;
+  [[nodiscard]] Result<std::array<sluice_counter, SLUICE_REASON_SLOTS>>
+  counters() const;
   // Every entry of conntrack of that family.
-  Result<std::vector<sluice_conntrack>> flows(bool v6) const;
+  [[nodiscard]] Result<std::vector<sluice_conntrack>> flows(bool v6) const;
   // Makes the flows look as if their last packet was so long ago.
   Result<void> age_flows(bool v6, std::uint32_t seconds);
-  Result<std::uint64_t> lost_events() const;
+  [[nodiscard]] Result<std::uint64_t> lost_events() const;
 
   [[nodiscard]] agent::Datapath& datapath() const;
 
