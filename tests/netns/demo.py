@@ -157,13 +157,15 @@ class Demo:
     def show_lines(self, text, count):
         rows = text.rstrip().splitlines()
         for row in rows[:count]:
-            print("  " + (row if len(row) <= _WIDTH else row[:_WIDTH - 1] + "…"))
+            print(textwrap.fill(row, _WIDTH, initial_indent="  ", subsequent_indent="        ",
+                                drop_whitespace=len(row) > _WIDTH, break_on_hyphens=False,
+                                replace_whitespace=False))
         if len(rows) > count:
             print(f"  ... {len(rows) - count} more lines")
         sys.stdout.flush()
 
     def monitor(self):
-        with open("/run/monitor", "wb") as file:
+        with open("/run/monitor", "ab") as file:
             process = self.node.ns.popen(self.sluice, "monitor", "--drops", stdout=file,
                                          stderr=subprocess.DEVNULL)
         # It is listening once a drop made for the purpose is shown.
@@ -186,7 +188,8 @@ class Demo:
         probes = {(s, t, f): Probe(self.lab.host(s), self.lab.host(t), f"tcp/{port}", f)
                   for s in sources for t, port in targets for f in (4, 6) if s != t}
         seen = verdicts({p: DENIED for p in probes.values()})
-        print(f"  {'from / to':<14}" + "".join(f"{t}:{p}".ljust(18) for t, p in targets))
+        heads = "".join(f"{t}:{p}".ljust(18) for t, p in targets)
+        print(f"  {'from / to':<14}{heads}".rstrip())
         for source in sources:
             cells = ""
             for target, _ in targets:
