@@ -15,6 +15,7 @@
 #include <zlib.h>
 
 #include "lib/kube/manifest_builder.h"
+#include "lib/kube/utf8.h"
 
 namespace sluice::cli {
 namespace {
@@ -205,6 +206,14 @@ std::vector<Chunk> split(std::string_view text) {
 Result<std::vector<Document>> parse_file(std::string_view text,
                                          ScenarioFormat format,
                                          const std::filesystem::path& path) {
+  // yaml-cpp passes any bytes on.
+  for (std::string_view rest = text; !rest.empty();) {
+    if (!kube::take_character(rest)) {
+      const auto before = text.substr(0, text.size() - rest.size());
+      const auto line = std::count(before.begin(), before.end(), '\n') + 1;
+      return fail(where(path, static_cast<int>(line)) + ": not UTF-8");
+    }
+  }
   const auto chunks = format == ScenarioFormat::kYaml
                           ? split(text)
                           : std::vector<Chunk>{{text, 1}};

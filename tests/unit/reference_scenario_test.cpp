@@ -182,6 +182,8 @@ TEST_F(ScenarioFile, MissingFilesAndOtherNamesAreErrors) {
               HasSubstr("No such file"));
   EXPECT_THAT(read("a.txt", "").error().message,
               HasSubstr("not a scenario file"));
+  EXPECT_THAT(read("a.yaml", "objects: []\nname: \xff\n").error().message,
+              HasSubstr("a.yaml:2: not UTF-8"));
   EXPECT_FALSE(is_scenario_file("policy.txt"));
   EXPECT_TRUE(is_scenario_file("a/b.jsonl.gz"));
 }
