@@ -3,8 +3,8 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cmath>
 #include <cstdarg>
+#include <cstddef>
 #include <cstdio>
 #include <cstring>
 #include <string>
@@ -113,99 +113,99 @@ thread_local LibbpfLog* LibbpfLog::current = nullptr;
 
 // ---- jiffies ----
 
-Result<std::uint32_t> run_for_retval(int program) {
-  std::array<std::uint8_t, 64> packet{};
-  LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = packet.data(),
-              .data_size_in = packet.size());
-  if (bpf_prog_test_run_opts(program, &options) != 0) {
-    return fail_errno("reading the kernel's jiffies");
-  }
-  return options.retval;
-}
-
-std::uint64_t monotonic_ns() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000) +
-         static_cast<std::uint64_t>(now.tv_nsec);
-}
-
-struct Tick {
+struct Moment {
   std::uint32_t jiffies = 0;
-  std::uint64_t at_ns = 0;
+  std::uint64_t ns = 0;
 };
 
-// Waits for jiffies to change and tells when: they do at least a hundred times
-// a second, and a sleep here would blur the moment.
-Result<Tick> next_tick(int program) {
-  const auto first = run_for_retval(program);
-  if (!first) {
-    return std::unexpected(first.error());
-  }
-  const std::uint64_t give_up_ns = monotonic_ns() + 1'000'000'000;
-  while (monotonic_ns() < give_up_ns) {
-    const auto jiffies = run_for_retval(program);
-    if (!jiffies) {
-      return std::unexpected(jiffies.error());
-    }
-    if (*jiffies != *first) {
-      return Tick{.jiffies = *jiffies, .at_ns = monotonic_ns()};
-    }
-  }
-  return fail("the kernel's jiffies do not advance");
-}
-
-Result<double> jiffies_per_second(int program) {
-  const auto begin = next_tick(program);
-  if (!begin) {
-    return std::unexpected(begin.error());
-  }
-  usleep(40'000);
-  const auto end = next_tick(program);
-  if (!end) {
-    return std::unexpected(end.error());
-  }
-  const double seconds = static_cast<double>(end->at_ns - begin->at_ns) / 1e9;
-  return (end->jiffies - begin->jiffies) / seconds;
-}
-
-// The usual CONFIG_HZ that a measurement comes within a twentieth of, or 0.
-std::uint32_t usual_hz(double measured) {
-  constexpr std::array<std::uint32_t, 4> kUsual = {100, 250, 300, 1000};
-  for (const std::uint32_t hz : kUsual) {
-    if (measured > hz * 0.95 && measured < hz * 1.05) {
-      return hz;
-    }
-  }
-  return 0;
-}
-
-// CONFIG_HZ is in no file that every system has, so it is measured.
-Result<std::uint32_t> measure_hz() {
-  const std::array<bpf_insn, 2> code = {
-      bpf_insn{.code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_jiffies64},
+// Stores jiffies and the time, read together, in cb[0..2].
+Result<Fd> load_clock() {
+  constexpr std::int16_t kCb = offsetof(__sk_buff, cb);
+  const auto call = [](std::int32_t helper) {
+    return bpf_insn{.code = BPF_JMP | BPF_CALL, .imm = helper};
+  };
+  const auto store = [](std::int16_t at) {
+    return bpf_insn{.code = BPF_STX | BPF_MEM | BPF_W,
+                    .dst_reg = BPF_REG_6,
+                    .src_reg = BPF_REG_0,
+                    .off = at};
+  };
+  const std::array<bpf_insn, 9> code = {
+      bpf_insn{.code = BPF_ALU64 | BPF_MOV | BPF_X,
+               .dst_reg = BPF_REG_6,
+               .src_reg = BPF_REG_1},
+      call(BPF_FUNC_jiffies64),
+      store(kCb),
+      call(BPF_FUNC_ktime_get_ns),
+      store(kCb + 4),
+      bpf_insn{
+          .code = BPF_ALU64 | BPF_RSH | BPF_K, .dst_reg = BPF_REG_0, .imm = 32},
+      store(kCb + 8),
+      bpf_insn{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0},
       bpf_insn{.code = BPF_JMP | BPF_EXIT}};
-  const Fd program(bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "sluice_jiffies",
-                                 "GPL", code.data(), code.size(), nullptr));
+  Fd program(bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "sluice_clock", "GPL",
+                           code.data(), code.size(), nullptr));
   if (!program.valid()) {
     return fail_errno("loading a BPF program");
   }
-  // A machine that is busy, or is emulated, blurs some of the measurements.
-  // Every start must come to the same number: it is part of the programs.
-  constexpr int kAttempts = 8;
-  double measured = 0;
-  for (int i = 0; i < kAttempts; ++i) {
-    const auto sample = jiffies_per_second(program.get());
-    if (!sample) {
-      return std::unexpected(sample.error());
-    }
-    measured = *sample;
-    if (const std::uint32_t hz = usual_hz(measured); hz != 0) {
-      return hz;
-    }
+  return program;
+}
+
+Result<Moment> read_clock(int program) {
+  const std::array<std::uint8_t, 64> packet{};
+  __sk_buff context{};
+  LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = packet.data(),
+              .data_size_in = packet.size(), .ctx_in = &context,
+              .ctx_out = &context, .ctx_size_in = sizeof(context),
+              .ctx_size_out = sizeof(context));
+  if (bpf_prog_test_run_opts(program, &options) != 0) {
+    return fail_errno("reading the kernel's jiffies");
   }
-  return std::max<std::uint32_t>(
-      1, static_cast<std::uint32_t>(std::lround(measured)));
+  return Moment{
+      .jiffies = context.cb[0],
+      .ns = context.cb[1] | (static_cast<std::uint64_t>(context.cb[2]) << 32)};
+}
+
+// By how many jiffies the moments' distances from a clock of `hz` vary: less
+// than two if that is the kernel's, growing with time if it is not.
+double misfit(const std::vector<Moment>& moments, std::uint32_t hz) {
+  double least = 0;
+  double most = 0;
+  for (const Moment& moment : moments) {
+    const double expected =
+        static_cast<double>(moment.ns - moments.front().ns) / 1e9 * hz;
+    const double distance =
+        expected - (moment.jiffies - moments.front().jiffies);
+    least = std::min(least, distance);
+    most = std::max(most, distance);
+  }
+  return most - least;
+}
+
+// CONFIG_HZ is in no file that every system has, so it is found by what fits
+// the clock. Every start must come to the same number, also on a busy machine:
+// it is part of the programs.
+Result<std::uint32_t> measure_hz() {
+  constexpr std::array<std::uint32_t, 4> kUsual = {100, 250, 300, 1000};
+  constexpr int kMoments = 8;
+  constexpr useconds_t kApartUs = 10'000;
+  const auto program = load_clock();
+  if (!program) {
+    return std::unexpected(program.error());
+  }
+  std::vector<Moment> moments;
+  for (int i = 0; i < kMoments; ++i) {
+    if (i != 0) {
+      usleep(kApartUs);
+    }
+    const auto moment = read_clock(program->get());
+    if (!moment) {
+      return std::unexpected(moment.error());
+    }
+    moments.push_back(*moment);
+  }
+  return *std::ranges::min_element(
+      kUsual, {}, [&](std::uint32_t hz) { return misfit(moments, hz); });
 }
 
 // ---- pins ----
