@@ -1,15 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/agent.h"
 
-#include <array>
-#include <string_view>
+#include <functional>
+#include <memory>
 #include <utility>
 
-#include <linux/magic.h>
-
 #include <sys/epoll.h>
-#include <sys/vfs.h>
-#include <unistd.h>
 
 #include "agent/apply.h"
 #include "agent/attach.h"
@@ -91,12 +87,12 @@ struct Agent::Impl {
   std::uint64_t revision = 0;
   std::string problem;
 
-  Result<void> watch(int fd);
+  [[nodiscard]] Result<void> watch(int fd) const;
   // After every call of the applier.
   Result<void> conclude(Result<void> result);
 };
 
-Result<void> Agent::Impl::watch(int fd) {
+Result<void> Agent::Impl::watch(int fd) const {
   epoll_event event{};
   event.events = EPOLLIN;
   event.data.fd = fd;
@@ -213,7 +209,9 @@ void Agent::dispatch() {
   }
   if (impl.endpoints.refresh(*changes)) {
     // A failure is kept in `problem` and tried again with the next call.
-    (void)impl.conclude(impl.applier.retry());
+    if (auto result = impl.conclude(impl.applier.retry()); !result) {
+      return;
+    }
   }
 }
 

@@ -40,9 +40,10 @@ struct Applier::Impl {
   Result<void> write_ahead(const Plan& plan);
   Result<void> write_elements(const Plan& plan, BatchPerMap& added,
                               BatchPerMap& changed);
-  void take_effect(const Plan& plan);
+  void take_effect(const Plan& plan) const;
   void undo(const Plan& plan, BatchPerMap added, BatchPerMap changed);
-  std::unexpected<Error> write_error(Map map, std::size_t adding, int error);
+  std::unexpected<Error> write_error(Map map, std::size_t adding,
+                                     int error) const;
 };
 
 Result<void> Applier::Impl::grace_period() {
@@ -105,7 +106,7 @@ Result<void> Applier::Impl::clean_up() {
 }
 
 std::unexpected<Error> Applier::Impl::write_error(Map map, std::size_t adding,
-                                                  int error) {
+                                                  int error) const {
   if (error == E2BIG || error == ENOSPC) {
     return map_full(*maps, map, mirror.count(map) + adding);
   }
@@ -141,9 +142,9 @@ Result<void> Applier::Impl::write_elements(const Plan& plan, BatchPerMap& added,
 
 // Nothing written here is in force. On failure all of it is taken back.
 Result<void> Applier::Impl::write_ahead(const Plan& plan) {
-  const bool fills_hash = std::any_of(
-      kElementMaps.begin(), kElementMaps.end(),
-      [&](Map map) { return is_hash(map) && !of(plan.adds, map).empty(); });
+  const bool fills_hash = std::ranges::any_of(kElementMaps, [&](Map map) {
+    return is_hash(map) && !of(plan.adds, map).empty();
+  });
   if (reuse_hazard && fills_hash) {
     if (auto result = grace_period(); !result) {
       return result;
@@ -151,7 +152,7 @@ Result<void> Applier::Impl::write_ahead(const Plan& plan) {
   }
   // A record is complete before anything leads to it.
   for (const auto& record : plan.records) {
-    if (!record.before) {
+    if (!record.before && record.after) {
       maps->store_addresses(record.after->index, record.after->ipv4,
                             record.after->ipv6);
     }
@@ -164,7 +165,7 @@ Result<void> Applier::Impl::write_ahead(const Plan& plan) {
   }
   for (const auto& record : plan.records) {
     maps->store_policy(
-        record.before ? record.before->index : record.after->index, slot() ^ 1,
+        record.index(), slot() ^ 1,
         record.after ? record.after->policy : sluice_endpoint_policy{});
   }
   return {};
@@ -180,7 +181,7 @@ void Applier::Impl::undo(const Plan& plan, BatchPerMap added,
   }
   for (const auto& record : plan.records) {
     if (!record.before) {
-      maps->store_addresses(record.after->index, 0, {});
+      maps->store_addresses(record.index(), 0, {});
     }
   }
   if (auto result = clean_up(); !result) {
@@ -191,7 +192,7 @@ void Applier::Impl::undo(const Plan& plan, BatchPerMap added,
 // The transaction's one store, and addresses of endpoints that change theirs:
 // these are not kept by generation, and a packet between the two stores is at
 // worst dropped because its source is not (or no longer) the endpoint's.
-void Applier::Impl::take_effect(const Plan& plan) {
+void Applier::Impl::take_effect(const Plan& plan) const {
   if (plan.visible) {
     maps->store_epoch(maps->epoch() + 1);
   }

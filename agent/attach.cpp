@@ -136,13 +136,11 @@ class TcAttacher final : public Attacher {
     return tc_detach(ifindex);
   }
   [[nodiscard]] bool attached(std::uint32_t ifindex) const override {
-    for (const auto point : {BPF_TC_EGRESS, BPF_TC_INGRESS}) {
+    const auto ours = [&](bpf_tc_attach_point point) {
       const auto found = look(ifindex, point);
-      if (found && found->slot == Slot::kOurs) {
-        return true;
-      }
-    }
-    return false;
+      return found && found->slot == Slot::kOurs;
+    };
+    return ours(BPF_TC_EGRESS) || ours(BPF_TC_INGRESS);
   }
 
  private:

@@ -104,7 +104,8 @@ class KernelMaps final : public Maps {
     return run(map, keys, false);
   }
 
-  Result<void> read(Map map, const Visitor& visit) const override {
+  [[nodiscard]] Result<void> read(Map map,
+                                  const Visitor& visit) const override {
     auto result =
         read_map(fd(map), key_size(map), value_size(map), capacity(map), visit);
     if (!result) {
@@ -137,7 +138,7 @@ class KernelMaps final : public Maps {
   void store_addresses(std::uint32_t index, __be32 ipv4,
                        const EndpointAddress6& ipv6) override {
     endpoints_[index].ipv4 = ipv4;
-    std::copy(ipv6.begin(), ipv6.end(), endpoints_[index].ipv6);
+    std::ranges::copy(ipv6, endpoints_[index].ipv6);
   }
   [[nodiscard]] std::uint32_t epoch() const override {
     return __atomic_load_n(&state_->epoch, __ATOMIC_ACQUIRE);
@@ -186,14 +187,14 @@ class KernelMaps final : public Maps {
 
   Progress run_batch(Map map, const Batch& elements, std::size_t from,
                      bool update) {
-    const std::byte* keys = elements.keys() + from * key_size(map);
+    const std::byte* keys = elements.keys() + (from * key_size(map));
     const auto wanted = static_cast<std::uint32_t>(elements.size() - from);
     std::uint32_t count = wanted;
     int error = 0;
     if (update) {
       LIBBPF_OPTS(bpf_map_batch_opts, options, .elem_flags = update_flags(map));
       error = bpf_map_update_batch(fd(map), keys,
-                                   elements.values() + from * value_size(map),
+                                   elements.values() + (from * value_size(map)),
                                    &count, &options);
     } else {
       error = bpf_map_delete_batch(fd(map), keys, &count, nullptr);
@@ -207,11 +208,11 @@ class KernelMaps final : public Maps {
 
   Progress run_single(Map map, const Batch& elements, std::size_t from,
                       bool update) {
-    const std::byte* key = elements.keys() + from * key_size(map);
+    const std::byte* key = elements.keys() + (from * key_size(map));
     const int error =
-        update ? bpf_map_update_elem(fd(map), key,
-                                     elements.values() + from * value_size(map),
-                                     update_flags(map))
+        update ? bpf_map_update_elem(
+                     fd(map), key, elements.values() + (from * value_size(map)),
+                     update_flags(map))
                : bpf_map_delete_elem(fd(map), key);
     if (error == 0) {
       return {.done = 1, .error = 0};
@@ -334,7 +335,7 @@ Result<std::unique_ptr<Maps>> kernel_maps(const Datapath& datapath) {
 Result<void> read_map(int fd, std::size_t key_bytes, std::size_t value_bytes,
                       std::uint32_t capacity, const Maps::Visitor& visit) {
   // A walk starts over where the element it stands on is deleted.
-  const std::uint64_t limit = std::uint64_t{4} * capacity + kReadChunk;
+  const std::uint64_t limit = (std::uint64_t{4} * capacity) + kReadChunk;
   std::uint32_t chunk = kReadChunk;
   std::vector<std::byte> keys;
   std::vector<std::byte> values;
@@ -362,7 +363,7 @@ Result<void> read_map(int fd, std::size_t key_bytes, std::size_t value_bytes,
       return fail_errno("batch lookup", error);
     }
     for (std::uint32_t i = 0; i < count; ++i) {
-      visit(keys.data() + i * key_bytes, values.data() + i * value_bytes);
+      visit(keys.data() + (i * key_bytes), values.data() + (i * value_bytes));
     }
     if (error == ENOENT) {
       return {};

@@ -89,7 +89,8 @@ class Maps {
 
   using Visitor =
       std::function<void(const std::byte* key, const std::byte* value)>;
-  virtual Result<void> read(Map map, const Visitor& visit) const = 0;
+  [[nodiscard]] virtual Result<void> read(Map map,
+                                          const Visitor& visit) const = 0;
   [[nodiscard]] virtual std::uint32_t capacity(Map map) const = 0;
   // Elements that must stay free for update() of those that exist.
   [[nodiscard]] virtual std::uint32_t spare(Map map) const = 0;

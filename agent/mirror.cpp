@@ -65,14 +65,18 @@ Map peer_map(const IpPrefix& prefix) {
 void push_peer_key(Batch& batch, const IpPrefix& prefix) {
   switch (peer_map(prefix)) {
     case Map::kPeers4:
-      return batch.push(load<__be32>(
+      batch.push(load<__be32>(
           reinterpret_cast<const std::byte*>(prefix.address.bytes.data())));
+      break;
     case Map::kPeers6:
-      return batch.push(prefix.address.bytes);
+      batch.push(prefix.address.bytes);
+      break;
     case Map::kPrefixes4:
-      return batch.push(trie_key<sluice_prefix4>(prefix));
+      batch.push(trie_key<sluice_prefix4>(prefix));
+      break;
     default:
-      return batch.push(trie_key<sluice_prefix6>(prefix));
+      batch.push(trie_key<sluice_prefix6>(prefix));
+      break;
   }
 }
 
@@ -86,15 +90,19 @@ void push_peer(Batch& batch, const IpPrefix& prefix,
   value.cidr_id[1] = classes[1];
   switch (peer_map(prefix)) {
     case Map::kPeers4:
-      return batch.push(load<__be32>(reinterpret_cast<const std::byte*>(
-                            prefix.address.bytes.data())),
-                        peer);
+      batch.push(load<__be32>(reinterpret_cast<const std::byte*>(
+                     prefix.address.bytes.data())),
+                 peer);
+      break;
     case Map::kPeers6:
-      return batch.push(prefix.address.bytes, peer);
+      batch.push(prefix.address.bytes, peer);
+      break;
     case Map::kPrefixes4:
-      return batch.push(trie_key<sluice_prefix4>(prefix), value);
+      batch.push(trie_key<sluice_prefix4>(prefix), value);
+      break;
     default:
-      return batch.push(trie_key<sluice_prefix6>(prefix), value);
+      batch.push(trie_key<sluice_prefix6>(prefix), value);
+      break;
   }
 }
 
@@ -193,8 +201,8 @@ std::uint32_t PeerView::cover(const IpPrefix& prefix) const {
     if (changed) {
       const auto it = changes_.find(around);
       if (it != changes_.end()) {
-        if (it->second) {
-          return *it->second;
+        if (const auto& cidr_id = it->second) {
+          return *cidr_id;
         }
         continue;
       }

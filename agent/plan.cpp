@@ -113,9 +113,9 @@ class Planner {
   // ---- entries ----
 
   [[nodiscard]] const PolicySet& current(std::uint32_t set) const {
-    static const PolicySet kNone;
+    static const PolicySet none;
     const auto it = mirror_.sets.find(set);
-    return it == mirror_.sets.end() ? kNone : it->second;
+    return it == mirror_.sets.end() ? none : it->second;
   }
 
   // True if a packet may ask for entries of this class in the view in force.
@@ -147,7 +147,9 @@ class Planner {
         const auto& entries = current(set).entries;
         const auto old = entries.find(it->key);
         const bool present = old != entries.end();
-        if (it->value ? present && equal(old->second, *it->value) : !present) {
+        const bool same = it->value.has_value() == present &&
+                          (!present || equal(old->second, *it->value));
+        if (same) {
           continue;
         }
         change.entries.push_back(*it);
@@ -301,7 +303,7 @@ class Planner {
     }
     plan_.visible = true;
     plan_.records.push_back(change);
-    const std::uint32_t index = before ? before->index : after->index;
+    const std::uint32_t index = change.index();
     plan_.cleanup.stores.push_back({.index = index,
                                     .slot = slot_,
                                     .policy = policy(after),
@@ -363,8 +365,8 @@ void commit_set(Mirror& mirror, const Plan::SetChange& change) {
 
 bool Cleanup::empty() const {
   const auto none = [](const Batch& batch) { return batch.empty(); };
-  return stores.empty() && std::all_of(erases.begin(), erases.end(), none) &&
-         std::all_of(updates.begin(), updates.end(), none);
+  return stores.empty() && std::ranges::all_of(erases, none) &&
+         std::ranges::all_of(updates, none);
 }
 
 void Delta::merge(const std::vector<Transaction::PeerChange>& more_peers,
@@ -394,8 +396,7 @@ void commit(Mirror& mirror, const Plan& plan) {
   for (const auto& change : plan.records) {
     count_record(mirror, change.after, true);
     count_record(mirror, change.before, false);
-    const std::uint32_t index =
-        change.before ? change.before->index : change.after->index;
+    const std::uint32_t index = change.index();
     if (change.after) {
       mirror.records.insert_or_assign(change.ifindex, *change.after);
     } else {

@@ -67,6 +67,10 @@ struct Plan {
     std::uint32_t ifindex = 0;
     std::optional<EndpointRecord> before;
     std::optional<EndpointRecord> after;
+    // At least one of the two is there.
+    [[nodiscard]] std::uint32_t index() const {
+      return before.value_or(after.value_or(EndpointRecord{})).index;
+    }
   };
   std::vector<RecordChange> records;
   // True if a packet can notice: the epoch has to step.

@@ -92,9 +92,9 @@ std::uint32_t EndpointTargets::interface_of(const std::string& name) const {
 
 const std::unordered_set<std::uint32_t>& EndpointTargets::of_set(
     std::uint32_t set) const {
-  static const std::unordered_set<std::uint32_t> kNone;
+  static const std::unordered_set<std::uint32_t> none;
   const auto members = sets_.find(set);
-  return members == sets_.end() ? kNone : members->second;
+  return members == sets_.end() ? none : members->second;
 }
 
 void EndpointTargets::mark_all() {
