@@ -101,10 +101,11 @@ class Traffic(suite.Case):
             if client is None or client.poll() is not None:
                 client = source.ns.popen("iperf3", "-c", target.ipv4, "-t", "600", "-b", "20M",
                                          "-J", stdout=subprocess.PIPE, text=True)
-            listing = target.ns.popen("cat", "/proc/self/net/tcp", stdout=subprocess.PIPE,
+            # iperf3 listens for both families at once, so IPv4 is listed under tcp6.
+            listing = target.ns.popen("cat", "/proc/self/net/tcp6", stdout=subprocess.PIPE,
                                       text=True).communicate()[0]
             # Two established connections to port 5201: control and data.
-            return sum(":1451 " in line.split()[1] + " " and line.split()[3] == "01"
+            return sum(line.split()[1].endswith(":1451") and line.split()[3] == "01"
                        for line in listing.splitlines()[1:]) >= 2
         wait_for(connected, "iperf3 runs")
         return server, client
