@@ -24,6 +24,13 @@ bool opens_no_flow(const Question& question) {
          (question.protocol == IPPROTO_ICMPV6 && type != 128);
 }
 
+// The model knows policy alone; the kernel also says that a denied ICMP error
+// belongs to no flow.
+bool same_reason(std::uint32_t kernel, std::uint32_t model) {
+  return kernel == model || (kernel == SLUICE_REASON_ICMP_UNRELATED &&
+                             model == SLUICE_REASON_DEFAULT_DENY);
+}
+
 // One question of one probe, waiting for the kernel to have its node's view.
 struct Pending {
   const Probe* probe = nullptr;
@@ -178,7 +185,7 @@ class ScenarioJudge {
       if (!opens_no_flow(pending.question) || !model.allowed) {
         actual = "kernel: no event";
       }
-    } else if ((*verdict)->reason != static_cast<unsigned>(model.reason) ||
+    } else if (!same_reason((*verdict)->reason, model.reason) ||
                (*verdict)->rule != model.rule) {
       actual = "kernel: " + std::string(reason_text((*verdict)->reason)) +
                ", rule " + std::to_string((*verdict)->rule) +

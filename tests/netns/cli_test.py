@@ -101,8 +101,9 @@ class Cli(suite.Case):
         self.assertEqual(dropped["reason"], "default deny")
         self.assertEqual(dropped["isolating"], [_NAME])
         allowed = self.events_until(
-            process, lambda e: e["verdict"] == "allowed" and e["from_name"] == "x/b",
+            process, lambda e: e["direction"] == "ingress" and e["from_name"] == "x/b",
             lambda: self.check("x/b > x/a tcp/80 A 4"))
+        self.assertEqual(allowed["verdict"], "allowed")
         self.assertEqual((allowed["policy"], allowed["path"]), (_NAME, "spec.ingress[0]"))
 
     def test_monitor_of_drops_shows_nothing_else(self):
