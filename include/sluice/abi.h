@@ -181,7 +181,7 @@ SLUICE_ASSERT(sizeof(struct sluice_endpoint) == 64, "endpoint size");
  * hides every prefix around it, also with class 0.
  */
 struct sluice_peer {
-	__u32 cidr_id[2]; /* by generation; 0 = as if the address were not there */
+	__u32 cidr_id[2]; /* by generation; 0: only entries of any peer match */
 	__u32 reserved;
 	struct bpf_spin_lock lock; /* lets BPF_F_LOCK update in place; programs only read */
 };
