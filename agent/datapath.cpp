@@ -413,7 +413,8 @@ struct Datapath::Impl {
 
   // The steps of load(), in order.
   Result<void> open(const DatapathOptions& options);
-  Result<void> reuse_maps(const std::filesystem::path& folder) const;
+  [[nodiscard]] Result<void> reuse_maps(
+      const std::filesystem::path& folder) const;
   Result<void> load_object();
   Result<void> pin_maps(const std::filesystem::path& folder, NewPins& pins);
   Result<void> choose_programs(const std::filesystem::path& folder);
