@@ -9,12 +9,13 @@
 #include <string_view>
 #include <vector>
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 
 #include "lib/base/result.h"
 
 // Reading JSON of unknown shape: a value together with the path that leads to
-// it, and a list of what is wrong. For .cpp files; includes nlohmann/json.
+// it, and a list of what is wrong. Who looks into value() includes
+// nlohmann/json.hpp.
 namespace sluice::kube {
 
 // Text from outside as it may stand in a message: control characters and

@@ -7,7 +7,7 @@
 
 #include <nlohmann/json.hpp>
 
-// Internal to the manifest reader.
+// Internal to the manifest reader, and for sources that read JSON themselves.
 namespace sluice::kube::manifest {
 
 // No Kubernetes object is nested deeper than a few dozen levels.

@@ -4,6 +4,8 @@
 #include <optional>
 #include <utility>
 
+#include <nlohmann/json.hpp>
+
 #include "lib/kube/cidr.h"
 #include "lib/policy/parse_cilium.h"
 #include "lib/policy/parse_labels.h"

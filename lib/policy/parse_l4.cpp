@@ -8,6 +8,7 @@
 #include <utility>
 
 #include <netinet/in.h>
+#include <nlohmann/json.hpp>
 
 namespace sluice::policy {
 namespace {

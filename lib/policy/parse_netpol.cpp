@@ -7,6 +7,7 @@
 #include <utility>
 
 #include <netinet/in.h>
+#include <nlohmann/json.hpp>
 
 #include "lib/kube/cidr.h"
 #include "lib/policy/parse_l4.h"
