@@ -24,7 +24,7 @@ struct AgentOptions {
 };
 
 struct EndpointStatus {
-  std::string name;  // "namespace/pod"
+  std::string name;           // "namespace/pod"
   std::uint32_t ifindex = 0;  // 0 = no interface found
   std::string interface;
   std::uint32_t policy_set = 0;
@@ -92,7 +92,10 @@ class Agent {
   Result<void> retry();
 
   // Descriptor to poll for reading; then call dispatch(), which handles
-  // netlink changes (interfaces, routes, neighbours) and flow events.
+  // netlink changes (interfaces, routes, neighbours) and flow events. Call it
+  // on a timer too, every 100 ms for example: the datapath submits flow events
+  // without waking anybody, and what nobody reads in time is lost (and
+  // counted).
   [[nodiscard]] int poll_fd() const;
   void dispatch();
   // Called from dispatch() for every flow event. One handler.
@@ -112,8 +115,9 @@ class Agent {
   std::unique_ptr<Impl> impl_;
 };
 
-// Detaches our programs from every interface of this network namespace and
-// removes the pins under `pin_dir`. Success if there is nothing.
+// Detaches our programs from every interface of this network namespace, takes
+// away clsact qdiscs that have no filter (anybody's) left, and removes the pins
+// under `pin_dir`. Success if there is nothing.
 Result<void> cleanup(const std::filesystem::path& pin_dir);
 
 }  // namespace sluice::agent

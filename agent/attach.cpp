@@ -156,7 +156,7 @@ std::unique_ptr<Attacher> tc_attacher(const Datapath& datapath) {
 
 // The qdisc stays: somebody may be about to use it, and looking first would
 // leave a moment in which a filter of theirs could be removed with it. Without
-// filters it costs nothing.
+// filters it costs next to nothing, and cleanup() takes it away.
 Result<void> tc_detach(std::uint32_t ifindex) {
   libbpf_set_print(nullptr);
   for (const auto point : {BPF_TC_EGRESS, BPF_TC_INGRESS}) {

@@ -10,7 +10,9 @@
 
 #include "agent/agent.h"
 #include "agent/attach.h"
+#include "agent/clsact.h"
 #include "agent/interfaces.h"
+#include "agent/netlink_socket.h"
 
 namespace sluice::agent {
 namespace {
@@ -30,10 +32,18 @@ Result<void> detach_everywhere() {
   if (!interfaces) {
     return std::unexpected(interfaces.error());
   }
+  const auto requests = netlink_connect();
+  if (!requests) {
+    return std::unexpected(requests.error());
+  }
   Result<void> result;
   for (const std::uint32_t ifindex : interfaces->all()) {
     // The others are still freed of theirs.
-    if (auto detached = tc_detach(ifindex); !detached && result) {
+    auto detached = tc_detach(ifindex);
+    if (detached) {
+      detached = remove_unused_clsact(**requests, ifindex);
+    }
+    if (!detached && result) {
       result = with_context(interfaces->name(ifindex), detached.error());
     }
   }

@@ -22,7 +22,8 @@ class Flows {
   Flows& operator=(const Flows&) = delete;
   ~Flows();
 
-  // To poll for reading; then call dispatch().
+  // To poll for reading; then call dispatch(). Events do not wake who sleeps in
+  // poll(): call dispatch() on a timer as well.
   [[nodiscard]] int fd() const;
   // Called by dispatch() for each event; it must not throw. Without a handler
   // events are read and dropped.

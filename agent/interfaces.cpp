@@ -14,6 +14,7 @@
 
 #include <sys/socket.h>
 
+#include "agent/netlink_socket.h"
 #include "agent/netlink_tables.h"
 
 namespace sluice::agent {
@@ -22,36 +23,16 @@ namespace {
 // A dump that things change under is begun again.
 constexpr int kDumpTries = 20;
 
-struct SocketDeleter {
-  void operator()(nl_sock* socket) const { nl_socket_free(socket); }
-};
-using Socket = std::unique_ptr<nl_sock, SocketDeleter>;
 struct MessageDeleter {
   void operator()(nl_msg* message) const { nlmsg_free(message); }
 };
 using Message = std::unique_ptr<nl_msg, MessageDeleter>;
 
-std::unexpected<Error> fail_netlink(std::string_view what, int error) {
-  return fail("netlink: " + std::string(what) + ": " + nl_geterror(error));
-}
-
-Result<Socket> connect() {
-  Socket socket(nl_socket_alloc());
-  if (!socket) {
-    return fail_errno("netlink", ENOMEM);
-  }
-  if (const int error = nl_connect(socket.get(), NETLINK_ROUTE); error < 0) {
-    return fail_netlink("connect", error);
-  }
-  nl_socket_enable_msg_peek(socket.get());
-  return socket;
-}
-
 }  // namespace
 
 struct Interfaces::Impl {
-  Socket events;
-  Socket requests;
+  NetlinkSocket events;
+  NetlinkSocket requests;
   NetlinkTables tables;
   Changes changes;  // since the last dispatch()
 
@@ -155,8 +136,8 @@ Interfaces::~Interfaces() = default;
 
 Result<Interfaces> Interfaces::open(int receive_bytes) {
   Interfaces result;
-  auto events = connect();
-  auto requests = connect();
+  auto events = netlink_connect();
+  auto requests = netlink_connect();
   if (!events || !requests) {
     return std::unexpected(events ? requests.error() : events.error());
   }

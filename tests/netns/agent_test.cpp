@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <functional>
 
 #include <bpf/bpf.h>
@@ -108,6 +109,12 @@ bool attach_foreign(std::uint32_t ifindex, bpf_tc_attach_point point, int fd,
   LIBBPF_OPTS(bpf_tc_opts, options, .prog_fd = fd, .handle = handle,
               .priority = priority);
   return bpf_tc_attach(&hook, &options) == 0;
+}
+
+// Whether an interface has the qdisc that filters hang on.
+bool has_clsact(const std::string& interface) {
+  return std::system(("tc qdisc show dev " + interface + " | grep -q clsact")
+                         .c_str()) == 0;
 }
 
 // ---- attaching
@@ -451,14 +458,43 @@ TEST_F(Node, ARemovedEndpointIsLeftAloneAndCleanupLeavesNothing) {
     ASSERT_TRUE(agent->apply(remove));
     EXPECT_TRUE(reaches(a, b, false, 1002));
     EXPECT_EQ(program_at(host_side, BPF_TC_EGRESS), 0U);
+    EXPECT_TRUE(has_clsact("vethb")) << "it goes with cleanup()";
     EXPECT_NE(program_at(ifindex_of("vetha"), BPF_TC_EGRESS), 0U);
   }
   EXPECT_NE(program_at(ifindex_of("vetha"), BPF_TC_EGRESS), 0U);
   const auto result = cleanup(bpffs.pin_dir());
   ASSERT_TRUE(result) << result.error().message;
   EXPECT_EQ(program_at(ifindex_of("vetha"), BPF_TC_EGRESS), 0U);
+  EXPECT_FALSE(has_clsact("vetha"));
+  EXPECT_FALSE(has_clsact("vethb"));
   EXPECT_FALSE(std::filesystem::exists(bpffs.pin_dir()));
   EXPECT_TRUE(cleanup(bpffs.pin_dir()));
+}
+
+TEST_F(Node, CleanupLeavesAQdiscThatOthersUse) {
+  const PrivateBpffs bpffs;
+  const auto a = routed_pod("vetha", "10.8.0.2", "fd08::2");
+  const auto b = routed_pod("vethb", "10.8.0.3", "fd08::3");
+  const auto c = routed_pod("vethc", "10.8.0.4", "fd08::4");
+  const auto ingress = ifindex_of("vetha");
+  const auto egress = ifindex_of("vethb");
+  const Fd foreign = foreign_program();
+  ASSERT_TRUE(attach_foreign(ingress, BPF_TC_INGRESS, foreign.get(), 1, 1));
+  ASSERT_TRUE(attach_foreign(egress, BPF_TC_EGRESS, foreign.get(), 1, 1));
+  run("tc qdisc add dev vethc ingress");
+  {
+    auto agent = Agent::start(options(bpffs.pin_dir()));
+    ASSERT_TRUE(agent) << agent.error().message;
+    ASSERT_TRUE(agent->replace(two_pods()));
+  }
+  const auto result = cleanup(bpffs.pin_dir());
+  ASSERT_TRUE(result) << result.error().message;
+  EXPECT_EQ(program_at(ingress, BPF_TC_EGRESS), 0U);
+  EXPECT_EQ(program_at(egress, BPF_TC_EGRESS), 0U);
+  EXPECT_EQ(program_at(ingress, BPF_TC_INGRESS, 1, 1),
+            program_id(foreign.get()));
+  EXPECT_EQ(program_at(egress, BPF_TC_EGRESS, 1, 1), program_id(foreign.get()));
+  run("tc qdisc show dev vethc | grep -q ingress");
 }
 
 TEST_F(Node, ARestartTouchesNothingThatIsRight) {

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/clsact.h"
+
+#include <cerrno>
+
+#include <bpf/libbpf.h>
+#include <linux/pkt_sched.h>
+#include <linux/rtnetlink.h>
+#include <netlink/errno.h>
+#include <netlink/msg.h>
+#include <netlink/netlink.h>
+#include <netlink/socket.h>
+
+#include <sys/socket.h>
+
+#include "agent/netlink_socket.h"
+
+namespace sluice::agent {
+namespace {
+
+// Called by libnl for every message of a dump.
+int on_filter(nl_msg* message, void* found) noexcept {
+  if (nlmsg_hdr(message)->nlmsg_type == RTM_NEWTFILTER) {
+    *static_cast<bool*>(found) = true;
+  }
+  return NL_OK;
+}
+
+// In all chains of a direction, of any kind and in shared blocks too.
+Result<bool> has_filters(nl_sock& requests, std::uint32_t ifindex,
+                         std::uint32_t direction) {
+  bool found = false;
+  nl_socket_modify_cb(&requests, NL_CB_VALID, NL_CB_CUSTOM, &on_filter, &found);
+  tcmsg header{};
+  header.tcm_family = AF_UNSPEC;
+  header.tcm_ifindex = static_cast<int>(ifindex);
+  header.tcm_parent = TC_H_MAKE(TC_H_CLSACT, direction);
+  int error = nl_send_simple(&requests, RTM_GETTFILTER, NLM_F_DUMP, &header,
+                             sizeof(header));
+  if (error >= 0) {
+    error = nl_recvmsgs_default(&requests);
+  }
+  nl_socket_modify_cb(&requests, NL_CB_VALID, NL_CB_DEFAULT, nullptr, nullptr);
+  // Interrupted: filters come and go, so somebody uses it.
+  if (error == -NLE_DUMP_INTR) {
+    return true;
+  }
+  if (error == -NLE_NODEV || error == -NLE_OBJ_NOTFOUND) {
+    return false;
+  }
+  if (error < 0) {
+    return fail_netlink("filters", error);
+  }
+  return found;
+}
+
+}  // namespace
+
+// A filter that somebody attaches between the look and the deletion goes with
+// the qdisc; the kernel has no way to do both at once. That is why only
+// cleanup() does this.
+Result<void> remove_unused_clsact(nl_sock& requests, std::uint32_t ifindex) {
+  for (const std::uint32_t direction : {TC_H_MIN_INGRESS, TC_H_MIN_EGRESS}) {
+    const auto used = has_filters(requests, ifindex, direction);
+    if (!used) {
+      return std::unexpected(used.error());
+    }
+    if (*used) {
+      return {};
+    }
+  }
+  bpf_tc_hook hook{};
+  hook.sz = sizeof(hook);
+  hook.ifindex = static_cast<int>(ifindex);
+  hook.attach_point =
+      static_cast<bpf_tc_attach_point>(BPF_TC_INGRESS | BPF_TC_EGRESS);
+  const int error = -bpf_tc_hook_destroy(&hook);
+  // EINVAL: none, or one of another kind.
+  if (error != 0 && error != ENOENT && error != EINVAL && error != ENODEV) {
+    return fail_errno("removing the clsact qdisc", error);
+  }
+  return {};
+}
+
+}  // namespace sluice::agent
