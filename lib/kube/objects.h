@@ -53,7 +53,7 @@ struct Node {
 struct EndpointSlice {
   std::string ns;
   std::string name;
-  std::string service;  // label kubernetes.io/service-name
+  std::string service;               // label kubernetes.io/service-name
   std::vector<IpAddress> addresses;  // of ready endpoints
   bool operator==(const EndpointSlice&) const = default;
 };
