@@ -39,7 +39,7 @@ struct Applier::Impl {
   Result<void> grace_period();
   Result<void> write_ahead(const Plan& plan);
   Result<void> write_elements(const Plan& plan, BatchPerMap& added,
-                              BatchPerMap& changed);
+                              BatchPerMap& changed) const;
   void take_effect(const Plan& plan) const;
   void undo(const Plan& plan, BatchPerMap added, BatchPerMap changed);
   std::unexpected<Error> write_error(Map map, std::size_t adding,
@@ -116,7 +116,7 @@ std::unexpected<Error> Applier::Impl::write_error(Map map, std::size_t adding,
 // Writes new elements, then the slots that are not in force, one map after the
 // other. `added` and `changed` tell what was written, for undo().
 Result<void> Applier::Impl::write_elements(const Plan& plan, BatchPerMap& added,
-                                           BatchPerMap& changed) {
+                                           BatchPerMap& changed) const {
   for (const Map map : kElementMaps) {
     const auto& adds = of(plan.adds, map);
     if (!adds.empty()) {

@@ -138,7 +138,9 @@ Result<std::vector<AgentStatus::Reason>> read_reasons(
           .reason = kReasonTexts[reason],
           .direction = direction == SLUICE_INGRESS ? "ingress" : "egress"};
       auto read = sum_over_processors<sluice_counter>(
-          datapath.map_fd(Map::kReasons), SLUICE_REASON_SLOT(reason, direction),
+          datapath.map_fd(Map::kReasons),
+          // NOLINTNEXTLINE(readability-math-missing-parentheses): abi.h's macro
+          SLUICE_REASON_SLOT(reason, direction),
           [&](const sluice_counter& counter) {
             sum.packets += counter.packets;
             sum.bytes += counter.bytes;

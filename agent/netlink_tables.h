@@ -10,9 +10,9 @@
 #include <utility>
 #include <vector>
 
-#include "lib/base/ip.h"
+#include <linux/netlink.h>
 
-struct nlmsghdr;
+#include "lib/base/ip.h"
 
 namespace sluice::agent {
 
