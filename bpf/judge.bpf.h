@@ -83,6 +83,15 @@ static __always_inline bool starts_over(const struct sluice_conntrack *flow, con
 	return is_opening_syn(p) && (flow->opened_by != direction || is_closed(flow));
 }
 
+static __always_inline bool is_unasked_reply(const struct packet *p, bool v6)
+{
+	const __u8 mask = TCP_SYN | TCP_ACK;
+
+	if (p->protocol == IPPROTO_TCP)
+		return (p->tcp_flags & mask) == mask;
+	return is_icmp(p->protocol, v6) && icmp_type(p->dport) != echo_request_type(v6);
+}
+
 static __always_inline void judge_flow(struct context *c, __u32 direction, bool v6)
 {
 	const struct packet *p = &c->packet;
@@ -98,8 +107,11 @@ static __always_inline void judge_flow(struct context *c, __u32 direction, bool 
 	ask_policy(c, direction, v6);
 	if (!reason_allows(c->decision.reason))
 		return;
-	/* A reply that nobody asked for opens nothing. */
-	if (is_icmp(p->protocol, v6) && icmp_type(p->dport) != echo_request_type(v6))
+	/*
+	 * A reply that nobody asked for opens nothing: its flow began before the endpoint was
+	 * managed, and taken for an opener it would turn the flow's direction around.
+	 */
+	if (is_unasked_reply(p, v6))
 		return;
 	c->decision.new_flow = true;
 	if (flow)

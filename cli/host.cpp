@@ -76,6 +76,12 @@ Result<Fd> lock(const std::filesystem::path& path, int flags) {
   return fd;
 }
 
+bool is_loopback(const IpAddress& address) {
+  static const auto loopback4 = *parse_prefix("127.0.0.0/8");
+  static const auto loopback6 = *parse_prefix("::1/128");
+  return loopback4.contains(address) || loopback6.contains(address);
+}
+
 }  // namespace
 
 std::string host_name() {
@@ -94,10 +100,9 @@ Result<std::vector<IpAddress>> local_addresses() {
   const std::unique_ptr<ifaddrs, FreeAddresses> owner(list);
   std::vector<IpAddress> addresses;
   for (const auto* item = list; item != nullptr; item = item->ifa_next) {
-    if ((item->ifa_flags & IFF_LOOPBACK) != 0) {
-      continue;
-    }
-    if (const auto address = address_of(item->ifa_addr)) {
+    const auto address = address_of(item->ifa_addr);
+    // A node's own address may well stand on lo, as a /32 that routes announce.
+    if (address && !is_loopback(*address)) {
       addresses.push_back(*address);
     }
   }

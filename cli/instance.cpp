@@ -35,6 +35,9 @@ using std::chrono::seconds;
 // has been quiet for a moment, but not put off for ever.
 constexpr milliseconds kQuiet{25};
 constexpr milliseconds kQuietMax{250};
+// The datapath never wakes the reader of flow events (a wake-up costs more than
+// a hundred packets), so they are fetched at this pace.
+constexpr milliseconds kEvents{100};
 // Without a notice; also finds what notices do not cover.
 constexpr seconds kRescan{20};
 constexpr seconds kRescanSoon{1};
@@ -343,7 +346,7 @@ int Instance::Impl::wait_ms() const {
   const auto next = std::min({scan_at, rescan_at, retry_at, housekeeping_at});
   const auto left =
       std::chrono::ceil<milliseconds>(next - Clock::now()).count();
-  return static_cast<int>(std::clamp<long>(left, 0, 60'000));
+  return static_cast<int>(std::clamp<long>(left, 0, kEvents.count()));
 }
 
 void Instance::Impl::run_timers() {
@@ -376,9 +379,7 @@ Result<void> Instance::Impl::loop() {
     if (fds[kSignals].revents != 0) {
       on_signal();
     }
-    if (fds[kAgent].revents != 0) {
-      agent->dispatch();
-    }
+    agent->dispatch();
     if (fds[kDir].revents != 0) {
       on_notice();
     }

@@ -16,11 +16,12 @@ const char* verdict_word(bool allowed) {
   return allowed ? "allow" : "deny";
 }
 
-// ICMP other than echo requests is not remembered, and so is no new flow that
-// would be reported when it is allowed.
+// ICMP other than echo requests and what a pod sends itself are not remembered,
+// and so are no new flows that would be reported when they are allowed.
 bool opens_no_flow(const Question& question) {
   const int type = question.port >> 8;
-  return (question.protocol == IPPROTO_ICMP && type != 8) ||
+  return question.own == question.peer ||
+         (question.protocol == IPPROTO_ICMP && type != 8) ||
          (question.protocol == IPPROTO_ICMPV6 && type != 128);
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <map>
 #include <optional>
@@ -11,6 +12,7 @@
 #include <netlink/socket.h>
 
 #include <net/if.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <unistd.h>
 
@@ -70,7 +72,8 @@ struct Kernel::Impl {
 
   Result<void> load();
   Result<void> add_interfaces(std::size_t count);
-  Result<void> next_number();
+  Result<void> forget_flows();
+  Result<void> next_number(std::uint8_t protocol);
 };
 
 Result<void> Kernel::Impl::load() {
@@ -130,20 +133,28 @@ Result<void> Kernel::Impl::add_interfaces(std::size_t count) {
   return {};
 }
 
-// Conntrack never carries a verdict from one packet to another: no two packets
-// that it could take for one flow are sent while it remembers.
-Result<void> Kernel::Impl::next_number() {
-  if (number < kNumberLast) {
-    ++number;
-    return {};
-  }
-  number = kNumberFirst;
+Result<void> Kernel::Impl::forget_flows() {
   for (const auto map : {agent::Map::kConntrack4, agent::Map::kConntrack6}) {
     if (auto emptied = empty_map(datapath->map_fd(map)); !emptied) {
       return emptied;
     }
   }
   return {};
+}
+
+// Conntrack never carries a verdict from one packet to another: no two packets
+// that it could take for one flow are sent while it remembers. A protocol
+// without ports has no number that would tell its flows apart.
+Result<void> Kernel::Impl::next_number(std::uint8_t protocol) {
+  constexpr std::array<std::uint8_t, 5> kNumbered{
+      IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP, IPPROTO_ICMP, IPPROTO_ICMPV6};
+  if (number < kNumberLast &&
+      std::ranges::find(kNumbered, protocol) != kNumbered.end()) {
+    ++number;
+    return {};
+  }
+  number = kNumberFirst;
+  return forget_flows();
 }
 
 Kernel::Kernel() : impl_(std::make_unique<Impl>()) {}
@@ -184,7 +195,7 @@ Result<void> Kernel::show(const State& state) {
 
 Result<std::optional<Kernel::Verdict>> Kernel::judge(const Question& question) {
   auto& impl = *impl_;
-  if (auto next = impl.next_number(); !next) {
+  if (auto next = impl.next_number(question.protocol); !next) {
     return std::unexpected(next.error());
   }
   const bool egress = question.direction == policy::Direction::kEgress;

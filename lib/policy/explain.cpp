@@ -66,17 +66,16 @@ std::string text(const Candidate& candidate) {
 bool covers(const Candidate& candidate, std::uint8_t protocol,
             std::uint16_t port) {
   return candidate.any_l4 ||
-         std::any_of(candidate.ranges.begin(), candidate.ranges.end(),
-                     [&](const PortRange& range) {
-                       return range.protocol == protocol &&
-                              range.first <= port && port <= range.last;
-                     });
+         std::ranges::any_of(candidate.ranges, [&](const PortRange& range) {
+           return range.protocol == protocol && range.first <= port &&
+                  port <= range.last;
+         });
 }
 
 bool names_protocol(const Candidate& candidate, std::uint8_t protocol) {
-  return std::any_of(
-      candidate.ranges.begin(), candidate.ranges.end(),
-      [&](const PortRange& range) { return range.protocol == protocol; });
+  return std::ranges::any_of(candidate.ranges, [&](const PortRange& range) {
+    return range.protocol == protocol;
+  });
 }
 
 bool covers(const L4Entry& entry, std::uint8_t protocol, std::uint16_t port) {
@@ -124,9 +123,8 @@ std::optional<Answer::NearMiss> near_miss(const PlacedRule& placed,
   }
   const bool selects_peer =
       rule.rule->any_peer ||
-      std::any_of(rule.peers.begin(), rule.peers.end(), [&](SelectorId id) {
-        return std::binary_search(peer.selectors.begin(), peer.selectors.end(),
-                                  id);
+      std::ranges::any_of(rule.peers, [&](SelectorId id) {
+        return std::ranges::binary_search(peer.selectors, id);
       });
   auto candidate = placed.candidate;
   for (const auto& named : rule.rule->l4.named) {
@@ -200,8 +198,7 @@ std::optional<Answer> Translator::explain(const Question& question) const {
   }
   const auto& pod = *it->second;
   Answer answer;
-  if (std::find(pod.pod.ips.begin(), pod.pod.ips.end(), question.peer) !=
-      pod.pod.ips.end()) {
+  if (std::ranges::find(pod.pod.ips, question.peer) != pod.pod.ips.end()) {
     set_builtin(answer, SLUICE_RULE_SELF, true);
     return answer;
   }
@@ -231,10 +228,10 @@ std::optional<Answer> Translator::explain(const Question& question) const {
   }
   // The right peer on another port is nearer than the right port from
   // another peer.
-  std::stable_sort(answer.near_misses.begin(), answer.near_misses.end(),
-                   [](const auto& a, const auto& b) {
-                     return (a.differs == "peer") < (b.differs == "peer");
-                   });
+  std::ranges::stable_sort(
+      answer.near_misses, [](const auto& a, const auto& b) {
+        return (a.differs == "peer") < (b.differs == "peer");
+      });
   if (answer.near_misses.size() > kMostNearMisses) {
     answer.near_misses.resize(kMostNearMisses);
   }

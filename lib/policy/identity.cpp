@@ -60,8 +60,8 @@ template <typename Get>
 bool holds(const Requirement& requirement, const Get& get) {
   const std::optional<std::string_view> value = get(requirement.key);
   const auto listed = [&] {
-    return std::find(requirement.values.begin(), requirement.values.end(),
-                     *value) != requirement.values.end();
+    return std::ranges::find(requirement.values, *value) !=
+           requirement.values.end();
   };
   switch (requirement.op) {
     case Requirement::Op::kIn:
@@ -119,7 +119,7 @@ bool matches(const LabelSelector& selector, const PodIdentity& pod) {
 bool matches(const LabelSelector& selector, Reserved kind) {
   const auto keys = keys_of(kind);
   return holds_all(selector, [&](const std::string& key) {
-    return std::find(keys.begin(), keys.end(), key) != keys.end()
+    return std::ranges::find(keys, key) != keys.end()
                ? std::optional<std::string_view>("")
                : std::nullopt;
   });

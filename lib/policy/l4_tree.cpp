@@ -2,6 +2,7 @@
 #include "lib/policy/l4_tree.h"
 
 #include <algorithm>
+#include <array>
 #include <set>
 #include <tuple>
 
@@ -176,9 +177,8 @@ class PortTree {
 
   void emit(std::uint32_t first, int length) {
     const std::uint32_t last = first + (kPorts >> length) - 1;
-    auto begin = std::partition_point(
-        pieces_.begin(), pieces_.end(),
-        [&](const Piece& piece) { return piece.last < first; });
+    auto begin = std::ranges::partition_point(
+        pieces_, [&](const Piece& piece) { return piece.last < first; });
     auto end = begin;
     bool covered = true;
     bool constant = true;
@@ -285,7 +285,7 @@ std::vector<L4Entry> compile_l4(const Decision& above, const Decision& below,
 std::vector<PortPrefix> port_prefixes(std::uint16_t first, std::uint16_t last) {
   Candidate candidate;
   candidate.ranges.push_back({.protocol = 6, .first = first, .last = last});
-  const Candidate* const list[] = {&candidate};
+  const std::array<const Candidate*, 1> list{&candidate};
   std::vector<PortPrefix> result;
   for (const auto& entry :
        compile_l4(Decision(list, true), Decision({}, true), {})) {

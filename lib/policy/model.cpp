@@ -22,7 +22,7 @@ struct PlaceHash {
   std::size_t operator()(const Place& place) const {
     std::uint64_t mixed =
         (std::uint64_t{place.set} << 32 | place.cidr_id) ^
-        (std::uint64_t{place.l4} << 16 | place.port) * 0x9e3779b97f4a7c15ULL;
+        ((std::uint64_t{place.l4} << 16 | place.port) * 0x9e3779b97f4a7c15ULL);
     mixed ^= mixed >> 29;
     mixed *= 0xbf58476d1ce4e5b9ULL;
     return mixed ^ (mixed >> 32);
@@ -115,8 +115,7 @@ Model::Verdict Model::lookup(const EndpointEntry& endpoint, Direction direction,
                              const IpAddress& peer, std::uint8_t protocol,
                              std::uint16_t port) const {
   Verdict verdict;
-  if (std::find(endpoint.ips.begin(), endpoint.ips.end(), peer) !=
-      endpoint.ips.end()) {
+  if (std::ranges::find(endpoint.ips, peer) != endpoint.ips.end()) {
     verdict.allowed = true;
     verdict.reason = SLUICE_REASON_SELF;
     verdict.rule = SLUICE_RULE_SELF;

@@ -34,7 +34,7 @@ const PodRecord* Translator::Impl::find_endpoint(
 // it leaves and enters go into `seen`.
 void Translator::Impl::count_endpoint(const std::string& node, NodeWatch& watch,
                                       const std::string& name,
-                                      std::set<std::uint32_t>& seen) {
+                                      std::set<std::uint32_t>& seen) const {
   const auto* record = find_endpoint(node, name);
   const auto known = watch.endpoint_sets.find(name);
   const std::uint32_t before =
@@ -107,7 +107,7 @@ void Translator::Impl::collect_sets(const std::string& node, NodeWatch& watch) {
       watch.set_refs.erase(id);
     }
     if (had != has) {
-      for (const auto& entry : sets.entries(*set)) {
+      for (const auto& entry : sluice::policy::PolicySets::entries(*set)) {
         watch.entries[entry.key] =
             has ? std::optional(entry.value) : std::nullopt;
       }
@@ -157,7 +157,7 @@ State Translator::Impl::snapshot(const std::string& node) const {
   std::map<std::uint32_t, RuleInfo> rules;
   for (const std::uint32_t id : ids) {
     const auto& set = *sets.find(id);
-    const auto entries = sets.entries(set);
+    const auto entries = sluice::policy::PolicySets::entries(set);
     state.entries.insert(state.entries.end(), entries.begin(), entries.end());
     state.sets.push_back(PolicySets::info(set));
     for (auto& rule : rules_of(set)) {
@@ -167,12 +167,12 @@ State Translator::Impl::snapshot(const std::string& node) const {
   for (auto& [id, rule] : rules) {
     state.rules.push_back(std::move(rule));
   }
-  std::sort(state.entries.begin(), state.entries.end(),
-            [](const auto& a, const auto& b) {
-              return PolicyKeyLess{}(a.key, b.key);
-            });
-  std::sort(state.endpoints.begin(), state.endpoints.end(),
-            [](const auto& a, const auto& b) { return a.name < b.name; });
+  std::ranges::sort(state.entries, [](const auto& a, const auto& b) {
+    return PolicyKeyLess{}(a.key, b.key);
+  });
+  std::ranges::sort(state.endpoints, [](const auto& a, const auto& b) {
+    return a.name < b.name;
+  });
   state.peers = classes.entries(node);
   return state;
 }
@@ -195,7 +195,7 @@ Transaction Translator::Impl::take_all(const std::string& node,
 }
 
 Transaction Translator::Impl::take_changes(const std::string& node,
-                                           NodeWatch& watch) {
+                                           NodeWatch& watch) const {
   Transaction changes;
   for (const auto& prefix : std::exchange(watch.peers, {})) {
     changes.peers.push_back(

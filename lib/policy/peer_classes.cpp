@@ -45,15 +45,14 @@ Reserved reserved_kind(Entity entity) {
 std::vector<SelectorId> merge(std::vector<SelectorId> a,
                               const std::vector<SelectorId>& b) {
   a.insert(a.end(), b.begin(), b.end());
-  std::sort(a.begin(), a.end());
-  a.erase(std::unique(a.begin(), a.end()), a.end());
+  std::ranges::sort(a);
+  const auto repeated = std::ranges::unique(a);
+  a.erase(repeated.begin(), repeated.end());
   return a;
 }
 
 PodRecord* newest(const std::vector<PodRecord*>& pods) {
-  return *std::max_element(pods.begin(), pods.end(), [](auto* a, auto* b) {
-    return a->sequence < b->sequence;
-  });
+  return *std::ranges::max_element(pods, {}, &PodRecord::sequence);
 }
 
 }  // namespace
@@ -70,7 +69,7 @@ PeerClasses::AddressRecord& PeerClasses::touch(const IpAddress& address) {
 
 void PeerClasses::add_pod(const IpAddress& address, PodRecord* pod) {
   auto& pods = touch(address).pods;
-  if (std::find(pods.begin(), pods.end(), pod) == pods.end()) {
+  if (std::ranges::find(pods, pod) == pods.end()) {
     pods.push_back(pod);
   }
 }
@@ -251,9 +250,8 @@ std::vector<SelectorId> PeerClasses::covering(const IpPrefix& prefix,
     }
     for (const SelectorId id : it->second) {
       const auto [except, external_only] = excepted(id);
-      const bool excluded = std::any_of(
-          except->begin(), except->end(),
-          [&](const IpPrefix& hole) { return hole.contains(prefix); });
+      const bool excluded = std::ranges::any_of(
+          *except, [&](const IpPrefix& hole) { return hole.contains(prefix); });
       if (!excluded && (external || !external_only || cidr_match_all_)) {
         ids.push_back(id);
       }
@@ -470,7 +468,7 @@ std::uint32_t PeerClasses::hash_id(const ClassKey& key) const {
   for (const SelectorId id : key.selectors) {
     hashes.push_back(selectors_.get(id).hash);
   }
-  std::sort(hashes.begin(), hashes.end());
+  std::ranges::sort(hashes);
   StableHash hash;
   hash.add("class");
   for (const auto one : hashes) {
@@ -561,8 +559,8 @@ std::vector<PeerEntry> PeerClasses::entries(const std::string& node) const {
       }
     }
   }
-  std::sort(result.begin(), result.end(),
-            [](const auto& a, const auto& b) { return a.prefix < b.prefix; });
+  std::ranges::sort(
+      result, [](const auto& a, const auto& b) { return a.prefix < b.prefix; });
   return result;
 }
 
@@ -575,15 +573,15 @@ std::uint32_t PeerClasses::class_of(const IpAddress& address,
 }
 
 const ClassKey& PeerClasses::key(std::uint32_t cidr_id) const {
-  static const ClassKey kAny;
+  static const ClassKey none;
   const auto it = classes_.find(cidr_id);
-  return it == classes_.end() ? kAny : *it->second.key;
+  return it == classes_.end() ? none : *it->second.key;
 }
 
 const std::set<std::uint32_t>& PeerClasses::with_selector(SelectorId id) const {
-  static const std::set<std::uint32_t> kNone;
+  static const std::set<std::uint32_t> none;
   const auto it = with_selector_.find(id);
-  return it == with_selector_.end() ? kNone : it->second;
+  return it == with_selector_.end() ? none : it->second;
 }
 
 }  // namespace sluice::policy

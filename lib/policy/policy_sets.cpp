@@ -80,9 +80,7 @@ std::uint32_t PolicySets::acquire_rule_id(const PolicyKey& key,
   auto id =
       static_cast<std::uint32_t>(StableHash().add("rule").add(owner).value());
   while (true) {
-    if (id < SLUICE_RULE_FIRST) {
-      id = SLUICE_RULE_FIRST;
-    }
+    id = std::max<std::uint32_t>(id, SLUICE_RULE_FIRST);
     auto& entry = rule_ids_[id];
     if (entry.refs == 0 || entry.owner == owner) {
       entry.owner = owner;
@@ -173,7 +171,7 @@ void PolicySets::set_policy(const Policy& policy) {
   }
   // The new selectors are taken before the old ones are let go, so that what
   // both versions use is never gone in between.
-  Policy old = std::exchange(record->policy, policy);
+  const Policy old = std::exchange(record->policy, policy);
   const std::size_t kept = std::min(record->specs.size(), policy.specs.size());
   for (std::size_t i = 0; i < kept; ++i) {
     auto& spec = *record->specs[i];
@@ -241,7 +239,7 @@ SetKey PolicySets::key_for(const PodRecord& pod) const {
       }
     }
   }
-  std::sort(key.specs.begin(), key.specs.end(), earlier);
+  std::ranges::sort(key.specs, earlier);
   if (!key.specs.empty()) {
     key.ports = resolve_ports(pod.pod, names);
   }
@@ -340,9 +338,8 @@ void PolicySets::place_rules(SetRecord& set, Direction direction) {
   }
   // Specs are in order of policy and index and rules in order of their place,
   // so a stable sort leaves those as the last criteria.
-  std::stable_sort(
-      side.rules.begin(), side.rules.end(),
-      [](const PlacedRule& a, const PlacedRule& b) {
+  std::ranges::stable_sort(
+      side.rules, [](const PlacedRule& a, const PlacedRule& b) {
         return std::tuple(a.candidate.tier, a.spec->policy->priority) <
                std::tuple(b.candidate.tier, b.spec->policy->priority);
       });
@@ -366,6 +363,7 @@ void PolicySets::build(SetRecord& set) {
       }
     }
     std::vector<const Candidate*> any;
+    any.reserve(side.any_peer.size());
     for (const std::size_t i : side.any_peer) {
       any.push_back(&side.rules[i].candidate);
     }
@@ -383,9 +381,9 @@ void PolicySets::index(const SetRecord& set, bool add) {
         erase_from(sets_by_selector_, id, set.id);
       }
     }
-    named_any |=
-        std::any_of(side.any_peer.begin(), side.any_peer.end(),
-                    [&](std::size_t i) { return side.rules[i].named_at_peer; });
+    named_any |= std::ranges::any_of(side.any_peer, [&](std::size_t i) {
+      return side.rules[i].named_at_peer;
+    });
   }
   if (add && named_any) {
     sets_with_named_any_.insert(set.id);
@@ -395,7 +393,7 @@ void PolicySets::index(const SetRecord& set, bool add) {
 }
 
 std::vector<Candidate> PolicySets::candidates(const SetDirection& direction,
-                                              const ClassKey& peer) const {
+                                              const ClassKey& peer) {
   std::vector<std::size_t> applicable(direction.any_peer);
   for (const SelectorId id : peer.selectors) {
     const auto it = direction.by_selector.find(id);
@@ -403,9 +401,9 @@ std::vector<Candidate> PolicySets::candidates(const SetDirection& direction,
       applicable.insert(applicable.end(), it->second.begin(), it->second.end());
     }
   }
-  std::sort(applicable.begin(), applicable.end());
-  applicable.erase(std::unique(applicable.begin(), applicable.end()),
-                   applicable.end());
+  std::ranges::sort(applicable);
+  const auto repeated = std::ranges::unique(applicable);
+  applicable.erase(repeated.begin(), repeated.end());
   std::vector<Candidate> result;
   result.reserve(applicable.size());
   for (const std::size_t i : applicable) {
@@ -420,7 +418,7 @@ std::vector<Candidate> PolicySets::candidates(const SetDirection& direction,
 
 std::vector<L4Entry> PolicySets::compile(const SetDirection& direction,
                                          Direction which, std::uint32_t cidr_id,
-                                         const ClassKey& peer) const {
+                                         const ClassKey& peer) {
   if (cidr_id == SLUICE_CIDR_ANY) {
     const Decision nothing({}, direction.isolated);
     return compile_l4(*direction.any_decision, nothing,
@@ -455,8 +453,8 @@ void PolicySets::replace_entries(SetRecord& set, Direction direction,
       return std::tuple(a.protocol, a.prefixlen, a.port) <
              std::tuple(b.protocol, b.prefixlen, b.port);
     };
-    std::set<L4Entry, decltype(less)> now(entries.begin(), entries.end());
-    std::set<L4Entry, decltype(less)> then(before.begin(), before.end());
+    const std::set<L4Entry, decltype(less)> now(entries.begin(), entries.end());
+    const std::set<L4Entry, decltype(less)> then(before.begin(), before.end());
     for (const auto& entry : then) {
       if (!now.contains(entry)) {
         note(entry, false);
@@ -485,9 +483,9 @@ void PolicySets::compile_all(SetRecord& set) {
       const auto& with = classes_.with_selector(id);
       ids.insert(with.begin(), with.end());
     }
-    const bool named_any =
-        std::any_of(side.any_peer.begin(), side.any_peer.end(),
-                    [&](std::size_t i) { return side.rules[i].named_at_peer; });
+    const bool named_any = std::ranges::any_of(
+        side.any_peer,
+        [&](std::size_t i) { return side.rules[i].named_at_peer; });
     if (named_any) {
       ids.insert(classes_.with_ports().begin(), classes_.with_ports().end());
     }
@@ -597,7 +595,7 @@ const SetRecord* PolicySets::find(std::uint32_t id) const {
   return it == sets_.end() ? nullptr : it->second.get();
 }
 
-std::vector<PolicyEntry> PolicySets::entries(const SetRecord& set) const {
+std::vector<PolicyEntry> PolicySets::entries(const SetRecord& set) {
   std::vector<PolicyEntry> result;
   for (const Direction direction : kDirections) {
     for (const auto& [cidr_id, entries] :

@@ -108,15 +108,15 @@ class PolicySets {
 
   // nullptr if there is no such set.
   [[nodiscard]] const SetRecord* find(std::uint32_t id) const;
-  [[nodiscard]] std::vector<PolicyEntry> entries(const SetRecord& set) const;
+  [[nodiscard]] static std::vector<PolicyEntry> entries(const SetRecord& set);
   [[nodiscard]] static PolicySetInfo info(const SetRecord& set);
   [[nodiscard]] static RuleInfo rule_info(const SpecRecord& spec,
                                           const RuleRecord& rule);
 
   // The rules of the set that apply to a class, in order, with named ports
   // resolved for it.
-  [[nodiscard]] std::vector<Candidate> candidates(const SetDirection& direction,
-                                                  const ClassKey& peer) const;
+  [[nodiscard]] static std::vector<Candidate> candidates(
+      const SetDirection& direction, const ClassKey& peer);
 
  private:
   struct RuleId {
@@ -133,16 +133,15 @@ class PolicySets {
   [[nodiscard]] SetKey key_for(const PodRecord& pod) const;
   [[nodiscard]] std::uint32_t new_set_id(const SetKey& key) const;
   void leave_set(PodRecord& pod);
-  void build(SetRecord& set);
-  void place_rules(SetRecord& set, Direction direction);
+  static void build(SetRecord& set);
+  static void place_rules(SetRecord& set, Direction direction);
   void index(const SetRecord& set, bool add);
   void compile_all(SetRecord& set);
   [[nodiscard]] std::set<std::uint32_t> sets_touched_by(
       const ClassKey& peer) const;
-  [[nodiscard]] std::vector<L4Entry> compile(const SetDirection& direction,
-                                             Direction which,
-                                             std::uint32_t cidr_id,
-                                             const ClassKey& peer) const;
+  [[nodiscard]] static std::vector<L4Entry> compile(
+      const SetDirection& direction, Direction which, std::uint32_t cidr_id,
+      const ClassKey& peer);
   void compile_class(std::uint32_t cidr_id);
   void drop_class(std::uint32_t cidr_id);
   void replace_entries(SetRecord& set, Direction direction,

@@ -55,14 +55,14 @@ std::uint64_t content_hash(const PeerSelector& value) {
 }
 
 void insert_sorted(std::vector<SelectorId>& ids, SelectorId id) {
-  const auto it = std::lower_bound(ids.begin(), ids.end(), id);
+  const auto it = std::ranges::lower_bound(ids, id);
   if (it == ids.end() || *it != id) {
     ids.insert(it, id);
   }
 }
 
 void erase_sorted(std::vector<SelectorId>& ids, SelectorId id) {
-  const auto it = std::lower_bound(ids.begin(), ids.end(), id);
+  const auto it = std::ranges::lower_bound(ids, id);
   if (it != ids.end() && *it == id) {
     ids.erase(it);
   }
@@ -283,8 +283,9 @@ SelectorCache::IdList SelectorCache::candidates(const PodRecord& record) const {
   add_label(std::string(kServiceAccountKey), record.pod.service_account);
   append(ids, by_value_, LabelPair(kNamespaceKey, ns));
   append(ids, by_key_, std::string());
-  std::sort(ids.begin(), ids.end());
-  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+  std::ranges::sort(ids);
+  const auto repeated = std::ranges::unique(ids);
+  ids.erase(repeated.begin(), repeated.end());
   return ids;
 }
 
@@ -412,13 +413,12 @@ void SelectorCache::update_pod(PodRecord& record) {
     pods_.erase(&record);
   }
   std::vector<SelectorId> changed;
-  std::set_symmetric_difference(record.matched.begin(), record.matched.end(),
-                                now.begin(), now.end(),
-                                std::back_inserter(changed));
+  std::ranges::set_symmetric_difference(record.matched, now,
+                                        std::back_inserter(changed));
   record.matched = std::move(now);
   for (const SelectorId id : changed) {
     auto& selector = *selectors_[id];
-    if (std::binary_search(record.matched.begin(), record.matched.end(), id)) {
+    if (std::ranges::binary_search(record.matched, id)) {
       selector.pods.insert(&record);
     } else {
       selector.pods.erase(&record);

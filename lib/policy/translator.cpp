@@ -60,7 +60,7 @@ void Translator::Impl::set_pod(const kube::Pod& object) {
   const auto new_ips =
       record->managed() ? record->pod.ips : std::vector<IpAddress>{};
   for (const auto& address : old_ips) {
-    if (std::find(new_ips.begin(), new_ips.end(), address) == new_ips.end()) {
+    if (std::ranges::find(new_ips, address) == new_ips.end()) {
       classes.remove_pod(address, record.get());
     }
   }
@@ -111,13 +111,12 @@ void Translator::Impl::remove_pod(const std::string& ns,
 void Translator::Impl::set_node(const kube::Node& object) {
   auto& known = nodes[object.name];
   for (const auto& address : known) {
-    if (std::find(object.ips.begin(), object.ips.end(), address) ==
-        object.ips.end()) {
+    if (std::ranges::find(object.ips, address) == object.ips.end()) {
       classes.remove_node(address, object.name);
     }
   }
   for (const auto& address : object.ips) {
-    if (std::find(known.begin(), known.end(), address) == known.end()) {
+    if (std::ranges::find(known, address) == known.end()) {
       classes.add_node(address, object.name);
     }
   }

@@ -69,11 +69,12 @@ struct Translator::Impl {
   void collect(const std::string& node, NodeWatch& watch);
   void collect_sets(const std::string& node, NodeWatch& watch);
   void count_endpoint(const std::string& node, NodeWatch& watch,
-                      const std::string& name, std::set<std::uint32_t>& seen);
+                      const std::string& name,
+                      std::set<std::uint32_t>& seen) const;
   void send_names(NodeWatch& watch, const SetRecord& set);
-  void withdraw_names(NodeWatch& watch, std::uint32_t id);
+  static void withdraw_names(NodeWatch& watch, std::uint32_t id);
   Transaction take_all(const std::string& node, NodeWatch& watch);
-  Transaction take_changes(const std::string& node, NodeWatch& watch);
+  Transaction take_changes(const std::string& node, NodeWatch& watch) const;
   [[nodiscard]] State snapshot(const std::string& node) const;
 
   TranslatorOptions options;

@@ -66,7 +66,8 @@ Policy policy(const std::string& name, const std::string& subject,
   return result;
 }
 
-CidrPeer cidr(const std::string& prefix, std::vector<std::string> except = {}) {
+CidrPeer cidr(const std::string& prefix,
+              const std::vector<std::string>& except = {}) {
   CidrPeer peer{.cidr = *parse_prefix(prefix), .external_only = true};
   for (const auto& hole : except) {
     peer.except.push_back(*parse_prefix(hole));
