@@ -201,7 +201,9 @@ void read_pod_status(const Field& status, Pod& pod, Problems& problems) {
     }
   };
   const auto first = status.get("podIP");
-  if (first && first->value() != "") {
+  const auto* text =
+      first ? first->value().get_ptr<const std::string*>() : nullptr;
+  if (first && (text == nullptr || !text->empty())) {
     add(*first);
   }
   each(status, "podIPs", problems, [&](const Field& element) {

@@ -96,11 +96,11 @@ std::optional<Field> Field::get(std::string_view name) const& {
 }
 
 Field Field::at(std::size_t index) const& {
-  return Field((*value_)[index], *this, {}, index);
+  return {(*value_)[index], *this, {}, index};
 }
 
 Field Field::member(const std::string& key, const json& value) const& {
-  return Field(value, *this, key, 0);
+  return {value, *this, key, 0};
 }
 
 void Problems::add(const Field& field, std::string_view what) {

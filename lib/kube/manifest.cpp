@@ -29,9 +29,8 @@ struct Chunk {
 };
 
 bool is_marker(std::string_view line, std::string_view marker = "---") {
-  return line.starts_with(marker) &&
-         (line.size() == 3 || line[3] == ' ' || line[3] == '\t' ||
-          line[3] == '\r');
+  return line.starts_with(marker) && (line.size() == 3 || line[3] == ' ' ||
+                                      line[3] == '\t' || line[3] == '\r');
 }
 
 std::string_view trim(std::string_view text) {
@@ -73,8 +72,8 @@ std::vector<Chunk> split(std::string_view text) {
       content = false;
     } else {
       const std::string_view words = trim(current);
-      content = content || !(words.empty() || words.front() == '#' ||
-                             current.front() == '%');
+      content = content || (!words.empty() && words.front() != '#' &&
+                            current.front() != '%');
     }
     at = std::min(end + 1, text.size());
   }
@@ -94,7 +93,7 @@ Chunk json_part(Chunk chunk) {
     if (words.starts_with('{') || words.starts_with('[')) {
       return chunk;
     }
-    if (!(words.empty() || words.front() == '#' || is_marker(line)) ||
+    if ((!words.empty() && words.front() != '#' && !is_marker(line)) ||
         end == std::string_view::npos) {
       break;
     }

@@ -38,7 +38,12 @@ std::optional<json> whole_number(std::string_view text) {
   int base = 10;
   if (text.size() > 1 && text.front() == '0') {
     const char letter = static_cast<char>(text[1] | 0x20);
-    base = letter == 'x' ? 16 : letter == 'o' ? 8 : letter == 'b' ? 2 : 8;
+    base = 8;
+    if (letter == 'x') {
+      base = 16;
+    } else if (letter == 'b') {
+      base = 2;
+    }
     text.remove_prefix(letter == 'x' || letter == 'o' || letter == 'b' ? 2 : 1);
   }
   std::uint64_t number = 0;

@@ -15,7 +15,10 @@ std::size_t sequence_length(unsigned char lead) {
   if (lead < 0xc2 || lead > 0xf4) {
     return 0;
   }
-  return lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+  if (lead < 0xe0) {
+    return 2;
+  }
+  return lead < 0xf0 ? 3 : 4;
 }
 
 }  // namespace
