@@ -199,6 +199,8 @@ void ManifestDir::Impl::walk(const std::string& folder, int depth) {
   }
   while (true) {
     errno = 0;
+    // Safe: nobody else has this stream.
+    // NOLINTNEXTLINE(concurrency-mt-unsafe)
     const auto* entry = ::readdir(dir.get());
     if (entry == nullptr) {
       break;
@@ -322,6 +324,7 @@ std::vector<ManifestDir::Change> ManifestDir::scan() {
     }
   }
   std::vector<Change> result;
+  result.reserve(changes.size());
   for (auto& [file, change] : changes) {
     result.push_back(std::move(change));
   }

@@ -94,8 +94,8 @@ struct Store::Impl {
                                                 const Entry& entry) const;
   bool tell(const ObjectKey& key, Entry& entry);
   void name(const ObjectKey& key, const Object& object, bool add);
-  [[nodiscard]] ObjectStatus status(const ObjectKey& key, const Entry& entry,
-                                    const Claim& claim) const;
+  static ObjectStatus status(const ObjectKey& key, const Entry& entry,
+                             const Claim& claim);
 };
 
 // Takes the claims of a source out of the entries, which stay until resolved.
@@ -270,7 +270,7 @@ bool Store::Impl::resolve(const ObjectKey& key) {
 }
 
 ObjectStatus Store::Impl::status(const ObjectKey& key, const Entry& entry,
-                                 const Claim& claim) const {
+                                 const Claim& claim) {
   ObjectStatus status{.key = key,
                       .policy = is_policy_object(entry, key),
                       .source = place(claim.source, claim.line),
@@ -361,7 +361,7 @@ std::vector<ObjectStatus> Store::objects() const {
   std::vector<ObjectStatus> result;
   for (const auto& [key, entry] : impl_->entries) {
     for (const auto& claim : entry.claims) {
-      auto status = impl_->status(key, entry, claim);
+      auto status = Impl::status(key, entry, claim);
       const auto& broken = impl_->sources.at(claim.source).broken;
       if (status.valid && !broken.empty()) {
         status.valid = false;
@@ -386,7 +386,7 @@ std::vector<Problem> Store::problems() const {
   }
   for (const auto& [key, entry] : impl_->entries) {
     for (const auto& claim : entry.claims) {
-      auto status = impl_->status(key, entry, claim);
+      auto status = Impl::status(key, entry, claim);
       if (!status.valid) {
         result.push_back({.severity = Severity::kError,
                           .source = std::move(status.source),
