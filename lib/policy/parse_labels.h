@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,7 +14,7 @@
 namespace sluice::policy {
 
 // What keys look like: "app" or, with a source, "k8s:app".
-enum class KeySyntax { kKubernetes, kCilium };
+enum class KeySyntax : std::uint8_t { kKubernetes, kCilium };
 
 // A requirement as it is written.
 struct Term {
