@@ -70,7 +70,8 @@ struct CidrGroupPeer {
   auto operator<=>(const CidrGroupPeer&) const = default;
 };
 
-using PeerSelector = std::variant<LabelSelector, Entity, CidrPeer, CidrGroupPeer>;
+using PeerSelector =
+    std::variant<LabelSelector, Entity, CidrPeer, CidrGroupPeer>;
 
 // A range of destination ports, both ends included. ICMP and ICMPv6: the type
 // is the high byte, the code the low one, so type t is t<<8 .. t<<8|255.
@@ -82,8 +83,8 @@ struct PortRange {
 };
 
 struct NamedPort {
-  std::string name;           // lower case
-  std::uint8_t protocol = 0;  // 0 = TCP, UDP or SCTP, as the container says
+  std::string name;            // lower case
+  std::uint8_t protocol = 0;   // 0 = TCP, UDP or SCTP, as the container says
   std::uint16_t end_port = 0;  // not 0 and above the number: a range up to it
   auto operator<=>(const NamedPort&) const = default;
 };
@@ -101,7 +102,7 @@ struct L4 {
 struct Rule {
   Direction direction = Direction::kIngress;
   Action action = Action::kAllow;
-  bool any_peer = false;  // then `peers` is empty
+  bool any_peer = false;            // then `peers` is empty
   std::vector<PeerSelector> peers;  // any of them; none: selects nobody
   L4 l4;
   std::string path;  // "spec.ingress[0]": where the rule stands in its object
@@ -111,7 +112,7 @@ struct Rule {
 
 // One subject with its rules: a spec, or an element of specs.
 struct Spec {
-  LabelSelector subject;  // of pods; namespace scope included
+  LabelSelector subject;               // of pods; namespace scope included
   std::array<bool, 2> default_deny{};  // by Direction: isolates its subjects
   std::vector<Rule> rules;  // ClusterNetworkPolicy: in order of evaluation
   bool log = false;         // report new flows that these rules allow

