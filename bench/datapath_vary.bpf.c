@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-#include <linux/bpf.h>
-#include <linux/pkt_cls.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
 
 #include "sluice/abi.h"
 
@@ -22,61 +22,60 @@ const volatile __u32 port_at = 34;     /* the port to be changed */
 
 /* The datapath's own map. */
 struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct sluice_state);
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(map_flags, BPF_F_MMAPABLE);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct sluice_state);
 } state SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u32);
+  __uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, __u32);
 } target SEC(".maps");
 
 __u32 flow_number = 0;
 
-static __always_inline int send_as(struct __sk_buff *skb, __u32 flow)
-{
-	void *data = (void *)(long)skb->data;
-	void *data_end = (void *)(long)skb->data_end;
-	__be16 host = bpf_htons(0x100 + flow / PORTS); /* nobody's own address */
-	__be16 port = bpf_htons(1024 + flow % PORTS);
+static __always_inline int send_as(struct __sk_buff* skb, __u32 flow) {
+  void* data = (void*)(long)skb->data;
+  void* data_end = (void*)(long)skb->data_end;
+  __be16 host = bpf_htons(0x100 + flow / PORTS); /* nobody's own address */
+  __be16 port = bpf_htons(1024 + flow % PORTS);
 
-	if (data + 74 > data_end || address_end > 64 || address_end < 2 || port_at > 64)
-		return TC_ACT_SHOT;
-	*(__be16 *)(data + address_end - 2) = host;
-	*(__be16 *)(data + port_at) = port;
-	bpf_tail_call(skb, &target, 0);
-	return TC_ACT_SHOT;
+  if (data + 74 > data_end || address_end > 64 || address_end < 2 ||
+      port_at > 64) {
+    return TC_ACT_SHOT;
+  }
+  *(__be16*)(data + address_end - 2) = host;
+  *(__be16*)(data + port_at) = port;
+  bpf_tail_call(skb, &target, 0);
+  return TC_ACT_SHOT;
 }
 
 /* One of the flows, at random. */
 SEC("tc")
-int random_flow(struct __sk_buff *skb)
-{
-	return send_as(skb, bpf_get_prandom_u32() % FLOWS);
+int random_flow(struct __sk_buff* skb) {
+  return send_as(skb, bpf_get_prandom_u32() % FLOWS);
 }
 
 /* A flow that has not been for the longest time. */
 SEC("tc")
-int next_flow(struct __sk_buff *skb)
-{
-	flow_number += 1;
-	return send_as(skb, flow_number % (PORTS << 16));
+int next_flow(struct __sk_buff* skb) {
+  flow_number += 1;
+  return send_as(skb, flow_number % (PORTS << 16));
 }
 
 /* The same packet under an epoch of its own, of the same generation. */
 SEC("tc")
-int next_epoch(struct __sk_buff *skb)
-{
-	__u32 zero = 0;
-	struct sluice_state *s = bpf_map_lookup_elem(&state, &zero);
+int next_epoch(struct __sk_buff* skb) {
+  __u32 zero = 0;
+  struct sluice_state* s = bpf_map_lookup_elem(&state, &zero);
 
-	if (s)
-		s->epoch += 2;
-	bpf_tail_call(skb, &target, 0);
-	return TC_ACT_SHOT;
+  if (s) {
+    s->epoch += 2;
+  }
+  bpf_tail_call(skb, &target, 0);
+  return TC_ACT_SHOT;
 }

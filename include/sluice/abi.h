@@ -69,36 +69,36 @@ enum sluice_builtin_rule {
  * X(NAME, verdict, "text"): one reason for every way out, counted per CPU and
  * direction in the map `reasons`. The text is what users see.
  */
-#define SLUICE_REASONS(X) \
-	X(ESTABLISHED, ALLOW, "established") \
-	X(REPLY, ALLOW, "reply") \
-	X(POLICY_ALLOW, ALLOW, "policy allow") \
-	X(DEFAULT_ALLOW, ALLOW, "default allow") \
-	X(LOCAL_NODE, ALLOW, "local node") \
-	X(SELF, ALLOW, "self") \
-	X(RELATED, ALLOW, "related icmp error") \
-	X(ARP, ALLOW, "arp") \
-	X(NEIGHBOUR_DISCOVERY, ALLOW, "neighbour discovery") \
-	X(NOT_AN_ENDPOINT, ALLOW, "not an endpoint") \
-	X(UNPARSED_ALLOW, ALLOW, "not parsed, not isolated") \
-	X(POLICY_DENY, DENY, "policy deny") \
-	X(DEFAULT_DENY, DENY, "default deny") \
-	X(SOURCE_ADDRESS, DENY, "source address not the pod's") \
-	X(TRUNCATED, DENY, "truncated packet") \
-	X(BAD_HEADER, DENY, "malformed header") \
-	X(EXTENSION_HEADERS, DENY, "too many extension headers") \
-	X(FRAGMENT_UNKNOWN, DENY, "fragment without first fragment") \
-	X(FRAGMENT_TINY, DENY, "fragment too small for its header") \
-	X(ICMP_UNRELATED, DENY, "icmp error of an unknown flow") \
-	X(ETHERTYPE, DENY, "unknown ethertype") \
-	X(REPLY_OF_DENIED, DENY, "reply of a flow that is denied") \
+#define SLUICE_REASONS(X)                                                                          \
+	X(ESTABLISHED, ALLOW, "established")                                                       \
+	X(REPLY, ALLOW, "reply")                                                                   \
+	X(POLICY_ALLOW, ALLOW, "policy allow")                                                     \
+	X(DEFAULT_ALLOW, ALLOW, "default allow")                                                   \
+	X(LOCAL_NODE, ALLOW, "local node")                                                         \
+	X(SELF, ALLOW, "self")                                                                     \
+	X(RELATED, ALLOW, "related icmp error")                                                    \
+	X(ARP, ALLOW, "arp")                                                                       \
+	X(NEIGHBOUR_DISCOVERY, ALLOW, "neighbour discovery")                                       \
+	X(NOT_AN_ENDPOINT, ALLOW, "not an endpoint")                                               \
+	X(UNPARSED_ALLOW, ALLOW, "not parsed, not isolated")                                       \
+	X(POLICY_DENY, DENY, "policy deny")                                                        \
+	X(DEFAULT_DENY, DENY, "default deny")                                                      \
+	X(SOURCE_ADDRESS, DENY, "source address not the pod's")                                    \
+	X(TRUNCATED, DENY, "truncated packet")                                                     \
+	X(BAD_HEADER, DENY, "malformed header")                                                    \
+	X(EXTENSION_HEADERS, DENY, "too many extension headers")                                   \
+	X(FRAGMENT_UNKNOWN, DENY, "fragment without first fragment")                               \
+	X(FRAGMENT_TINY, DENY, "fragment too small for its header")                                \
+	X(ICMP_UNRELATED, DENY, "icmp error of an unknown flow")                                   \
+	X(ETHERTYPE, DENY, "unknown ethertype")                                                    \
+	X(REPLY_OF_DENIED, DENY, "reply of a flow that is denied")                                 \
 	X(INTERNAL, DENY, "internal error")
 
 enum sluice_reason {
 #define SLUICE_X(name, verdict, text) SLUICE_REASON_##name,
 	SLUICE_REASONS(SLUICE_X)
 #undef SLUICE_X
-	SLUICE_REASON_COUNT
+		SLUICE_REASON_COUNT
 };
 
 /* Index into `reasons` (per-CPU array of struct sluice_counter). */
@@ -329,8 +329,8 @@ struct sluice_flow_event {
 	__u32 policy_id;
 	__u32 cidr_id;
 	__u32 rule;
-	__u32 length;	 /* bytes, with the Ethernet header */
-	__u8 family;	 /* AF_INET, AF_INET6, 0 = neither */
+	__u32 length; /* bytes, with the Ethernet header */
+	__u8 family;  /* AF_INET, AF_INET6, 0 = neither */
 	__u8 direction;
 	__u8 verdict;
 	__u8 reason;
@@ -338,7 +338,7 @@ struct sluice_flow_event {
 	__u8 tcp_flags;
 	__be16 ethertype;
 	__be16 sport;
-	__be16 dport; /* ICMP: type << 8 | code */
+	__be16 dport;	/* ICMP: type << 8 | code */
 	__u8 saddr[16]; /* IPv4: the first four bytes */
 	__u8 daddr[16];
 };
