@@ -2,6 +2,7 @@
 #include "agent/clsact.h"
 
 #include <cerrno>
+#include <cstring>
 
 #include <bpf/libbpf.h>
 #include <linux/pkt_sched.h>
@@ -72,11 +73,11 @@ Result<void> remove_unused_clsact(nl_sock& requests, std::uint32_t ifindex) {
   bpf_tc_hook hook{};
   hook.sz = sizeof(hook);
   hook.ifindex = static_cast<int>(ifindex);
-  // Both flags together are libbpf's word for the qdisc itself.
-  // NOLINTNEXTLINE(clang-analyzer-optin.core.EnumCastOutOfRange)
-  constexpr auto kQdisc =
-      static_cast<bpf_tc_attach_point>(BPF_TC_INGRESS | BPF_TC_EGRESS);
-  hook.attach_point = kQdisc;
+  // Both flags together, no enumerator of their own, are libbpf's word for the
+  // qdisc itself.
+  constexpr std::uint32_t kQdisc = BPF_TC_INGRESS | BPF_TC_EGRESS;
+  static_assert(sizeof(kQdisc) == sizeof(hook.attach_point));
+  std::memcpy(&hook.attach_point, &kQdisc, sizeof(kQdisc));
   const int error = -bpf_tc_hook_destroy(&hook);
   // EINVAL: none, or one of another kind.
   if (error != 0 && error != ENOENT && error != EINVAL && error != ENODEV) {
