@@ -110,7 +110,7 @@ std::size_t std::hash<sluice::IpAddress>::operator()(
   std::memcpy(&high, address.bytes.data(), 8);
   std::memcpy(&low, address.bytes.data() + 8, 8);
   std::uint64_t mixed =
-      (high ^ (low * 0x9e3779b97f4a7c15ULL)) + (address.v6 ? 1 : 0);
+      (high ^ (low * 0x9e3779b97f4a7c15ULL)) + (address.v6 ? 1U : 0U);
   mixed ^= mixed >> 32;
   mixed *= 0xd6e8feb86659fd93ULL;
   return mixed ^ (mixed >> 32);
@@ -118,6 +118,6 @@ std::size_t std::hash<sluice::IpAddress>::operator()(
 
 std::size_t std::hash<sluice::IpPrefix>::operator()(
     const sluice::IpPrefix& prefix) const noexcept {
-  return std::hash<sluice::IpAddress>{}(prefix.address) * 31 +
+  return (std::hash<sluice::IpAddress>{}(prefix.address) * 31) +
          static_cast<std::size_t>(prefix.length);
 }
