@@ -127,16 +127,8 @@ std::optional<Answer::NearMiss> near_miss(const PlacedRule& placed,
         return std::ranges::binary_search(peer.selectors, id);
       });
   auto candidate = placed.candidate;
-  for (const auto& named : rule.rule->l4.named) {
-    for (const auto& port : peer.ports) {
-      if (placed.named_at_peer && port.name == named.name &&
-          (named.protocol == 0 || named.protocol == port.protocol)) {
-        candidate.ranges.push_back(
-            {.protocol = port.protocol,
-             .first = port.port,
-             .last = std::max(port.port, named.end_port)});
-      }
-    }
+  if (placed.named_at_peer) {
+    resolve_names(candidate, rule.rule->l4, peer.ports);
   }
   const bool covers_port = covers(candidate, question.protocol, question.port);
   if (selects_peer == covers_port) {

@@ -34,21 +34,6 @@ Decided fallback(bool isolated, Direction direction, bool local_node) {
   return {.kind = Decided::Kind::kDeny, .rule = default_rule(direction)};
 }
 
-void resolve_names(Candidate& candidate, const L4& l4,
-                   const std::vector<ResolvedPort>& ports) {
-  for (const auto& named : l4.named) {
-    for (const auto& port : ports) {
-      if (port.name == named.name &&
-          (named.protocol == 0 || named.protocol == port.protocol)) {
-        candidate.ranges.push_back(
-            {.protocol = port.protocol,
-             .first = port.port,
-             .last = std::max(port.port, named.end_port)});
-      }
-    }
-  }
-}
-
 bool earlier(const SpecRecord* a, const SpecRecord* b) {
   return std::tie(a->policy->key, a->index) <
          std::tie(b->policy->key, b->index);
@@ -73,6 +58,21 @@ void erase_from(Map& map, const Key& key, const Value& value) {
 }
 
 }  // namespace
+
+void resolve_names(Candidate& candidate, const L4& l4,
+                   const std::vector<ResolvedPort>& ports) {
+  for (const auto& named : l4.named) {
+    for (const auto& port : ports) {
+      if (port.name == named.name &&
+          (named.protocol == 0 || named.protocol == port.protocol)) {
+        candidate.ranges.push_back(
+            {.protocol = port.protocol,
+             .first = port.port,
+             .last = std::max(port.port, named.end_port)});
+      }
+    }
+  }
+}
 
 std::uint32_t PolicySets::acquire_rule_id(const PolicyKey& key,
                                           const std::string& path) {

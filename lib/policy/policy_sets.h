@@ -73,6 +73,10 @@ struct SetRecord {
   std::array<SetDirection, 2> directions;
 };
 
+// Adds the ranges that the named ports of `l4` stand for among `ports`.
+void resolve_names(Candidate& candidate, const L4& l4,
+                   const std::vector<ResolvedPort>& ports);
+
 class PolicySets {
  public:
   struct Changes {
