@@ -4,13 +4,13 @@
 #include <cerrno>
 #include <cstring>
 
-#include <bpf/libbpf.h>
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 #include <netlink/errno.h>
 #include <netlink/msg.h>
 #include <netlink/netlink.h>
 #include <netlink/socket.h>
+#include <bpf/libbpf.h>
 
 #include <sys/socket.h>
 

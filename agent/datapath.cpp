@@ -12,10 +12,10 @@
 #include <utility>
 #include <vector>
 
-#include <bpf/bpf.h>
-#include <bpf/libbpf.h>
 #include <linux/bpf.h>
 #include <linux/magic.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 
 #include <sys/mman.h>
 #include <sys/resource.h>

@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <string>
 
-#include <bpf/bpf.h>
 #include <linux/membarrier.h>
+#include <bpf/bpf.h>
 
 #include <sched.h>
 #include <sys/syscall.h>

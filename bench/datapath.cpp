@@ -12,9 +12,9 @@
 #include <string>
 #include <utility>
 
+#include <linux/pkt_cls.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <linux/pkt_cls.h>
 
 #include <benchmark/benchmark.h>
 #include <time.h>

@@ -6,10 +6,10 @@
 #include <optional>
 #include <utility>
 
-#include <bpf/bpf.h>
-#include <bpf/libbpf.h>
 #include <netlink/route/link/veth.h>
 #include <netlink/socket.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 
 #include <net/if.h>
 #include <netinet/in.h>

@@ -5,8 +5,8 @@
 #include <utility>
 #include <vector>
 
-#include <bpf/bpf.h>
 #include <linux/filter.h>
+#include <bpf/bpf.h>
 
 #include <arpa/inet.h>
 

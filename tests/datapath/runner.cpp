@@ -5,9 +5,9 @@
 #include <cstring>
 #include <utility>
 
+#include <linux/pkt_cls.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <linux/pkt_cls.h>
 
 #include <arpa/inet.h>
 
