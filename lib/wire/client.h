@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "lib/base/result.h"
+#include "lib/wire/protocol.h"
+#include "sluice/state.h"
+
+namespace sluice::wire {
+
+struct ClientOptions {
+  std::string target;  // "sluice-operator.kube-system.svc:9443"
+  std::string node;
+  // Read again at every connect; empty: no token.
+  std::filesystem::path token_file;
+  // What to trust; read again at every connect.
+  std::filesystem::path ca_file;
+  bool plain_text = false;      // no TLS, and no CA file
+  std::string server_name;      // in the certificate; empty: that of `target`
+  std::string program_version;  // told to the operator, for its logs
+
+  std::chrono::milliseconds backoff_first{100};
+  std::chrono::milliseconds backoff_max{10'000};
+  // To connect and be welcomed.
+  std::chrono::milliseconds welcome_timeout{10'000};
+  std::chrono::milliseconds keepalive_interval{10'000};
+  std::chrono::milliseconds keepalive_timeout{10'000};
+  // What one snapshot or transaction may have; beyond it is refused.
+  std::size_t message_bytes_max = 4'000'000;
+  std::size_t update_bytes_max = std::size_t{1} << 30;
+};
+
+struct ClientStats {
+  bool connected = false;
+  std::uint64_t connects = 0;  // that succeeded
+  std::uint64_t attempts = 0;  // all
+  std::uint64_t disconnects = 0;
+  std::uint64_t bytes_received = 0;
+  std::uint64_t revision = 0;         // the last one delivered
+  std::uint64_t refused_updates = 0;  // that were not valid
+  std::string problem;                // why it is not connected, or empty
+};
+
+// The agent's end: subscribes for a node and stays subscribed, for ever, with
+// jittered back-off. gRPC's threads only move messages; handlers are called
+// from dispatch(), and all members are called from the owner's thread.
+//
+// Whatever comes is checked in full before anything of it is delivered. After
+// what is not valid the connection is begun anew, with a snapshot.
+class Client {
+ public:
+  struct Handlers {
+    // The whole view, to replace everything delivered before.
+    std::function<void(std::uint64_t revision, State state)> on_snapshot;
+    // What follows the last snapshot, in order.
+    std::function<void(Transaction transaction)> on_transaction;
+    std::function<void(OnUnknown value)> on_unknown;
+    std::function<void(bool resumed, const std::string& operator_version)>
+        on_connect;
+    // Also after a connection that failed.
+    std::function<void(const std::string& why)> on_disconnect;
+  };
+
+  // Begins to connect. An error only for options that cannot work.
+  static Result<Client> start(const ClientOptions& options, Handlers handlers);
+  Client(Client&&) noexcept;
+  Client& operator=(Client&&) noexcept;
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
+  ~Client();  // ends the stream; calls no handler
+
+  // Readable when dispatch() has something to do, timers included.
+  [[nodiscard]] int poll_fd() const;
+  // Calls the handlers; does not wait. At most one snapshot or transaction is
+  // delivered by a call: what the owner has not taken yet waits at the
+  // operator, which merges it. Handlers may call every member but this.
+  void dispatch();
+
+  // Tells the operator how far the owner is. The last call counts; it is
+  // repeated after a reconnect.
+  void acknowledge(const Ack& ack);
+
+  [[nodiscard]] ClientStats stats() const;
+
+ private:
+  Client();
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace sluice::wire

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+// The words that operator and agent share; what goes over the wire is in
+// wire.proto.
+namespace sluice::wire {
+
+// Two ends understand each other if they have the same major version. A minor
+// version adds fields and messages that the older end passes over.
+struct Version {
+  std::uint32_t major = 0;
+  std::uint32_t minor = 0;
+  bool operator==(const Version&) const = default;
+};
+inline constexpr Version kVersion{.major = 1, .minor = 0};
+
+// What becomes of a pod's traffic while no verdict is known for the pod.
+enum class OnUnknown : std::uint8_t {
+  kAgentDefault,  // as the agent was installed
+  kAllow,
+  kDeny,
+};
+
+// Something that keeps a part of the wanted state from being in force. At most
+// one of the first three says of what; all empty: of everything.
+struct Failure {
+  std::uint32_t policy_set = 0;
+  std::string map;       // of the kernel: "policy", "peers4"
+  std::string endpoint;  // "namespace/pod"
+  std::string message;
+  bool operator==(const Failure&) const = default;
+};
+
+// How far an agent is. `applied` < `received`: the rest could not be put into
+// force; the agent keeps trying.
+struct Ack {
+  std::uint64_t received = 0;  // revision
+  std::uint64_t applied = 0;   // revision
+  std::vector<Failure> failures;
+  bool operator==(const Ack&) const = default;
+};
+
+}  // namespace sluice::wire
