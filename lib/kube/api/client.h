@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <expected>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "lib/base/result.h"
+#include "lib/kube/api/cluster_config.h"
+#include "lib/kube/api/loop.h"
+
+// HTTP requests to the API server: TLS with verification, client certificates
+// or tokens, HTTP/2 where both sides have it, gzip. Every answer is bounded in
+// size and time.
+//
+//   auto client = Client::create(loop, config);
+//   Call call = (*client)->send({.path = "/version"}, [](ApiResult<Response> r)
+//   {...});
+//
+// Belongs to the loop's thread. Callbacks come from Loop::dispatch(), exactly
+// one per request, never from within send(); none comes after the Call is
+// destroyed. Nothing is tried again here: that is for the caller to decide.
+namespace sluice::kube {
+
+// Why a request did not do what it was to.
+struct ApiError {
+  int status = 0;      // HTTP status; 0: there was no (whole) answer
+  std::string reason;  // of the Status object: "NotFound", "Conflict", ...; may
+                       // be empty
+  std::string message;  // for a person: "GET /api/v1/pods: 403 Forbidden: ..."
+  std::optional<std::chrono::seconds> retry_after;
+};
+
+template <typename T>
+using ApiResult = std::expected<T, ApiError>;
+
+enum class Method : std::uint8_t { kGet, kPost, kPut, kPatch, kDelete };
+
+struct Request {
+  Method method = Method::kGet;
+  std::string path;  // with query, escaped: "/api/v1/pods?limit=500"
+  std::string body;
+  std::string content_type = "application/json";
+  // For errors: what this is about ("list pods"). Empty: method and path.
+  std::string purpose;
+  // Of a request: all of it. Of a stream: until the headers are there.
+  std::chrono::milliseconds timeout{30'000};
+  // Of a stream: without a byte.
+  std::chrono::milliseconds silence{60'000};
+  std::size_t max_response = std::size_t{16}
+                             << 20;  // decompressed; not streams
+};
+
+struct Response {
+  int status = 0;  // 200 to 299
+  std::string body;
+};
+
+// A stream of an answer of any length. The callbacks run inside the client:
+// they must not call it (use Loop::defer()).
+struct StreamHandler {
+  // Some bytes of the body of a successful answer, decompressed. An error ends
+  // the stream with it.
+  std::function<Result<void>(std::string_view)> on_data;
+  // The last callback: nothing if the server ended the answer properly.
+  std::function<void(ApiResult<void>)> on_end;
+};
+
+struct ClientOptions {
+  std::string user_agent = "sluice";
+  std::chrono::milliseconds connect_timeout{10'000};
+  // Sent packets that nobody acknowledges for so long end the connection.
+  std::chrono::milliseconds dead_peer{30'000};
+  bool http2 = true;
+};
+
+struct ClientStats {
+  std::uint64_t requests = 0;  // streams included
+  std::uint64_t failures = 0;  // answers that are errors, or none at all
+  std::uint64_t bytes = 0;     // received, decompressed
+};
+
+class Client;
+
+// A request in flight. Destroying it gives it up, without a callback.
+class [[nodiscard]] Call {
+ public:
+  Call() = default;
+  Call(Call&& other) noexcept
+      : client_(std::exchange(other.client_, nullptr)), id_(other.id_) {}
+  Call& operator=(Call&& other) noexcept;
+  Call(const Call&) = delete;
+  Call& operator=(const Call&) = delete;
+  ~Call() { cancel(); }
+  void cancel();
+  // Lets it run without an owner; the callback comes nevertheless, unless the
+  // client is destroyed first.
+  void detach() { client_ = nullptr; }
+  [[nodiscard]] bool in_flight() const;
+
+ private:
+  friend class Client;
+  Call(Client* client, std::uint64_t id) : client_(client), id_(id) {}
+  Client* client_ = nullptr;
+  std::uint64_t id_ = 0;
+};
+
+class Client {
+ public:
+  using Reply = std::function<void(ApiResult<Response>)>;
+
+  // Fails if the configuration makes no sense or libcurl cannot be set up;
+  // does not connect. `loop` outlives the client.
+  static Result<std::unique_ptr<Client>> create(Loop& loop,
+                                                ClusterConfig config,
+                                                ClientOptions options = {});
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
+  // Gives up all requests. Calls that are left may be destroyed later only if
+  // they were detached or answered.
+  ~Client();
+
+  Call send(Request request, Reply reply);
+  Call stream(Request request, StreamHandler handler);
+
+  [[nodiscard]] Loop& loop() const;
+  [[nodiscard]] const ClusterConfig& config() const;
+  [[nodiscard]] const ClientStats& stats() const;
+
+ private:
+  friend class Call;
+  class Impl;
+  explicit Client(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace sluice::kube

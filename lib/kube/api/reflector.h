@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/kube/api/client.h"
+#include "lib/kube/api/event.h"
+#include "lib/kube/api/resource.h"
+
+// Keeps its owner informed about all objects of one resource, for ever.
+//
+//   Reflector reflector(client, pods(), [&](std::vector<Event> events) {...});
+//   reflector.start();
+//   ... once reflector.synced(), what the events said is what is in the
+//   cluster.
+//
+// It lists in pages and watches from the list's version on. Whatever happens
+// (connections cut anywhere, silence, garbage, 410 Gone, 401, 403, a server
+// that restarts, a kind that is not there yet), it goes on by itself, with
+// jittered back-off. After a new list it tells only the differences: objects
+// that went meanwhile as kDeleted, unchanged ones not at all. Memory: the
+// identity and version of every object, and one object being received.
+//
+// The handler is called from Loop::dispatch() with what arrived since the last
+// call, in order, never empty. Events of one object are in order; between
+// reflectors there is no order.
+//
+// Belongs to the loop's thread. `client` outlives it. The handler may destroy
+// the reflector.
+namespace sluice::kube {
+
+struct ReflectorOptions {
+  std::string ns;  // only this namespace; empty = all
+  std::string label_selector;
+  std::string field_selector;  // "spec.nodeName=n1"
+  int page_size = 500;
+  std::size_t max_object = std::size_t{8} << 20;  // longer lines are refused
+  std::chrono::milliseconds backoff_base{200};
+  std::chrono::milliseconds backoff_cap{30'000};
+  // A watch that lived so long starts the back-off anew.
+  std::chrono::milliseconds stable{10'000};
+  // Bookmarks come once a minute.
+  std::chrono::milliseconds silence{150'000};
+  std::chrono::seconds watch_min{300};  // asked of the server: uniformly random
+  std::chrono::seconds watch_max{600};
+  // A kind that is not there: look again after a random time in between.
+  std::chrono::milliseconds absent_poll_min{5'000};
+  std::chrono::milliseconds absent_poll_max{10'000};
+  // A starting server may not know its custom resources for a moment. So long
+  // must it have said so before that is believed: while no object is known, and
+  // while some are (which then are kDeleted).
+  std::chrono::milliseconds absent_confirm{2'000};
+  std::chrono::milliseconds absent_confirm_known{60'000};
+};
+
+struct ReflectorStats {
+  std::uint64_t lists = 0;     // begun, the first one included
+  std::uint64_t relists = 0;   // begun after a list was complete
+  std::uint64_t watches = 0;   // begun
+  std::uint64_t failures = 0;  // lists and watches that ended with an error
+  std::uint64_t events = 0;    // given to the handler
+  std::uint64_t bookmarks = 0;
+  std::uint64_t bytes = 0;          // received, decompressed
+  std::uint64_t decode_errors = 0;  // kInvalid events
+};
+
+class Reflector {
+ public:
+  enum class State : std::uint8_t {
+    kStopped,
+    kListing,
+    kWatching,
+    kWaiting,       // after an error: error() says which
+    kNotInstalled,  // the server does not know the kind; asked from time to
+                    // time
+  };
+  using Handler = std::function<void(std::vector<Event>)>;
+
+  // `resource` outlives the reflector and the events.
+  Reflector(Client& client, const Resource& resource, Handler handler,
+            ReflectorOptions options = {});
+  Reflector(const Reflector&) = delete;
+  Reflector& operator=(const Reflector&) = delete;
+  ~Reflector();
+
+  void start();
+  // No event comes any more. start() afterwards goes on where it stopped.
+  void stop();
+
+  [[nodiscard]] State state() const;
+  // True once the handler got all of a complete list, or the server says for
+  // good that it does not know the kind; stays true.
+  [[nodiscard]] bool synced() const;
+  // What went wrong last; empty after a success.
+  [[nodiscard]] const std::string& error() const;
+  [[nodiscard]] const ReflectorStats& stats() const;
+  [[nodiscard]] const Resource& resource() const;
+  // The version that is served, as "v1"; of the one tried last if none is.
+  [[nodiscard]] const std::string& version() const;
+  // Objects known now.
+  [[nodiscard]] std::size_t size() const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+std::string_view to_string(Reflector::State state);
+
+}  // namespace sluice::kube

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "lib/kube/api/client.h"
+
+// Requests about single objects, as JSON. Any path of resource_path() will do:
+// Secrets, ConfigMaps, Leases, the status of a policy.
+//
+//   Call call = patch_object(client, resource_path(cilium_network_policies(),
+//       "v2", ns, name, "status"), Patch::kApply, body, "sluice-operator",
+//       ...);
+//
+// As with Client::send(): one callback from Loop::dispatch(), none after the
+// Call is destroyed.
+namespace sluice::kube {
+
+using ObjectReply = std::function<void(ApiResult<nlohmann::json>)>;
+
+enum class Patch : std::uint8_t {
+  kMerge,  // RFC 7386: null removes, lists are replaced
+  kApply,  // server-side apply, forced: the fields given are this manager's
+};
+
+// A missing object is the error with status 404.
+Call get_object(Client& client, std::string_view path, ObjectReply reply);
+// `collection` is the path without a name. One that exists: 409.
+Call create_object(Client& client, std::string_view collection,
+                   const nlohmann::json& object, ObjectReply reply);
+// With metadata.resourceVersion in `object`: 409 if it has changed since.
+Call replace_object(Client& client, std::string_view path,
+                    const nlohmann::json& object, ObjectReply reply);
+Call patch_object(Client& client, std::string_view path, Patch patch,
+                  const nlohmann::json& body, std::string_view field_manager,
+                  ObjectReply reply);
+Call delete_object(Client& client, std::string_view path, ObjectReply reply);
+
+// "/api/v1/namespaces/NS/secrets[/NAME]", likewise config maps.
+std::string secret_path(std::string_view ns, std::string_view name = {});
+std::string config_map_path(std::string_view ns, std::string_view name = {});
+
+// RFC 4648 with padding, as Secrets carry their data. Decoding passes over line
+// ends; nullopt if it is not base64.
+std::string base64_encode(std::string_view bytes);
+std::optional<std::string> base64_decode(std::string_view text);
+
+// Something a user should know about an object, as `kubectl describe` shows it.
+struct EventNote {
+  bool warning = true;
+  std::string reason;   // CamelCase
+  std::string message;  // cut at 1024 bytes, which is what the server takes
+  std::string action = "Enforce";  // what was being done
+  // The object.
+  std::string api_version;
+  std::string kind;
+  std::string ns;  // empty: the note goes to "default"
+  std::string name;
+  std::string uid;
+  std::string resource_version;
+  // Who says so.
+  std::string controller = "sluice.io/operator";
+  std::string instance;  // the pod's name
+};
+// As events.k8s.io/v1.
+Call create_event(Client& client, const EventNote& note, ObjectReply reply);
+
+// Who a token belongs to.
+struct TokenIdentity {
+  std::string username;  // "system:serviceaccount:NS:NAME"
+  std::string uid;
+  std::vector<std::string> groups;
+  // "authentication.kubernetes.io/node-name", ".../pod-name", ...
+  std::map<std::string, std::vector<std::string>, std::less<>> extra;
+  std::vector<std::string> audiences;
+};
+// A token that is not (or no longer) valid for one of the audiences is an error
+// with status 401.
+Call review_token(Client& client, std::string_view token,
+                  const std::vector<std::string>& audiences,
+                  std::function<void(ApiResult<TokenIdentity>)> reply);
+
+}  // namespace sluice::kube
