@@ -205,7 +205,8 @@ void Testbed::add_entity(const std::string& entity) {
         kube::EndpointSlice{.ns = "default",
                             .name = "sluice-test-apiserver",
                             .service = "kubernetes",
-                            .addresses = ips});
+                            .ports = {},
+                            .endpoints = {{.addresses = ips}}});
   } else if (const auto reserved = reserved_entity(entity)) {
     for (const auto& ip : ips) {
       cluster_.translator().set_reserved(ip, *reserved);

@@ -25,6 +25,7 @@ constexpr std::array kKinds{
     Kind{"", "Namespace", false},
     Kind{"", "Pod", true},
     Kind{"", "Node", false},
+    Kind{"", "Service", true},
     Kind{"discovery.k8s.io", "EndpointSlice", true},
     Kind{"cilium.io", "CiliumCIDRGroup", false},
     Kind{"cilium.io", "CiliumNetworkPolicy", true},
@@ -63,7 +64,8 @@ const Kind* find_kind(std::string_view group, std::string_view kind) {
 
 bool is_plain_kind(std::string_view api_version, std::string_view kind) {
   if (api_version == "v1") {
-    return kind == "Namespace" || kind == "Pod" || kind == "Node";
+    return kind == "Namespace" || kind == "Pod" || kind == "Node" ||
+           kind == "Service";
   }
   if (kind == "EndpointSlice") {
     return api_version == "discovery.k8s.io/v1" ||
@@ -174,6 +176,9 @@ Result<Object> decode(const ObjectKey& key, json object) {
   if (key.kind == "Node") {
     return widen(kube::decode_node(object));
   }
+  if (key.kind == "Service") {
+    return widen(kube::decode_service(object));
+  }
   if (key.kind == "EndpointSlice") {
     return widen(kube::decode_endpoint_slice(object));
   }
@@ -191,6 +196,8 @@ void remove(policy::Translator& translator, const ObjectKey& key) {
     translator.remove_pod(key.ns, key.name);
   } else if (key.kind == "Node") {
     translator.remove_node(key.name);
+  } else if (key.kind == "Service") {
+    translator.remove_service(key.ns, key.name);
   } else if (key.kind == "EndpointSlice") {
     translator.remove_endpoint_slice(key.ns, key.name);
   } else if (key.kind == "CiliumCIDRGroup") {

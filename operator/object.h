@@ -26,8 +26,8 @@ struct ObjectKey {
 std::string to_string(const ObjectKey& key);
 
 using Object =
-    std::variant<kube::Namespace, kube::Pod, kube::Node, kube::EndpointSlice,
-                 kube::CidrGroup, policy::Policy>;
+    std::variant<kube::Namespace, kube::Pod, kube::Node, kube::Service,
+                 kube::EndpointSlice, kube::CidrGroup, policy::Policy>;
 
 enum class Interest : std::uint8_t {
   kDecode,        // one of ours

@@ -15,6 +15,7 @@ namespace sluice::kube {
 Result<Namespace> decode_namespace(const nlohmann::json& object);
 Result<Pod> decode_pod(const nlohmann::json& object);
 Result<Node> decode_node(const nlohmann::json& object);
+Result<Service> decode_service(const nlohmann::json& object);
 Result<EndpointSlice> decode_endpoint_slice(const nlohmann::json& object);
 // Strict, as policies are: a CIDR that is none makes the group invalid.
 Result<CidrGroup> decode_cidr_group(const nlohmann::json& object);

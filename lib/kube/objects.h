@@ -50,12 +50,57 @@ struct Node {
   bool operator==(const Node&) const = default;
 };
 
+struct ServicePort {
+  std::string name;  // empty if the Service has but one
+  std::uint8_t protocol = 6;
+  std::uint16_t port = 0;
+  std::uint16_t target_port = 0;  // 0: `target_name` says it
+  std::string target_name;        // a named port of the pods, lower case
+  std::uint16_t node_port = 0;    // 0 = none
+  bool operator==(const ServicePort&) const = default;
+};
+
+struct Service {
+  std::string ns;
+  std::string name;
+  Labels labels;
+  Labels selector;   // of pods; empty: somebody else makes the EndpointSlices
+  std::string type;  // "ClusterIP", "NodePort", ...
+  std::vector<IpAddress> cluster_ips;   // of both families; headless: none
+  std::vector<IpAddress> external_ips;  // spec.externalIPs
+  // status.loadBalancer.ingress, but for those that the node does not rewrite
+  // (ipMode Proxy): they are addresses like any other.
+  std::vector<IpAddress> load_balancer_ips;
+  std::vector<ServicePort> ports;
+  bool headless = false;           // clusterIP "None"
+  bool publish_not_ready = false;  // every endpoint counts as ready
+  bool operator==(const Service&) const = default;
+};
+
+struct SlicePort {
+  std::string name;  // that of the Service's port
+  std::uint8_t protocol = 6;
+  std::uint16_t port = 0;  // the target's own; 0: not said
+  bool operator==(const SlicePort&) const = default;
+};
+
+struct SliceEndpoint {
+  std::vector<IpAddress> addresses;  // of one endpoint, which are alike
+  bool ready = true;                 // where the object does not say, it is
+  bool serving = true;               // likewise as `ready`
+  bool terminating = false;
+  bool operator==(const SliceEndpoint&) const = default;
+};
+
 struct EndpointSlice {
   std::string ns;
   std::string name;
-  std::string service;               // label kubernetes.io/service-name
-  std::vector<IpAddress> addresses;  // of ready endpoints
+  std::string service;  // label kubernetes.io/service-name
+  std::vector<SlicePort> ports;
+  std::vector<SliceEndpoint> endpoints;
   bool operator==(const EndpointSlice&) const = default;
+  // Of ready endpoints, each once, in order of appearance.
+  [[nodiscard]] std::vector<IpAddress> ready_addresses() const;
 };
 
 struct CidrGroup {

@@ -199,12 +199,14 @@ void Translator::set(const kube::Node& object) {
   impl_->set_node(object);
 }
 
+void Translator::set(const kube::Service& /*object*/) {}
+
 void Translator::set(const kube::EndpointSlice& object) {
   if (object.ns != "default" || object.service != "kubernetes") {
     remove_endpoint_slice(object.ns, object.name);
     return;
   }
-  impl_->api_slices[object.name] = object.addresses;
+  impl_->api_slices[object.name] = object.ready_addresses();
   impl_->update_api_addresses();
 }
 
@@ -228,6 +230,9 @@ void Translator::remove_node(const std::string& name) {
   impl_->set_node({.name = name, .labels = {}, .ips = {}});
   impl_->nodes.erase(name);
 }
+
+void Translator::remove_service(const std::string& /*ns*/,
+                                const std::string& /*name*/) {}
 
 void Translator::remove_endpoint_slice(const std::string& ns,
                                        const std::string& name) {

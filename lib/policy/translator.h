@@ -41,6 +41,7 @@ class Translator {
   void set(const kube::Namespace& object);
   void set(const kube::Pod& object);
   void set(const kube::Node& object);
+  void set(const kube::Service& object);
   void set(const kube::EndpointSlice& object);
   void set(const kube::CidrGroup& object);
   void set(const Policy& policy);
@@ -49,6 +50,7 @@ class Translator {
   void remove_namespace(const std::string& name);
   void remove_pod(const std::string& ns, const std::string& name);
   void remove_node(const std::string& name);
+  void remove_service(const std::string& ns, const std::string& name);
   void remove_endpoint_slice(const std::string& ns, const std::string& name);
   void remove_cidr_group(const std::string& name);
   void remove_policy(const PolicyKey& key);

@@ -200,16 +200,101 @@ TEST(DecodeEndpointSlice, addresses_of_ready_endpoints) {
     EXPECT_EQ(decoded.ns, "x");
     EXPECT_EQ(decoded.name, "s-1");
     EXPECT_EQ(decoded.service, "s");
-    EXPECT_THAT(decoded.addresses,
+    EXPECT_THAT(decoded.ready_addresses(),
                 ElementsAre(ip("10.0.0.1"), ip("10.0.0.3"), ip("10.0.0.4")));
   }
+}
+
+TEST(DecodeEndpointSlice, ports_and_conditions) {
+  const EndpointSlice decoded = value(decode_endpoint_slice(json::parse(R"({
+      "metadata": {"namespace": "x", "name": "s-1"},
+      "addressType": "IPv6",
+      "ports": [{"name": "dns", "protocol": "UDP", "port": 5353},
+                {"name": null, "port": 80}, {"name": "all", "port": null}],
+      "endpoints": [
+        {"addresses": ["fd00::1"], "conditions":
+            {"ready": false, "serving": true, "terminating": true}},
+        {"addresses": ["fd00::2"], "conditions": {"ready": false}}]})")));
+  EXPECT_THAT(
+      decoded.ports,
+      ElementsAre(SlicePort{.name = "dns", .protocol = 17, .port = 5353},
+                  SlicePort{.name = "", .protocol = 6, .port = 80},
+                  SlicePort{.name = "all", .protocol = 6, .port = 0}));
+  EXPECT_THAT(decoded.endpoints,
+              ElementsAre(SliceEndpoint{.addresses = {ip("fd00::1")},
+                                        .ready = false,
+                                        .serving = true,
+                                        .terminating = true},
+                          SliceEndpoint{.addresses = {ip("fd00::2")},
+                                        .ready = false,
+                                        .serving = false,
+                                        .terminating = false}));
+}
+
+TEST(DecodeService, addresses_and_ports) {
+  const Service decoded = value(decode_service(json::parse(R"({
+      "metadata": {"namespace": "x", "name": "web", "labels": {"a": "b"}},
+      "spec": {"type": "LoadBalancer", "selector": {"app": "web"},
+               "clusterIP": "10.96.0.7", "clusterIPs": ["10.96.0.7", "fd00::7"],
+               "externalIPs": ["192.0.2.1"],
+               "ports": [
+                 {"name": "http", "port": 80, "targetPort": 8080,
+                  "nodePort": 30080},
+                 {"name": "dns", "protocol": "UDP", "port": 53,
+                  "targetPort": "DNS"},
+                 {"name": "same", "port": 443}]},
+      "status": {"loadBalancer": {"ingress": [
+          {"ip": "192.0.2.2"}, {"ip": "192.0.2.3", "ipMode": "Proxy"},
+          {"hostname": "lb.example"}]}}})")));
+  EXPECT_EQ(decoded.ns, "x");
+  EXPECT_EQ(decoded.name, "web");
+  EXPECT_EQ(decoded.labels, (Labels{{"a", "b"}}));
+  EXPECT_EQ(decoded.selector, (Labels{{"app", "web"}}));
+  EXPECT_EQ(decoded.type, "LoadBalancer");
+  EXPECT_THAT(decoded.cluster_ips, ElementsAre(ip("10.96.0.7"), ip("fd00::7")));
+  EXPECT_THAT(decoded.external_ips, ElementsAre(ip("192.0.2.1")));
+  EXPECT_THAT(decoded.load_balancer_ips, ElementsAre(ip("192.0.2.2")));
+  ASSERT_EQ(decoded.ports.size(), 3U);
+  EXPECT_EQ(decoded.ports[0].target_port, 8080);
+  EXPECT_EQ(decoded.ports[0].node_port, 30080);
+  EXPECT_EQ(decoded.ports[1].protocol, 17);
+  EXPECT_EQ(decoded.ports[1].target_port, 0);
+  EXPECT_EQ(decoded.ports[1].target_name, "dns");
+  EXPECT_EQ(decoded.ports[2].target_port, 443);
+  EXPECT_FALSE(decoded.headless);
+}
+
+TEST(DecodeService, headless_and_aliases_have_no_address) {
+  const Service headless = value(decode_service(json::parse(R"({
+      "metadata": {"name": "db"},
+      "spec": {"clusterIP": "None", "clusterIPs": ["None"],
+               "publishNotReadyAddresses": true}})")));
+  EXPECT_TRUE(headless.headless);
+  EXPECT_TRUE(headless.publish_not_ready);
+  EXPECT_THAT(headless.cluster_ips, IsEmpty());
+  const Service alias = value(decode_service(json::parse(R"({
+      "metadata": {"name": "db"},
+      "spec": {"type": "ExternalName", "externalName": "db.example",
+               "externalIPs": ["192.0.2.1"]}})")));
+  EXPECT_THAT(alias.external_ips, IsEmpty());
+}
+
+TEST(DecodeService, says_what_is_wrong) {
+  EXPECT_EQ(error(decode_service(json::parse(
+                R"({"metadata": {"name": "s"},
+                    "spec": {"clusterIP": "ten"}})"))),
+            "spec.clusterIP: not an IP address: \"ten\"");
+  EXPECT_EQ(error(decode_service(json::parse(
+                R"({"metadata": {"name": "s"},
+                    "spec": {"ports": [{"port": 70000}]}})"))),
+            "spec.ports[0].port: must be from 0 to 65535, is 70000");
 }
 
 TEST(DecodeEndpointSlice, names_are_no_addresses) {
   EXPECT_THAT(value(decode_endpoint_slice(json::parse(
                         R"({"metadata": {"name": "s"}, "addressType": "FQDN",
                             "endpoints": [{"addresses": ["a.example"]}]})")))
-                  .addresses,
+                  .endpoints,
               IsEmpty());
   EXPECT_EQ(error(decode_endpoint_slice(json::parse(
                 R"({"metadata": {"name": "s"}, "addressType": "IPv4",
