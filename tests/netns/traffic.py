@@ -30,8 +30,9 @@ def has_sctp():
 
 @dataclasses.dataclass(frozen=True)
 class Probe:
-    """One packet or connection. `what`: "tcp/80", "udp/53", "sctp/80", "ping",
-    "ip/47" (a bare packet of that protocol). `address`: another one of the destination's."""
+    """One packet or connection. `what`: "tcp/80", "udp/53", "sctp/80", "sctp-init/80" (the
+    first packet only, which needs no SCTP in the kernel), "ping", "ip/47" (a bare packet of
+    that protocol). `address`: another one of the destination's."""
     source: object
     destination: object
     what: str
@@ -193,7 +194,31 @@ class _Bare(_Attempt):
             return False
 
 
-_KINDS = {"tcp": _Connect, "udp": _Datagram, "sctp": _Sctp, "ping": _Ping, "ip": _Bare}
+class _SctpInit(_Attempt):
+    """An INIT chunk. Its checksum is left zero: nobody on the way looks at it."""
+
+    def __init__(self, probe, number):
+        super().__init__()
+        port = int(probe.what.split("/")[1])
+        tag = os.getpid() << 16 & 0xFFFF0000 | number
+        self.packet = (struct.pack("!HHII", 30000 + number % 30000, port, 0, 0)
+                       + struct.pack("!BBHIIHHI", 1, 0, 20, tag, 65536, 1, 1, tag))
+        self.receiver = self.open(probe.destination, probe.family, socket.SOCK_RAW, 132)
+        self.readable = self.receiver
+        sender = self.open(probe.source, probe.family, socket.SOCK_RAW, 132)
+        sender.sendto(self.packet, (_target(probe), 0))
+
+    def look(self):
+        try:
+            while True:
+                if self.receiver.recv(2048).endswith(self.packet):
+                    return True
+        except BlockingIOError:
+            return False
+
+
+_KINDS = {"tcp": _Connect, "udp": _Datagram, "sctp": _Sctp, "sctp-init": _SctpInit, "ping": _Ping,
+          "ip": _Bare}
 
 
 # ---- streams ---------------------------------------------------------------------
