@@ -23,7 +23,7 @@ _MIRROR = os.environ.get("SLUICE_DEBIAN_MIRROR", "http://deb.debian.org")
 _GO = "/usr/lib/go-1.19/bin"
 _PROGRAMS = ("kube-apiserver", "kubectl")
 # Raised when the way of building changes what comes out.
-_RECIPE = "1.20.2-1"
+_RECIPE = "1.20.2-2"
 
 
 class NotBuilt(Exception):
@@ -88,7 +88,7 @@ def _remove(folder):
 
 
 def _fetch(work):
-    """The unpacked source, signature and checksums verified by apt."""
+    """The unpacked source. apt verifies signatures and checksums."""
     for sub in ("lists/partial", "cache/archives/partial"):
         os.makedirs(os.path.join(work, "apt", sub))
     open(os.path.join(work, "apt", "status"), "w", encoding="ascii").close()
@@ -106,10 +106,24 @@ def _fetch(work):
             else os.path.join(work, "apt", value)
         flags += ["-o", f"{key}={path}"]
     _run(["apt-get", "-qq", *flags, "update"], work)
-    _run(["apt-get", "-qq", *flags, "source", "kubernetes"], work)
-    found = [p for p in glob.glob(os.path.join(work, "kubernetes-*")) if os.path.isdir(p)]
+    kubernetes = _source(work, flags, "kubernetes")
+    # kube-apiserver 1.20 brings a release of reflect2 that crashes where Go is newer
+    # than 1.17, at the first custom resource; Debian's own is newer.
+    fixed = _source(work, flags, "golang-github-modern-go-reflect2")
+    vendored = os.path.join(kubernetes, "vendor", "github.com", "modern-go", "reflect2")
+    shutil.rmtree(vendored)
+    os.makedirs(vendored)
+    for path in glob.glob(os.path.join(fixed, "*.go")) + glob.glob(os.path.join(fixed, "*.s")):
+        shutil.copy(path, vendored)
+    return kubernetes
+
+
+def _source(work, flags, package):
+    """The folder that apt unpacks a source package to."""
+    _run(["apt-get", "-qq", *flags, "source", package], work)
+    found = [p for p in glob.glob(os.path.join(work, package + "-*")) if os.path.isdir(p)]
     if len(found) != 1:
-        raise NotBuilt(f"the source package unpacked to {found or 'nothing'}")
+        raise NotBuilt(f"{package} unpacked to {found or 'nothing'}")
     return found[0]
 
 
