@@ -457,6 +457,13 @@ std::uint32_t wanted_entries(Map map, const DatapathOptions& options) {
   }
 }
 
+// Elements of a map that stay free, so that those it holds can be replaced.
+std::uint32_t reserve(Map map) {
+  return map == Map::kPrefixes4 || map == Map::kPrefixes6 || map == Map::kPolicy
+             ? 1
+             : 0;
+}
+
 // libbpf frees what a skeleton allocates; the analyzer does not see that, and
 // takes the generated code for a leak.
 #ifdef __clang_analyzer__
@@ -475,8 +482,10 @@ Result<void> Datapath::Impl::open(const DatapathOptions& options) {
     return fail_errno("opening the BPF object");
   }
   for (std::size_t i = 0; i < kMapCount; ++i) {
-    const std::uint32_t entries = wanted_entries(static_cast<Map>(i), options);
-    if (entries != 0 && bpf_map__set_max_entries(map(i), entries) != 0) {
+    const Map which = static_cast<Map>(i);
+    const std::uint32_t entries = wanted_entries(which, options);
+    if (entries != 0 &&
+        bpf_map__set_max_entries(map(i), entries + reserve(which)) != 0) {
       return fail_errno("setting the size of map " + std::string(kMapNames[i]));
     }
   }
@@ -524,7 +533,7 @@ Result<void> Datapath::Impl::load_object() {
   }
   for (std::size_t i = 0; i < kMapCount; ++i) {
     map_fds[i] = bpf_map__fd(map(i));
-    capacities[i] = bpf_map__max_entries(map(i));
+    capacities[i] = bpf_map__max_entries(map(i)) - reserve(static_cast<Map>(i));
   }
   if (auto mapped = state.map(map_fds[index_of(Map::kState)], 1, "state");
       !mapped) {

@@ -39,7 +39,8 @@ struct DatapathOptions {
   // bpffs folder that holds the pins (a folder per abi version is made in it);
   // empty: nothing is pinned and everything goes with this object.
   std::filesystem::path pin_dir;
-  // Capacities, in entries.
+  // Capacities, in entries. A longest-prefix map is made one larger: before
+  // Linux 6.13 a full one refuses to replace what it holds.
   std::uint32_t policy_entries = 262144;
   std::uint32_t peers = 131072;         // of each family
   std::uint32_t prefixes = 65536;       // of each family
@@ -66,7 +67,8 @@ class Datapath {
   ~Datapath();
 
   [[nodiscard]] int map_fd(Map map) const;
-  [[nodiscard]] std::uint32_t capacity(Map map) const;  // max_entries
+  // How many entries may be put in: max_entries less the reserve.
+  [[nodiscard]] std::uint32_t capacity(Map map) const;
   // tc programs: what leaves the pod (clsact ingress of the host-side veth,
   // direction egress) and what enters it (clsact egress).
   [[nodiscard]] int from_pod_fd() const;

@@ -73,19 +73,6 @@ class MapOfMapsBarrier {
   Fd outer_;
 };
 
-// Before 6.13 a full trie refuses to replace what it holds.
-bool updates_full_trie() {
-  LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_NO_PREALLOC);
-  const Fd trie(bpf_map_create(BPF_MAP_TYPE_LPM_TRIE, "sluice_probe",
-                               sizeof(sluice_prefix4), sizeof(std::uint32_t), 1,
-                               &options));
-  const sluice_prefix4 key{.prefixlen = 32, .addr = {127, 0, 0, 1}};
-  const std::uint32_t value = 0;
-  return trie.valid() &&
-         bpf_map_update_elem(trie.get(), &key, &value, BPF_ANY) == 0 &&
-         bpf_map_update_elem(trie.get(), &key, &value, BPF_ANY) == 0;
-}
-
 class KernelMaps final : public Maps {
  public:
   explicit KernelMaps(const Datapath& datapath)
@@ -115,12 +102,6 @@ class KernelMaps final : public Maps {
   }
   [[nodiscard]] std::uint32_t capacity(Map map) const override {
     return capacities_[static_cast<int>(map)];
-  }
-
-  [[nodiscard]] std::uint32_t spare(Map map) const override {
-    const bool trie =
-        map == Map::kPrefixes4 || map == Map::kPrefixes6 || map == Map::kPolicy;
-    return trie && !full_trie_updates_ ? 1 : 0;
   }
 
   [[nodiscard]] sluice_endpoint endpoint(std::uint32_t index) const override {
@@ -225,7 +206,6 @@ class KernelMaps final : public Maps {
   std::array<bool, kMapCount> single_{};  // the map type has no batch calls
   sluice_state* state_;
   sluice_endpoint* endpoints_;
-  bool full_trie_updates_ = updates_full_trie();
   bool membarrier_ = true;
   MapOfMapsBarrier barrier_;
 };

@@ -91,9 +91,8 @@ class Maps {
       std::function<void(const std::byte* key, const std::byte* value)>;
   [[nodiscard]] virtual Result<void> read(Map map,
                                           const Visitor& visit) const = 0;
+  // With so many elements, update() of those that exist still works.
   [[nodiscard]] virtual std::uint32_t capacity(Map map) const = 0;
-  // Elements that must stay free for update() of those that exist.
-  [[nodiscard]] virtual std::uint32_t spare(Map map) const = 0;
 
   // Endpoint records and the epoch live in mapped memory: stores cannot fail.
   [[nodiscard]] virtual sluice_endpoint endpoint(std::uint32_t index) const = 0;

@@ -51,7 +51,7 @@ class Planner {
     }
     for (const Map map : kElementMaps) {
       const std::size_t needed =
-          mirror_.count(map) + of(plan_.adds, map).size() + maps_.spare(map);
+          mirror_.count(map) + of(plan_.adds, map).size();
       if (!of(plan_.adds, map).empty() && needed > maps_.capacity(map)) {
         return map_full(maps_, map, needed);
       }

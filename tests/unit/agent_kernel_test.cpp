@@ -180,6 +180,26 @@ TEST_P(KernelFull, HoldsItsCapacityAndNotOneMore) {
   EXPECT_EQ(difference(read_contents(*maps), state, {}), "");
 }
 
+// Before Linux 6.13 a full trie refuses even to replace what it holds.
+TEST_P(KernelFull, TakesChangesOfWhatItHoldsWhenFull) {
+  const auto& full = GetParam();
+  if (full.map == Map::kPolicy) {
+    return;  // a set that changes is written beside the old one
+  }
+  auto applier = Applier::create(*datapath);
+  ASSERT_TRUE(applier);
+  auto changes = range(full, 0, full.capacity);
+  ASSERT_TRUE(applier->apply(changes));
+  for (auto& change : changes.peers) {
+    *change.cidr_id += 1000;
+  }
+  const auto changed = applier->apply(changes);
+  ASSERT_TRUE(changed) << changed.error().message;
+  State state;
+  apply(state, changes);
+  EXPECT_EQ(difference(read_contents(*maps), state, {}), "");
+}
+
 // The kernel itself refuses a write in the middle of a batch: somebody else
 // filled the map.
 TEST_P(KernelFull, UndoesWhatWasWrittenWhenTheKernelRefuses) {

@@ -66,12 +66,8 @@ class FakeMaps final : public Maps {
 
   Progress update(Map map, const Batch& elements) override;
   Progress erase(Map map, const Batch& keys) override;
-  Result<void> read(Map map, const Visitor& visit) const override;
+  [[nodiscard]] Result<void> read(Map map, const Visitor& visit) const override;
   [[nodiscard]] std::uint32_t capacity(Map map) const override;
-  [[nodiscard]] std::uint32_t spare(Map map) const override {
-    (void)map;
-    return 0;
-  }
   [[nodiscard]] sluice_endpoint endpoint(std::uint32_t index) const override;
   void store_policy(std::uint32_t index, unsigned slot,
                     sluice_endpoint_policy policy) override;
