@@ -1,94 +1,223 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/packet.h"
 
-#include <linux/if_ether.h>
+#include <algorithm>
 
-#include <netinet/in.h>
-
-#include "cli/text.h"
-
-namespace sluice::cli {
+namespace sluice::packet {
 namespace {
 
-constexpr std::size_t kPayloadBytes = 32;
-constexpr std::uint8_t kHops = 64;
-constexpr std::uint8_t kTcpSyn = 0x02;
+void put16(Bytes& bytes, std::size_t value) {
+  bytes.push_back(static_cast<std::uint8_t>(value >> 8));
+  bytes.push_back(static_cast<std::uint8_t>(value));
+}
 
-class Writer {
- public:
-  Writer& u8(unsigned value) {
-    bytes_.push_back(static_cast<std::uint8_t>(value));
-    return *this;
-  }
-  Writer& u16(unsigned value) { return u8(value >> 8).u8(value & 0xff); }
-  Writer& u32(std::uint32_t value) {
-    return u16(value >> 16).u16(value & 0xffff);
-  }
-  Writer& zeros(std::size_t count) {
-    bytes_.resize(bytes_.size() + count);
-    return *this;
-  }
-  Writer& address(const IpAddress& address) {
-    bytes_.insert(bytes_.end(), address.bytes.begin(),
-                  address.bytes.begin() + (address.v6 ? 16 : 4));
-    return *this;
-  }
-  Writer& append(const std::vector<std::uint8_t>& other) {
-    bytes_.insert(bytes_.end(), other.begin(), other.end());
-    return *this;
-  }
-  [[nodiscard]] const std::vector<std::uint8_t>& bytes() const {
-    return bytes_;
-  }
+void put32(Bytes& bytes, std::uint32_t value) {
+  put16(bytes, value >> 16);
+  put16(bytes, value & 0xffff);
+}
 
- private:
-  std::vector<std::uint8_t> bytes_;
-};
+void append(Bytes& bytes, const Bytes& more) {
+  bytes.insert(bytes.end(), more.begin(), more.end());
+}
 
-void add_transport(Writer& out, const PacketSpec& spec) {
-  switch (spec.protocol) {
-    case IPPROTO_TCP:
-      out.u16(spec.number).u16(spec.port).u32(1).u32(0);
-      out.u8(5 << 4).u8(kTcpSyn).u16(65535).u32(0);
-      break;
-    case IPPROTO_UDP:
-      out.u16(spec.number).u16(spec.port).u16(8 + kPayloadBytes).u16(0);
-      break;
-    case IPPROTO_SCTP:  // INIT
-      out.u16(spec.number).u16(spec.port).u32(0).u32(0);
-      out.u8(1).u8(0).u16(20).u32(spec.number).u32(65536).u16(1).u16(1).u32(1);
-      break;
-    case IPPROTO_ICMP:
-    case IPPROTO_ICMPV6:
-      out.u16(spec.port).u16(0).u16(spec.number).u16(1);
-      break;
-    default:
-      break;
+void put_address(Bytes& bytes, const IpAddress& address) {
+  bytes.insert(bytes.end(), address.bytes.begin(),
+               address.bytes.begin() + address.bits() / 8);
+}
+
+void fill(Bytes& bytes, std::size_t count) {
+  bytes.insert(bytes.end(), count, 0x5a);
+}
+
+// Internet checksum (RFC 1071) of an even number of bytes.
+std::uint16_t checksum(const Bytes& bytes) {
+  std::uint32_t sum = 0;
+  for (std::size_t i = 0; i + 1 < bytes.size(); i += 2) {
+    sum += static_cast<std::uint32_t>(bytes[i]) << 8 | bytes[i + 1];
   }
-  out.zeros(kPayloadBytes);
+  while (sum >> 16 != 0) {
+    sum = (sum & 0xffff) + (sum >> 16);
+  }
+  return static_cast<std::uint16_t>(~sum);
+}
+
+Bytes ipv4(const Endpoints& ends, std::uint8_t protocol, const Bytes& transport,
+           const IpOptions& options) {
+  const std::size_t header = 20 + options.options.size();
+  std::size_t fragment = 0;
+  if (options.fragment) {
+    fragment =
+        options.fragment->offset / 8U + (options.fragment->more ? 0x2000U : 0U);
+  }
+  Bytes bytes;
+  bytes.push_back(static_cast<std::uint8_t>(0x40 | header / 4));
+  bytes.push_back(0);
+  put16(bytes, header + transport.size());
+  put16(bytes, options.fragment ? options.fragment->id : 0);
+  put16(bytes, fragment);
+  bytes.push_back(options.hop_limit);
+  bytes.push_back(protocol);
+  put16(bytes, 0);
+  put_address(bytes, ends.from);
+  put_address(bytes, ends.to);
+  append(bytes, options.options);
+  const std::uint16_t sum = checksum(bytes);
+  bytes[10] = static_cast<std::uint8_t>(sum >> 8);
+  bytes[11] = static_cast<std::uint8_t>(sum);
+  append(bytes, transport);
+  return bytes;
+}
+
+// The authentication header counts words of four bytes, less two.
+std::uint8_t extension_length(const Extension& extension) {
+  const std::size_t size = extension.body.size() + 2;
+  return static_cast<std::uint8_t>(
+      extension.type == kAuthentication ? size / 4 - 2 : size / 8 - 1);
+}
+
+Bytes ipv6(const Endpoints& ends, std::uint8_t protocol, const Bytes& transport,
+           const IpOptions& options) {
+  std::vector<std::uint8_t> types;
+  for (const Extension& extension : options.extensions) {
+    types.push_back(extension.type);
+  }
+  if (options.fragment) {
+    types.push_back(kFragmentHeader);
+  }
+  types.push_back(protocol);
+
+  Bytes rest;
+  for (std::size_t i = 0; i < options.extensions.size(); ++i) {
+    rest.push_back(types[i + 1]);
+    rest.push_back(extension_length(options.extensions[i]));
+    append(rest, options.extensions[i].body);
+  }
+  if (options.fragment) {
+    rest.push_back(protocol);
+    rest.push_back(0);
+    put16(rest, options.fragment->offset + (options.fragment->more ? 1U : 0U));
+    put32(rest, options.fragment->id);
+  }
+  append(rest, transport);
+
+  Bytes bytes = {0x60, 0, 0, 0};
+  put16(bytes, rest.size());
+  bytes.push_back(types.front());
+  bytes.push_back(options.hop_limit);
+  put_address(bytes, ends.from);
+  put_address(bytes, ends.to);
+  append(bytes, rest);
+  return bytes;
 }
 
 }  // namespace
 
-std::optional<std::vector<std::uint8_t>> first_packet(const PacketSpec& spec) {
+Bytes tcp(std::uint16_t sport, std::uint16_t dport, std::uint8_t flags,
+          std::size_t payload) {
+  Bytes bytes;
+  put16(bytes, sport);
+  put16(bytes, dport);
+  put32(bytes, 1);
+  put32(bytes, 0);
+  bytes.push_back(0x50);
+  bytes.push_back(flags);
+  put16(bytes, 1024);
+  put32(bytes, 0);
+  fill(bytes, payload);
+  return bytes;
+}
+
+Bytes udp(std::uint16_t sport, std::uint16_t dport, std::size_t payload) {
+  Bytes bytes;
+  put16(bytes, sport);
+  put16(bytes, dport);
+  put16(bytes, 8 + payload);
+  put16(bytes, 0);
+  fill(bytes, payload);
+  return bytes;
+}
+
+Bytes sctp(std::uint16_t sport, std::uint16_t dport) {
+  Bytes bytes;
+  put16(bytes, sport);
+  put16(bytes, dport);
+  put32(bytes, 7);
+  put32(bytes, 0);
+  fill(bytes, 16);
+  return bytes;
+}
+
+Bytes icmp(std::uint8_t type, std::uint8_t code, std::uint16_t identifier,
+           std::size_t payload) {
+  Bytes bytes = {type, code, 0, 0};
+  put16(bytes, identifier);
+  put16(bytes, 1);
+  fill(bytes, payload);
+  return bytes;
+}
+
+Bytes ethernet(std::uint16_t ethertype, const Bytes& payload) {
+  Bytes bytes = {2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2};
+  put16(bytes, ethertype);
+  append(bytes, payload);
+  return bytes;
+}
+
+Bytes ip_frame(const Endpoints& ends, std::uint8_t protocol,
+               const Bytes& transport, const IpOptions& options) {
+  const bool v6 = ends.from.v6;
+  Bytes frame = ethernet(v6 ? 0x86dd : 0x0800,
+                         v6 ? ipv6(ends, protocol, transport, options)
+                            : ipv4(ends, protocol, transport, options));
+  frame.insert(frame.end(), options.padding, 0);
+  return frame;
+}
+
+Bytes without_ethernet(const Bytes& frame) {
+  return {frame.begin() + kEthernetSize, frame.end()};
+}
+
+Bytes icmp_error(const Endpoints& ends, std::uint8_t type, std::uint8_t code,
+                 const Bytes& frame, std::size_t quoted) {
+  Bytes body = {type, code, 0, 0, 0, 0, 0, 0};
+  Bytes packet = without_ethernet(frame);
+  packet.resize(std::min(packet.size(), quoted));
+  append(body, packet);
+  return ip_frame(ends, ends.from.v6 ? kIcmp6 : kIcmp, body);
+}
+
+}  // namespace sluice::packet
+
+namespace sluice::cli {
+namespace {
+
+packet::Bytes transport_of(const PacketSpec& spec) {
+  switch (spec.protocol) {
+    case packet::kTcp:
+      return packet::tcp(spec.number, spec.port);
+    case packet::kUdp:
+      return packet::udp(spec.number, spec.port);
+    case packet::kSctp:
+      return packet::sctp(spec.number, spec.port);
+    case packet::kIcmp:
+    case packet::kIcmp6:
+      return packet::icmp(static_cast<std::uint8_t>(spec.port >> 8),
+                          static_cast<std::uint8_t>(spec.port), spec.number);
+    default:
+      return packet::Bytes(32);
+  }
+}
+
+}  // namespace
+
+std::optional<packet::Bytes> first_packet(const PacketSpec& spec) {
   const bool v6 = spec.from.v6;
-  if (v6 != spec.to.v6 || (spec.protocol == IPPROTO_ICMP && v6) ||
-      (spec.protocol == IPPROTO_ICMPV6 && !v6)) {
+  if (v6 != spec.to.v6 || (spec.protocol == packet::kIcmp && v6) ||
+      (spec.protocol == packet::kIcmp6 && !v6)) {
     return std::nullopt;
   }
-  Writer transport;
-  add_transport(transport, spec);
-  const auto length = static_cast<unsigned>(transport.bytes().size());
-  Writer frame;
-  frame.zeros(2 * ETH_ALEN).u16(v6 ? ETH_P_IPV6 : ETH_P_IP);
-  if (v6) {
-    frame.u32(6U << 28).u16(length).u8(spec.protocol).u8(kHops);
-  } else {
-    frame.u8(0x45).u8(0).u16(20 + length).u16(spec.number).u16(0);
-    frame.u8(kHops).u8(spec.protocol).u16(0);
-  }
-  frame.address(spec.from).address(spec.to).append(transport.bytes());
-  return frame.bytes();
+  return packet::ip_frame({.from = spec.from, .to = spec.to}, spec.protocol,
+                          transport_of(spec));
 }
 
 }  // namespace sluice::cli
