@@ -150,6 +150,11 @@ bool Endpoints::refresh(const Interfaces::Changes& changes) {
     // The programs went with it. One that has its number now is another.
     released_.erase(ifindex);
   }
+  for (const std::uint32_t ifindex : changes.filters) {
+    if (const auto owner = owners_.find(ifindex); owner != owners_.end()) {
+      items_[owner->second].attached = false;  // looked at again below
+    }
+  }
   bool bound = !changes.gone.empty();
   for (auto& [name, item] : items_) {
     const std::uint32_t before = item.ifindex;

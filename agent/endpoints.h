@@ -43,7 +43,8 @@ class Endpoints {
   // As set() for all; endpoints whose interface cannot be found (entries of
   // neighbours expire) keep the one that their record in the kernel has.
   void replace(const std::vector<EndpointEntry>& entries);
-  // Looks again, for all. Returns true if the applier has to be called.
+  // Looks again, for all, and puts back filters that somebody took away.
+  // Returns true if the applier has to be called.
   bool refresh(const Interfaces::Changes& changes);
   // Once a transaction is in force: takes the programs off interfaces that are
   // no endpoint's any more.

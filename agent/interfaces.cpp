@@ -2,9 +2,11 @@
 #include "agent/interfaces.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include <linux/neighbour.h>
+#include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 #include <netlink/attr.h>
 #include <netlink/errno.h>
@@ -14,6 +16,7 @@
 
 #include <sys/socket.h>
 
+#include "agent/attach.h"
 #include "agent/netlink_socket.h"
 #include "agent/netlink_tables.h"
 
@@ -22,6 +25,26 @@ namespace {
 
 // A dump that things change under is begun again.
 constexpr int kDumpTries = 20;
+
+// The interface that a message about tc filters or their qdisc names, 0 if it
+// is not one that can concern ours: they are gone, or the slot has changed.
+std::uint32_t interface_of_filter(const nlmsghdr& header) {
+  tcmsg tc{};
+  if (header.nlmsg_len < NLMSG_LENGTH(sizeof(tc))) {
+    return 0;
+  }
+  std::memcpy(&tc, NLMSG_DATA(&header), sizeof(tc));
+  const bool slot_taken = header.nlmsg_type == RTM_NEWTFILTER &&
+                          tc.tcm_handle == kFilterHandle &&
+                          TC_H_MAJ(tc.tcm_info) >> 16 == kFilterPriority;
+  const bool clsact_gone =
+      header.nlmsg_type == RTM_DELQDISC && tc.tcm_parent == TC_H_CLSACT;
+  const bool concerns =
+      header.nlmsg_type == RTM_DELTFILTER || slot_taken || clsact_gone;
+  return concerns && tc.tcm_ifindex > 0
+             ? static_cast<std::uint32_t>(tc.tcm_ifindex)
+             : 0;
+}
 
 struct MessageDeleter {
   void operator()(nl_msg* message) const { nlmsg_free(message); }
@@ -47,7 +70,11 @@ struct Interfaces::Impl {
 // run out here, and there is no going on without it.
 int Interfaces::Impl::on_message(nl_msg* message, void* self) noexcept {
   auto& impl = *static_cast<Impl*>(self);
-  if (impl.tables.take(*nlmsg_hdr(message), impl.changes.gone)) {
+  const nlmsghdr& header = *nlmsg_hdr(message);
+  if (const auto ifindex = interface_of_filter(header); ifindex != 0) {
+    impl.changes.filters.push_back(ifindex);
+    impl.changes.any = true;
+  } else if (impl.tables.take(header, impl.changes.gone)) {
     impl.changes.any = true;
   }
   return NL_OK;
@@ -68,9 +95,9 @@ Result<void> Interfaces::Impl::subscribe(int receive_bytes) {
   if (const int error = nl_socket_set_nonblocking(events.get()); error < 0) {
     return fail_netlink("non-blocking", error);
   }
-  const int error =
-      nl_socket_add_memberships(events.get(), RTNLGRP_LINK, RTNLGRP_IPV4_ROUTE,
-                                RTNLGRP_IPV6_ROUTE, RTNLGRP_NEIGH, 0);
+  const int error = nl_socket_add_memberships(
+      events.get(), RTNLGRP_LINK, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE,
+      RTNLGRP_NEIGH, RTNLGRP_TC, 0);
   if (error < 0) {
     return fail_netlink("subscribe", error);
   }

@@ -13,8 +13,9 @@
 
 namespace sluice::agent {
 
-// What netlink says about this network namespace's interfaces, and which of
-// them leads to a pod. Follows changes. Used by one thread.
+// What netlink says about this network namespace's interfaces, which of them
+// leads to a pod, and what happens to their tc filters. Follows changes. Used
+// by one thread.
 class Interfaces {
  public:
   static constexpr int kReceiveBytes = 4 << 20;
@@ -31,9 +32,12 @@ class Interfaces {
   [[nodiscard]] int fd() const;
 
   struct Changes {
-    bool any = false;       // find() may answer otherwise
+    bool any = false;       // find() may answer otherwise, or one of the below
     bool resynced = false;  // events were lost; interfaces may have been remade
     std::vector<std::uint32_t> gone;  // interfaces deleted, maybe made anew
+    // Interfaces where somebody took away tc filters, or put one into our slot;
+    // ours need not be among them.
+    std::vector<std::uint32_t> filters;
   };
   // Takes in all that has happened; does not wait.
   Result<Changes> dispatch();

@@ -41,8 +41,9 @@ struct Pod {
   std::string ipv6;
 };
 // Routed, as ptp does: host routes to the pod, a default route out of it.
+// `index`: the number of the host side's interface; 0 = the next.
 Pod routed_pod(const std::string& interface, const std::string& ipv4,
-               const std::string& ipv6);
+               const std::string& ipv6, std::uint32_t index = 0);
 // On a bridge, which has the pods' subnets.
 void make_bridge(const std::string& name);
 Pod bridged_pod(const std::string& bridge, const std::string& interface,
@@ -51,6 +52,11 @@ Pod bridged_pod(const std::string& bridge, const std::string& interface,
 // Sends one UDP datagram from one pod to another. True if it arrives within the
 // time that a lost one takes to be missed.
 bool reaches(const Pod& from, const Pod& to, bool v6, std::uint16_t port);
+// The same with a datagram that has nothing but its Ethernet header in the
+// linear part of the kernel's buffer; what follows is in a page beside it. One
+// such packet looks empty to a program that reads packets in place.
+bool reaches_in_pages(const Pod& from, const Pod& to, bool v6,
+                      std::uint16_t port);
 
 // A bpffs that nobody else sees.
 class PrivateBpffs {
