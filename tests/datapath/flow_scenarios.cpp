@@ -205,6 +205,44 @@ std::vector<Scenario> syn_scenarios(const Net& net) {
   };
 }
 
+// A SYN-ACK answers a SYN. Where no SYN was seen the flow is older than the
+// endpoint's state, and which side opened it is not known from this packet.
+std::vector<Scenario> unasked_scenarios(const Net& net) {
+  const Tcp t(net);
+  const auto allow_1000 = [](sluice_direction direction) {
+    return Entry{.direction = direction,
+                 .protocol = kTcp,
+                 .port = 1000,
+                 .port_bits = 16,
+                 .rule = kRule};
+  };
+  return {
+      Scenario("a SYN-ACK to the endpoint that an entry allows opens no flow")
+          .world(net.isolated({allow_1000(SLUICE_INGRESS)}))
+          .in(t.out_syn_ack_in, SLUICE_REASON_POLICY_ALLOW)
+          .in(t.out_syn_ack_in, SLUICE_REASON_POLICY_ALLOW)
+          .out(t.out_ack, SLUICE_REASON_DEFAULT_DENY,
+               SLUICE_RULE_DEFAULT_DENY_EGRESS),
+      Scenario("a SYN-ACK of the endpoint that an entry allows opens no flow")
+          .world(net.isolated({allow_1000(SLUICE_EGRESS)}))
+          .out(t.in_syn_ack_out, SLUICE_REASON_POLICY_ALLOW)
+          .out(t.in_syn_ack_out, SLUICE_REASON_POLICY_ALLOW)
+          .in(t.in_ack, SLUICE_REASON_DEFAULT_DENY,
+              SLUICE_RULE_DEFAULT_DENY_INGRESS),
+      Scenario("a SYN-ACK met first does not turn its flow around")
+          .world(net.open())
+          .in(t.out_syn_ack_in, SLUICE_REASON_DEFAULT_ALLOW)
+          .world(net.isolated({kAllowOut80}))
+          .in(t.out_syn_ack_in, SLUICE_REASON_DEFAULT_DENY)
+          .out(t.out_ack, SLUICE_REASON_POLICY_ALLOW, kRule)
+          .in(t.out_ack_in, SLUICE_REASON_REPLY),
+      Scenario("a SYN-ACK that an entry denies names its rule")
+          .world(net.isolated({kAllowIn80, kDenyOut80}))
+          .out(net.to(net.b, kTcp, tcp(1000, 80, kSyn | kAck)),
+               SLUICE_REASON_POLICY_DENY, kDenyRule),
+  };
+}
+
 std::vector<Scenario> idle_scenarios(const Net& net) {
   const Tcp t(net);
   const Bytes query = net.to(net.b, kUdp, udp(999, 53));
@@ -260,8 +298,8 @@ std::vector<Scenario> idle_scenarios(const Net& net) {
 
 std::vector<Scenario> flow_scenarios(const Net& net) {
   std::vector<Scenario> all;
-  for (const auto topic :
-       {reply_scenarios, change_scenarios, syn_scenarios, idle_scenarios}) {
+  for (const auto topic : {reply_scenarios, change_scenarios, syn_scenarios,
+                           unasked_scenarios, idle_scenarios}) {
     for (Scenario& scenario : topic(net)) {
       all.push_back(std::move(scenario));
     }

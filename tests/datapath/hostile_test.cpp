@@ -16,8 +16,7 @@ namespace {
 constexpr std::uint32_t kSeed = 20240607;
 constexpr int kMutations = 60'000;  // for each family and direction
 
-std::uint64_t packets(
-    const std::array<sluice_counter, SLUICE_REASON_SLOTS>& c) {
+std::uint64_t packets(const ReasonCounters& c) {
   std::uint64_t sum = 0;
   for (const sluice_counter& counter : c) {
     sum += counter.packets;

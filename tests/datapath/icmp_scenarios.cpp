@@ -68,6 +68,23 @@ std::vector<Scenario> echo_scenarios(const Net& net) {
           .out(pong_out(9), SLUICE_REASON_POLICY_ALLOW)
           .out(pong_out(9), SLUICE_REASON_POLICY_ALLOW)
           .in(ping_in(9), SLUICE_REASON_DEFAULT_DENY),
+      Scenario("an echo reply to the endpoint that nobody asked for opens "
+               "nothing either")
+          .world(
+              net.isolated({allow_type(net, SLUICE_INGRESS, net.echo_reply)}))
+          .in(pong_in(9), SLUICE_REASON_POLICY_ALLOW)
+          .in(pong_in(9), SLUICE_REASON_POLICY_ALLOW)
+          .out(ping_out(9), SLUICE_REASON_DEFAULT_DENY),
+      Scenario("an echo reply met before any policy opens nothing")
+          .world(net.open())
+          .out(pong_out(9), SLUICE_REASON_DEFAULT_ALLOW)
+          .in(pong_in(8), SLUICE_REASON_DEFAULT_ALLOW)
+          .world(
+              net.isolated({allow_type(net, SLUICE_INGRESS, net.echo_request)}))
+          .out(pong_out(9), SLUICE_REASON_DEFAULT_DENY)
+          .in(pong_in(8), SLUICE_REASON_DEFAULT_DENY)
+          .in(ping_in(9), SLUICE_REASON_POLICY_ALLOW)
+          .out(pong_out(9), SLUICE_REASON_REPLY),
       Scenario("an entry of a type does not cover another type")
           .world(net.isolated({allow_type(net, SLUICE_INGRESS, 13)}))
           .in(net.from(net.b, net.icmp_protocol, icmp(13, 5)),
@@ -203,6 +220,19 @@ std::vector<Scenario> discovery_scenarios(const Net& net) {
                       .out(ip_frame(back, kIcmp6, icmp(type, 0), far),
                            SLUICE_REASON_SOURCE_ADDRESS));
   }
+  const IpAddress unspecified = parse_ip("::").value();
+  const IpAddress solicited = parse_ip("ff02::1:ff00:11").value();
+  const Endpoints probe = {.from = unspecified, .to = solicited};
+  all.push_back(
+      Scenario("duplicate address detection has no source address yet and "
+               "passes")
+          .world(net.isolated())
+          .out(ip_frame(probe, kIcmp6, icmp(135, 0), near),
+               SLUICE_REASON_NEIGHBOUR_DISCOVERY)
+          .in(ip_frame(probe, kIcmp6, icmp(135, 0), near),
+              SLUICE_REASON_NEIGHBOUR_DISCOVERY)
+          .out(ip_frame(probe, kIcmp6, icmp(net.echo_request, 0), near),
+               SLUICE_REASON_SOURCE_ADDRESS));
   return all;
 }
 

@@ -92,7 +92,7 @@ std::vector<Scenario> option_scenarios(const Net& net) {
   // believes in headers of twenty bytes would look.
   Bytes mimic(40, 1);
   const Bytes ports = {0x03, 0xe8, 0x00, 0x50};
-  std::copy(ports.begin(), ports.end(), mimic.begin());
+  std::ranges::copy(ports, mimic.begin());
   const Bytes syn = net.from(net.b, kTcp, tcp(1, 80));
   return {
       Scenario("P31 options that look like an allowed port do not open it")

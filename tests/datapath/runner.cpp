@@ -256,9 +256,8 @@ Result<Outcome> Runner::run(sluice_direction direction, const Bytes& frame) {
                      frame.size());
 }
 
-Result<std::array<sluice_counter, SLUICE_REASON_SLOTS>> Runner::counters()
-    const {
-  std::array<sluice_counter, SLUICE_REASON_SLOTS> sums{};
+Result<ReasonCounters> Runner::counters() const {
+  ReasonCounters sums{};
   std::vector<sluice_counter> per_cpu(
       static_cast<std::size_t>(libbpf_num_possible_cpus()));
   for (std::uint32_t slot = 0; slot < sums.size(); ++slot) {

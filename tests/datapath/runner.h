@@ -54,6 +54,10 @@ struct Outcome {
 std::string_view reason_name(sluice_reason reason);
 bool allows(sluice_reason reason);
 
+// By SLUICE_REASON_SLOT, sums over all processors.
+inline constexpr int kReasonSlots = SLUICE_REASON_SLOTS;
+using ReasonCounters = std::array<sluice_counter, kReasonSlots>;
+
 // Enough for tests, and soon made.
 agent::DatapathOptions small_maps();
 
@@ -86,9 +90,7 @@ class Runner {
                               sluice_direction direction, const Bytes& frame,
                               std::size_t size);
 
-  // Packets by SLUICE_REASON_SLOT, of all CPUs.
-  [[nodiscard]] Result<std::array<sluice_counter, SLUICE_REASON_SLOTS>>
-  counters() const;
+  [[nodiscard]] Result<ReasonCounters> counters() const;
   // Every entry of conntrack of that family.
   [[nodiscard]] Result<std::vector<sluice_conntrack>> flows(bool v6) const;
   // Makes the flows look as if their last packet was so long ago.
