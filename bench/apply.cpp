@@ -51,14 +51,12 @@ class Timed final : public Maps {
   Progress erase(Map map, const Batch& keys) override {
     return maps_->erase(map, keys);
   }
-  Result<void> read(Map map, const Visitor& visit) const override {
+  [[nodiscard]] Result<void> read(Map map,
+                                  const Visitor& visit) const override {
     return maps_->read(map, visit);
   }
   [[nodiscard]] std::uint32_t capacity(Map map) const override {
     return maps_->capacity(map);
-  }
-  [[nodiscard]] std::uint32_t spare(Map map) const override {
-    return maps_->spare(map);
   }
   [[nodiscard]] sluice_endpoint endpoint(std::uint32_t index) const override {
     return maps_->endpoint(index);
