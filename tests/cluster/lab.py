@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A cluster of three nodes on this machine: real packets, a real API server, the
+real programs under the rights that deploy/ gives them.
+
+A node is a network namespace with a bpffs of its own and an agent, a pod a
+namespace that hangs on its node's by a veth. The lab plays what else a cluster
+has: kubelet (a pod gets its address and goes on running; tokens), the
+controllers (default service accounts, endpoints) and kube-proxy (the operator's
+Service is rewritten to the replicas in every node).
+"""
+
+import dataclasses
+import os
+import re
+import signal
+import subprocess
+
+from tests.cluster import suite
+from tests.netns import lab as netlab
+from tests.netns import traffic
+from tests.netns.sluice import wait_for
+
+_BUILD = os.environ.get("SLUICE_BUILD", "build/release")
+_NODES = ("node1", "node2", "node3")
+_AUDIENCE = "sluice-operator"
+_GRPC = 9443
+
+
+def program(name):
+    """Path of a program under test."""
+    folder = {"sluice": "cli", "sluice-operator": "operator", "sluice-agent": "agent"}[name]
+    return os.path.join(_BUILD, folder, name)
+
+
+class Process:
+    """One run of a program at a time, with its log."""
+
+    def __init__(self, name, ns, command):
+        self.name, self.ns, self.command = name, ns, command
+        self.log_path = f"/run/{name}.log"
+        self.process = None
+
+    def start(self):
+        with open(self.log_path, "ab") as log:
+            self.process = self.ns.popen(*self.command, stdin=subprocess.DEVNULL, stdout=log,
+                                         stderr=subprocess.STDOUT)
+
+    def running(self):
+        return self.process is not None and self.process.poll() is None
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait(15)
+
+    def stop(self):
+        """As kubelet ends a container; the exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(15)
+
+    def log(self, size=3000):
+        try:
+            with open(self.log_path, encoding="utf-8", errors="replace") as file:
+                return file.read()[-size:]
+        except FileNotFoundError:
+            return ""
+
+
+@dataclasses.dataclass
+class Own:
+    """The sandbox's own network namespace, in which the operators are."""
+
+    @staticmethod
+    def popen(*command, **options):
+        from tests.netns import sandbox  # pylint: disable=C0415
+        return subprocess.Popen(command, preexec_fn=sandbox.die_with_parent,  # pylint: disable=R1732,W1509
+                                **options)
+
+
+class Cluster:
+    """Namespaces x, y, z with pods a, b, c each, one of each letter per node."""
+
+    def __init__(self, plane):
+        self.plane, self.api = plane, plane.api
+        self.net = netlab.Lab()
+        self.operators, self.agents = [], {}
+        self.service = self.api.get("Service", suite.SYSTEM, "sluice-operator")["spec"]["clusterIP"]
+        for name in _NODES:
+            self.add_node(name)
+        for subnet, namespace in enumerate("xyz"):
+            plane.ensure_namespace(namespace, {"ns": namespace, "kubernetes.io/metadata.name": namespace})
+            for number, name in enumerate("abc"):
+                self.add_pod(f"{namespace}/{name}", _NODES[(subnet + number) % 3], subnet, 11 + number)
+
+    # ---- nodes and pods ------------------------------------------------------------
+
+    def add_node(self, name):
+        node = self.net.node(name, len(self.net.nodes) + 1)
+        bpffs = f"/run/bpf/{name}"
+        os.makedirs(bpffs)
+        subprocess.run(["mount", "-t", "bpf", "bpf", bpffs], check=True)
+        self.api.ensure({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
+        self.api.patch("Node", None, name, {"status": {"addresses": [
+            {"type": "InternalIP", "address": node.ipv4},
+            {"type": "InternalIP", "address": node.ipv6}]}}, subresource="status")
+        return node
+
+    def add_pod(self, full_name, node, subnet, number, address=True, **options):
+        """A pod on its way to running: interface, object, then its address in the object's
+        status (unless `address` is false)."""
+        ports = {f"serve-{port}-{proto.lower()}": (port, proto)
+                 for port in (80, 81) for proto in ("TCP", "UDP", "SCTP")}
+        pod = self.net.pod(self.net.nodes[node], full_name, subnet, number, ports=ports, **options)
+        self.create_pod(pod, address)
+        return pod
+
+    def create_pod(self, pod, address=True):
+        thing = pod.object()
+        status = thing.pop("status")
+        thing["spec"]["automountServiceAccountToken"] = False
+        thing["spec"]["containers"][0]["image"] = "none"
+        self.api.create(thing)
+        if address:
+            self.set_status(pod, status)
+
+    def set_status(self, pod, status):
+        namespace, name = pod.full_name.split("/")
+        self.api.patch("Pod", namespace, name, {"status": status}, subresource="status")
+
+    def delete_pod(self, full_name):
+        """The object and the interface; the addresses may be given to another pod."""
+        namespace, name = full_name.split("/")
+        self.api.delete("Pod", namespace, name, 0)
+        self.net.pods[full_name].unplug()
+        self.forget_pod(full_name)
+
+    def forget_pod(self, full_name):
+        """The rest of a pod whose interface is gone already."""
+        namespace, name = full_name.split("/")
+        self.api.delete("Pod", namespace, name, 0)
+        self.net.pods.pop(full_name).ns.remove()
+
+    def pods(self):
+        return self.net.pods
+
+    def outside(self):
+        """A host outside the cluster, "E"."""
+        return self.net.outside.get("E") or self.net.external("E", "203.0.113.7", "2001:db8:113::7")
+
+    # ---- programs ------------------------------------------------------------------
+
+    def start_operators(self, count=2):
+        """Each with its own address, all with the real service account."""
+        kubeconfig = self.plane.kubeconfig_of(suite.SYSTEM, "sluice-operator")
+        for number in range(count):
+            address = f"10.0.254.{number + 1}"
+            netlab.run("ip", "addr", "replace", address + "/32", "dev", "lo")
+            operator = Process(f"operator-{number}", Own, operator_command(number, address, kubeconfig))
+            operator.address, operator.health = address, f"http://{address}:9964"
+            self.operators.append(operator)
+            operator.start()
+        self.balance()
+
+    def balance(self, operators=None):
+        """Rewrites the operator's Service to the replicas given, or to all that run."""
+        addresses = [o.address for o in (operators if operators is not None else self.operators)
+                     if o.running()]
+        for node in self.net.nodes.values():
+            self._rewrite(node, addresses)
+
+    def _rewrite(self, node, addresses):
+        lines = ["table ip operator {}", "delete table ip operator"]
+        if addresses:
+            targets = ", ".join(f"{n} : {a}" for n, a in enumerate(addresses))
+            lines.append(
+                "table ip operator { chain output { type nat hook output priority -100;"
+                f" ip daddr {self.service} tcp dport {_GRPC}"
+                f" dnat to numgen random mod {len(addresses)} map {{ {targets} }}; }} }}")
+        done = node.ns.popen("nft", "-f", "-", stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                             stderr=subprocess.STDOUT, text=True)
+        out = done.communicate("\n".join(lines), timeout=15)[0]
+        assert done.returncode == 0, out
+
+    def start_agents(self):
+        for name in self.net.nodes:
+            self.start_agent(name)
+
+    def start_agent(self, name):
+        """With a token that is bound to the agent's pod on that node."""
+        pod = self.api.ensure({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"namespace": suite.SYSTEM, "name": f"sluice-agent-{name}",
+                         "labels": {"app.kubernetes.io/name": "sluice-agent"}},
+            "spec": {"nodeName": name, "serviceAccountName": "sluice-agent", "hostNetwork": True,
+                     "automountServiceAccountToken": False,
+                     "containers": [{"name": "agent", "image": "none"}]}})
+        token = self.plane.token_file_of(suite.SYSTEM, "sluice-agent", (_AUDIENCE,), pod=pod,
+                                         name=f"agent-{name}.token")
+        agent = self.agents.get(name)
+        if agent is None:
+            agent = Process(f"agent-{name}", self.net.nodes[name].ns,
+                            agent_command(self, name, token))
+            self.agents[name] = agent
+        agent.start()
+        return agent
+
+    def ca_file(self):
+        """The CA that the operator published, as kubelet would mount it."""
+        def published():
+            found = self.api.find("ConfigMap", suite.SYSTEM, "sluice-operator-ca") or {}
+            return found.get("data", {}).get("ca.crt")
+        text = wait_for(published, f"the operator publishes its CA; {self.operators[0].log()}", 30)
+        path = "/run/operator-ca.crt"
+        with open(path, "w", encoding="ascii") as file:
+            file.write(text)
+        return path
+
+    def logs(self):
+        return "\n".join(f"== {p.name}\n{p.log(1500)}"
+                         for p in (*self.operators, *self.agents.values()))
+
+    # ---- policies and packets --------------------------------------------------------
+
+    def wait_for_table(self, expected, seconds=20):
+        """Returns when the wire agrees with {Probe: verdict}, twice in a row."""
+        right = 0
+        wrong = []
+
+        def agree():
+            nonlocal right, wrong
+            seen = traffic.verdicts(expected)
+            wrong = [f"{p}: {seen[p]}, not {v}" for p, v in expected.items() if seen[p] != v]
+            right = 0 if wrong else right + 1
+            return right == 2
+        try:
+            wait_for(agree, "the table", seconds)
+        except AssertionError:
+            raise AssertionError(f"after {seconds} s:\n" + "\n".join(wrong[:20]) + "\n"
+                                 + self.logs()) from None
+
+    def clear_policies(self):
+        for kind in ("NetworkPolicy", "CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy"):
+            for thing in self.api.get(kind)["items"]:
+                meta = thing["metadata"]
+                self.api.delete(kind, meta.get("namespace"), meta["name"])
+
+
+# ---- command lines ------------------------------------------------------------------
+
+
+def confined(command, manifest="agent.yaml"):
+    """The command with the capabilities that a manifest of deploy/ gives, and no others."""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "deploy", manifest)
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    added = re.findall(r"^ +add: \[([A-Z_, ]+)\]$", text, re.M)
+    assert len(added) == 1 and "drop: [ALL]" in text, f"capabilities of {manifest}"
+    bounds = ",".join(["-all"] + ["+" + name.strip().lower() for name in added[0].split(",")])
+    return ["setpriv", f"--bounding-set={bounds}", "--inh-caps=-all", "--no-new-privs", *command]
+
+
+def operator_command(number, address, kubeconfig):
+    return [program("sluice-operator"), "--kubeconfig", kubeconfig, "--listen", f"{address}:{_GRPC}",
+            "--health", f"{address}:9964", "--namespace", suite.SYSTEM,
+            "--identity", f"sluice-operator-{number}"]
+
+
+def agent_command(cluster, name, token):
+    return confined([
+        program("sluice-agent"), "--node", name, "--operator", f"{cluster.service}:{_GRPC}",
+        "--operator-name", f"sluice-operator.{suite.SYSTEM}.svc",
+        "--ca-file", cluster.ca_file(), "--token-file", token,
+        "--pin-dir", f"/run/bpf/{name}/sluice", "--socket", f"/run/{name}.sock",
+        "--health", "127.0.0.1:9965"])
