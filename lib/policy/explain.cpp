@@ -180,7 +180,80 @@ void set_default(Answer& answer, const Translator::Question& question,
   }
 }
 
+const FrontendPort* find_port(const std::vector<FrontendPort>* ports,
+                              const Translator::Question& question) {
+  if (ports == nullptr || question.direction != Direction::kEgress) {
+    return nullptr;
+  }
+  const auto it = std::ranges::find_if(*ports, [&](const FrontendPort& port) {
+    return port.protocol == question.protocol && port.port == question.port;
+  });
+  return it == ports->end() ? nullptr : &*it;
+}
+
+// The rule behind a decision, by name.
+RuleInfo name_rule(const SetDirection& direction, const Decided& decided) {
+  for (const auto& placed : direction.rules) {
+    if (decided.rule != 0 && placed.rule->id == decided.rule) {
+      return PolicySets::rule_info(*placed.spec, *placed.rule);
+    }
+  }
+  const bool denied =
+      decided.kind == Decided::Kind::kDeny ||
+      (decided.kind == Decided::Kind::kDefault && direction.isolated);
+  return {.id = denied ? std::uint32_t{SLUICE_RULE_DEFAULT_DENY_EGRESS}
+                       : std::uint32_t{SLUICE_RULE_DEFAULT_ALLOW},
+          .policy = {},
+          .path = {},
+          .action = denied ? "deny" : "allow",
+          .log_value = {}};
+}
+
 }  // namespace
+
+// Says of every backend of the Services' port what the set says of it.
+void Translator::Impl::explain_backends(const Frontend& frontend,
+                                        const SetDirection& direction,
+                                        const Question& question,
+                                        Answer& answer) const {
+  const auto add = [&](const std::string& name, const ServicePortView& view,
+                       std::uint16_t number) {
+    if (view.protocol != question.protocol || number != question.port ||
+        number == 0) {
+      return;
+    }
+    answer.services.push_back(name);
+    for (const auto& backend : view.backends[question.peer.v6 ? 1 : 0]) {
+      FrontendPort port{
+          .protocol = view.protocol, .port = number, .targets = {}};
+      for (const std::uint32_t id : classes.classes_of(backend.address)) {
+        port.targets.emplace_back(id, backend.port);
+      }
+      const auto decided =
+          sets.decide_port(direction, port).value_or(Decided{});
+      Answer::Behind behind{.address = backend.address,
+                            .port = backend.port,
+                            .pod = classes.pod_name(backend.address),
+                            .allowed = false,
+                            .decided = name_rule(direction, decided)};
+      behind.allowed = behind.decided.action != "deny";
+      answer.backends.push_back(std::move(behind));
+    }
+  };
+  for (const auto& name : frontend.services) {
+    for (const auto& view : services.ports(name)) {
+      add(name, view, view.port);
+    }
+  }
+  if (frontend.node_ports) {
+    for (const auto& name : services.with_node_ports()) {
+      for (const auto& view : services.ports(name)) {
+        add(name, view, view.node_port);
+      }
+    }
+  }
+  std::ranges::stable_sort(answer.backends, {}, &Answer::Behind::allowed);
+}
 
 std::optional<Answer> Translator::explain(const Question& question) const {
   impl_->flush();
@@ -202,7 +275,21 @@ std::optional<Answer> Translator::explain(const Question& question) const {
     set_default(answer, question, peer.local_node);
     return answer;
   }
+  // Of a Service's address, rules that nearly match say nothing: what is behind
+  // it decides.
+  Question asked = question;
+  const auto* about = &peer;
   const auto& direction = set->directions[side];
+  if (find_port(impl_->sets.frontend(cidr_id), question) != nullptr) {
+    impl_->explain_backends(peer.frontend, direction, question, answer);
+    if (!answer.backends.empty()) {
+      const auto& first = answer.backends.front();
+      asked.peer = first.address;
+      asked.port = first.port;
+      about = &impl_->classes.key(
+          impl_->classes.class_of(first.address, pod.pod.node));
+    }
+  }
   answer.isolated = direction.isolated;
   answer.isolating = PolicySets::info(*set).isolating[side];
   if (const auto* entry = find_entry(direction, cidr_id, question)) {
@@ -214,7 +301,7 @@ std::optional<Answer> Translator::explain(const Question& question) const {
   for (const auto& placed : direction.rules) {
     if (placed.rule->id == answer.rule) {
       answer.decided = PolicySets::rule_info(*placed.spec, *placed.rule);
-    } else if (auto miss = near_miss(placed, question, peer, answer.allowed)) {
+    } else if (auto miss = near_miss(placed, asked, *about, answer.allowed)) {
       answer.near_misses.push_back(std::move(*miss));
     }
   }

@@ -247,6 +247,53 @@ Decision::Segments Decision::segments(std::uint8_t protocol) const {
   return {{.first = 0, .last = kPorts - 1, .decided = any_}};
 }
 
+void Decision::override_port(std::uint8_t protocol, std::uint16_t port,
+                             const Decided& decided) {
+  Segments result;
+  const auto add = [&](std::uint32_t first, std::uint32_t last,
+                       const Decided& said) {
+    if (first > last) {
+      return;
+    }
+    if (!result.empty() && result.back().decided == said) {
+      result.back().last = static_cast<std::uint16_t>(last);
+      return;
+    }
+    result.push_back({.first = static_cast<std::uint16_t>(first),
+                      .last = static_cast<std::uint16_t>(last),
+                      .decided = said});
+  };
+  for (const auto& segment : segments(protocol)) {
+    if (port < segment.first || port > segment.last) {
+      add(segment.first, segment.last, segment.decided);
+      continue;
+    }
+    if (port > segment.first) {
+      add(segment.first, port - 1U, segment.decided);
+    }
+    add(port, port, decided);
+    add(port + 1U, segment.last, segment.decided);
+  }
+  protocols_[protocol] = std::move(result);
+}
+
+Decided decide_at(std::span<const Candidate> candidates, bool isolated,
+                  std::uint8_t protocol, std::uint16_t port) {
+  Active active;
+  for (const auto& candidate : candidates) {
+    const bool covers =
+        candidate.any_l4 ||
+        std::ranges::any_of(candidate.ranges, [&](const PortRange& range) {
+          return range.protocol == protocol && range.first <= port &&
+                 port <= range.last;
+        });
+    if (covers) {
+      active.insert(&candidate);
+    }
+  }
+  return decide(active, isolated);
+}
+
 bool L4Entry::operator==(const L4Entry& other) const {
   return std::tuple(protocol, prefixlen, port, value.verdict, value.flags,
                     value.jump, value.rule) ==

@@ -60,11 +60,18 @@ class Decision {
     return protocols_;
   }
   [[nodiscard]] Segments segments(std::uint8_t protocol) const;
+  // Puts another verdict in the place of what the candidates say of one port.
+  void override_port(std::uint8_t protocol, std::uint16_t port,
+                     const Decided& decided);
 
  private:
   Decided any_;
   std::map<std::uint8_t, Segments> protocols_;
 };
+
+// What the candidates say of one port.
+Decided decide_at(std::span<const Candidate> candidates, bool isolated,
+                  std::uint8_t protocol, std::uint16_t port);
 
 struct L4Entry {
   std::uint8_t protocol = 0;

@@ -2,6 +2,7 @@
 // What one node is given: its endpoints, their policy sets with entries and
 // names, and the peers; whole or as changes.
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "lib/policy/translator_impl.h"
@@ -31,11 +32,11 @@ const PodRecord* Translator::Impl::find_endpoint(
 }
 
 // Brings the count of endpoints by set up to date for one endpoint; the sets
-// it leaves and enters go into `seen`.
-void Translator::Impl::count_endpoint(const std::string& node, NodeWatch& watch,
-                                      const std::string& name,
-                                      std::set<std::uint32_t>& seen) const {
-  const auto* record = find_endpoint(node, name);
+// it leaves and enters go into `had`, with whether the node had them before.
+void Translator::Impl::count_endpoint(
+    NodeWatch& watch, const std::string& name,
+    std::map<std::uint32_t, bool>& had) const {
+  const auto* record = find_endpoint(watch.node, name);
   const auto known = watch.endpoint_sets.find(name);
   const std::uint32_t before =
       known == watch.endpoint_sets.end() ? 0 : known->second;
@@ -49,12 +50,14 @@ void Translator::Impl::count_endpoint(const std::string& node, NodeWatch& watch,
     return;
   }
   if (now != 0) {
+    had.try_emplace(now, watch.set_refs.contains(now));
     ++watch.set_refs[now];
-    seen.insert(now);
   }
   if (before != 0) {
-    --watch.set_refs[before];
-    seen.insert(before);
+    had.try_emplace(before, true);
+    if (--watch.set_refs[before] == 0) {
+      watch.set_refs.erase(before);
+    }
   }
 }
 
@@ -85,61 +88,214 @@ void Translator::Impl::send_names(NodeWatch& watch, const SetRecord& set) {
   watch.infos[set.id] = std::move(info);
 }
 
-void Translator::Impl::collect_sets(const std::string& node, NodeWatch& watch) {
-  const auto before = watch.set_refs;
-  std::set<std::uint32_t> seen;
-  for (const auto& name : std::exchange(watch.touched, {})) {
-    count_endpoint(node, watch, name, seen);
-    watch.endpoints.insert(name);
+void Translator::Impl::count_class(NodeWatch& watch, std::uint32_t cidr_id,
+                                   bool add, Watchers& left) {
+  const bool before = watch.class_refs.contains(cidr_id);
+  auto& count = watch.class_refs[cidr_id];
+  count += add ? 1U : -1U;
+  const bool now = count != 0;
+  if (!now) {
+    watch.class_refs.erase(cidr_id);
+  }
+  if (before == now) {
+    return;
+  }
+  watch.mattered.try_emplace(cidr_id, before);
+  if (now) {
+    class_watches[cidr_id].insert(&watch);
+    return;
+  }
+  left[cidr_id].insert(&watch);
+  const auto it = class_watches.find(cidr_id);
+  it->second.erase(&watch);
+  if (it->second.empty()) {
+    class_watches.erase(it);
+  }
+}
+
+// Sets that come to the node or leave it, with all they have.
+void Translator::Impl::collect_sets(NodeWatch& watch,
+                                    const std::map<std::uint32_t, bool>& had,
+                                    Watchers& left) {
+  for (const auto& [id, before] : had) {
+    const bool has = watch.set_refs.contains(id);
+    if (before == has) {
+      continue;
+    }
+    const auto* set = sets.find(id);
+    for (const auto& entry : sluice::policy::PolicySets::entries(*set)) {
+      watch.entries[entry.key] =
+          has ? std::optional(entry.value) : std::nullopt;
+    }
+    set->visit_classes(
+        [&](std::uint32_t cidr_id) { count_class(watch, cidr_id, has, left); });
+    if (has) {
+      send_names(watch, *set);
+      set_watches[id].insert(&watch);
+      continue;
+    }
+    withdraw_names(watch, id);
+    set_watches[id].erase(&watch);
+    if (set_watches[id].empty()) {
+      set_watches.erase(id);
+    }
+  }
+}
+
+// `changed`: sets of the node whose entries, rules or isolation changed.
+void Translator::Impl::collect(NodeWatch& watch,
+                               const std::set<std::uint32_t>& changed,
+                               Watchers& left) {
+  if (watch.fresh) {
+    watch.touched.clear();
+    return;
   }
   // What the node had follows the sets' changes, also where a set now leaves:
   // then everything it may hold of it is withdrawn.
-  for (const auto& change : sets.changes().entries) {
-    if (before.contains(change.key.policy_id)) {
+  for (const std::uint32_t id : changed) {
+    const auto it = sets.changes().sets.find(id);
+    if (it == sets.changes().sets.end()) {
+      continue;
+    }
+    for (const auto& change : it->second.entries) {
       watch.entries[change.key] = change.value;
     }
-  }
-  for (const std::uint32_t id : seen) {
-    const auto* set = sets.find(id);
-    const bool had = before.contains(id);
-    const bool has = watch.set_refs[id] != 0;
-    if (!has) {
-      watch.set_refs.erase(id);
+    for (const auto& [cidr_id, added] : it->second.classes) {
+      count_class(watch, cidr_id, added, left);
     }
-    if (had != has) {
-      for (const auto& entry : sluice::policy::PolicySets::entries(*set)) {
-        watch.entries[entry.key] =
-            has ? std::optional(entry.value) : std::nullopt;
+  }
+  std::map<std::uint32_t, bool> had;
+  for (const auto& name : std::exchange(watch.touched, {})) {
+    count_endpoint(watch, name, had);
+    watch.endpoints.insert(name);
+  }
+  collect_sets(watch, had, left);
+  for (const std::uint32_t id : changed) {
+    if (!watch.set_refs.contains(id) || !sets.changes().rebuilt.contains(id)) {
+      continue;
+    }
+    send_names(watch, *sets.find(id));
+    for (const auto& [name, set] : watch.endpoint_sets) {
+      if (set == id) {
+        watch.endpoints.insert(name);
       }
-      if (has) {
-        send_names(watch, *set);
-      } else {
-        withdraw_names(watch, id);
+    }
+  }
+  if (watch.has_changes()) {
+    pending.insert(&watch);
+  }
+}
+
+// Has the node told of the peer if it needs another entry than before.
+void Translator::Impl::consider(NodeWatch& watch, const IpPrefix& prefix,
+                                const PeerClasses::Seen& before,
+                                const PeerClasses::Seen& now) {
+  if (watch.fresh) {
+    return;
+  }
+  const bool own = classes.is_own(prefix, watch.node);
+  const auto matters = [&](std::uint32_t id) {
+    return watch.class_refs.contains(id);
+  };
+  const auto mattered = [&](std::uint32_t id) {
+    const auto it = watch.mattered.find(id);
+    return it == watch.mattered.end() ? matters(id) : it->second;
+  };
+  if (PeerClasses::entry(before, own, mattered) !=
+      PeerClasses::entry(now, own, matters)) {
+    watch.peers.insert(prefix);
+    pending.insert(&watch);
+  }
+}
+
+// A peer concerns the nodes to which one of its classes matters: those of the
+// peer and of the prefix around it, as they were and as they are. `left`: nodes
+// to which a class mattered until now.
+void Translator::Impl::distribute_peers(const Watchers& left) {
+  const std::array<const Watchers*, 2> lists{&class_watches, &left};
+  for (const auto& [prefix, before] : classes.changes().peers) {
+    const auto now = classes.seen(prefix);
+    std::unordered_set<NodeWatch*> concerned;
+    for (const std::uint32_t id :
+         {before.cidr_id, before.cover, now.cidr_id, now.cover}) {
+      for (const auto* watchers : lists) {
+        if (const auto it = watchers->find(id); it != watchers->end()) {
+          concerned.insert(it->second.begin(), it->second.end());
+        }
+      }
+    }
+    for (const auto& node : classes.owners(prefix)) {
+      if (const auto it = watches.find(node); it != watches.end()) {
+        concerned.insert(&it->second);
+      }
+    }
+    for (auto* watch : concerned) {
+      consider(*watch, prefix, before, now);
+    }
+  }
+  for (const auto& [prefix, moved] : classes.changes().moves) {
+    for (const auto& node : moved) {
+      const auto it = watches.find(node);
+      if (it != watches.end() && !it->second.fresh) {
+        it->second.peers.insert(prefix);
+        pending.insert(&it->second);
       }
     }
   }
 }
 
-void Translator::Impl::collect(const std::string& node, NodeWatch& watch) {
-  if (watch.fresh) {
-    watch.touched.clear();
-    return;
-  }
-  collect_sets(node, watch);
-  for (const std::uint32_t id : sets.changes().rebuilt) {
-    if (!watch.set_refs.contains(id)) {
+// Classes that came to matter to the node, or ceased to: what is of them may
+// need another entry although nothing happened to it.
+void Translator::Impl::consider_members(NodeWatch& watch) {
+  for (const auto& [cidr_id, before] : watch.mattered) {
+    if (watch.class_refs.contains(cidr_id) == before) {
       continue;
     }
-    const auto* set = sets.find(id);
-    send_names(watch, *set);
-    for (const auto* pod : set->pods) {
-      if (pod->pod.node == node) {
-        watch.endpoints.insert(pod->name());
+    classes.visit(cidr_id, [&](const IpPrefix& prefix) {
+      if (!classes.changes().peers.contains(prefix)) {
+        const auto seen = classes.seen(prefix);
+        consider(watch, prefix, seen, seen);
+      }
+    });
+  }
+  watch.mattered.clear();
+}
+
+// Gives every watched node its part of what this flush has changed. Costs
+// nothing for nodes that it does not concern.
+void Translator::Impl::distribute() {
+  std::unordered_map<NodeWatch*, std::set<std::uint32_t>> changed;
+  for (auto* watch : std::exchange(touched, {})) {
+    changed[watch];
+  }
+  const auto add = [&](std::uint32_t id) {
+    const auto it = set_watches.find(id);
+    if (it != set_watches.end()) {
+      for (auto* watch : it->second) {
+        changed[watch].insert(id);
       }
     }
+  };
+  for (const auto& [id, changes] : sets.changes().sets) {
+    add(id);
   }
-  watch.peers.insert(classes.changes().peers.begin(),
-                     classes.changes().peers.end());
+  for (const std::uint32_t id : sets.changes().rebuilt) {
+    add(id);
+  }
+  Watchers left;
+  for (const auto& [watch, ids] : changed) {
+    collect(*watch, ids, left);
+  }
+  distribute_peers(left);
+  for (const auto& [watch, ids] : changed) {
+    consider_members(*watch);
+  }
+}
+
+std::vector<IpAddress> Translator::Impl::addresses_of(
+    const std::string& node) const {
+  const auto it = nodes.find(node);
+  return it == nodes.end() ? std::vector<IpAddress>{} : it->second;
 }
 
 State Translator::Impl::snapshot(const std::string& node) const {
@@ -155,9 +311,11 @@ State Translator::Impl::snapshot(const std::string& node) const {
     }
   }
   std::map<std::uint32_t, RuleInfo> rules;
+  ClassRefs refs;
   for (const std::uint32_t id : ids) {
     const auto& set = *sets.find(id);
     const auto entries = sluice::policy::PolicySets::entries(set);
+    set.visit_classes([&](std::uint32_t cidr_id) { ++refs[cidr_id]; });
     state.entries.insert(state.entries.end(), entries.begin(), entries.end());
     state.sets.push_back(PolicySets::info(set));
     for (auto& rule : rules_of(set)) {
@@ -173,39 +331,59 @@ State Translator::Impl::snapshot(const std::string& node) const {
   std::ranges::sort(state.endpoints, [](const auto& a, const auto& b) {
     return a.name < b.name;
   });
-  state.peers = classes.entries(node);
+  state.peers = classes.entries(node, addresses_of(node), refs);
   return state;
 }
 
-Transaction Translator::Impl::take_all(const std::string& node,
-                                       NodeWatch& watch) {
-  const auto state = snapshot(node);
-  watch = {.fresh = false, .revision = watch.revision};
+// Takes the watch out of the indices.
+void Translator::Impl::forget(NodeWatch& watch) {
+  const auto drop = [&](Watchers& watchers, std::uint32_t id) {
+    const auto it = watchers.find(id);
+    if (it != watchers.end() && it->second.erase(&watch) != 0 &&
+        it->second.empty()) {
+      watchers.erase(it);
+    }
+  };
+  for (const auto& [id, refs] : watch.set_refs) {
+    drop(set_watches, id);
+  }
+  for (const auto& [id, refs] : watch.class_refs) {
+    drop(class_watches, id);
+  }
+  touched.erase(&watch);
+  pending.erase(&watch);
+}
+
+Transaction Translator::Impl::take_all(NodeWatch& watch) {
+  const auto state = snapshot(watch.node);
+  forget(watch);
+  watch = {.node = watch.node, .fresh = false, .revision = watch.revision};
+  std::map<std::uint32_t, bool> had;
   for (const auto& endpoint : state.endpoints) {
     watch.sent_endpoints[endpoint.name] = endpoint;
-    std::set<std::uint32_t> seen;
-    count_endpoint(node, watch, endpoint.name, seen);
+    count_endpoint(watch, endpoint.name, had);
   }
-  for (const auto& [id, refs] : watch.set_refs) {
-    send_names(watch, *sets.find(id));
-  }
+  Watchers left;
+  collect_sets(watch, had, left);
+  watch.mattered.clear();
+  watch.entries.clear();
   watch.rules.clear();
   watch.infos.clear();
   return diff(State{}, state);
 }
 
-Transaction Translator::Impl::take_changes(const std::string& node,
-                                           NodeWatch& watch) const {
+Transaction Translator::Impl::take_changes(NodeWatch& watch) const {
   Transaction changes;
   for (const auto& prefix : std::exchange(watch.peers, {})) {
     changes.peers.push_back(
-        {.prefix = prefix, .cidr_id = classes.entry(prefix, node)});
+        {.prefix = prefix,
+         .cidr_id = classes.entry(prefix, watch.node, watch.class_refs)});
   }
   for (const auto& [key, value] : std::exchange(watch.entries, {})) {
     changes.entries.push_back({.key = key, .value = value});
   }
   for (const auto& name : std::exchange(watch.endpoints, {})) {
-    const auto* record = find_endpoint(node, name);
+    const auto* record = find_endpoint(watch.node, name);
     const auto sent = watch.sent_endpoints.find(name);
     if (record == nullptr) {
       if (sent != watch.sent_endpoints.end()) {
@@ -230,20 +408,39 @@ Transaction Translator::Impl::take_changes(const std::string& node,
 }
 
 void Translator::watch_node(const std::string& node) {
-  impl_->watches[node].fresh = true;
+  auto& watch = impl_->watches[node];
+  watch.node = node;
+  watch.fresh = true;
+  impl_->pending.insert(&watch);
 }
 
 void Translator::forget_node(const std::string& node) {
-  impl_->watches.erase(node);
+  const auto it = impl_->watches.find(node);
+  if (it != impl_->watches.end()) {
+    impl_->forget(it->second);
+    impl_->watches.erase(it);
+  }
 }
 
 Transaction Translator::take(const std::string& node) {
   impl_->flush();
   auto& watch = impl_->watches.at(node);
-  auto transaction = watch.fresh ? impl_->take_all(node, watch)
-                                 : impl_->take_changes(node, watch);
+  auto transaction =
+      watch.fresh ? impl_->take_all(watch) : impl_->take_changes(watch);
+  impl_->pending.erase(&watch);
   transaction.revision = ++watch.revision;
   return transaction;
+}
+
+std::vector<std::string> Translator::changed_nodes() {
+  impl_->flush();
+  std::vector<std::string> result;
+  result.reserve(impl_->pending.size());
+  for (const auto* watch : impl_->pending) {
+    result.push_back(watch->node);
+  }
+  std::ranges::sort(result);
+  return result;
 }
 
 State Translator::snapshot(const std::string& node) const {

@@ -16,16 +16,23 @@ namespace {
 constexpr std::string_view kReservedInit = "reserved:init";
 
 // Which of a rule's members name peers, and how each is read.
-enum class Member : std::uint8_t { kEndpoints, kEntities, kCidr, kCidrSet };
+enum class Member : std::uint8_t {
+  kEndpoints,
+  kEntities,
+  kCidr,
+  kCidrSet,
+  kServices,
+};
 struct MemberName {
   Member member;
   std::array<std::string_view, 2> name;  // by Direction
 };
-constexpr std::array<MemberName, 4> kMembers{{
+constexpr std::array<MemberName, 5> kMembers{{
     {Member::kEndpoints, {"fromEndpoints", "toEndpoints"}},
     {Member::kEntities, {"fromEntities", "toEntities"}},
     {Member::kCidr, {"fromCIDR", "toCIDR"}},
     {Member::kCidrSet, {"fromCIDRSet", "toCIDRSet"}},
+    {Member::kServices, {"", "toServices"}},
 }};
 
 struct EntityName {
@@ -208,6 +215,69 @@ void parse_cidr_rule(const Field& field, Rule& rule, ParseContext& context) {
   rule.peers.emplace_back(std::move(group));
 }
 
+// A Service's namespace: the policy's own where the element names none.
+std::string parse_service_namespace(const Field& field, ParseContext& context) {
+  const auto ns = field.get("namespace");
+  const auto* text = ns ? kube::as_string(*ns, context.problems) : nullptr;
+  return text == nullptr || text->empty() ? context.ns() : *text;
+}
+
+void parse_service_name(const Field& field, Rule& rule, ParseContext& context) {
+  Problems& problems = context.problems;
+  if (!kube::is_object(field, problems)) {
+    return;
+  }
+  kube::only(field, {"serviceName", "namespace"}, problems);
+  const auto name = require(field, "serviceName", problems);
+  const auto* text = name ? kube::as_string(*name, problems) : nullptr;
+  ServicePeer peer{.ns = parse_service_namespace(field, context),
+                   .name = text == nullptr ? std::string() : *text,
+                   .selector = {}};
+  if (text != nullptr && !is_dns_subdomain(*text)) {
+    problems.add(*name, "not a name: " + in_quotes(*text));
+  }
+  if (peer.ns.empty()) {
+    problems.add(field, "namespace must be set in a cluster-wide policy");
+  }
+  rule.peers.emplace_back(std::move(peer));
+}
+
+void parse_service_selector(const Field& field, Rule& rule,
+                            ParseContext& context) {
+  Problems& problems = context.problems;
+  if (!kube::is_object(field, problems)) {
+    return;
+  }
+  kube::only(field, {"selector", "namespace"}, problems);
+  ServicePeer peer{.ns = parse_service_namespace(field, context),
+                   .name = {},
+                   .selector = LabelSelector{}};
+  if (const auto selector = require(field, "selector", problems)) {
+    auto terms = parse_terms(*selector, KeySyntax::kCilium, problems);
+    take_requirements(terms, *peer.selector);
+    normalise(*peer.selector);
+  }
+  rule.peers.emplace_back(std::move(peer));
+}
+
+void parse_service(const Field& field, Rule& rule, ParseContext& context) {
+  Problems& problems = context.problems;
+  if (!kube::is_object(field, problems)) {
+    return;
+  }
+  kube::only(field, {"k8sService", "k8sServiceSelector"}, problems);
+  const auto name = field.get("k8sService");
+  const auto selector = field.get("k8sServiceSelector");
+  if (name.has_value() == selector.has_value()) {
+    problems.add(field,
+                 "must have exactly one of k8sService, k8sServiceSelector");
+  } else if (name) {
+    parse_service_name(*name, rule, context);
+  } else {
+    parse_service_selector(*selector, rule, context);
+  }
+}
+
 void parse_member(const Field& list, Member member, bool selects_init,
                   Rule& rule, ParseContext& context) {
   if (member == Member::kEntities) {
@@ -220,6 +290,8 @@ void parse_member(const Field& list, Member member, bool selects_init,
       rule.peers.emplace_back(parse_cilium_peer(field, selects_init, context));
     } else if (member == Member::kCidrSet) {
       parse_cidr_rule(field, rule, context);
+    } else if (member == Member::kServices) {
+      parse_service(field, rule, context);
     } else if (const auto cidr = parse_cidr_at(field, context.problems)) {
       rule.peers.emplace_back(
           CidrPeer{.cidr = cidr->prefix, .external_only = true});
@@ -244,7 +316,7 @@ void check_members(const Field& field, const Rule& rule, Problems& problems) {
                 problems);
     return;
   }
-  refuse(field, {"toNodes", "toGroups", "toRequires", "toServices"}, problems);
+  refuse(field, {"toNodes", "toGroups", "toRequires"}, problems);
   if (allow) {
     refuse(field, {"toFQDNs"}, problems);
     kube::only(field,
@@ -328,7 +400,7 @@ void parse_cilium_peers(const Field& field, bool subject_selects_init, bool l4,
   bool nobody = false;
   for (const MemberName& candidate : kMembers) {
     const auto name = candidate.name[static_cast<std::size_t>(rule.direction)];
-    const auto list = field.get(name);
+    const auto list = name.empty() ? std::nullopt : field.get(name);
     if (!list || !kube::is_list(*list, problems)) {
       continue;
     }

@@ -80,13 +80,13 @@ void PeerClasses::remove_pod(const IpAddress& address, PodRecord* pod) {
 
 void PeerClasses::add_node(const IpAddress& address, const std::string& node) {
   touch(address).nodes.insert(node);
-  changes_.peers.insert(host_prefix(address));  // may move between nodes
+  changes_.moves[host_prefix(address)].insert(node);
 }
 
 void PeerClasses::remove_node(const IpAddress& address,
                               const std::string& node) {
   touch(address).nodes.erase(node);
-  changes_.peers.insert(host_prefix(address));
+  changes_.moves[host_prefix(address)].insert(node);
 }
 
 void PeerClasses::set_api_addresses(const std::set<IpAddress>& addresses) {
@@ -102,6 +102,44 @@ void PeerClasses::set_api_addresses(const std::set<IpAddress>& addresses) {
 void PeerClasses::set_reserved(const IpAddress& address,
                                std::optional<Entity> entity) {
   touch(address).reserved = entity;
+}
+
+void PeerClasses::add_service(const IpAddress& address,
+                              const std::string& service) {
+  auto& services = touch(address).services;
+  const auto it = std::ranges::lower_bound(services, service);
+  if (it == services.end() || *it != service) {
+    services.insert(it, service);
+  }
+}
+
+void PeerClasses::remove_service(const IpAddress& address,
+                                 const std::string& service) {
+  std::erase(touch(address).services, service);
+}
+
+void PeerClasses::add_backend(const IpAddress& address,
+                              const std::string& service) {
+  touch(address).backend_of.insert(service);
+}
+
+void PeerClasses::remove_backend(const IpAddress& address,
+                                 const std::string& service) {
+  touch(address).backend_of.erase(service);
+}
+
+void PeerClasses::set_node_ports(bool any) {
+  if (node_ports_ == any) {
+    return;
+  }
+  node_ports_ = any;
+  for (auto& f : families_) {
+    for (const auto& [address, record] : f.addresses) {
+      if (record.is_node()) {
+        f.dirty_addresses.insert(address);
+      }
+    }
+  }
 }
 
 void PeerClasses::set_group(const kube::CidrGroup& group) {
@@ -144,7 +182,7 @@ void PeerClasses::unuse_port_name(const std::string& name) {
   port_names_.erase(name);
   for (auto& f : families_) {
     for (const auto& [address, record] : f.addresses) {
-      if (with_ports_.contains(record.cidr_id)) {
+      if (with_ports_.contains(record.seen.cidr_id)) {
         f.dirty_addresses.insert(address);
       }
     }
@@ -267,8 +305,9 @@ ClassKey PeerClasses::key_of(const IpPrefix& prefix) const {
       .ports = {}};
 }
 
-ClassKey PeerClasses::key_of(const IpAddress& address,
-                             const AddressRecord& record, bool local) const {
+ClassKey PeerClasses::plain_key_of(const IpAddress& address,
+                                   const AddressRecord& record,
+                                   bool local) const {
   const auto exact = host_prefix(address);
   if (!record.pods.empty()) {
     const auto* pod = newest(record.pods);
@@ -294,19 +333,40 @@ ClassKey PeerClasses::key_of(const IpAddress& address,
           .ports = {}};
 }
 
-std::uint32_t PeerClasses::covering_class(const IpAddress& address,
-                                          int below) const {
-  const auto& f = family(address.v6);
-  for (int length = below - 1; length >= 0; --length) {
-    if (f.prefix_lengths[length] == 0) {
-      continue;
+ClassKey PeerClasses::key_of(const IpAddress& address,
+                             const AddressRecord& record, bool local) const {
+  auto key = plain_key_of(address, record, local);
+  key.frontend.services = record.services;
+  key.frontend.node_ports = node_ports_ && record.is_node();
+  key.frontend.v6 = address.v6 && !key.frontend.empty();
+  return key;
+}
+
+void PeerClasses::note_change(const IpPrefix& prefix) {
+  changes_.peers.try_emplace(prefix, seen(prefix));
+}
+
+void PeerClasses::move_member(const IpPrefix& prefix, const Seen& before,
+                              const Seen& now) {
+  const auto change = [&](std::uint32_t cidr_id, bool add) {
+    if (cidr_id == SLUICE_CIDR_ANY) {
+      return;
     }
-    const auto it = f.prefixes.find(make_prefix(address, length));
-    if (it != f.prefixes.end() && it->second.refs != 0) {
-      return it->second.cidr_id;
+    auto& members = classes_.at(cidr_id).members;
+    if (add) {
+      members.insert(prefix);
+    } else {
+      members.erase(prefix);
     }
+  };
+  if (before.shown) {
+    change(before.cidr_id, false);
+    change(before.local, false);
   }
-  return SLUICE_CIDR_ANY;
+  if (now.shown) {
+    change(now.cidr_id, true);
+    change(now.local, true);
+  }
 }
 
 void PeerClasses::update_prefix(Family& f, const IpPrefix& prefix) {
@@ -315,36 +375,36 @@ void PeerClasses::update_prefix(Family& f, const IpPrefix& prefix) {
     return;
   }
   auto& record = it->second;
-  const auto old_entry = record.entry;
   const auto old_class = record.cidr_id;
-  if (record.refs == 0) {
-    record.cidr_id = SLUICE_CIDR_ANY;
-    record.entry.reset();
-  } else {
-    record.cidr_id = acquire(key_of(prefix));
-    const bool masked = prefix.length == prefix.address.bits() &&
-                        f.addresses.contains(prefix.address) &&
-                        f.addresses.at(prefix.address).owned();
-    record.entry.reset();
-    if (!masked &&
-        record.cidr_id != covering_class(prefix.address, prefix.length)) {
-      record.entry = record.cidr_id;
-    }
+  record.cidr_id = record.refs == 0 ? SLUICE_CIDR_ANY : acquire(key_of(prefix));
+  const bool masked = prefix.length == prefix.address.bits() &&
+                      f.addresses.contains(prefix.address) &&
+                      f.addresses.at(prefix.address).owned();
+  Seen now{.shown = record.refs != 0 && !masked,
+           .cidr_id = record.cidr_id,
+           .local = SLUICE_CIDR_ANY,
+           .cover = covering_class(prefix.address, prefix.length)};
+  if (!now.shown) {
+    now = {};
+  }
+  if (now != record.seen) {
+    note_change(prefix);
+    move_member(prefix, record.seen, now);
+    record.seen = now;
   }
   release(old_class);
-  if (record.entry != old_entry) {
-    changes_.peers.insert(prefix);
-  }
   if (record.refs == 0) {
     f.prefixes.erase(it);
   }
 }
 
-void PeerClasses::update_entry(const IpAddress& address,
+// The class stands, the prefix around it may be another.
+void PeerClasses::update_cover(const IpAddress& address,
                                AddressRecord& record) {
-  record.entry.reset();
-  if (record.cidr_id != covering_class(address, address.bits())) {
-    record.entry = record.cidr_id;
+  const auto cover = covering_class(address, address.bits());
+  if (record.seen.shown && cover != record.seen.cover) {
+    note_change(host_prefix(address));
+    record.seen.cover = cover;
   }
 }
 
@@ -354,24 +414,31 @@ void PeerClasses::update_address(Family& f, const IpAddress& address) {
     return;
   }
   auto& record = it->second;
-  const auto old_entry = record.entry;
-  const auto old_class = record.cidr_id;
-  const auto old_local = record.local_cidr_id;
-  record.cidr_id = SLUICE_CIDR_ANY;
-  record.local_cidr_id = SLUICE_CIDR_ANY;
-  record.entry.reset();
+  Seen now;
   if (record.owned()) {
-    record.cidr_id = acquire(key_of(address, record, false));
+    now.shown = true;
+    now.cidr_id = acquire(key_of(address, record, false));
     if (record.is_node()) {
-      record.local_cidr_id = acquire(key_of(address, record, true));
+      now.local = acquire(key_of(address, record, true));
     }
-    update_entry(address, record);
+    now.cover = covering_class(address, address.bits());
   }
-  release(old_class);
-  release(old_local);
-  if (record.entry != old_entry || record.local_cidr_id != old_local) {
-    changes_.peers.insert(host_prefix(address));
+  const auto before = record.seen;
+  if (now != before) {
+    note_change(host_prefix(address));
+    move_member(host_prefix(address), before, now);
+    record.seen = now;
+    if (!now.shown) {
+      // A prefix of full length that it hid may be of the same class.
+      move_member(host_prefix(address), {}, seen(host_prefix(address)));
+    }
+    if (now.cidr_id != before.cidr_id || now.local != before.local) {
+      changes_.services.insert(record.backend_of.begin(),
+                               record.backend_of.end());
+    }
   }
+  release(before.cidr_id);
+  release(before.local);
   if (!record.owned()) {
     f.addresses.erase(it);
   }
@@ -442,11 +509,7 @@ void PeerClasses::update() {
       if (it == f.addresses.end()) {
         continue;
       }
-      const auto old_entry = it->second.entry;
-      update_entry(address, it->second);
-      if (it->second.entry != old_entry) {
-        changes_.peers.insert(host_prefix(address));
-      }
+      update_cover(address, it->second);
     }
   }
 }
@@ -477,6 +540,13 @@ std::uint32_t PeerClasses::hash_id(const ClassKey& key) const {
   for (const auto& port : key.ports) {
     hash.add(port.name).add(port.protocol).add(port.port);
   }
+  if (!key.frontend.empty()) {
+    hash.add("services").add(key.frontend.node_ports ? 1 : 0);
+    hash.add(key.frontend.v6 ? 1 : 0);
+    for (const auto& name : key.frontend.services) {
+      hash.add(name);
+    }
+  }
   const std::uint32_t top = key.local_node ? SLUICE_CIDR_LOCAL_NODE : 0;
   auto id = static_cast<std::uint32_t>(hash.value()) & ~SLUICE_CIDR_LOCAL_NODE;
   while (id == SLUICE_CIDR_ANY || classes_.contains(id | top)) {
@@ -493,7 +563,7 @@ std::uint32_t PeerClasses::acquire(const ClassKey& key) {
   if (it == ids_.end()) {
     const auto id = hash_id(key);
     it = ids_.emplace(key, id).first;
-    classes_[id] = {.key = &it->first};
+    classes_[id] = {.key = &it->first, .refs = 0, .members = {}};
     index_class(id, key, true);
     changes_.created.insert(id);
   }
@@ -519,69 +589,25 @@ void PeerClasses::index_class(std::uint32_t cidr_id, const ClassKey& key,
       with_selector_.erase(id);
     }
   }
-  if (!key.ports.empty()) {
+  const auto change = [&](std::set<std::uint32_t>& ids) {
     if (add) {
-      with_ports_.insert(cidr_id);
+      ids.insert(cidr_id);
     } else {
-      with_ports_.erase(cidr_id);
+      ids.erase(cidr_id);
+    }
+  };
+  if (!key.ports.empty()) {
+    change(with_ports_);
+  }
+  if (key.frontend.node_ports) {
+    change(with_node_ports_);
+  }
+  for (const auto& name : key.frontend.services) {
+    change(with_service_[name]);
+    if (with_service_[name].empty()) {
+      with_service_.erase(name);
     }
   }
-}
-
-std::optional<std::uint32_t> PeerClasses::entry(const IpPrefix& prefix,
-                                                const std::string& node) const {
-  const auto& f = family(prefix.address.v6);
-  if (prefix.length == prefix.address.bits()) {
-    const auto it = f.addresses.find(prefix.address);
-    if (it != f.addresses.end() && it->second.owned()) {
-      const auto& record = it->second;
-      return record.is_node() && record.nodes.contains(node)
-                 ? std::optional(record.local_cidr_id)
-                 : record.entry;
-    }
-  }
-  const auto it = f.prefixes.find(prefix);
-  return it == f.prefixes.end() ? std::nullopt : it->second.entry;
-}
-
-std::vector<PeerEntry> PeerClasses::entries(const std::string& node) const {
-  std::vector<PeerEntry> result;
-  for (const auto& f : families_) {
-    for (const auto& [prefix, record] : f.prefixes) {
-      if (record.entry) {
-        result.push_back({.prefix = prefix, .cidr_id = *record.entry});
-      }
-    }
-    for (const auto& [address, record] : f.addresses) {
-      const auto prefix = host_prefix(address);
-      if (const auto cidr_id = entry(prefix, node)) {
-        result.push_back({.prefix = prefix, .cidr_id = *cidr_id});
-      }
-    }
-  }
-  std::ranges::sort(
-      result, [](const auto& a, const auto& b) { return a.prefix < b.prefix; });
-  return result;
-}
-
-std::uint32_t PeerClasses::class_of(const IpAddress& address,
-                                    const std::string& node) const {
-  if (const auto exact = entry(host_prefix(address), node)) {
-    return *exact;
-  }
-  return covering_class(address, address.bits());
-}
-
-const ClassKey& PeerClasses::key(std::uint32_t cidr_id) const {
-  static const ClassKey none;
-  const auto it = classes_.find(cidr_id);
-  return it == classes_.end() ? none : *it->second.key;
-}
-
-const std::set<std::uint32_t>& PeerClasses::with_selector(SelectorId id) const {
-  static const std::set<std::uint32_t> none;
-  const auto it = with_selector_.find(id);
-  return it == with_selector_.end() ? none : it->second;
 }
 
 }  // namespace sluice::policy

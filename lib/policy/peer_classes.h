@@ -9,6 +9,7 @@
 #include <set>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "lib/kube/objects.h"
@@ -46,26 +47,56 @@ std::vector<ResolvedPort> resolve_ports(const kube::Pod& pod,
   return result;
 }
 
+// What an address stands for at the ports of Services: the Services whose
+// address it is, and on a node the node ports of all of them.
+struct Frontend {
+  std::vector<std::string> services;  // "namespace/name", sorted
+  bool node_ports = false;
+  bool v6 = false;  // backends are of the same family
+  auto operator<=>(const Frontend&) const = default;
+  [[nodiscard]] bool empty() const { return services.empty() && !node_ports; }
+};
+
 // What makes a class: addresses with equal keys share one cidr_id.
 struct ClassKey {
   std::vector<SelectorId> selectors;  // sorted
   std::vector<ResolvedPort> ports;    // names that egress rules use
   bool local_node = false;            // an address of the node itself
+  Frontend frontend;                  // counts at egress only
   auto operator<=>(const ClassKey&) const = default;
   [[nodiscard]] bool empty() const {
-    return selectors.empty() && ports.empty() && !local_node;
+    return selectors.empty() && ports.empty() && !local_node &&
+           frontend.empty();
   }
 };
 
+// The classes for which a node's policy sets have entries, with how many of
+// its sets do. To all others the node's sets say what they say of any peer.
+using ClassRefs = std::unordered_map<std::uint32_t, std::uint32_t>;
+
 class PeerClasses {
  public:
+  // What decides which entry a node gets for an address or a prefix. `shown`:
+  // it is there; else the rest means nothing.
+  struct Seen {
+    bool shown = false;
+    std::uint32_t cidr_id = 0;  // as other nodes see it
+    std::uint32_t local = 0;    // a node's address, as that node sees it
+    std::uint32_t cover = 0;    // of the prefix around it
+    bool operator==(const Seen&) const = default;
+  };
+
   // Since the last clear_changes(). `created` and `retired` are classes that
   // got their first or lost their last address; a retired one can be read
   // until then.
   struct Changes {
-    std::set<IpPrefix> peers;
+    std::unordered_map<IpPrefix, Seen> peers;  // how it was before
+    // Addresses that came to or left nodes, and these.
+    std::unordered_map<IpPrefix, std::set<std::string>> moves;
     std::set<std::uint32_t> created;
     std::set<std::uint32_t> retired;
+    // Services with a backend whose class changed.
+    std::set<std::string> services;
   };
 
   PeerClasses(const SelectorCache& selectors, bool cidr_match_all)
@@ -79,6 +110,13 @@ class PeerClasses {
   // Addresses of the API server, whoever has them.
   void set_api_addresses(const std::set<IpAddress>& addresses);
   void set_reserved(const IpAddress& address, std::optional<Entity> entity);
+  // The address is the Service's, or a backend of one of its ports.
+  void add_service(const IpAddress& address, const std::string& service);
+  void remove_service(const IpAddress& address, const std::string& service);
+  void add_backend(const IpAddress& address, const std::string& service);
+  void remove_backend(const IpAddress& address, const std::string& service);
+  // Whether any Service has node ports.
+  void set_node_ports(bool any);
   void set_group(const kube::CidrGroup& group);
   void remove_group(const std::string& name);
   // A port name that egress rules use, counted.
@@ -92,10 +130,41 @@ class PeerClasses {
   void clear_changes();
 
   // The class that `node`'s kernel must hold for a peer; nullopt = no entry.
-  [[nodiscard]] std::optional<std::uint32_t> entry(
-      const IpPrefix& prefix, const std::string& node) const;
-  // All entries of a node, sorted.
-  [[nodiscard]] std::vector<PeerEntry> entries(const std::string& node) const;
+  // Classes that do not matter there (`refs`) are as good as class 0, so that
+  // only what must be told apart has an entry.
+  [[nodiscard]] std::optional<std::uint32_t> entry(const IpPrefix& prefix,
+                                                   const std::string& node,
+                                                   const ClassRefs& refs) const;
+  // All entries of a node, sorted; costs in proportion to the members of the
+  // classes in `refs`. `own`: the node's addresses.
+  [[nodiscard]] std::vector<PeerEntry> entries(
+      const std::string& node, const std::vector<IpAddress>& own,
+      const ClassRefs& refs) const;
+  // The same for what was seen of a prefix at some time. `own`: it is an
+  // address of the node that looks.
+  template <typename Matters>
+  [[nodiscard]] static std::optional<std::uint32_t> entry(
+      const Seen& seen, bool own, const Matters& matters);
+  [[nodiscard]] Seen seen(const IpPrefix& prefix) const;
+  // The nodes whose address it is.
+  [[nodiscard]] const std::set<std::string>& owners(
+      const IpPrefix& prefix) const;
+  [[nodiscard]] bool is_own(const IpPrefix& prefix,
+                            const std::string& node) const;
+  // Everything of the class, and what differs from it alone by standing in it.
+  template <typename Visit>
+  void visit(std::uint32_t cidr_id, const Visit& visit) const;
+  // The classes that a packet to this address may be of: two for a node's
+  // address, which is another one's to every node but its own.
+  [[nodiscard]] std::vector<std::uint32_t> classes_of(
+      const IpAddress& address) const;
+  // "namespace/pod" of the pod that has the address; empty if none has.
+  [[nodiscard]] std::string pod_name(const IpAddress& address) const;
+  [[nodiscard]] const std::set<std::uint32_t>& with_service(
+      const std::string& name) const;
+  [[nodiscard]] const std::set<std::uint32_t>& with_node_ports() const {
+    return with_node_ports_;
+  }
   // The class of any address, as `node` sees it.
   [[nodiscard]] std::uint32_t class_of(const IpAddress& address,
                                        const std::string& node) const;
@@ -112,12 +181,13 @@ class PeerClasses {
     std::set<std::string> nodes;
     std::optional<Entity> reserved;
     bool api = false;
-    std::uint32_t cidr_id = 0;        // as other nodes see it
-    std::uint32_t local_cidr_id = 0;  // a node's address, as that node sees it
-    std::optional<std::uint32_t> entry;
+    std::vector<std::string> services;  // whose address it is; sorted
+    std::set<std::string> backend_of;
+    Seen seen;
 
     [[nodiscard]] bool owned() const {
-      return !pods.empty() || !nodes.empty() || reserved || api;
+      return !pods.empty() || !nodes.empty() || reserved || api ||
+             !services.empty() || !backend_of.empty();
     }
     [[nodiscard]] bool is_node() const {
       return pods.empty() && !nodes.empty();
@@ -129,12 +199,13 @@ class PeerClasses {
   };
   struct PrefixRecord {
     std::uint32_t refs = 0;
-    std::uint32_t cidr_id = 0;
-    std::optional<std::uint32_t> entry;
+    std::uint32_t cidr_id = 0;  // also where an owned address hides it
+    Seen seen;
   };
   struct ClassRecord {
     const ClassKey* key = nullptr;
     std::uint32_t refs = 0;
+    std::set<IpPrefix> members;
   };
   // One address family's share; prefixes and addresses are in address order,
   // so what a prefix covers is a range.
@@ -170,16 +241,22 @@ class PeerClasses {
   [[nodiscard]] std::vector<SelectorId> covering(const IpPrefix& prefix,
                                                  bool external) const;
   [[nodiscard]] ClassKey key_of(const IpPrefix& prefix) const;
+  [[nodiscard]] ClassKey plain_key_of(const IpAddress& address,
+                                      const AddressRecord& record,
+                                      bool local) const;
   [[nodiscard]] ClassKey key_of(const IpAddress& address,
                                 const AddressRecord& record, bool local) const;
   // The class of the longest prefix shorter than `below` bits that holds it.
   [[nodiscard]] std::uint32_t covering_class(const IpAddress& address,
                                              int below) const;
+  // Called before a change of what is seen of the prefix.
+  void note_change(const IpPrefix& prefix);
+  void move_member(const IpPrefix& prefix, const Seen& before, const Seen& now);
   void apply_selector_changes();
   void update_root(bool v6);
   void update_prefix(Family& f, const IpPrefix& prefix);
   void update_address(Family& f, const IpAddress& address);
-  void update_entry(const IpAddress& address, AddressRecord& record);
+  void update_cover(const IpAddress& address, AddressRecord& record);
   std::uint32_t acquire(const ClassKey& key);
   void release(std::uint32_t cidr_id);
   void index_class(std::uint32_t cidr_id, const ClassKey& key, bool add);
@@ -196,7 +273,52 @@ class PeerClasses {
   std::unordered_map<std::uint32_t, ClassRecord> classes_;
   std::unordered_map<SelectorId, std::set<std::uint32_t>> with_selector_;
   std::set<std::uint32_t> with_ports_;
+  std::map<std::string, std::set<std::uint32_t>> with_service_;
+  std::set<std::uint32_t> with_node_ports_;
+  bool node_ports_ = false;
   Changes changes_;
 };
+
+template <typename Matters>
+std::optional<std::uint32_t> PeerClasses::entry(const Seen& seen, bool own,
+                                                const Matters& matters) {
+  if (!seen.shown) {
+    return std::nullopt;
+  }
+  const auto told = [&](std::uint32_t cidr_id) {
+    return (cidr_id & SLUICE_CIDR_LOCAL_NODE) != 0 || matters(cidr_id)
+               ? cidr_id
+               : std::uint32_t{SLUICE_CIDR_ANY};
+  };
+  const auto wanted = told(own ? seen.local : seen.cidr_id);
+  return wanted == told(seen.cover) ? std::nullopt : std::optional(wanted);
+}
+
+template <typename Visit>
+void PeerClasses::visit(std::uint32_t cidr_id, const Visit& visit) const {
+  const auto it = classes_.find(cidr_id);
+  if (it == classes_.end()) {
+    return;
+  }
+  for (const auto& member : it->second.members) {
+    visit(member);
+    const auto& f = family(member.address.v6);
+    if (member.length == member.address.bits()) {
+      continue;
+    }
+    for (auto p = f.prefixes.lower_bound(member);
+         p != f.prefixes.end() && member.contains(p->first); ++p) {
+      if (p->second.seen.cover == cidr_id) {
+        visit(p->first);
+      }
+    }
+    for (auto a = f.addresses.lower_bound(member.address);
+         a != f.addresses.end() && member.contains(a->first); ++a) {
+      if (a->second.seen.cover == cidr_id) {
+        visit(IpPrefix{.address = a->first, .length = a->first.bits()});
+      }
+    }
+  }
+}
 
 }  // namespace sluice::policy

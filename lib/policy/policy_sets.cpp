@@ -5,56 +5,26 @@
 #include <tuple>
 #include <utility>
 
-#include <arpa/inet.h>
-
 #include "lib/policy/hash.h"
+#include "lib/policy/policy_sets_impl.h"
 
 namespace sluice::policy {
 namespace {
-
-constexpr std::array kDirections{Direction::kIngress, Direction::kEgress};
-
-constexpr std::size_t index_of(Direction direction) {
-  return static_cast<std::size_t>(direction);
-}
-
-std::uint32_t default_rule(Direction direction) {
-  return direction == Direction::kIngress ? SLUICE_RULE_DEFAULT_DENY_INGRESS
-                                          : SLUICE_RULE_DEFAULT_DENY_EGRESS;
-}
-
-// What stands for "no rule decides" where an entry has to say so.
-Decided fallback(bool isolated, Direction direction, bool local_node) {
-  if (!isolated) {
-    return {.kind = Decided::Kind::kAllow, .rule = SLUICE_RULE_DEFAULT_ALLOW};
-  }
-  if (direction == Direction::kIngress && local_node) {
-    return {.kind = Decided::Kind::kAllow, .rule = SLUICE_RULE_LOCAL_NODE};
-  }
-  return {.kind = Decided::Kind::kDeny, .rule = default_rule(direction)};
-}
 
 bool earlier(const SpecRecord* a, const SpecRecord* b) {
   return std::tie(a->policy->key, a->index) <
          std::tie(b->policy->key, b->index);
 }
 
-sluice_policy_key map_key(std::uint32_t set, Direction direction,
-                          std::uint32_t cidr_id, const L4Entry& entry) {
-  return {.prefixlen = entry.prefixlen,
-          .policy_id = set,
-          .cidr_id = cidr_id,
-          .direction = static_cast<__u8>(direction),
-          .protocol = entry.protocol,
-          .port = htons(entry.port)};
+bool names_services(const Rule& rule) {
+  return std::ranges::any_of(rule.peers, [](const PeerSelector& peer) {
+    return std::holds_alternative<ServicePeer>(peer);
+  });
 }
 
-template <typename Map, typename Key, typename Value>
-void erase_from(Map& map, const Key& key, const Value& value) {
-  const auto it = map.find(key);
-  if (it != map.end() && it->second.erase(value) != 0 && it->second.empty()) {
-    map.erase(it);
-  }
+bool names_services(const Spec& spec) {
+  return std::ranges::any_of(
+      spec.rules, [](const Rule& rule) { return names_services(rule); });
 }
 
 }  // namespace
@@ -95,9 +65,18 @@ std::vector<RuleRecord> PolicySets::acquire_rules(const PolicyKey& key,
                                                   const Spec& spec) {
   std::vector<RuleRecord> rules;
   for (const auto& rule : spec.rules) {
-    RuleRecord record{
-        .rule = &rule, .id = acquire_rule_id(key, rule.path), .peers = {}};
+    RuleRecord record{.rule = &rule,
+                      .id = acquire_rule_id(key, rule.path),
+                      .peers = {},
+                      .behind = {}};
     for (const auto& peer : rule.peers) {
+      if (!std::holds_alternative<ServicePeer>(peer)) {
+        record.peers.push_back(
+            selectors_.acquire(peer, SelectorCache::Use::kPeer));
+      }
+    }
+    record.behind = behind(rule);
+    for (const auto& peer : record.behind) {
       record.peers.push_back(
           selectors_.acquire(peer, SelectorCache::Use::kPeer));
     }
@@ -169,8 +148,13 @@ void PolicySets::set_policy(const Policy& policy) {
   if (!record) {
     record = std::make_unique<PolicyRecord>();
   }
-  // The new selectors are taken before the old ones are let go, so that what
-  // both versions use is never gone in between.
+  if (std::ranges::any_of(policy.specs, [](const Spec& spec) {
+        return names_services(spec);
+      })) {
+    with_services_.insert(policy.key);
+  } else {
+    with_services_.erase(policy.key);
+  }
   const Policy old = std::exchange(record->policy, policy);
   const std::size_t kept = std::min(record->specs.size(), policy.specs.size());
   for (std::size_t i = 0; i < kept; ++i) {
@@ -188,10 +172,7 @@ void PolicySets::set_policy(const Policy& policy) {
     selectors_.release(spec.subject, SelectorCache::Use::kSubject);
     spec.subject = subject;
     spec.spec = &record->policy.specs[i];
-    const auto old_rules = std::exchange(
-        spec.rules, acquire_rules(policy.key, record->policy.specs[i]));
-    release_rules(old_rules);
-    note_change(spec);
+    replace_rules(policy.key, spec);
   }
   for (std::size_t i = kept; i < policy.specs.size(); ++i) {
     add_spec(*record, i);
@@ -202,6 +183,14 @@ void PolicySets::set_policy(const Policy& policy) {
     remove_spec(*spec);
     dying_.push_back(std::move(spec));
   }
+}
+
+// The new selectors are taken before the old ones are let go, so that what
+// both versions use is never gone in between.
+void PolicySets::replace_rules(const PolicyKey& key, SpecRecord& spec) {
+  const auto old = std::exchange(spec.rules, acquire_rules(key, *spec.spec));
+  release_rules(old);
+  note_change(spec);
 }
 
 void PolicySets::remove_policy(const PolicyKey& key) {
@@ -390,162 +379,15 @@ void PolicySets::index(const SetRecord& set, bool add) {
   } else {
     sets_with_named_any_.erase(set.id);
   }
-}
-
-std::vector<Candidate> PolicySets::candidates(const SetDirection& direction,
-                                              const ClassKey& peer) {
-  std::vector<std::size_t> applicable(direction.any_peer);
-  for (const SelectorId id : peer.selectors) {
-    const auto it = direction.by_selector.find(id);
-    if (it != direction.by_selector.end()) {
-      applicable.insert(applicable.end(), it->second.begin(), it->second.end());
-    }
-  }
-  std::ranges::sort(applicable);
-  const auto repeated = std::ranges::unique(applicable);
-  applicable.erase(repeated.begin(), repeated.end());
-  std::vector<Candidate> result;
-  result.reserve(applicable.size());
-  for (const std::size_t i : applicable) {
-    result.push_back(direction.rules[i].candidate);
-    if (direction.rules[i].named_at_peer) {
-      resolve_names(result.back(), direction.rules[i].rule->rule->l4,
-                    peer.ports);
-    }
-  }
-  return result;
-}
-
-std::vector<L4Entry> PolicySets::compile(const SetDirection& direction,
-                                         Direction which, std::uint32_t cidr_id,
-                                         const ClassKey& peer) {
-  if (cidr_id == SLUICE_CIDR_ANY) {
-    const Decision nothing({}, direction.isolated);
-    return compile_l4(*direction.any_decision, nothing,
-                      fallback(direction.isolated, which, false));
-  }
-  const auto own = candidates(direction, peer);
-  std::vector<const Candidate*> pointers;
-  pointers.reserve(own.size());
-  for (const auto& candidate : own) {
-    pointers.push_back(&candidate);
-  }
-  return compile_l4(Decision(pointers, direction.isolated),
-                    *direction.any_decision,
-                    fallback(direction.isolated, which, peer.local_node));
-}
-
-void PolicySets::replace_entries(SetRecord& set, Direction direction,
-                                 std::uint32_t cidr_id,
-                                 std::vector<L4Entry> entries) {
-  auto& stored = set.directions[index_of(direction)].entries;
-  const auto old = stored.find(cidr_id);
-  const bool report = !changes_.created.contains(set.id);
-  const auto note = [&](const L4Entry& entry, bool present) {
-    changes_.entries.push_back(
-        {.key = map_key(set.id, direction, cidr_id, entry),
-         .value = present ? std::optional(entry.value) : std::nullopt});
-  };
-  if (report && (old == stored.end() || old->second != entries)) {
-    const auto before =
-        old == stored.end() ? std::vector<L4Entry>{} : old->second;
-    const auto less = [](const L4Entry& a, const L4Entry& b) {
-      return std::tuple(a.protocol, a.prefixlen, a.port) <
-             std::tuple(b.protocol, b.prefixlen, b.port);
-    };
-    const std::set<L4Entry, decltype(less)> now(entries.begin(), entries.end());
-    const std::set<L4Entry, decltype(less)> then(before.begin(), before.end());
-    for (const auto& entry : then) {
-      if (!now.contains(entry)) {
-        note(entry, false);
-      }
-    }
-    for (const auto& entry : now) {
-      const auto it = then.find(entry);
-      if (it == then.end() || !(*it == entry)) {
-        note(entry, true);
-      }
-    }
-  }
-  if (entries.empty()) {
-    stored.erase(cidr_id);
+  if (add && !set.directions[index_of(Direction::kEgress)].any_peer.empty()) {
+    sets_with_any_egress_.insert(set.id);
   } else {
-    stored[cidr_id] = std::move(entries);
-  }
-}
-
-void PolicySets::compile_all(SetRecord& set) {
-  const auto& retired = classes_.changes().retired;
-  for (const Direction direction : kDirections) {
-    auto& side = set.directions[index_of(direction)];
-    std::set<std::uint32_t> ids{SLUICE_CIDR_ANY};
-    for (const auto& [id, rules] : side.by_selector) {
-      const auto& with = classes_.with_selector(id);
-      ids.insert(with.begin(), with.end());
-    }
-    const bool named_any = std::ranges::any_of(
-        side.any_peer,
-        [&](std::size_t i) { return side.rules[i].named_at_peer; });
-    if (named_any) {
-      ids.insert(classes_.with_ports().begin(), classes_.with_ports().end());
-    }
-    std::vector<std::uint32_t> gone;
-    for (const auto& [id, entries] : side.entries) {
-      if (!ids.contains(id) || retired.contains(id)) {
-        gone.push_back(id);
-      }
-    }
-    for (const std::uint32_t id : gone) {
-      replace_entries(set, direction, id, {});
-    }
-    for (const std::uint32_t id : ids) {
-      if (!retired.contains(id)) {
-        replace_entries(set, direction, id,
-                        compile(side, direction, id, classes_.key(id)));
-      }
-    }
-  }
-}
-
-std::set<std::uint32_t> PolicySets::sets_touched_by(
-    const ClassKey& peer) const {
-  std::set<std::uint32_t> ids;
-  for (const SelectorId id : peer.selectors) {
-    const auto it = sets_by_selector_.find(id);
-    if (it != sets_by_selector_.end()) {
-      ids.insert(it->second.begin(), it->second.end());
-    }
-  }
-  if (!peer.ports.empty()) {
-    ids.insert(sets_with_named_any_.begin(), sets_with_named_any_.end());
-  }
-  return ids;
-}
-
-void PolicySets::compile_class(std::uint32_t cidr_id) {
-  const auto& peer = classes_.key(cidr_id);
-  for (const std::uint32_t id : sets_touched_by(peer)) {
-    if (changes_.rebuilt.contains(id)) {
-      continue;  // compiled with all classes just now
-    }
-    auto& set = *sets_.at(id);
-    for (const Direction direction : kDirections) {
-      replace_entries(set, direction, cidr_id,
-                      compile(set.directions[index_of(direction)], direction,
-                              cidr_id, peer));
-    }
-  }
-}
-
-void PolicySets::drop_class(std::uint32_t cidr_id) {
-  for (const std::uint32_t id : sets_touched_by(classes_.key(cidr_id))) {
-    for (const Direction direction : kDirections) {
-      replace_entries(*sets_.at(id), direction, cidr_id, {});
-    }
+    sets_with_any_egress_.erase(set.id);
   }
 }
 
 void PolicySets::update() {
+  const auto fronts = update_frontends();
   for (const std::uint32_t id : dirty_) {
     auto& set = *sets_.at(id);
     index(set, false);
@@ -570,6 +412,11 @@ void PolicySets::update() {
       compile_class(cidr_id);
     }
   }
+  for (const std::uint32_t cidr_id : fronts) {
+    if (!classes.retired.contains(cidr_id)) {
+      compile_class(cidr_id);
+    }
+  }
   for (const std::uint32_t cidr_id : classes.retired) {
     drop_class(cidr_id);
   }
@@ -579,6 +426,9 @@ void PolicySets::clear_changes() {
   for (const std::uint32_t id : changes_.retired) {
     const auto it = sets_.find(id);
     index(*it->second, false);
+    it->second->visit_classes([&](std::uint32_t cidr_id) {
+      erase_from(sets_by_class_, cidr_id, id);
+    });
     for (auto* spec : it->second->key.specs) {
       spec->sets.erase(id);
     }
@@ -593,20 +443,6 @@ void PolicySets::clear_changes() {
 const SetRecord* PolicySets::find(std::uint32_t id) const {
   const auto it = sets_.find(id);
   return it == sets_.end() ? nullptr : it->second.get();
-}
-
-std::vector<PolicyEntry> PolicySets::entries(const SetRecord& set) {
-  std::vector<PolicyEntry> result;
-  for (const Direction direction : kDirections) {
-    for (const auto& [cidr_id, entries] :
-         set.directions[index_of(direction)].entries) {
-      for (const auto& entry : entries) {
-        result.push_back({.key = map_key(set.id, direction, cidr_id, entry),
-                          .value = entry.value});
-      }
-    }
-  }
-  return result;
 }
 
 PolicySetInfo PolicySets::info(const SetRecord& set) {

@@ -16,6 +16,7 @@
 #include "lib/policy/peer_classes.h"
 #include "lib/policy/rule.h"
 #include "lib/policy/selector_cache.h"
+#include "lib/policy/services.h"
 #include "sluice/state.h"
 
 // Policies in use and the sets of them that apply to endpoints, with the
@@ -26,6 +27,7 @@ struct RuleRecord {
   const Rule* rule = nullptr;  // in the policy's record
   std::uint32_t id = 0;
   std::vector<SelectorId> peers;
+  std::vector<PeerSelector> behind;  // what its Services mean; sorted
 };
 
 // A policy's spec: one subject with its rules.
@@ -71,6 +73,35 @@ struct SetRecord {
   SetKey key;
   std::unordered_set<PodRecord*> pods;  // endpoints that have it
   std::array<SetDirection, 2> directions;
+
+  // Classes other than "any" that have entries.
+  template <typename Visit>
+  void visit_classes(const Visit& visit) const {
+    for (const auto& [cidr_id, entries] : directions[0].entries) {
+      if (cidr_id != SLUICE_CIDR_ANY) {
+        visit(cidr_id);
+      }
+    }
+    for (const auto& [cidr_id, entries] : directions[1].entries) {
+      if (cidr_id != SLUICE_CIDR_ANY &&
+          !directions[0].entries.contains(cidr_id)) {
+        visit(cidr_id);
+      }
+    }
+  }
+  [[nodiscard]] bool has_entries(std::uint32_t cidr_id) const {
+    return directions[0].entries.contains(cidr_id) ||
+           directions[1].entries.contains(cidr_id);
+  }
+};
+
+// A port of a Service's address, by the classes of what stands behind it.
+struct FrontendPort {
+  std::uint8_t protocol = 0;
+  std::uint16_t port = 0;
+  // Class and target port; sorted, unique. None: there is no endpoint.
+  std::vector<std::pair<std::uint32_t, std::uint16_t>> targets;
+  auto operator<=>(const FrontendPort&) const = default;
 };
 
 // Adds the ranges that the named ports of `l4` stand for among `ports`.
@@ -83,20 +114,28 @@ class PolicySets {
     std::set<std::uint32_t> created;
     std::set<std::uint32_t> retired;  // readable until clear_changes()
     std::set<std::uint32_t> rebuilt;  // rules or isolation may have changed
-    // Entries of sets that existed before and still do.
-    std::vector<Transaction::EntryChange> entries;
+    // Of sets that existed before and still do, by set.
+    struct OfSet {
+      std::vector<Transaction::EntryChange> entries;
+      // Classes that got their first (true) or lost their last entry.
+      std::vector<std::pair<std::uint32_t, bool>> classes;
+    };
+    std::map<std::uint32_t, OfSet> sets;
     // Pods whose set may have to change.
     std::unordered_set<PodRecord*> pods;
   };
 
-  PolicySets(SelectorCache& selectors, PeerClasses& classes)
-      : selectors_(selectors), classes_(classes) {}
+  PolicySets(SelectorCache& selectors, PeerClasses& classes,
+             const Services& services)
+      : selectors_(selectors), classes_(classes), services_(services) {}
 
   void set_policy(const Policy& policy);
   // Takes effect with apply_removals(), so that a policy that is removed and
   // comes back at once keeps its records and ids.
   void remove_policy(const PolicyKey& key);
   void apply_removals();
+  // Rules that name Services mean what these say now.
+  void refresh_services();
 
   // Gives the pod (its record's policy_set) the set of all policies that
   // select it. Call after its matched selectors or ports changed.
@@ -105,7 +144,8 @@ class PolicySets {
   void unassign(PodRecord& pod);
 
   // Rebuilds sets whose policies changed and compiles entries for new
-  // classes. Call after the classes are up to date.
+  // classes and for Services that changed. Call after the classes and the
+  // Services are up to date.
   void update();
   [[nodiscard]] const Changes& changes() const { return changes_; }
   void clear_changes();
@@ -122,6 +162,14 @@ class PolicySets {
   [[nodiscard]] static std::vector<Candidate> candidates(
       const SetDirection& direction, const ClassKey& peer);
 
+  // The ports of a Service's address; nullptr if the class is none.
+  [[nodiscard]] const std::vector<FrontendPort>* frontend(
+      std::uint32_t cidr_id) const;
+  // What the set says of one port behind which these stand: allowed only if
+  // all of them are. nullopt: nothing that the address itself would not say.
+  [[nodiscard]] std::optional<Decided> decide_port(
+      const SetDirection& direction, const FrontendPort& port) const;
+
  private:
   struct RuleId {
     std::string owner;  // policy and path
@@ -130,6 +178,8 @@ class PolicySets {
 
   std::vector<RuleRecord> acquire_rules(const PolicyKey& key, const Spec& spec);
   void release_rules(const std::vector<RuleRecord>& rules);
+  [[nodiscard]] std::vector<PeerSelector> behind(const Rule& rule) const;
+  void replace_rules(const PolicyKey& key, SpecRecord& spec);
   void add_spec(PolicyRecord& record, std::size_t index);
   void remove_spec(SpecRecord& spec);
   void note_change(const SpecRecord& spec);
@@ -141,11 +191,20 @@ class PolicySets {
   static void place_rules(SetRecord& set, Direction direction);
   void index(const SetRecord& set, bool add);
   void compile_all(SetRecord& set);
+  void add_sets_touched_by(const ClassKey& peer,
+                           std::set<std::uint32_t>& ids) const;
   [[nodiscard]] std::set<std::uint32_t> sets_touched_by(
-      const ClassKey& peer) const;
-  [[nodiscard]] static std::vector<L4Entry> compile(
-      const SetDirection& direction, Direction which, std::uint32_t cidr_id,
-      const ClassKey& peer);
+      std::uint32_t cidr_id) const;
+  [[nodiscard]] std::vector<L4Entry> compile(const SetDirection& direction,
+                                             Direction which,
+                                             std::uint32_t cidr_id,
+                                             const ClassKey& peer) const;
+  [[nodiscard]] std::set<std::uint32_t> classes_touching(
+      const SetDirection& direction, Direction which) const;
+  [[nodiscard]] std::vector<FrontendPort> resolve(
+      const Frontend& frontend) const;
+  void set_frontend(std::uint32_t cidr_id, std::vector<FrontendPort> ports);
+  [[nodiscard]] std::set<std::uint32_t> update_frontends();
   void compile_class(std::uint32_t cidr_id);
   void drop_class(std::uint32_t cidr_id);
   void replace_entries(SetRecord& set, Direction direction,
@@ -153,13 +212,20 @@ class PolicySets {
 
   SelectorCache& selectors_;
   PeerClasses& classes_;
+  const Services& services_;
   std::map<PolicyKey, std::unique_ptr<PolicyRecord>> policies_;
   std::map<SelectorId, std::set<SpecRecord*>> by_subject_;
   std::map<std::uint32_t, RuleId> rule_ids_;
   std::map<SetKey, std::uint32_t> set_ids_;
   std::map<std::uint32_t, std::unique_ptr<SetRecord>> sets_;
   std::unordered_map<SelectorId, std::set<std::uint32_t>> sets_by_selector_;
-  std::set<std::uint32_t> sets_with_named_any_;  // any-peer egress named ports
+  std::unordered_map<std::uint32_t, std::set<std::uint32_t>> sets_by_class_;
+  std::map<std::uint32_t, std::vector<FrontendPort>> frontends_;  // by class
+  // Service addresses by the classes of what stands behind them.
+  std::unordered_map<std::uint32_t, std::set<std::uint32_t>> fronts_of_;
+  std::set<std::uint32_t> sets_with_any_egress_;  // any-peer egress rules
+  std::set<PolicyKey> with_services_;             // policies that name some
+  std::set<std::uint32_t> sets_with_named_any_;   // any-peer egress named ports
   std::set<std::uint32_t> dirty_;
   std::set<PolicyKey> removed_;
   // Specs that are gone but may stand in sets until these are retired.

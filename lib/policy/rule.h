@@ -70,8 +70,18 @@ struct CidrGroupPeer {
   auto operator<=>(const CidrGroupPeer&) const = default;
 };
 
+// CiliumNetworkPolicy's toServices: what stands behind one Service, or behind
+// those whose labels match. Never reaches the selector cache: see
+// Services::expand().
+struct ServicePeer {
+  std::string ns;    // empty with `selector`: of every namespace
+  std::string name;  // used when `selector` is not set
+  std::optional<LabelSelector> selector;
+  auto operator<=>(const ServicePeer&) const = default;
+};
+
 using PeerSelector =
-    std::variant<LabelSelector, Entity, CidrPeer, CidrGroupPeer>;
+    std::variant<LabelSelector, Entity, CidrPeer, CidrGroupPeer, ServicePeer>;
 
 // A range of destination ports, both ends included. ICMP and ICMPv6: the type
 // is the high byte, the code the low one, so type t is t<<8 .. t<<8|255.

@@ -28,6 +28,18 @@ NamespaceRecord& Translator::Impl::space(const std::string& name) {
   return *record;
 }
 
+std::vector<const kube::Pod*> Translator::Impl::pods_of(
+    const std::string& ns) const {
+  std::vector<const kube::Pod*> result;
+  const auto it = namespaces.find(ns);
+  if (it != namespaces.end()) {
+    for (const auto* record : it->second->pods) {
+      result.push_back(&record->pod);
+    }
+  }
+  return result;
+}
+
 void Translator::Impl::set_namespace_labels(const std::string& name,
                                             kube::Labels labels) {
   labels.try_emplace(kMetadataName, name);
@@ -47,6 +59,7 @@ void Translator::Impl::set_pod(const kube::Pod& object) {
     return;
   }
   std::vector<IpAddress> old_ips;
+  const bool known = record != nullptr;
   if (!record) {
     record = std::make_unique<PodRecord>();
     record->namespace_labels = &space(object.ns).labels;
@@ -54,7 +67,8 @@ void Translator::Impl::set_pod(const kube::Pod& object) {
   } else if (record->managed()) {
     old_ips = record->pod.ips;
   }
-  const std::string old_node = std::exchange(record->pod, object).node;
+  const kube::Pod old = std::exchange(record->pod, object);
+  services.pod_changed(known ? &old : nullptr, &record->pod);
   record->sequence = ++sequence;
   selectors.update_pod(*record);
   const auto new_ips =
@@ -67,7 +81,7 @@ void Translator::Impl::set_pod(const kube::Pod& object) {
   for (const auto& address : new_ips) {
     classes.add_pod(address, record.get());
   }
-  move_to_node(*record, old_node);
+  move_to_node(*record, old.node);
   dirty_pods.insert(record.get());
 }
 
@@ -94,6 +108,7 @@ void Translator::Impl::remove_pod(const std::string& ns,
     return;
   }
   auto* record = it->second.get();
+  services.pod_changed(&record->pod, nullptr);
   for (const auto& address : record->pod.ips) {
     if (record->managed()) {
       classes.remove_pod(address, record);
@@ -123,6 +138,13 @@ void Translator::Impl::set_node(const kube::Node& object) {
   known = object.ips;
 }
 
+void Translator::Impl::forget_api_slice(const std::string& ns,
+                                        const std::string& name) {
+  if (ns == "default" && api_slices.erase(name) != 0) {
+    update_api_addresses();
+  }
+}
+
 void Translator::Impl::update_api_addresses() {
   std::set<IpAddress> addresses;
   for (const auto& [key, slice] : api_slices) {
@@ -136,6 +158,7 @@ void Translator::Impl::note_endpoint(const std::string& node,
   const auto it = watches.find(node);
   if (it != watches.end()) {
     it->second.touched.insert(name);
+    touched.insert(&it->second);
   }
 }
 
@@ -159,7 +182,14 @@ EndpointEntry Translator::Impl::endpoint(const PodRecord& record) const {
 // Brings everything derived up to date. Order: subjects and selectors are
 // known, so sets can be assigned; then classes; then entries, which need both.
 void Translator::Impl::flush() {
+  if (!std::exchange(dirty, false)) {
+    return;
+  }
   sets.apply_removals();
+  services.update();
+  if (services.peers_changed()) {
+    sets.refresh_services();
+  }
   for (const auto* more :
        {&selectors.changes().subjects, &sets.changes().pods}) {
     dirty_pods.insert(more->begin(), more->end());
@@ -173,9 +203,8 @@ void Translator::Impl::flush() {
   }
   classes.update();
   sets.update();
-  for (auto& [node, watch] : watches) {
-    collect(node, watch);
-  }
+  distribute();
+  services.clear_changes();
   sets.clear_changes();
   classes.clear_changes();
   selectors.clear_changes();
@@ -188,22 +217,30 @@ Translator::Translator(Translator&&) noexcept = default;
 Translator& Translator::operator=(Translator&&) noexcept = default;
 
 void Translator::set(const kube::Namespace& object) {
+  impl_->dirty = true;
   impl_->set_namespace_labels(object.name, object.labels);
 }
 
 void Translator::set(const kube::Pod& object) {
+  impl_->dirty = true;
   impl_->set_pod(object);
 }
 
 void Translator::set(const kube::Node& object) {
+  impl_->dirty = true;
   impl_->set_node(object);
 }
 
-void Translator::set(const kube::Service& /*object*/) {}
+void Translator::set(const kube::Service& object) {
+  impl_->dirty = true;
+  impl_->services.set(object);
+}
 
 void Translator::set(const kube::EndpointSlice& object) {
+  impl_->dirty = true;
+  impl_->services.set(object);
   if (object.ns != "default" || object.service != "kubernetes") {
-    remove_endpoint_slice(object.ns, object.name);
+    impl_->forget_api_slice(object.ns, object.name);
     return;
   }
   impl_->api_slices[object.name] = object.ready_addresses();
@@ -211,46 +248,57 @@ void Translator::set(const kube::EndpointSlice& object) {
 }
 
 void Translator::set(const kube::CidrGroup& object) {
+  impl_->dirty = true;
   impl_->classes.set_group(object);
 }
 
 void Translator::set(const Policy& policy) {
+  impl_->dirty = true;
   impl_->sets.set_policy(policy);
 }
 
 void Translator::remove_namespace(const std::string& name) {
+  impl_->dirty = true;
   impl_->set_namespace_labels(name, {});
 }
 
 void Translator::remove_pod(const std::string& ns, const std::string& name) {
+  impl_->dirty = true;
   impl_->remove_pod(ns, name);
 }
 
 void Translator::remove_node(const std::string& name) {
+  impl_->dirty = true;
   impl_->set_node({.name = name, .labels = {}, .ips = {}});
   impl_->nodes.erase(name);
 }
 
-void Translator::remove_service(const std::string& /*ns*/,
-                                const std::string& /*name*/) {}
+void Translator::remove_service(const std::string& ns,
+                                const std::string& name) {
+  impl_->dirty = true;
+  impl_->services.remove(ns, name);
+}
 
 void Translator::remove_endpoint_slice(const std::string& ns,
                                        const std::string& name) {
-  if (ns == "default" && impl_->api_slices.erase(name) != 0) {
-    impl_->update_api_addresses();
-  }
+  impl_->dirty = true;
+  impl_->services.remove_slice(ns, name);
+  impl_->forget_api_slice(ns, name);
 }
 
 void Translator::remove_cidr_group(const std::string& name) {
+  impl_->dirty = true;
   impl_->classes.remove_group(name);
 }
 
 void Translator::remove_policy(const PolicyKey& key) {
+  impl_->dirty = true;
   impl_->sets.remove_policy(key);
 }
 
 void Translator::set_reserved(const IpAddress& address,
                               std::optional<Entity> entity) {
+  impl_->dirty = true;
   impl_->classes.set_reserved(address, entity);
 }
 

@@ -59,15 +59,20 @@ class Translator {
   // or kIngress (other entities are derived from objects); nullopt removes it.
   void set_reserved(const IpAddress& address, std::optional<Entity> entity);
 
-  // Starts to keep a view of `node`: its pods' endpoints and policy sets, the
-  // peers these can match. Calling it again starts the view over, so that the
-  // next take() gives everything.
+  // Starts to keep a view of `node`: its pods' endpoints and policy sets, and
+  // of the peers those of which these sets say something else than of any peer.
+  // Calling it again starts the view over, so that the next take() gives
+  // everything.
   void watch_node(const std::string& node);
   void forget_node(const std::string& node);
 
   // What changed in the node's view since the last take(); the first one gives
   // the whole view. The node must be watched.
   Transaction take(const std::string& node);
+
+  // The watched nodes for which take() may give something, sorted. Costs
+  // nothing for the others.
+  [[nodiscard]] std::vector<std::string> changed_nodes();
 
   // The node's whole view, sorted. The node need not be watched.
   [[nodiscard]] State snapshot(const std::string& node) const;
@@ -94,6 +99,18 @@ class Translator {
       std::string detail;  // "allows 443/TCP, asked 80/TCP"
     };
     std::vector<NearMiss> near_misses;
+    // Where the address is that of a Service (or, at a node port, a node's) and
+    // the port one of its ports: what stands behind it. It is allowed only if
+    // all of these are.
+    struct Behind {
+      IpAddress address;
+      std::uint16_t port = 0;
+      std::string pod;  // "namespace/pod", or empty
+      bool allowed = false;
+      RuleInfo decided;  // policy and path are empty for built-in rules
+    };
+    std::vector<std::string> services;  // "namespace/name"
+    std::vector<Behind> backends;       // those that are not allowed first
   };
   // nullopt if the subject is no pod with policy of its own (unknown, host
   // network, finished, no address).

@@ -14,6 +14,7 @@
 #include "lib/policy/peer_classes.h"
 #include "lib/policy/policy_sets.h"
 #include "lib/policy/selector_cache.h"
+#include "lib/policy/services.h"
 #include "lib/policy/translator.h"
 
 // The translator's insides, shared by translator.cpp (objects in),
@@ -25,17 +26,24 @@ struct NamespaceRecord {
   std::unordered_set<PodRecord*> pods;
 };
 
-// What a watched node has been given, and what has changed since.
+// What a watched node has been given, and what has changed since. The peers it
+// has been given are not kept: they follow from their classes and from which
+// classes matter here.
 struct NodeWatch {
+  std::string node;
   bool fresh = true;  // the next take() gives everything
   std::uint64_t revision = 0;
   std::map<std::string, std::uint32_t> endpoint_sets;  // endpoint -> set
   std::map<std::uint32_t, std::uint32_t> set_refs;  // endpoints by policy set
+  ClassRefs class_refs;  // classes that matter, by how many of its sets
   std::map<std::uint32_t, std::vector<RuleInfo>> set_rules;  // names by set
   std::map<std::uint32_t, std::uint32_t> rule_refs;  // sets that have the rule
   std::map<std::string, EndpointEntry> sent_endpoints;
 
   std::set<std::string> touched;  // endpoints, since the last flush
+  // Classes of which the flush under way changes whether they matter, and
+  // whether they did.
+  std::unordered_map<std::uint32_t, bool> mattered;
 
   // For the next take().
   std::set<IpPrefix> peers;
@@ -44,21 +52,37 @@ struct NodeWatch {
       entries;
   std::map<std::uint32_t, std::optional<RuleInfo>> rules;
   std::map<std::uint32_t, std::optional<PolicySetInfo>> infos;
+
+  [[nodiscard]] bool has_changes() const {
+    return !peers.empty() || !endpoints.empty() || !entries.empty() ||
+           !rules.empty() || !infos.empty();
+  }
 };
+
+// Which watched nodes have to hear of a set or a class.
+using Watchers =
+    std::unordered_map<std::uint32_t, std::unordered_set<NodeWatch*>>;
 
 struct Translator::Impl {
   explicit Impl(TranslatorOptions given)
       : options(std::move(given)),
         selectors(options.cluster_name),
         classes(selectors, options.cidr_match_all),
-        sets(selectors, classes) {}
+        services(classes,
+                 [this](const std::string& ns) { return pods_of(ns); }),
+        sets(selectors, classes, services) {}
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
 
   NamespaceRecord& space(const std::string& name);
+  [[nodiscard]] std::vector<const kube::Pod*> pods_of(
+      const std::string& ns) const;
   void set_namespace_labels(const std::string& name, kube::Labels labels);
   void set_pod(const kube::Pod& object);
   void move_to_node(PodRecord& record, const std::string& old_node);
   void remove_pod(const std::string& ns, const std::string& name);
   void set_node(const kube::Node& object);
+  void forget_api_slice(const std::string& ns, const std::string& name);
   void update_api_addresses();
   void flush();
 
@@ -66,20 +90,34 @@ struct Translator::Impl {
   [[nodiscard]] const PodRecord* find_endpoint(const std::string& node,
                                                const std::string& name) const;
   [[nodiscard]] EndpointEntry endpoint(const PodRecord& record) const;
-  void collect(const std::string& node, NodeWatch& watch);
-  void collect_sets(const std::string& node, NodeWatch& watch);
-  void count_endpoint(const std::string& node, NodeWatch& watch,
-                      const std::string& name,
-                      std::set<std::uint32_t>& seen) const;
+  void distribute();
+  void distribute_peers(const Watchers& left);
+  void consider(NodeWatch& watch, const IpPrefix& prefix,
+                const PeerClasses::Seen& before, const PeerClasses::Seen& now);
+  void consider_members(NodeWatch& watch);
+  void collect(NodeWatch& watch, const std::set<std::uint32_t>& changed,
+               Watchers& left);
+  void collect_sets(NodeWatch& watch, const std::map<std::uint32_t, bool>& had,
+                    Watchers& left);
+  void count_class(NodeWatch& watch, std::uint32_t cidr_id, bool add,
+                   Watchers& left);
+  void count_endpoint(NodeWatch& watch, const std::string& name,
+                      std::map<std::uint32_t, bool>& had) const;
+  void forget(NodeWatch& watch);
+  [[nodiscard]] std::vector<IpAddress> addresses_of(
+      const std::string& node) const;
   void send_names(NodeWatch& watch, const SetRecord& set);
   static void withdraw_names(NodeWatch& watch, std::uint32_t id);
-  Transaction take_all(const std::string& node, NodeWatch& watch);
-  Transaction take_changes(const std::string& node, NodeWatch& watch) const;
+  Transaction take_all(NodeWatch& watch);
+  Transaction take_changes(NodeWatch& watch) const;
+  void explain_backends(const Frontend& frontend, const SetDirection& direction,
+                        const Question& question, Answer& answer) const;
   [[nodiscard]] State snapshot(const std::string& node) const;
 
   TranslatorOptions options;
   SelectorCache selectors;
   PeerClasses classes;
+  Services services;
   PolicySets sets;
   std::map<std::string, std::unique_ptr<NamespaceRecord>> namespaces;
   std::unordered_map<std::string, std::unique_ptr<PodRecord>> pods;
@@ -88,6 +126,11 @@ struct Translator::Impl {
   std::map<std::string, std::vector<IpAddress>> api_slices;
   std::unordered_set<PodRecord*> dirty_pods;
   std::map<std::string, NodeWatch> watches;
+  Watchers set_watches;
+  Watchers class_watches;
+  std::unordered_set<NodeWatch*> touched;  // an endpoint may have changed
+  std::unordered_set<NodeWatch*> pending;  // take() may give something
+  bool dirty = false;                      // flush() has something to do
   std::uint64_t sequence = 0;
 };
 

@@ -53,6 +53,13 @@ struct CheckPeer {
     }
     check_excepts(group.except);
   }
+  void operator()(const sluice::policy::ServicePeer& service) const {
+    check(service.name.empty() == service.selector.has_value(),
+          "a Service has a name or a selector");
+    if (service.selector) {
+      check_selector(*service.selector);
+    }
+  }
 };
 
 void check_rule(const Rule& rule) {

@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "tests/reference/match.h"
+#include "tests/reference/services.h"
 
 namespace sluice::reference {
 namespace {
@@ -192,7 +193,8 @@ bool matches_peer(const json& rule, const std::string& ns, bool has_l4,
   const Peer& peer = question.peer;
   bool named = false;
   bool found = false;
-  for (const char* list : {"Endpoints", "Entities", "CIDR", "CIDRSet"}) {
+  for (const char* list :
+       {"Endpoints", "Entities", "CIDR", "CIDRSet", "Services"}) {
     const json& elements = get(rule, way + list);
     if (absent(elements)) {
       continue;
@@ -207,6 +209,8 @@ bool matches_peer(const json& rule, const std::string& ns, bool has_l4,
         found = found || selects_peer(element, ns, question);
       } else if (kind == "Entities") {
         found = found || is_entity(text(element), peer);
+      } else if (kind == "Services") {
+        found = found || is_behind(element, ns, *question.world, peer);
       } else if (!peer.world()) {
         continue;  // CIDRs mean addresses of no pod and no node
       } else if (kind == "CIDR") {

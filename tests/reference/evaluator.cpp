@@ -5,6 +5,8 @@
 #include <optional>
 #include <tuple>
 
+#include "tests/reference/services.h"
+
 namespace sluice::reference {
 namespace {
 
@@ -190,10 +192,52 @@ Peer Evaluator::peer_of(const ProbeEnd& end, const Pod& subject,
   return peer;
 }
 
+bool Evaluator::isolated(const Question& question) const {
+  return std::any_of(
+      world_.policies.begin(), world_.policies.end(), [&](const auto& policy) {
+        const std::string kind = text(get(*policy, "kind"));
+        return kind == "NetworkPolicy"
+                   ? ask_network_policy(*policy, question).isolates
+                   : kind != "ClusterNetworkPolicy" &&
+                         ask_cilium(*policy, question).isolates;
+      });
+}
+
 bool Evaluator::allowed(const Question& question) const {
   if (question.peer.pod == question.subject) {
     return true;  // a pod always reaches itself
   }
+  if (!question.egress || !question.peer.ip) {
+    return allowed_plainly(question);
+  }
+  // A packet to a Service goes on to one of its backends: all must do.
+  const auto backends =
+      behind(world_, *question.peer.ip, question.protocol, question.port);
+  if (!backends) {
+    return allowed_plainly(question);
+  }
+  if (backends->empty()) {
+    return !isolated(question) && allowed_plainly(question);
+  }
+  return std::all_of(backends->begin(), backends->end(),
+                     [&](const Behind& backend) {
+                       Question asked = question;
+                       asked.peer = peer_at(backend.address, *question.subject);
+                       asked.port = backend.port;
+                       if (!asked.peer.host && !asked.peer.remote_node) {
+                         return allowed_plainly(asked);
+                       }
+                       // Policy sets do not know on which node they are used.
+                       asked.peer.host = true;
+                       asked.peer.remote_node = false;
+                       const bool here = allowed_plainly(asked);
+                       asked.peer.host = false;
+                       asked.peer.remote_node = true;
+                       return here && allowed_plainly(asked);
+                     });
+}
+
+bool Evaluator::allowed_plainly(const Question& question) const {
   const auto admin = ask_tier(world_, "Admin", question);
   if (admin && *admin != Action::kPass) {
     return *admin == Action::kAllow;

@@ -42,6 +42,9 @@ class Evaluator {
                              bool v6) const;
   [[nodiscard]] Peer peer_at(const IpAddress& ip, const Pod& subject) const;
   [[nodiscard]] bool allowed(const Question& question) const;
+  [[nodiscard]] bool isolated(const Question& question) const;
+  // What policy says of the address itself, whatever stands behind it.
+  [[nodiscard]] bool allowed_plainly(const Question& question) const;
 
   World world_;
 };

@@ -327,6 +327,13 @@ json Generator::cluster() {
   for (int i = 0; i < pods; ++i) {
     objects.push_back(make_pod(i));
   }
+  for (int i = random_.between(0, 3); i > 0; --i) {
+    json service = make_service(i);
+    for (auto& slice : make_slices(service)) {
+      objects.push_back(std::move(slice));
+    }
+    objects.push_back(std::move(service));
+  }
   groups_ = {"group0", "group1", "missing"};
   for (int i = 0; i < 2; ++i) {
     if (random_.percent(60)) {
@@ -381,6 +388,13 @@ json Generator::probes(const json& objects) {
     return result;
   }
   for (int i = 0; i < options_.probes; ++i) {
+    if (random_.percent(25)) {
+      json probe = service_probe(objects, pods);
+      if (!probe.is_null()) {
+        result.push_back(std::move(probe));
+        continue;
+      }
+    }
     json probe = l4(random_, ports);
     const bool out = random_.percent(50);
     probe[out ? "from" : "to"] = {{"pod", random_.pick(pods)}};

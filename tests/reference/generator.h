@@ -68,7 +68,12 @@ class Generator {
   nlohmann::json make_pod(int number);
   nlohmann::json make_group(int number);
   nlohmann::json make_api_server();
+  nlohmann::json make_service(int number);
+  nlohmann::json make_slices(const nlohmann::json& service);
 
+  // A probe to a port of one of the Services, or null if there is none.
+  nlohmann::json service_probe(const nlohmann::json& objects,
+                               const std::vector<std::string>& pods);
   nlohmann::json probe_end(const std::vector<std::string>& pods,
                            const std::vector<std::string>& ips);
 };

@@ -85,6 +85,7 @@ class PolicyMaker {
   json cilium_port();
   json cilium_entity();
   json cidr_rule();
+  json service_peer();
   json cilium_spec();
   json icmps();
 
@@ -376,12 +377,34 @@ json PolicyMaker::cidr_rule() {
   return rule;
 }
 
+json PolicyMaker::service_peer() {
+  json element = json::object();
+  if (percent(50)) {
+    element["serviceName"] = "svc" + std::to_string(random_.below(4));
+  } else {
+    json labels = json::object();
+    if (percent(70)) {
+      labels["kind"] = percent(50) ? "a" : "b";
+    }
+    element["selector"] = {{"matchLabels", labels}};
+  }
+  const bool named = element.contains("serviceName");
+  if (named || percent(60)) {
+    element["namespace"] = random_.pick(namespaces_);
+  }
+  return {{named ? "k8sService" : "k8sServiceSelector", element}};
+}
+
 void PolicyMaker::cilium_l3(json& rule, const std::string& way) {
-  static const std::array kLists{"Endpoints", "Entities", "CIDR", "CIDRSet"};
+  static const std::array kLists{"Endpoints", "Entities", "CIDR", "CIDRSet",
+                                 "Services"};
   if (percent(15)) {
     return;
   }
-  const std::string list = random_.pick(kLists);
+  std::string list = random_.pick(kLists);
+  if (list == "Services" && way == "from") {
+    list = "Endpoints";
+  }
   json elements = json::array();
   const int count = percent(6) ? 0 : random_.between(1, 3);
   for (int i = 0; i < count; ++i) {
@@ -389,6 +412,8 @@ void PolicyMaker::cilium_l3(json& rule, const std::string& way) {
       elements.push_back(cilium_selector(false));
     } else if (list == "Entities") {
       elements.push_back(cilium_entity());
+    } else if (list == "Services") {
+      elements.push_back(service_peer());
     } else if (list == "CIDRSet") {
       elements.push_back(cidr_rule());
     } else {

@@ -127,7 +127,10 @@ void World::add(const std::shared_ptr<const json>& object) {
     pods[pod.ns + "/" + pod.name] = std::move(pod);
   } else if (kind == "CiliumCIDRGroup") {
     groups[name] = group_of(*object);
+  } else if (kind == "Service") {
+    services.push_back(object);
   } else if (kind == "EndpointSlice") {
+    slices.push_back(object);
     const std::string service =
         text(get(get(metadata, "labels"), "kubernetes.io/service-name"));
     if (text(get(metadata, "namespace")) == "default" &&

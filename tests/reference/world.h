@@ -58,6 +58,8 @@ struct World {
   std::map<std::string, CidrGroup> groups;
   std::vector<IpAddress> api_server;
   std::vector<std::shared_ptr<const json>> policies;
+  std::vector<std::shared_ptr<const json>> services;
+  std::vector<std::shared_ptr<const json>> slices;
 
   void add(const std::shared_ptr<const json>& object);
   [[nodiscard]] Labels namespace_labels(const std::string& ns) const;

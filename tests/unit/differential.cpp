@@ -247,6 +247,9 @@ Result<void> set_object(Translator& translator, const json& object) {
   if (kind == "Pod") {
     return set_decoded(translator, kube::decode_pod(object));
   }
+  if (kind == "Service") {
+    return set_decoded(translator, kube::decode_service(object));
+  }
   if (kind == "EndpointSlice") {
     return set_decoded(translator, kube::decode_endpoint_slice(object));
   }
@@ -269,6 +272,8 @@ void remove_object(Translator& translator, const json& object) {
     translator.remove_node(name);
   } else if (kind == "Pod") {
     translator.remove_pod(ns, name);
+  } else if (kind == "Service") {
+    translator.remove_service(ns, name);
   } else if (kind == "EndpointSlice") {
     translator.remove_endpoint_slice(ns, name);
   } else if (kind == "CiliumCIDRGroup") {

@@ -189,7 +189,7 @@ TEST_F(StoreTest, WrongVersionOfAPolicyKeepsTheLastValidOne) {
 
 TEST_F(StoreTest, UnknownKindsAreNotedAndCommonOnesPassedOver) {
   put("p.yaml",
-      "apiVersion: v1\nkind: Service\nmetadata: {name: s}\n---\n"
+      "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\n---\n"
       "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: t}\n");
   ASSERT_THAT(store_.problems(),
               ElementsAre(Field(&Problem::object, "Thing/t")));

@@ -357,6 +357,54 @@ TEST(CiliumCidr, groups_by_name_and_by_labels) {
           PeerSelector(CidrGroupPeer{.selector = LabelSelector{}})));
 }
 
+// ---- Services
+// ---------------------------------------------------------------------
+
+TEST(CiliumServices, by_name_and_by_labels) {
+  const Rule rule = only_rule(cnp_egress(R"({"toServices": [
+      {"k8sService": {"serviceName": "dns", "namespace": "kube-system"}},
+      {"k8sService": {"serviceName": "web"}},
+      {"k8sServiceSelector": {"selector": {"matchLabels": {"k8s:a": "b"}}}}],
+      "toPorts": [{"ports": [{"port": "53", "protocol": "UDP"}]}]})"));
+  EXPECT_FALSE(rule.any_peer);
+  EXPECT_THAT(
+      rule.peers,
+      ElementsAre(
+          PeerSelector(ServicePeer{.ns = "kube-system", .name = "dns"}),
+          PeerSelector(ServicePeer{.ns = "x", .name = "web"}),
+          PeerSelector(ServicePeer{
+              .ns = "x", .selector = LabelSelector{{in("a", {"b"})}}})));
+  EXPECT_THAT(
+      only_rule(ccnp(R"({"endpointSelector": {}, "egress": [
+      {"toServices": [{"k8sServiceSelector": {"selector": {}}}]}]})"))
+          .peers,
+      ElementsAre(PeerSelector(ServicePeer{.selector = LabelSelector{}})));
+}
+
+TEST(CiliumServices, says_what_is_wrong) {
+  EXPECT_EQ(rejection(cnp_egress(R"({"toServices": [{}]})")),
+            "spec.egress[0].toServices[0]: must have exactly one of "
+            "k8sService, k8sServiceSelector");
+  EXPECT_EQ(rejection(cnp_egress(R"({"toServices": [{"k8sService": {}}]})")),
+            "spec.egress[0].toServices[0].k8sService.serviceName: must be set");
+  EXPECT_EQ(
+      rejection(cnp_egress(R"({"toServices": [{"k8sServiceSelector": {}}]})")),
+      "spec.egress[0].toServices[0].k8sServiceSelector.selector: must "
+      "be set");
+  EXPECT_EQ(rejection(ccnp(R"({"endpointSelector": {}, "egress": [
+      {"toServices": [{"k8sService": {"serviceName": "dns"}}]}]})")),
+            "spec.egress[0].toServices[0].k8sService: namespace must be set in "
+            "a cluster-wide policy");
+  EXPECT_EQ(
+      rejection(cnp_egress(
+          R"({"toEndpoints": [{}],
+              "toServices": [{"k8sService": {"serviceName": "dns"}}]})")),
+      "spec.egress[0]: combining toEndpoints and toServices is not supported");
+  EXPECT_NE(rejection(cnp_ingress(
+                R"({"toServices": [{"k8sService": {"serviceName": "a"}}]})")),
+            "accepted");
+}
+
 // ---- ports
 // ------------------------------------------------------------------------
 

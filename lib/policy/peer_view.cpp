@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+// What can be asked of peer classes: what a node sees of an address, and which
+// entries it needs for that.
+#include <algorithm>
+
+#include "lib/policy/peer_classes.h"
+
+namespace sluice::policy {
+namespace {
+
+IpPrefix host_prefix(const IpAddress& address) {
+  return {.address = address, .length = address.bits()};
+}
+
+}  // namespace
+
+std::uint32_t PeerClasses::covering_class(const IpAddress& address,
+                                          int below) const {
+  const auto& f = family(address.v6);
+  for (int length = below - 1; length >= 0; --length) {
+    if (f.prefix_lengths[length] == 0) {
+      continue;
+    }
+    const auto it = f.prefixes.find(make_prefix(address, length));
+    if (it != f.prefixes.end() && it->second.refs != 0) {
+      return it->second.cidr_id;
+    }
+  }
+  return SLUICE_CIDR_ANY;
+}
+
+const ClassKey& PeerClasses::key(std::uint32_t cidr_id) const {
+  static const ClassKey none;
+  const auto it = classes_.find(cidr_id);
+  return it == classes_.end() ? none : *it->second.key;
+}
+
+const std::set<std::uint32_t>& PeerClasses::with_selector(SelectorId id) const {
+  static const std::set<std::uint32_t> none;
+  const auto it = with_selector_.find(id);
+  return it == with_selector_.end() ? none : it->second;
+}
+
+PeerClasses::Seen PeerClasses::seen(const IpPrefix& prefix) const {
+  const auto& f = family(prefix.address.v6);
+  if (prefix.length == prefix.address.bits()) {
+    const auto it = f.addresses.find(prefix.address);
+    if (it != f.addresses.end() && it->second.seen.shown) {
+      return it->second.seen;
+    }
+  }
+  const auto it = f.prefixes.find(prefix);
+  return it == f.prefixes.end() || !it->second.seen.shown ? Seen{}
+                                                          : it->second.seen;
+}
+
+const std::set<std::string>& PeerClasses::owners(const IpPrefix& prefix) const {
+  static const std::set<std::string> none;
+  if (prefix.length != prefix.address.bits()) {
+    return none;
+  }
+  const auto& f = family(prefix.address.v6);
+  const auto it = f.addresses.find(prefix.address);
+  return it != f.addresses.end() && it->second.is_node() ? it->second.nodes
+                                                         : none;
+}
+
+bool PeerClasses::is_own(const IpPrefix& prefix,
+                         const std::string& node) const {
+  return owners(prefix).contains(node);
+}
+
+std::optional<std::uint32_t> PeerClasses::entry(const IpPrefix& prefix,
+                                                const std::string& node,
+                                                const ClassRefs& refs) const {
+  return entry(seen(prefix), is_own(prefix, node),
+               [&](std::uint32_t id) { return refs.contains(id); });
+}
+
+std::vector<PeerEntry> PeerClasses::entries(const std::string& node,
+                                            const std::vector<IpAddress>& own,
+                                            const ClassRefs& refs) const {
+  std::vector<IpPrefix> prefixes;
+  for (const auto& address : own) {
+    prefixes.push_back(host_prefix(address));
+  }
+  for (const auto& [cidr_id, count] : refs) {
+    visit(cidr_id, [&](const IpPrefix& prefix) { prefixes.push_back(prefix); });
+  }
+  std::ranges::sort(prefixes);
+  const auto repeated = std::ranges::unique(prefixes);
+  prefixes.erase(repeated.begin(), repeated.end());
+  std::vector<PeerEntry> result;
+  for (const auto& prefix : prefixes) {
+    if (const auto cidr_id = entry(prefix, node, refs)) {
+      result.push_back({.prefix = prefix, .cidr_id = *cidr_id});
+    }
+  }
+  return result;
+}
+
+std::uint32_t PeerClasses::class_of(const IpAddress& address,
+                                    const std::string& node) const {
+  const auto exact = seen(host_prefix(address));
+  if (!exact.shown) {
+    return covering_class(address, address.bits());
+  }
+  return is_own(host_prefix(address), node) ? exact.local : exact.cidr_id;
+}
+
+std::vector<std::uint32_t> PeerClasses::classes_of(
+    const IpAddress& address) const {
+  const auto exact = seen(host_prefix(address));
+  if (!exact.shown) {
+    return {covering_class(address, address.bits())};
+  }
+  if (exact.local == SLUICE_CIDR_ANY) {
+    return {exact.cidr_id};
+  }
+  return {exact.cidr_id, exact.local};
+}
+
+std::string PeerClasses::pod_name(const IpAddress& address) const {
+  const auto& f = family(address.v6);
+  const auto it = f.addresses.find(address);
+  if (it == f.addresses.end() || it->second.pods.empty()) {
+    return {};
+  }
+  return (*std::ranges::max_element(it->second.pods, {}, &PodRecord::sequence))
+      ->name();
+}
+
+const std::set<std::uint32_t>& PeerClasses::with_service(
+    const std::string& name) const {
+  static const std::set<std::uint32_t> none;
+  const auto it = with_service_.find(name);
+  return it == with_service_.end() ? none : it->second;
+}
+
+}  // namespace sluice::policy

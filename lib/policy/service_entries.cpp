@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+// What policy sets say of the addresses of Services: at every port, what they
+// say of the backends at their target ports.
+#include <algorithm>
+#include <utility>
+
+#include "lib/policy/policy_sets.h"
+
+namespace sluice::policy {
+namespace {
+
+bool is_denied(const Decided& decided, bool isolated) {
+  return decided.kind == Decided::Kind::kDeny ||
+         (decided.kind == Decided::Kind::kDefault && isolated);
+}
+
+}  // namespace
+
+const std::vector<FrontendPort>* PolicySets::frontend(
+    std::uint32_t cidr_id) const {
+  const auto it = frontends_.find(cidr_id);
+  return it == frontends_.end() ? nullptr : &it->second;
+}
+
+std::optional<Decided> PolicySets::decide_port(const SetDirection& direction,
+                                               const FrontendPort& port) const {
+  if (port.targets.empty()) {
+    // Nothing would answer. Not letting it pass keeps what may come to stand
+    // there from being reached before it has been judged.
+    return direction.isolated ? std::optional(Decided{}) : std::nullopt;
+  }
+  std::optional<Decided> result;
+  std::optional<std::uint32_t> last;
+  std::vector<Candidate> rules;
+  for (const auto& [target, number] : port.targets) {
+    if (last != target) {
+      last = target;
+      rules = candidates(direction, classes_.key(target));
+    }
+    const auto decided =
+        decide_at(rules, direction.isolated, port.protocol, number);
+    if (is_denied(decided, direction.isolated)) {
+      // A rule that denies says more than that none allows.
+      if (decided.kind == Decided::Kind::kDeny) {
+        return decided;
+      }
+      result = decided;
+    } else if (!result) {
+      result = decided;
+    } else if (!is_denied(*result, direction.isolated) &&
+               result->jump == SLUICE_JUMP_NONE &&
+               decided.jump != SLUICE_JUMP_NONE) {
+      result = decided;  // allowed alike, but this one is to be logged
+    }
+  }
+  return result;
+}
+
+std::vector<FrontendPort> PolicySets::resolve(const Frontend& frontend) const {
+  const std::size_t family = frontend.v6 ? 1 : 0;
+  std::map<std::pair<std::uint8_t, std::uint16_t>, FrontendPort> ports;
+  const auto add = [&](const ServicePortView& view, std::uint16_t number) {
+    auto& port = ports[{view.protocol, number}];
+    port.protocol = view.protocol;
+    port.port = number;
+    for (const auto& backend : view.backends[family]) {
+      for (const std::uint32_t id : classes_.classes_of(backend.address)) {
+        port.targets.emplace_back(id, backend.port);
+      }
+    }
+  };
+  for (const auto& name : frontend.services) {
+    for (const auto& view : services_.ports(name)) {
+      add(view, view.port);
+    }
+  }
+  if (frontend.node_ports) {
+    for (const auto& name : services_.with_node_ports()) {
+      for (const auto& view : services_.ports(name)) {
+        if (view.node_port != 0) {
+          add(view, view.node_port);
+        }
+      }
+    }
+  }
+  std::vector<FrontendPort> result;
+  for (auto& [key, port] : ports) {
+    std::ranges::sort(port.targets);
+    const auto repeated = std::ranges::unique(port.targets);
+    port.targets.erase(repeated.begin(), repeated.end());
+    result.push_back(std::move(port));
+  }
+  return result;
+}
+
+void PolicySets::set_frontend(std::uint32_t cidr_id,
+                              std::vector<FrontendPort> ports) {
+  const auto each_target = [&](const std::vector<FrontendPort>& list,
+                               const auto& visit) {
+    for (const auto& port : list) {
+      for (const auto& [target, number] : port.targets) {
+        visit(target);
+      }
+    }
+  };
+  auto& stored = frontends_[cidr_id];
+  each_target(stored, [&](std::uint32_t target) {
+    const auto it = fronts_of_.find(target);
+    if (it != fronts_of_.end() && it->second.erase(cidr_id) != 0 &&
+        it->second.empty()) {
+      fronts_of_.erase(it);
+    }
+  });
+  each_target(
+      ports, [&](std::uint32_t target) { fronts_of_[target].insert(cidr_id); });
+  stored = std::move(ports);
+}
+
+// Brings the Services' addresses up to date; gives those whose entries may have
+// to change although the class stands.
+std::set<std::uint32_t> PolicySets::update_frontends() {
+  const auto& changes = classes_.changes();
+  std::set<std::uint32_t> dirty;
+  for (const std::uint32_t id : changes.created) {
+    if (!classes_.key(id).frontend.empty()) {
+      dirty.insert(id);
+    }
+  }
+  for (const auto* names : {&services_.changes(), &changes.services}) {
+    for (const auto& name : *names) {
+      const auto& with = classes_.with_service(name);
+      dirty.insert(with.begin(), with.end());
+    }
+    if (!names->empty()) {
+      dirty.insert(classes_.with_node_ports().begin(),
+                   classes_.with_node_ports().end());
+    }
+  }
+  std::set<std::uint32_t> changed;
+  for (const std::uint32_t id : dirty) {
+    if (changes.retired.contains(id)) {
+      continue;
+    }
+    auto ports = resolve(classes_.key(id).frontend);
+    const auto* known = frontend(id);
+    if (known == nullptr || *known != ports) {
+      // Sets that only looked at the old backends have entries for it.
+      set_frontend(id, std::move(ports));
+      changed.insert(id);
+    }
+  }
+  for (const std::uint32_t id : changes.retired) {
+    if (frontend(id) != nullptr) {
+      set_frontend(id, {});
+      frontends_.erase(id);
+    }
+  }
+  return changed;
+}
+
+std::vector<PeerSelector> PolicySets::behind(const Rule& rule) const {
+  std::set<PeerSelector> result;
+  for (const auto& peer : rule.peers) {
+    if (const auto* service = std::get_if<ServicePeer>(&peer)) {
+      for (auto& selector : services_.expand(*service)) {
+        result.insert(std::move(selector));
+      }
+    }
+  }
+  return {result.begin(), result.end()};
+}
+
+void PolicySets::refresh_services() {
+  for (const auto& key : with_services_) {
+    const auto it = policies_.find(key);
+    if (it == policies_.end()) {
+      continue;
+    }
+    for (const auto& spec : it->second->specs) {
+      const bool stale =
+          std::ranges::any_of(spec->rules, [&](const RuleRecord& record) {
+            return record.behind != behind(*record.rule);
+          });
+      if (stale) {
+        replace_rules(key, *spec);
+      }
+    }
+  }
+}
+
+}  // namespace sluice::policy

@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0
+// The policy-map entries of policy sets: which classes a set has to be compiled
+// for, and when again.
+#include <algorithm>
+#include <tuple>
+#include <utility>
+
+#include <arpa/inet.h>
+
+#include "lib/policy/policy_sets.h"
+#include "lib/policy/policy_sets_impl.h"
+
+namespace sluice::policy {
+namespace {
+
+std::uint32_t default_rule(Direction direction) {
+  return direction == Direction::kIngress ? SLUICE_RULE_DEFAULT_DENY_INGRESS
+                                          : SLUICE_RULE_DEFAULT_DENY_EGRESS;
+}
+
+// What stands for "no rule decides" where an entry has to say so.
+Decided fallback(bool isolated, Direction direction, bool local_node) {
+  if (!isolated) {
+    return {.kind = Decided::Kind::kAllow, .rule = SLUICE_RULE_DEFAULT_ALLOW};
+  }
+  if (direction == Direction::kIngress && local_node) {
+    return {.kind = Decided::Kind::kAllow, .rule = SLUICE_RULE_LOCAL_NODE};
+  }
+  return {.kind = Decided::Kind::kDeny, .rule = default_rule(direction)};
+}
+
+sluice_policy_key map_key(std::uint32_t set, Direction direction,
+                          std::uint32_t cidr_id, const L4Entry& entry) {
+  return {.prefixlen = entry.prefixlen,
+          .policy_id = set,
+          .cidr_id = cidr_id,
+          .direction = static_cast<__u8>(direction),
+          .protocol = entry.protocol,
+          .port = htons(entry.port)};
+}
+
+}  // namespace
+
+std::vector<Candidate> PolicySets::candidates(const SetDirection& direction,
+                                              const ClassKey& peer) {
+  std::vector<std::size_t> applicable(direction.any_peer);
+  for (const SelectorId id : peer.selectors) {
+    const auto it = direction.by_selector.find(id);
+    if (it != direction.by_selector.end()) {
+      applicable.insert(applicable.end(), it->second.begin(), it->second.end());
+    }
+  }
+  std::ranges::sort(applicable);
+  const auto repeated = std::ranges::unique(applicable);
+  applicable.erase(repeated.begin(), repeated.end());
+  std::vector<Candidate> result;
+  result.reserve(applicable.size());
+  for (const std::size_t i : applicable) {
+    result.push_back(direction.rules[i].candidate);
+    if (direction.rules[i].named_at_peer) {
+      resolve_names(result.back(), direction.rules[i].rule->rule->l4,
+                    peer.ports);
+    }
+  }
+  return result;
+}
+
+std::vector<L4Entry> PolicySets::compile(const SetDirection& direction,
+                                         Direction which, std::uint32_t cidr_id,
+                                         const ClassKey& peer) const {
+  if (cidr_id == SLUICE_CIDR_ANY) {
+    const Decision nothing({}, direction.isolated);
+    return compile_l4(*direction.any_decision, nothing,
+                      fallback(direction.isolated, which, false));
+  }
+  const auto own = candidates(direction, peer);
+  std::vector<const Candidate*> pointers;
+  pointers.reserve(own.size());
+  for (const auto& candidate : own) {
+    pointers.push_back(&candidate);
+  }
+  Decision decision(pointers, direction.isolated);
+  const auto* ports = which == Direction::kEgress ? frontend(cidr_id) : nullptr;
+  if (ports != nullptr) {
+    for (const auto& port : *ports) {
+      if (const auto decided = decide_port(direction, port)) {
+        decision.override_port(port.protocol, port.port, *decided);
+      }
+    }
+  }
+  return compile_l4(decision, *direction.any_decision,
+                    fallback(direction.isolated, which, peer.local_node));
+}
+
+void PolicySets::replace_entries(SetRecord& set, Direction direction,
+                                 std::uint32_t cidr_id,
+                                 std::vector<L4Entry> entries) {
+  auto& stored = set.directions[index_of(direction)].entries;
+  const auto old = stored.find(cidr_id);
+  const bool report = !changes_.created.contains(set.id);
+  const auto note = [&](const L4Entry& entry, bool present) {
+    changes_.sets[set.id].entries.push_back(
+        {.key = map_key(set.id, direction, cidr_id, entry),
+         .value = present ? std::optional(entry.value) : std::nullopt});
+  };
+  if (report && (old == stored.end() || old->second != entries)) {
+    const auto before =
+        old == stored.end() ? std::vector<L4Entry>{} : old->second;
+    const auto less = [](const L4Entry& a, const L4Entry& b) {
+      return std::tuple(a.protocol, a.prefixlen, a.port) <
+             std::tuple(b.protocol, b.prefixlen, b.port);
+    };
+    const std::set<L4Entry, decltype(less)> now(entries.begin(), entries.end());
+    const std::set<L4Entry, decltype(less)> then(before.begin(), before.end());
+    for (const auto& entry : then) {
+      if (!now.contains(entry)) {
+        note(entry, false);
+      }
+    }
+    for (const auto& entry : now) {
+      const auto it = then.find(entry);
+      if (it == then.end() || !(*it == entry)) {
+        note(entry, true);
+      }
+    }
+  }
+  const bool had = set.has_entries(cidr_id);
+  if (entries.empty()) {
+    stored.erase(cidr_id);
+  } else {
+    stored[cidr_id] = std::move(entries);
+  }
+  const bool has = set.has_entries(cidr_id);
+  if (had == has || cidr_id == SLUICE_CIDR_ANY) {
+    return;
+  }
+  if (report) {
+    changes_.sets[set.id].classes.emplace_back(cidr_id, has);
+  }
+  if (has) {
+    sets_by_class_[cidr_id].insert(set.id);
+  } else {
+    erase_from(sets_by_class_, cidr_id, set.id);
+  }
+}
+
+// Classes that the rules of the direction may say something else of than of any
+// peer.
+std::set<std::uint32_t> PolicySets::classes_touching(
+    const SetDirection& direction, Direction which) const {
+  std::set<std::uint32_t> ids;
+  for (const auto& [id, rules] : direction.by_selector) {
+    const auto& with = classes_.with_selector(id);
+    ids.insert(with.begin(), with.end());
+  }
+  const bool named_any = std::ranges::any_of(
+      direction.any_peer,
+      [&](std::size_t i) { return direction.rules[i].named_at_peer; });
+  if (named_any) {
+    ids.insert(classes_.with_ports().begin(), classes_.with_ports().end());
+  }
+  if (which == Direction::kIngress) {
+    return ids;
+  }
+  if (!direction.any_peer.empty()) {
+    for (const auto& [cidr_id, ports] : frontends_) {
+      ids.insert(cidr_id);
+    }
+    return ids;
+  }
+  for (const std::uint32_t id : std::set(ids)) {
+    const auto fronts = fronts_of_.find(id);
+    if (fronts != fronts_of_.end()) {
+      ids.insert(fronts->second.begin(), fronts->second.end());
+    }
+  }
+  return ids;
+}
+
+void PolicySets::compile_all(SetRecord& set) {
+  const auto& retired = classes_.changes().retired;
+  for (const Direction direction : kDirections) {
+    auto& side = set.directions[index_of(direction)];
+    auto ids = classes_touching(side, direction);
+    ids.insert(SLUICE_CIDR_ANY);
+    std::vector<std::uint32_t> gone;
+    for (const auto& [id, entries] : side.entries) {
+      if (!ids.contains(id) || retired.contains(id)) {
+        gone.push_back(id);
+      }
+    }
+    for (const std::uint32_t id : gone) {
+      replace_entries(set, direction, id, {});
+    }
+    for (const std::uint32_t id : ids) {
+      if (!retired.contains(id)) {
+        replace_entries(set, direction, id,
+                        compile(side, direction, id, classes_.key(id)));
+      }
+    }
+  }
+}
+
+void PolicySets::add_sets_touched_by(const ClassKey& peer,
+                                     std::set<std::uint32_t>& ids) const {
+  for (const SelectorId id : peer.selectors) {
+    const auto it = sets_by_selector_.find(id);
+    if (it != sets_by_selector_.end()) {
+      ids.insert(it->second.begin(), it->second.end());
+    }
+  }
+  if (!peer.ports.empty()) {
+    ids.insert(sets_with_named_any_.begin(), sets_with_named_any_.end());
+  }
+}
+
+// Sets whose rules look at the class or at what stands behind it, and those
+// that have entries for it.
+std::set<std::uint32_t> PolicySets::sets_touched_by(
+    std::uint32_t cidr_id) const {
+  std::set<std::uint32_t> ids;
+  add_sets_touched_by(classes_.key(cidr_id), ids);
+  if (const auto it = sets_by_class_.find(cidr_id);
+      it != sets_by_class_.end()) {
+    ids.insert(it->second.begin(), it->second.end());
+  }
+  if (const auto* ports = frontend(cidr_id)) {
+    ids.insert(sets_with_any_egress_.begin(), sets_with_any_egress_.end());
+    for (const auto& port : *ports) {
+      for (const auto& [target, number] : port.targets) {
+        add_sets_touched_by(classes_.key(target), ids);
+      }
+    }
+  }
+  return ids;
+}
+
+void PolicySets::compile_class(std::uint32_t cidr_id) {
+  const auto& peer = classes_.key(cidr_id);
+  for (const std::uint32_t id : sets_touched_by(cidr_id)) {
+    if (changes_.rebuilt.contains(id)) {
+      continue;  // compiled with all classes just now
+    }
+    auto& set = *sets_.at(id);
+    if (changes_.retired.contains(id)) {
+      continue;  // nobody has it any more; its rules may be gone
+    }
+    for (const Direction direction : kDirections) {
+      replace_entries(set, direction, cidr_id,
+                      compile(set.directions[index_of(direction)], direction,
+                              cidr_id, peer));
+    }
+  }
+}
+
+void PolicySets::drop_class(std::uint32_t cidr_id) {
+  const auto it = sets_by_class_.find(cidr_id);
+  if (it == sets_by_class_.end()) {
+    return;
+  }
+  for (const std::uint32_t id : std::set(it->second)) {
+    for (const Direction direction : kDirections) {
+      replace_entries(*sets_.at(id), direction, cidr_id, {});
+    }
+  }
+}
+
+std::vector<PolicyEntry> PolicySets::entries(const SetRecord& set) {
+  std::vector<PolicyEntry> result;
+  for (const Direction direction : kDirections) {
+    for (const auto& [cidr_id, entries] :
+         set.directions[index_of(direction)].entries) {
+      for (const auto& entry : entries) {
+        result.push_back({.key = map_key(set.id, direction, cidr_id, entry),
+                          .value = entry.value});
+      }
+    }
+  }
+  return result;
+}
+
+}  // namespace sluice::policy

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+// Services with their EndpointSlices, and probes to them.
+#include <array>
+#include <string>
+#include <vector>
+
+#include "tests/reference/generator.h"
+
+namespace sluice::reference {
+namespace {
+
+using nlohmann::json;
+
+json service_ports(Random& random, bool node_ports, int number) {
+  struct Port {
+    const char* name;
+    const char* protocol;
+    int port;
+    std::vector<int> targets;
+    const char* target_name;
+  };
+  static const std::array kPorts{
+      Port{"web", "TCP", 80, {80, 8080}, "http"},
+      Port{"dns", "UDP", 53, {53, 5353}, "dns"},
+      Port{"sig", "SCTP", 2905, {2905}, "sig"},
+      Port{"web2", "TCP", 443, {8080, 9100}, "metrics"},
+  };
+  json result = json::array();
+  for (std::size_t i = 0; i < kPorts.size(); ++i) {
+    const auto& port = kPorts[i];
+    if (!random.percent(i == 0 ? 80 : 35)) {
+      continue;
+    }
+    json element{
+        {"name", port.name}, {"protocol", port.protocol}, {"port", port.port}};
+    if (random.percent(40)) {
+      element["targetPort"] = port.target_name;
+    } else if (random.percent(80)) {
+      element["targetPort"] = random.pick(port.targets);
+    }
+    if (node_ports) {
+      element["nodePort"] = 30000 + number * 10 + static_cast<int>(i);
+    }
+    result.push_back(std::move(element));
+  }
+  return result;
+}
+
+json conditions(Random& random) {
+  json result = json::object();
+  if (random.percent(60)) {
+    return result;
+  }
+  result["ready"] = random.percent(50);
+  if (random.percent(50)) {
+    result["serving"] = random.percent(50);
+    result["terminating"] = random.percent(60);
+  }
+  return result;
+}
+
+}  // namespace
+
+json Generator::make_service(int number) {
+  const std::size_t space = random_.below(namespaces_.size());
+  const std::string suffix =
+      std::to_string(space) + "." + std::to_string(10 + number);
+  json spec = json::object();
+  if (random_.percent(10)) {
+    spec["clusterIP"] = "None";
+    spec["clusterIPs"] = json::array({"None"});
+  } else {
+    json ips = json::array({"10.96." + suffix});
+    if (v6_ && random_.percent(70)) {
+      ips.push_back("fd00:96::" + std::to_string(space) + ":" +
+                    std::to_string(10 + number));
+    }
+    spec["clusterIP"] = ips[0];
+    spec["clusterIPs"] = ips;
+  }
+  const bool node_ports = random_.percent(30);
+  spec["type"] = node_ports ? "NodePort" : "ClusterIP";
+  spec["ports"] = service_ports(random_, node_ports, number);
+  if (random_.percent(75)) {
+    const std::array apps{"web", "db", "api"};
+    spec["selector"] = {{"app", random_.pick(apps)}};
+    if (random_.percent(30)) {
+      spec["selector"]["tier"] = random_.percent(50) ? "front" : "back";
+    }
+  }
+  if (random_.percent(20)) {
+    // Shared with other Services, or a node's.
+    spec["externalIPs"] =
+        json::array({random_.percent(70) ? "203.0.113.50" : "192.168.0.10"});
+  }
+  json status = json::object();
+  if (random_.percent(15)) {
+    json ingress{{"ip", "203.0.113.60"}};
+    if (random_.percent(30)) {
+      ingress["ipMode"] = "Proxy";
+    }
+    status["loadBalancer"] = {{"ingress", json::array({ingress})}};
+  }
+  return {{"apiVersion", "v1"},
+          {"kind", "Service"},
+          {"metadata",
+           {{"name", "svc" + std::to_string(number)},
+            {"namespace", namespaces_[space]},
+            {"labels", {{"kind", random_.percent(50) ? "a" : "b"}}}}},
+          {"spec", std::move(spec)},
+          {"status", std::move(status)}};
+}
+
+json Generator::make_slices(const json& service) {
+  json result = json::array();
+  if (random_.percent(35)) {
+    return result;  // the pods that the Service selects, if it selects any
+  }
+  const std::string name = service["metadata"]["name"];
+  for (int i = random_.between(1, 3); i > 0; --i) {
+    const bool v6 = v6_ && random_.percent(40);
+    json ports = json::array();
+    for (const auto& port : service["spec"]["ports"]) {
+      const std::array numbers{80, 8080, 53, 5353, 2905, 9100};
+      if (random_.percent(85)) {
+        ports.push_back({{"name", port["name"]},
+                         {"protocol", port["protocol"]},
+                         {"port", random_.pick(numbers)}});
+      }
+    }
+    json endpoints = json::array();
+    for (int j = random_.between(0, 3); j > 0; --j) {
+      // Mostly pods, now and then a node or an address outside.
+      const auto space = std::to_string(random_.below(namespaces_.size()));
+      const auto host = std::to_string(5 + random_.below(7));
+      std::string address = v6 ? "fd00:100::" + space + ":" + host
+                               : "10.100." + space + "." + host;
+      if (random_.percent(10)) {
+        address = v6 ? "fd00:10::10" : "192.168.0.10";
+      } else if (random_.percent(10)) {
+        address = v6 ? "2001:db8::7" : "203.0.113.7";
+      }
+      endpoints.push_back({{"addresses", json::array({address})},
+                           {"conditions", conditions(random_)}});
+    }
+    result.push_back({{"apiVersion", "discovery.k8s.io/v1"},
+                      {"kind", "EndpointSlice"},
+                      {"metadata",
+                       {{"name", name + "-" + std::to_string(i)},
+                        {"namespace", service["metadata"]["namespace"]},
+                        {"labels", {{"kubernetes.io/service-name", name}}}}},
+                      {"addressType", v6 ? "IPv6" : "IPv4"},
+                      {"ports", std::move(ports)},
+                      {"endpoints", std::move(endpoints)}});
+  }
+  return result;
+}
+
+json Generator::service_probe(const json& objects,
+                              const std::vector<std::string>& pods) {
+  json found = json::array();
+  const auto add = [&](const json& port, const json& number,
+                       const json& address) {
+    found.push_back({{"protocol", port["protocol"]},
+                     {"port", number},
+                     {"to", {{"ip", address}}}});
+  };
+  for (const auto& object : objects) {
+    if (object["kind"] != "Service") {
+      continue;
+    }
+    const json& spec = object["spec"];
+    for (const auto& port : spec.value("ports", json::array())) {
+      for (const char* list : {"clusterIPs", "externalIPs"}) {
+        for (const auto& address : spec.value(list, json::array())) {
+          if (address != "None") {
+            add(port, port["port"], address);
+          }
+        }
+      }
+      if (port.contains("nodePort")) {
+        add(port, port["nodePort"], "192.168.0.10");
+        if (v6_) {
+          add(port, port["nodePort"], "fd00:10::11");
+        }
+      }
+      if (object["status"].contains("loadBalancer")) {
+        add(port, port["port"], "203.0.113.60");
+      }
+    }
+  }
+  if (found.empty()) {
+    return nullptr;
+  }
+  json probe = random_.pick(found);
+  probe["from"] = {{"pod", random_.pick(pods)}};
+  return probe;
+}
+
+}  // namespace sluice::reference

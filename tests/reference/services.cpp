@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/reference/services.h"
+
+#include <algorithm>
+
+#include "tests/reference/match.h"
+
+namespace sluice::reference {
+namespace {
+
+std::string name_of(const json& object) {
+  return text(get(get(object, "metadata"), "name"));
+}
+
+std::string namespace_of(const json& object) {
+  return text(get(get(object, "metadata"), "namespace"));
+}
+
+std::vector<const json*> slices_of(const World& world, const json& service) {
+  std::vector<const json*> result;
+  for (const auto& slice : world.slices) {
+    const json& labels = get(get(*slice, "metadata"), "labels");
+    if (namespace_of(*slice) == namespace_of(service) &&
+        text(get(labels, "kubernetes.io/service-name")) == name_of(service)) {
+      result.push_back(slice.get());
+    }
+  }
+  return result;
+}
+
+bool selected(const json& service, const Pod& pod) {
+  const json& selector = get(get(service, "spec"), "selector");
+  if (selector.empty() || pod.ns != namespace_of(service)) {
+    return false;
+  }
+  for (const auto& item : selector.items()) {
+    const auto it = pod.labels.find(item.key());
+    if (it == pod.labels.end() || it->second != text(item.value())) {
+      return false;
+    }
+  }
+  return true;
+}
+
+bool has_address(const json& service, const IpAddress& address) {
+  const json& spec = get(service, "spec");
+  if (text(get(spec, "clusterIP")) == "None") {
+    return false;
+  }
+  for (const char* list : {"clusterIPs", "externalIPs"}) {
+    for (const auto& element : get(spec, list)) {
+      if (parse_ip(text(element)) == address) {
+        return true;
+      }
+    }
+  }
+  const json& balancer = get(get(service, "status"), "loadBalancer");
+  for (const auto& element : get(balancer, "ingress")) {
+    if (parse_ip(text(get(element, "ip"))) == address &&
+        text(get(element, "ipMode")) != "Proxy") {
+      return true;
+    }
+  }
+  return false;
+}
+
+bool is_node(const World& world, const IpAddress& address) {
+  const auto contains = [&](const std::vector<IpAddress>& ips) {
+    return std::find(ips.begin(), ips.end(), address) != ips.end();
+  };
+  for (const auto& [name, pod] : world.pods) {
+    if (!pod.host_network && !pod.finished && contains(pod.ips)) {
+      return false;
+    }
+  }
+  return std::any_of(world.nodes.begin(), world.nodes.end(),
+                     [&](const auto& node) { return contains(node.second); });
+}
+
+int number(const json& value) {
+  return value.is_number() ? value.get<int>() : 0;
+}
+
+// The endpoints of one port: those that count of all that there are.
+std::vector<Behind> by_slices(const std::vector<const json*>& slices,
+                              const json& port, bool v6) {
+  std::vector<Behind> grades[3];
+  for (const json* slice : slices) {
+    for (const auto& own : get(*slice, "ports")) {
+      if (text(get(own, "name")) != text(get(port, "name")) ||
+          protocol_number(text(get(own, "protocol"))) !=
+              protocol_number(text(get(port, "protocol"))) ||
+          number(get(own, "port")) == 0) {
+        continue;
+      }
+      for (const auto& endpoint : get(*slice, "endpoints")) {
+        const json& conditions = get(endpoint, "conditions");
+        const bool ready = get(conditions, "ready") != json(false);
+        const bool serving = absent(get(conditions, "serving"))
+                                 ? ready
+                                 : get(conditions, "serving") == json(true);
+        const bool ending = get(conditions, "terminating") == json(true);
+        for (const auto& address : get(endpoint, "addresses")) {
+          const auto ip = parse_ip(text(address));
+          if (ip && ip->v6 == v6) {
+            grades[ready               ? 0
+                   : serving && ending ? 1
+                                       : 2]
+                .push_back({*ip, number(get(own, "port"))});
+          }
+        }
+      }
+    }
+  }
+  for (const auto& grade : grades) {
+    if (!grade.empty()) {
+      return grade;
+    }
+  }
+  return {};
+}
+
+std::vector<Behind> by_pods(const World& world, const json& service,
+                            const json& port, bool v6) {
+  std::vector<Behind> result;
+  const json& wanted = get(port, "targetPort");
+  for (const auto& [name, pod] : world.pods) {
+    if (pod.finished || !selected(service, pod)) {
+      continue;
+    }
+    int target = absent(wanted) ? number(get(port, "port")) : number(wanted);
+    if (wanted.is_string()) {
+      for (const auto& own : pod.ports) {
+        if (own.name == lower(text(wanted)) &&
+            own.protocol == protocol_number(text(get(port, "protocol")))) {
+          target = own.number;
+        }
+      }
+    }
+    for (const auto& ip : pod.ips) {
+      if (ip.v6 == v6 && target != 0) {
+        result.push_back({ip, target});
+      }
+    }
+  }
+  return result;
+}
+
+}  // namespace
+
+std::optional<std::vector<Behind>> behind(const World& world,
+                                          const IpAddress& address,
+                                          std::uint8_t protocol, int port) {
+  std::optional<std::vector<Behind>> result;
+  const bool node = is_node(world, address);
+  for (const auto& service : world.services) {
+    const json& spec = get(*service, "spec");
+    if (text(get(spec, "clusterIP")) == "None") {
+      continue;
+    }
+    const bool own = has_address(*service, address);
+    for (const auto& element : get(spec, "ports")) {
+      if (protocol_number(text(get(element, "protocol"))) != protocol) {
+        continue;
+      }
+      const bool here =
+          (own && number(get(element, "port")) == port) ||
+          (node && number(get(element, "nodePort")) == port && port != 0);
+      if (!here) {
+        continue;
+      }
+      const auto slices = slices_of(world, *service);
+      const auto found = slices.empty() && !get(spec, "selector").empty()
+                             ? by_pods(world, *service, element, address.v6)
+                             : by_slices(slices, element, address.v6);
+      if (!result) {
+        result.emplace();
+      }
+      result->insert(result->end(), found.begin(), found.end());
+    }
+  }
+  return result;
+}
+
+bool is_behind(const json& element, const std::string& ns, const World& world,
+               const Peer& peer) {
+  const json& by_name = get(element, "k8sService");
+  const json& by_labels = get(element, "k8sServiceSelector");
+  const std::string own =
+      text(get(absent(by_name) ? by_labels : by_name, "namespace"));
+  const std::string wanted = own.empty() ? ns : own;
+  for (const auto& service : world.services) {
+    if (!wanted.empty() && namespace_of(*service) != wanted) {
+      continue;
+    }
+    const Labels labels = labels_of(get(get(*service, "metadata"), "labels"));
+    if (absent(by_name)
+            ? !selects(get(by_labels, "selector"), labels)
+            : name_of(*service) != text(get(by_name, "serviceName"))) {
+      continue;
+    }
+    if (!get(get(*service, "spec"), "selector").empty()) {
+      if (peer.pod != nullptr && selected(*service, *peer.pod)) {
+        return true;
+      }
+      continue;
+    }
+    for (const json* slice : slices_of(world, *service)) {
+      for (const auto& endpoint : get(*slice, "endpoints")) {
+        if (get(get(endpoint, "conditions"), "ready") == json(false)) {
+          continue;
+        }
+        for (const auto& address : get(endpoint, "addresses")) {
+          if (peer.world() && peer.ip && parse_ip(text(address)) == *peer.ip) {
+            return true;
+          }
+        }
+      }
+    }
+  }
+  return false;
+}
+
+}  // namespace sluice::reference

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a watched node is told of, and what it is spared.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "lib/policy/model.h"
+#include "lib/policy/translator.h"
+
+namespace sluice::policy {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+IpAddress ip(const std::string& text) {
+  return *parse_ip(text);
+}
+
+LabelSelector app(const std::string& value) {
+  return {{{.key = "app", .op = Requirement::Op::kIn, .values = {value}}}};
+}
+
+kube::Pod pod(const std::string& name, const std::string& app_label,
+              const std::string& address, const std::string& node) {
+  kube::Pod result;
+  result.ns = "x";
+  result.name = name;
+  result.labels = {{"app", app_label}};
+  result.node = node;
+  result.service_account = "default";
+  result.ips = {ip(address)};
+  return result;
+}
+
+// Pods `subject` are isolated but for what `peer` may reach.
+Policy policy(const std::string& subject, PeerSelector peer) {
+  Rule rule;
+  rule.peers = {std::move(peer)};
+  rule.l4 = {.any = true};
+  rule.path = "spec.ingress[0]";
+  Spec spec;
+  spec.subject = app(subject);
+  spec.default_deny = {true, false};
+  spec.rules = {rule};
+  Policy result;
+  result.key = {.kind = "CiliumNetworkPolicy", .ns = "x", .name = subject};
+  result.specs = {spec};
+  return result;
+}
+
+CidrPeer external(const std::string& cidr) {
+  return {.cidr = *parse_prefix(cidr), .except = {}, .external_only = true};
+}
+
+class ViewTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    t.set(kube::Node{.name = "n1", .labels = {}, .ips = {ip("10.9.0.1")}});
+    t.set(kube::Node{.name = "n2", .labels = {}, .ips = {ip("10.9.0.2")}});
+    t.set(pod("web", "web", "10.0.1.1", "n1"));
+    t.set(pod("db", "db", "10.0.2.1", "n2"));
+    t.set(pod("client", "client", "10.0.3.1", "n3"));
+    for (const char* node : {"n1", "n2"}) {
+      t.watch_node(node);
+    }
+  }
+  std::vector<std::string> peers(const std::string& node) {
+    std::vector<std::string> result;
+    for (const auto& peer : t.snapshot(node).peers) {
+      result.push_back(to_string(peer.prefix));
+    }
+    return result;
+  }
+  void settle() {
+    t.take("n1");
+    t.take("n2");
+    EXPECT_THAT(t.changed_nodes(), IsEmpty());
+  }
+  Translator t;
+};
+
+TEST_F(ViewTest, NodeHoldsThePeersOfItsOwnSetsOnly) {
+  t.set(policy("web", app("client")));
+  t.set(policy("db", app("web")));
+  EXPECT_THAT(peers("n1"), ElementsAre("10.0.3.1/32", "10.9.0.1/32"));
+  EXPECT_THAT(peers("n2"), ElementsAre("10.0.1.1/32", "10.9.0.2/32"));
+  EXPECT_THAT(peers("n3"), IsEmpty());
+}
+
+TEST_F(ViewTest, PodEventReachesOnlyTheNodesThatLookAtIt) {
+  t.set(policy("web", app("client")));
+  t.set(policy("db", app("web")));
+  settle();
+  t.set(pod("client2", "client", "10.0.3.2", "n3"));
+  EXPECT_THAT(t.changed_nodes(), ElementsAre("n1"));
+  const auto changes = t.take("n1");
+  EXPECT_THAT(changes.peers, SizeIs(1));
+  EXPECT_THAT(changes.entries, IsEmpty());
+  EXPECT_THAT(t.changed_nodes(), IsEmpty());
+  t.remove_pod("x", "client2");
+  EXPECT_THAT(t.changed_nodes(), ElementsAre("n1"));
+}
+
+TEST_F(ViewTest, PodThatNobodySelectsIsNobodysAffair) {
+  t.set(policy("web", app("client")));
+  settle();
+  t.set(pod("stray", "stray", "10.0.4.1", "n3"));
+  EXPECT_THAT(t.changed_nodes(), IsEmpty());
+}
+
+TEST_F(ViewTest, PodInACidrIsHiddenWhereTheCidrCounts) {
+  t.set(policy("web", external("10.0.0.0/8")));
+  t.set(policy("db", app("web")));
+  settle();
+  t.set(pod("stray", "stray", "10.0.4.1", "n3"));
+  EXPECT_THAT(t.changed_nodes(), ElementsAre("n1"));
+  const auto changes = t.take("n1");
+  ASSERT_THAT(changes.peers, SizeIs(1));
+  EXPECT_EQ(changes.peers[0].cidr_id, std::uint32_t{SLUICE_CIDR_ANY});
+  const Model model(t.snapshot("n1"));
+  EXPECT_FALSE(model
+                   .lookup(*model.endpoint("x/web"), Direction::kIngress,
+                           ip("10.0.4.1"), 6, 80)
+                   .allowed);
+}
+
+TEST_F(ViewTest, FirstEndpointOfASetBringsItsPeersAndTheLastTakesThemAway) {
+  t.set(policy("web", app("client")));
+  settle();
+  EXPECT_THAT(peers("n2"), ElementsAre("10.9.0.2/32"));
+  t.set(pod("web2", "web", "10.0.2.2", "n2"));
+  const auto comes = t.take("n2");
+  ASSERT_THAT(comes.peers, SizeIs(1));
+  EXPECT_EQ(to_string(comes.peers[0].prefix), "10.0.3.1/32");
+  EXPECT_TRUE(comes.peers[0].cidr_id);
+  EXPECT_THAT(comes.entries, SizeIs(1));
+  t.remove_pod("x", "web2");
+  const auto goes = t.take("n2");
+  ASSERT_THAT(goes.peers, SizeIs(1));
+  EXPECT_FALSE(goes.peers[0].cidr_id);
+}
+
+TEST_F(ViewTest, AddressThatLeavesAClassTogetherWithItsLastEntryIsWithdrawn) {
+  t.set(policy("web", app("client")));
+  State n1;
+  apply(n1, t.take("n1"));
+  t.remove_policy({.kind = "CiliumNetworkPolicy", .ns = "x", .name = "web"});
+  t.set(pod("client", "nobody", "10.0.3.1", "n3"));
+  apply(n1, t.take("n1"));
+  EXPECT_EQ(n1.peers, t.snapshot("n1").peers);
+  EXPECT_THAT(n1.peers, SizeIs(1));  // the node's own address
+}
+
+TEST_F(ViewTest, NodeThatIsForgottenAndWatchedAgainGetsEverything) {
+  t.set(policy("web", app("client")));
+  settle();
+  t.forget_node("n1");
+  t.set(pod("client2", "client", "10.0.3.2", "n3"));
+  t.watch_node("n1");
+  EXPECT_THAT(t.changed_nodes(), ElementsAre("n1"));
+  State n1;
+  apply(n1, t.take("n1"));
+  EXPECT_EQ(n1.peers, t.snapshot("n1").peers);
+  EXPECT_THAT(n1.peers, SizeIs(3));
+}
+
+}  // namespace
+}  // namespace sluice::policy
