@@ -119,9 +119,49 @@ class Explainer {
                                   .differs = std::move(miss.differs),
                                   .detail = std::move(miss.detail)});
     }
+    view.behind = behind_lines(*answer);
     if (answer->allowed != view.allowed) {
       view.reason += " (a defect: the rules themselves say otherwise)";
     }
+  }
+
+  // Which backend of the Service is not allowed comes first; of those that are,
+  // one line says how many.
+  static std::vector<std::string> behind_lines(
+      const policy::Translator::Answer& answer) {
+    constexpr std::size_t kMost = 5;
+    std::vector<std::string> lines;
+    for (const auto& name : answer.services) {
+      lines.push_back("through Service " + name);
+    }
+    if (!answer.services.empty() && answer.backends.empty()) {
+      lines.emplace_back("which has no endpoint for this port");
+    }
+    std::size_t denied = 0;
+    for (const auto& backend : answer.backends) {
+      if (backend.allowed || ++denied > kMost) {
+        continue;
+      }
+      const auto address = to_string(backend.address);
+      std::string line = "backend " +
+                         (backend.address.v6 ? "[" + address + "]" : address) +
+                         ":" + std::to_string(backend.port);
+      line += backend.pod.empty() ? "" : " (" + backend.pod + ")";
+      line += " is not allowed";
+      if (!backend.decided.policy.empty()) {
+        line += ", by " + backend.decided.policy + " " + backend.decided.path;
+      }
+      lines.push_back(std::move(line));
+    }
+    if (denied > kMost) {
+      lines.push_back("and " + std::to_string(denied - kMost) + " more");
+    }
+    if (!answer.backends.empty()) {
+      lines.push_back(std::to_string(answer.backends.size() - denied) + " of " +
+                      std::to_string(answer.backends.size()) +
+                      " backends allowed");
+    }
+    return lines;
   }
 
   const Cluster* cluster_;

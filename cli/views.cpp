@@ -62,6 +62,9 @@ void print_side(std::ostream& out, const SideView& side) {
   if (!side.isolating.empty()) {
     out << "    isolated by " << printable(join(side.isolating)) << '\n';
   }
+  for (const auto& line : side.behind) {
+    out << "    " << printable(line) << '\n';
+  }
   for (const auto& miss : side.near_misses) {
     out << "    near miss: " << printable(rule_of(miss.policy, miss.path))
         << " differs in " << printable(miss.differs) << ": "

@@ -176,6 +176,8 @@ struct SideView {
   std::string entry;  // of the policy map, where one decided
   std::vector<std::string> isolating;
   std::vector<NearMissView> near_misses;
+  // What stands behind the address, if it is a Service's: a line each.
+  std::vector<std::string> behind;
 };
 struct ExplainView {
   std::string from;

@@ -65,9 +65,12 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(NearMissView, policy, path,
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(SideView, direction, endpoint,
                                                 node, peer, judged, allowed,
                                                 isolated, reason, policy, path,
-                                                entry, isolating, near_misses)
+                                                entry, isolating, near_misses,
+                                                behind)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(ExplainView, from, to, port,
                                                 allowed, sides)
+
+// NOLINTEND(misc-const-correctness)
 
 // Text of any bytes as JSON: what is no UTF-8 becomes U+FFFD.
 inline std::string dump(const nlohmann::json& json, int indent = -1) {
