@@ -60,6 +60,9 @@ class ControlPlane:
             self._ports = dict(zip(("etcd", "peer", "api"), _free_ports(3)))
             self.server = f"https://127.0.0.1:{self._ports['api']}"
             _make_keys(self.folder)
+            with open(self.path("admin.token"), encoding="ascii") as file:
+                self.api = Api(self.server, self.ca_file, file.read().strip())
+            self._write_admin()
             exits.callback(self._stop)
             self.start_etcd()
             self.start_apiserver()
@@ -105,9 +108,6 @@ class ControlPlane:
             f"--token-auth-file={self.path('tokens.csv')}", "--authorization-mode=Node,RBAC",
             f"--service-cluster-ip-range={SERVICE_RANGES}",
             "--feature-gates=IPv6DualStack=true", f"--cert-dir={self.folder}", *self._options)
-        with open(self.path("admin.token"), encoding="ascii") as file:
-            self.api = Api(self.server, self.ca_file, file.read().strip())
-        self._write_admin()
         if wait:
             self.wait_ready()
 

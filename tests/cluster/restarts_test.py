@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whatever is killed, packets that may pass pass and the others do not, and what
+changes afterwards is followed again."""
+
+from tests.cluster import suite
+from tests.netns.sluice import cnp, ports
+from tests.netns.traffic import ALLOWED, DENIED, Probe, Stream
+
+_RATE = 500  # packets per second and stream
+
+
+class Restarts(suite.ClusterCase):
+
+    def setUp(self):
+        super().setUp()
+        self.addCleanup(self.cluster.clear_policies)
+        self.plane = self.cluster.plane
+        self.api.create(cnp("x", "a", {"pod": "a"}, ingress=[{
+            "fromEndpoints": [{"matchLabels": {"pod": "b"}}], "toPorts": ports("80/UDP")}]))
+        self.follows("x/b > x/a udp/80 A", "x/b > x/a udp/82 D", "x/c > x/a udp/80 D")
+
+    def follows(self, *lines, seconds=60):
+        expected = {}
+        for line in lines:
+            source, _, destination, what, verdict = line.split()
+            for family in (4, 6):
+                probe = Probe(self.cluster.net.host(source), self.cluster.net.host(destination), what, family)
+                expected[probe] = {"A": ALLOWED, "D": DENIED}[verdict]
+        self.cluster.wait_for_table(expected, seconds)
+
+    def ride(self, disturb):
+        """Streams that may and may not pass, between nodes, while something is disturbed and
+        until changes are followed again. Not one packet may be lost or let through."""
+        a, b, c = (self.cluster.net.host(n) for n in ("x/a", "x/b", "x/c"))
+        streams = {}
+        for family in (4, 6):
+            address = a.address(family)
+            # Each to a port of its own: what arrives there is told apart by it.
+            streams[f"IPv{family} allowed"] = Stream(b, a, [(address, 80)], _RATE)
+            streams[f"IPv{family} to another port"] = Stream(b, a, [(address, 82)], _RATE)
+            streams[f"IPv{family} from another pod"] = Stream(c, a, [(address, 83)], _RATE)
+        try:
+            for stream in streams.values():
+                stream.wait_sent(100)
+            disturb()
+            self.api.create(cnp("x", "after", {"pod": "c"}, ingress=[{}]))
+            self.follows("x/b > x/c udp/90 D")
+            self.api.delete("CiliumNetworkPolicy", "x", "after")
+            self.follows("x/b > x/c udp/90 A")
+            for stream in streams.values():
+                stream.wait_sent(100)
+        finally:
+            counts = {name: stream.stop() for name, stream in streams.items()}
+        for name, (sent, arrived) in counts.items():
+            self.assertGreater(sent, 200, name)
+            self.assertEqual(len(set(arrived)), sent if name.endswith("allowed") else 0, name)
+
+    def test_an_agent_is_killed(self):
+        def disturb():
+            self.cluster.agents["node1"].kill()
+            self.cluster.start_agent("node1")
+        self.ride(disturb)
+
+    def test_an_agent_is_ended_properly(self):
+        def disturb():
+            self.assertEqual(self.cluster.agents["node1"].stop(), 0, self.cluster.agents["node1"].log())
+            self.cluster.start_agent("node1")
+        self.ride(disturb)
+
+    def test_all_agents_are_killed(self):
+        def disturb():
+            for agent in self.cluster.agents.values():
+                agent.kill()
+            self.cluster.start_agents()
+        self.ride(disturb)
+
+    def test_policies_change_while_an_agent_is_away(self):
+        def disturb():
+            self.cluster.agents["node1"].kill()
+            self.api.create(cnp("x", "meanwhile", {"pod": "a"}, ingress=[{
+                "fromEndpoints": [{"matchLabels": {"pod": "c"}}], "toPorts": ports("90/UDP")}]))
+            self.cluster.start_agent("node1")
+            self.follows("x/c > x/a udp/90 A", "x/b > x/a udp/90 D")
+        self.ride(disturb)
+
+    def test_the_api_server_restarts(self):
+        def disturb():
+            self.plane.stop_apiserver()
+            self.plane.start_apiserver()
+        self.ride(disturb)
+
+    def test_etcd_restarts(self):
+        def disturb():
+            self.plane.stop_etcd()
+            self.plane.start_etcd()
+            self.plane.wait_ready()
+        self.ride(disturb)
