@@ -148,6 +148,11 @@ def netns(runner):
     runner.ctest(_RELEASE, "-L", "netns")
 
 
+def cluster(runner):
+    """a real kube-apiserver: deploy/, rights, and packets between pods on three nodes"""
+    runner.test("cluster", "tests/cluster/run", "--standalone")
+
+
 def tidy(runner):
     """clang-tidy on agent, lib/base and lib/kube, where something changed since it was clean"""
     runner.test("tidy", "scripts/checks/tidy.py", "--build", _RELEASE,
@@ -175,10 +180,10 @@ def kernels(runner):
 
 # In the order in which they run; what fails fast comes first.
 STAGES = {"format": check_format, "includes": check_includes, "abi": check_abi, "build": build,
-          "unit": unit, "datapath": datapath, "vectors": vectors, "netns": netns,
+          "unit": unit, "datapath": datapath, "vectors": vectors, "netns": netns, "cluster": cluster,
           "kernels": kernels, "tidy": tidy, "asan": asan, "fuzz": fuzz}
-_NEED_BUILD = {"unit", "datapath", "vectors", "netns", "kernels", "tidy"}
-_NEED_ROOT = {"unit", "datapath", "vectors", "netns", "asan"}
+_NEED_BUILD = {"unit", "datapath", "vectors", "netns", "cluster", "kernels", "tidy"}
+_NEED_ROOT = {"unit", "datapath", "vectors", "netns", "cluster", "asan"}
 
 
 @dataclasses.dataclass
