@@ -117,8 +117,24 @@ void PolicySets::note_change(const SpecRecord& spec) {
   }
 }
 
+// A spec that went and comes back before anybody was told is the same one, and
+// so are the sets that have it.
+std::unique_ptr<SpecRecord> PolicySets::take_dying(const Policy& policy,
+                                                   std::size_t index) {
+  const auto it = std::ranges::find_if(dying_, [&](const auto& spec) {
+    return spec->policy == &policy && spec->index == index;
+  });
+  if (it == dying_.end()) {
+    return std::make_unique<SpecRecord>();
+  }
+  auto spec = std::move(*it);
+  dying_.erase(it);
+  note_change(*spec);
+  return spec;
+}
+
 void PolicySets::add_spec(PolicyRecord& record, std::size_t index) {
-  auto spec = std::make_unique<SpecRecord>();
+  auto spec = take_dying(record.policy, index);
   spec->policy = &record.policy;
   spec->spec = &record.policy.specs[index];
   spec->index = index;

@@ -180,6 +180,8 @@ class PolicySets {
   void release_rules(const std::vector<RuleRecord>& rules);
   [[nodiscard]] std::vector<PeerSelector> behind(const Rule& rule) const;
   void replace_rules(const PolicyKey& key, SpecRecord& spec);
+  std::unique_ptr<SpecRecord> take_dying(const Policy& policy,
+                                         std::size_t index);
   void add_spec(PolicyRecord& record, std::size_t index);
   void remove_spec(SpecRecord& spec);
   void note_change(const SpecRecord& spec);

@@ -126,15 +126,17 @@ std::set<std::uint32_t> PolicySets::update_frontends() {
       dirty.insert(id);
     }
   }
+  bool node_ports = services_.node_ports_changed();
   for (const auto* names : {&services_.changes(), &changes.services}) {
     for (const auto& name : *names) {
       const auto& with = classes_.with_service(name);
       dirty.insert(with.begin(), with.end());
+      node_ports = node_ports || services_.with_node_ports().contains(name);
     }
-    if (!names->empty()) {
-      dirty.insert(classes_.with_node_ports().begin(),
-                   classes_.with_node_ports().end());
-    }
+  }
+  if (node_ports) {
+    dirty.insert(classes_.with_node_ports().begin(),
+                 classes_.with_node_ports().end());
   }
   std::set<std::uint32_t> changed;
   for (const std::uint32_t id : dirty) {

@@ -136,24 +136,33 @@ void Services::pod_changed(const kube::Pod* before, const kube::Pod* after) {
   }
 }
 
-void Services::find_in_slices(const Record& record,
-                              const kube::ServicePort& port,
-                              std::array<Found, 2>& found) {
-  for (const auto& [key, slice] : record.slices) {
-    for (const auto& own : slice.ports) {
-      if (own.name != port.name || own.protocol != port.protocol ||
-          own.port == 0) {
-        continue;
-      }
-      for (const auto& endpoint : slice.endpoints) {
-        for (const auto& address : endpoint.addresses) {
-          auto& family = found[address.v6 ? 1 : 0];
-          auto& list = endpoint.ready ? family.ready
-                       : endpoint.serving && endpoint.terminating
-                           ? family.ending
-                           : family.others;
-          list.push_back({.address = address, .port = own.port});
-        }
+std::vector<Backend>& Services::Found::list_for(
+    const kube::SliceEndpoint& endpoint) {
+  if (endpoint.ready) {
+    return ready;
+  }
+  return endpoint.serving && endpoint.terminating ? ending : others;
+}
+
+std::vector<Backend> Services::Found::take() {
+  auto& best = !ready.empty() ? ready : ending;
+  auto result = std::move(best.empty() ? others : best);
+  make_unique(result);
+  return result;
+}
+
+void Services::find_in_slice(const kube::EndpointSlice& slice,
+                             const kube::ServicePort& port,
+                             std::array<Found, 2>& found) {
+  for (const auto& own : slice.ports) {
+    if (own.name != port.name || own.protocol != port.protocol ||
+        own.port == 0) {
+      continue;
+    }
+    for (const auto& endpoint : slice.endpoints) {
+      for (const auto& address : endpoint.addresses) {
+        found[address.v6 ? 1 : 0].list_for(endpoint).push_back(
+            {.address = address, .port = own.port});
       }
     }
   }
@@ -184,18 +193,16 @@ std::vector<ServicePortView> Services::resolve(const Record& record) const {
     if (record.derived()) {
       find_pods(record, port, found);
     } else {
-      find_in_slices(record, port, found);
+      for (const auto& [key, slice] : record.slices) {
+        find_in_slice(slice, port, found);
+      }
     }
     ServicePortView view{.protocol = port.protocol,
                          .port = port.port,
                          .node_port = port.node_port,
                          .backends = {}};
     for (std::size_t i = 0; i < found.size(); ++i) {
-      auto& family = found[i];
-      view.backends[i] = !family.ready.empty()    ? std::move(family.ready)
-                         : !family.ending.empty() ? std::move(family.ending)
-                                                  : std::move(family.others);
-      make_unique(view.backends[i]);
+      view.backends[i] = found[i].take();
     }
     result.push_back(std::move(view));
   }
@@ -255,6 +262,7 @@ void Services::update_one(const std::string& name, Record& record) {
     ports.clear();
     backends.clear();
   }
+  const bool concerns_nodes = node_ports || with_node_ports_.contains(name);
   if (node_ports) {
     with_node_ports_.insert(name);
   } else {
@@ -264,6 +272,7 @@ void Services::update_one(const std::string& name, Record& record) {
   if (ports != record.ports) {
     record.ports = std::move(ports);
     changes_.insert(name);
+    node_ports_changed_ = node_ports_changed_ || concerns_nodes;
   }
 }
 
@@ -294,6 +303,7 @@ void Services::update() {
 void Services::clear_changes() {
   changes_.clear();
   peers_changed_ = false;
+  node_ports_changed_ = false;
 }
 
 const std::vector<ServicePortView>& Services::ports(

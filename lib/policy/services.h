@@ -64,6 +64,8 @@ class Services {
   [[nodiscard]] const std::set<std::string>& changes() const {
     return changes_;
   }
+  // Whether one of these has or had node ports.
+  [[nodiscard]] bool node_ports_changed() const { return node_ports_changed_; }
   // Whether expand() may give something else than at the last clear_changes().
   [[nodiscard]] bool peers_changed() const { return peers_changed_; }
   void clear_changes();
@@ -96,6 +98,9 @@ class Services {
     std::vector<Backend> ready;
     std::vector<Backend> ending;
     std::vector<Backend> others;
+    std::vector<Backend>& list_for(const kube::SliceEndpoint& endpoint);
+    // The best that there are; leaves them unspecified.
+    std::vector<Backend> take();
   };
 
   void touch(const std::string& name);
@@ -104,9 +109,9 @@ class Services {
             std::set<IpAddress> addresses, std::set<IpAddress> backends);
   [[nodiscard]] std::vector<ServicePortView> resolve(
       const Record& record) const;
-  static void find_in_slices(const Record& record,
-                             const kube::ServicePort& port,
-                             std::array<Found, 2>& found);
+  static void find_in_slice(const kube::EndpointSlice& slice,
+                            const kube::ServicePort& port,
+                            std::array<Found, 2>& found);
   void find_pods(const Record& record, const kube::ServicePort& port,
                  std::array<Found, 2>& found) const;
   void forget_slice(const std::string& key);
@@ -120,6 +125,7 @@ class Services {
   std::set<std::string> dirty_;
   std::set<std::string> changes_;
   bool peers_changed_ = false;
+  bool node_ports_changed_ = false;
 };
 
 }  // namespace sluice::policy

@@ -71,8 +71,6 @@ struct Translator::Impl {
         services(classes,
                  [this](const std::string& ns) { return pods_of(ns); }),
         sets(selectors, classes, services) {}
-  Impl(const Impl&) = delete;
-  Impl& operator=(const Impl&) = delete;
 
   NamespaceRecord& space(const std::string& name);
   [[nodiscard]] std::vector<const kube::Pod*> pods_of(

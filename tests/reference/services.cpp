@@ -2,6 +2,7 @@
 #include "tests/reference/services.h"
 
 #include <algorithm>
+#include <array>
 
 #include "tests/reference/match.h"
 
@@ -81,34 +82,42 @@ int number(const json& value) {
   return value.is_number() ? value.get<int>() : 0;
 }
 
+// 0: ready; 1: serves while it ends; 2: neither.
+int grade_of(const json& endpoint) {
+  const json& conditions = get(endpoint, "conditions");
+  if (get(conditions, "ready") != json(false)) {
+    return 0;
+  }
+  const bool serving = get(conditions, "serving") == json(true);
+  return serving && get(conditions, "terminating") == json(true) ? 1 : 2;
+}
+
+bool same_port(const json& own, const json& port) {
+  return text(get(own, "name")) == text(get(port, "name")) &&
+         protocol_number(text(get(own, "protocol"))) ==
+             protocol_number(text(get(port, "protocol"))) &&
+         number(get(own, "port")) != 0;
+}
+
 // The endpoints of one port: those that count of all that there are.
 std::vector<Behind> by_slices(const std::vector<const json*>& slices,
                               const json& port, bool v6) {
-  std::vector<Behind> grades[3];
+  std::array<std::vector<Behind>, 3> grades;
+  const auto add = [&](const json& own, const json& endpoint) {
+    for (const auto& address : get(endpoint, "addresses")) {
+      const auto ip = parse_ip(text(address));
+      if (ip && ip->v6 == v6) {
+        grades[grade_of(endpoint)].push_back({*ip, number(get(own, "port"))});
+      }
+    }
+  };
   for (const json* slice : slices) {
     for (const auto& own : get(*slice, "ports")) {
-      if (text(get(own, "name")) != text(get(port, "name")) ||
-          protocol_number(text(get(own, "protocol"))) !=
-              protocol_number(text(get(port, "protocol"))) ||
-          number(get(own, "port")) == 0) {
+      if (!same_port(own, port)) {
         continue;
       }
       for (const auto& endpoint : get(*slice, "endpoints")) {
-        const json& conditions = get(endpoint, "conditions");
-        const bool ready = get(conditions, "ready") != json(false);
-        const bool serving = absent(get(conditions, "serving"))
-                                 ? ready
-                                 : get(conditions, "serving") == json(true);
-        const bool ending = get(conditions, "terminating") == json(true);
-        for (const auto& address : get(endpoint, "addresses")) {
-          const auto ip = parse_ip(text(address));
-          if (ip && ip->v6 == v6) {
-            grades[ready               ? 0
-                   : serving && ending ? 1
-                                       : 2]
-                .push_back({*ip, number(get(own, "port"))});
-          }
-        }
+        add(own, endpoint);
       }
     }
   }

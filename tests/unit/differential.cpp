@@ -59,6 +59,11 @@ class Nodes {
       }
     }
   }
+  explicit Nodes(const std::map<std::string, State>& views) {
+    for (const auto& [name, state] : views) {
+      models_.emplace(name, Model(state));
+    }
+  }
   [[nodiscard]] const Model& of(const std::string& node) const {
     return models_.at(node);
   }
@@ -102,8 +107,9 @@ struct Side {
 
 class Comparer {
  public:
-  Comparer(const Translator& translator, const reference::World& world)
-      : translator_(translator), world_(world), nodes_(translator, world) {}
+  Comparer(const Translator& translator, const reference::World& world,
+           Nodes nodes)
+      : translator_(translator), world_(world), nodes_(std::move(nodes)) {}
 
   // Empty if the model says what is expected.
   std::string check(const Side& side, const Probe& probe, bool v6,
@@ -163,9 +169,9 @@ class Comparer {
   Nodes nodes_;
 };
 
-Result<void> compare_probe(const Probe& probe, std::size_t index,
-                           const reference::Evaluator& evaluator,
-                           Comparer& comparer, Comparison& result) {
+void compare_probe(const Probe& probe, std::size_t index,
+                   const reference::Evaluator& evaluator, Comparer& comparer,
+                   Comparison& result) {
   for (const bool v6 : evaluator.families(probe)) {
     const auto expected = evaluator.judge(probe, v6);
     const std::array sides{
@@ -184,7 +190,17 @@ Result<void> compare_probe(const Probe& probe, std::size_t index,
       }
     }
   }
-  return {};
+}
+
+Comparison compare_all(const cli::Scenario& scenario,
+                       const reference::Evaluator& evaluator,
+                       Comparer comparer) {
+  Comparison result;
+  for (std::size_t i = 0; i < scenario.probes.size(); ++i) {
+    compare_probe(scenario.probes[i], i, evaluator, comparer, result);
+  }
+  result.checks = comparer.checks;
+  return result;
 }
 
 bool still_disagrees(const json& scenario) {
@@ -304,17 +320,21 @@ Result<Comparison> compare(const json& json_scenario) {
     }
   }
   const reference::Evaluator evaluator(scenario->objects);
-  Comparer comparer(translator, evaluator.world());
-  Comparison result;
-  for (std::size_t i = 0; i < scenario->probes.size(); ++i) {
-    if (auto done =
-            compare_probe(scenario->probes[i], i, evaluator, comparer, result);
-        !done) {
-      return std::unexpected(done.error());
-    }
+  return compare_all(*scenario, evaluator,
+                     Comparer(translator, evaluator.world(),
+                              Nodes(translator, evaluator.world())));
+}
+
+Result<Comparison> compare(const json& json_scenario,
+                           const Translator& translator,
+                           const std::map<std::string, State>& views) {
+  const auto scenario = cli::parse_scenario(json_scenario, "generated", 1);
+  if (!scenario) {
+    return std::unexpected(scenario.error());
   }
-  result.checks = comparer.checks;
-  return result;
+  const reference::Evaluator evaluator(scenario->objects);
+  return compare_all(*scenario, evaluator,
+                     Comparer(translator, evaluator.world(), Nodes(views)));
 }
 
 json shrink(json scenario) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -33,6 +34,11 @@ struct Comparison {
 
 // An error if the scenario or one of its objects is not valid.
 Result<Comparison> compare(const nlohmann::json& scenario);
+// The same with what nodes were given in the course of time; `translator` has
+// the scenario's objects.
+Result<Comparison> compare(const nlohmann::json& scenario,
+                           const policy::Translator& translator,
+                           const std::map<std::string, State>& views);
 
 // The smallest scenario found that still disagrees, with the one probe left and
 // the reference evaluator's verdicts in it: to be fed to `sluice test`.
