@@ -32,9 +32,10 @@ struct ClientOptions {
   std::chrono::milliseconds welcome_timeout{10'000};
   std::chrono::milliseconds keepalive_interval{10'000};
   std::chrono::milliseconds keepalive_timeout{10'000};
-  // What one snapshot or transaction may have; beyond it is refused.
+  // Beyond these it is refused: a message, and the memory that a snapshot or
+  // transaction takes.
   std::size_t message_bytes_max = 4'000'000;
-  std::size_t update_bytes_max = std::size_t{1} << 30;
+  std::size_t update_bytes_max = 512'000'000;
 };
 
 struct ClientStats {

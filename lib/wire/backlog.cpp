@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/wire/backlog.h"
+
+#include <algorithm>
+#include <functional>
+#include <utility>
+
+namespace sluice::wire {
+namespace {
+
+// How much a merged transaction may grow before repetitions are looked for.
+constexpr std::size_t kSlack = 4096;
+
+template <typename T, typename KeyOf, typename Less>
+void keep_last(std::vector<T>& changes, KeyOf key_of, Less less) {
+  std::stable_sort(changes.begin(), changes.end(), [&](const T& a, const T& b) {
+    return less(key_of(a), key_of(b));
+  });
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < changes.size(); ++i) {
+    if (i + 1 < changes.size() &&
+        !less(key_of(changes[i]), key_of(changes[i + 1]))) {
+      continue;
+    }
+    if (kept != i) {
+      changes[kept] = std::move(changes[i]);
+    }
+    ++kept;
+  }
+  changes.resize(kept);
+}
+
+}  // namespace
+
+void append(Transaction& to, const Transaction& later) {
+  const auto add = [](auto& all, const auto& more) {
+    all.insert(all.end(), more.begin(), more.end());
+  };
+  to.revision = later.revision;
+  add(to.peers, later.peers);
+  add(to.entries, later.entries);
+  add(to.endpoints, later.endpoints);
+  add(to.rules, later.rules);
+  add(to.sets, later.sets);
+}
+
+void tidy(Transaction& transaction) {
+  const auto id_of = [](const auto& change) { return change.id; };
+  keep_last(
+      transaction.peers, [](const auto& c) { return c.prefix; }, std::less<>{});
+  keep_last(
+      transaction.entries, [](const auto& c) { return c.key; },
+      PolicyKeyLess{});
+  keep_last(
+      transaction.endpoints,
+      [](const auto& c) -> const std::string& { return c.name; },
+      std::less<>{});
+  keep_last(transaction.rules, id_of, std::less<>{});
+  keep_last(transaction.sets, id_of, std::less<>{});
+}
+
+std::size_t size_of(const Transaction& transaction) {
+  return transaction.peers.size() + transaction.entries.size() +
+         transaction.endpoints.size() + transaction.rules.size() +
+         transaction.sets.size();
+}
+
+void Backlog::drop_all() {
+  origin_ = 0;
+  acknowledged_ = 0;
+  has_base_ = false;
+  sent_.clear();
+  snapshot_.reset();
+  pending_.reset();
+  merged_.reset();
+}
+
+void Backlog::replace(std::uint64_t origin, std::uint64_t revision,
+                      std::shared_ptr<const State> state) {
+  drop_all();
+  origin_ = origin;
+  snapshot_revision_ = revision;
+  snapshot_ = std::move(state);
+}
+
+void Backlog::merge(const Transaction& transaction) {
+  if (!merged_) {
+    // Others may hold what is there: only a copy may be changed.
+    merged_ = std::make_shared<Transaction>(*pending_);
+    pending_ = merged_;
+    tidy_size_ = size_of(*merged_);
+  }
+  append(*merged_, transaction);
+  if (size_of(*merged_) > 2 * tidy_size_ + kSlack) {
+    tidy(*merged_);
+    tidy_size_ = size_of(*merged_);
+  }
+}
+
+Backlog::Added Backlog::add(std::shared_ptr<const Transaction> transaction) {
+  if (origin_ == 0) {
+    return Added::kTooMuch;
+  }
+  if (!pending_) {
+    pending_ = std::move(transaction);
+    return Added::kAlone;
+  }
+  merge(*transaction);
+  if (size_of(*pending_) > changes_max_) {
+    tidy(*merged_);
+    tidy_size_ = size_of(*merged_);
+    if (tidy_size_ > changes_max_) {
+      drop_all();
+      return Added::kTooMuch;
+    }
+  }
+  return Added::kMerged;
+}
+
+std::optional<Encoder> Backlog::next() {
+  if (snapshot_) {
+    sent_.push_back({.revision = snapshot_revision_, .transaction = nullptr});
+    return Encoder(origin_, snapshot_revision_,
+                   std::exchange(snapshot_, nullptr));
+  }
+  if (!pending_ || sent_.size() >= unacknowledged_max_) {
+    return std::nullopt;
+  }
+  if (merged_) {
+    tidy(*merged_);
+    merged_.reset();
+  }
+  sent_.push_back({.revision = pending_->revision, .transaction = pending_});
+  return Encoder(origin_, std::exchange(pending_, nullptr));
+}
+
+bool Backlog::acknowledge(std::uint64_t origin, std::uint64_t revision) {
+  if (origin != origin_ || origin == 0) {
+    return true;  // about a view that is no more
+  }
+  if (has_base_ && revision <= acknowledged_) {
+    return true;  // it said so before, or what it came back with did
+  }
+  const auto found = std::ranges::find(sent_, revision, &Sent::revision);
+  if (found == sent_.end()) {
+    return false;
+  }
+  acknowledged_ = revision;
+  has_base_ = true;
+  sent_.erase(sent_.begin(), found + 1);
+  return true;
+}
+
+bool Backlog::resume(std::uint64_t origin, std::uint64_t revision) {
+  const bool older = has_base_ && revision < acknowledged_;
+  if (origin == 0 || origin != origin_ || snapshot_ || older ||
+      !acknowledge(origin, revision)) {
+    drop_all();
+    return false;
+  }
+  if (sent_.empty()) {
+    return true;
+  }
+  auto again = std::make_shared<Transaction>();
+  for (const auto& sent : sent_) {
+    append(*again, *sent.transaction);
+  }
+  sent_.clear();
+  if (pending_) {
+    append(*again, *pending_);
+  }
+  tidy(*again);
+  tidy_size_ = size_of(*again);
+  merged_ = again;
+  pending_ = std::move(again);
+  return true;
+}
+
+}  // namespace sluice::wire
