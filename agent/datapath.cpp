@@ -18,6 +18,7 @@
 #include <bpf/libbpf.h>
 
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -29,10 +30,10 @@ namespace sluice::agent {
 namespace {
 
 constexpr std::array<std::string_view, kMapCount> kMapNames = {
-    "state",      "endpoints",  "ep_overflow",  "peers4",
-    "peers6",     "prefixes4",  "prefixes6",    "policy",
-    "conntrack4", "conntrack6", "fragments4",   "fragments6",
-    "reasons",    "events",     "event_budget", "jumps"};
+    "state",        "endpoints",  "ep_overflow", "peers4",     "peers6",
+    "prefixes4",    "prefixes6",  "policy",      "conntrack4", "conntrack6",
+    "flow_cache",   "fragments4", "fragments6",  "reasons",    "events",
+    "event_budget", "jumps"};
 
 // Names of the pins; libbpf knows the programs by their functions' names.
 struct PinnedProgram {
@@ -410,6 +411,7 @@ struct Datapath::Impl {
   std::array<bool, kProgramCount> kept{};  // it is pinned already
   Mapping<sluice_state> state;
   Mapping<sluice_endpoint> endpoints;
+  Mapping<sluice_flow_slot> flow_cache;
 
   // The steps of load(), in order.
   Result<void> open(const DatapathOptions& options);
@@ -536,6 +538,16 @@ Result<void> Datapath::Impl::load_object() {
     capacities[i] = bpf_map__max_entries(map(i)) - reserve(static_cast<Map>(i));
   }
   if (auto mapped = state.map(map_fds[index_of(Map::kState)], 1, "state");
+      !mapped) {
+    return mapped;
+  }
+  if (state.get()->flow_seed == 0 &&
+      ::getrandom(&state.get()->flow_seed, sizeof(state.get()->flow_seed), 0) <
+          0) {
+    return fail_errno("reading random bytes");
+  }
+  if (auto mapped = flow_cache.map(map_fds[index_of(Map::kFlowCache)],
+                                   SLUICE_FLOW_CACHE_SLOTS, "flow_cache");
       !mapped) {
     return mapped;
   }
@@ -696,6 +708,9 @@ sluice_state* Datapath::state() const {
 }
 sluice_endpoint* Datapath::endpoints() const {
   return impl_->endpoints.get();
+}
+sluice_flow_slot* Datapath::flow_cache() const {
+  return impl_->flow_cache.get();
 }
 
 }  // namespace sluice::agent

@@ -23,6 +23,7 @@ enum class Map : std::uint8_t {
   kPolicy,
   kConntrack4,
   kConntrack6,
+  kFlowCache,
   kFragments4,
   kFragments6,
   kReasons,
@@ -30,7 +31,7 @@ enum class Map : std::uint8_t {
   kEventBudget,
   kJumps,
 };
-inline constexpr int kMapCount = 16;
+inline constexpr int kMapCount = 17;
 
 // The map's name in the kernel and in bpffs: "policy", "conntrack4", ...
 std::string_view map_name(Map map);
@@ -49,7 +50,7 @@ struct DatapathOptions {
   std::uint32_t event_bytes = 1 << 20;  // ring buffer; a power of two
 };
 
-// The loaded BPF object: owns its programs' and maps' descriptors and the two
+// The loaded BPF object: owns its programs' and maps' descriptors and the
 // mapped arrays. Pins outlive it. Movable; used by one thread, but state() and
 // endpoints() may be read by any.
 class Datapath {
@@ -81,6 +82,9 @@ class Datapath {
   // Mapped, never null, SLUICE_ENDPOINTS_MAX elements. Written by the applier.
   [[nodiscard]] sluice_state* state() const;
   [[nodiscard]] sluice_endpoint* endpoints() const;
+  // Mapped, never null, SLUICE_FLOW_CACHE_SLOTS elements. Written by programs
+  // at any moment.
+  [[nodiscard]] sluice_flow_slot* flow_cache() const;
 
  private:
   Datapath();

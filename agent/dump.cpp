@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <span>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -60,6 +61,37 @@ ConntrackEntry conntrack_entry(const std::byte* key_bytes,
 auto conntrack_key(const ConntrackEntry& entry) {
   return std::tuple(entry.ifindex, entry.remote, entry.protocol,
                     entry.local_port, entry.remote_port);
+}
+
+// Programs give conntrack once a second what they have counted in the cache.
+// `entries` are sorted.
+void add_counted(std::vector<ConntrackEntry>& entries,
+                 const Datapath& datapath) {
+  const std::span slots(datapath.flow_cache(), SLUICE_FLOW_CACHE_SLOTS);
+  for (const sluice_flow_slot& slot : slots) {
+    if ((slot.packets[0] | slot.packets[1]) == 0) {
+      continue;
+    }
+    ConntrackEntry wanted;
+    wanted.ifindex = slot.flow.ifindex;
+    wanted.v6 = slot.flow.ip_version == 6;
+    wanted.remote.v6 = wanted.v6;
+    std::memcpy(wanted.remote.bytes.data(), slot.flow.remote,
+                wanted.v6 ? sizeof(slot.flow.remote) : sizeof(__be32));
+    wanted.local_port = ntohs(slot.flow.local_port);
+    wanted.remote_port = ntohs(slot.flow.remote_port);
+    wanted.protocol = slot.flow.protocol;
+    const auto found = std::ranges::lower_bound(entries, conntrack_key(wanted),
+                                                {}, conntrack_key);
+    if (found == entries.end() ||
+        conntrack_key(*found) != conntrack_key(wanted)) {
+      continue;
+    }
+    for (const int direction : {SLUICE_INGRESS, SLUICE_EGRESS}) {
+      found->value.packets[direction] += slot.packets[direction];
+      found->value.bytes[direction] += slot.bytes[direction];
+    }
+  }
 }
 
 // One value per processor, added up by `add`.
@@ -119,6 +151,7 @@ Result<std::vector<ConntrackEntry>> dump_conntrack(const Datapath& datapath) {
   std::ranges::sort(entries, {}, conntrack_key);
   const auto twice = std::ranges::unique(entries, {}, conntrack_key);
   entries.erase(twice.begin(), twice.end());
+  add_counted(entries, datapath);
   return entries;
 }
 

@@ -4,10 +4,9 @@
 // nothing; the difference is the time shown. No network, no interface.
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
+#include <ctime>
 #include <memory>
 #include <string>
 #include <utility>
@@ -17,7 +16,6 @@
 #include <bpf/libbpf.h>
 
 #include <benchmark/benchmark.h>
-#include <time.h>
 
 #include "datapath_vary.skel.h"
 #include "tests/datapath/net.h"
@@ -33,7 +31,7 @@ constexpr std::uint16_t kPort = 80;
 
 [[noreturn]] void die(const std::string& message) {
   std::fprintf(stderr, "%s\n", message.c_str());
-  std::exit(1);  // NOLINT(concurrency-mt-unsafe)
+  std::exit(1);
 }
 
 template <typename T>
@@ -77,7 +75,7 @@ double thread_seconds() {
   timespec now{};
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
   return static_cast<double>(now.tv_sec) +
-         static_cast<double>(now.tv_nsec) * 1e-9;
+         (static_cast<double>(now.tv_nsec) * 1e-9);
 }
 
 // Seconds of `kRepeat` runs.
@@ -90,7 +88,7 @@ double run(int program, const Bytes& frame, int expected) {
               .repeat = static_cast<int>(kRepeat));
   const double begin = thread_seconds();
   if (bpf_prog_test_run_opts(program, &options) != 0) {
-    die("running a program: " + std::string(std::strerror(errno)));
+    die(fail_errno("running a program").error().message);
   }
   const double end = thread_seconds();
   if (static_cast<int>(options.retval) != expected) {
@@ -98,6 +96,10 @@ double run(int program, const Bytes& frame, int expected) {
         ", not " + std::to_string(expected));
   }
   return end - begin;
+}
+
+sluice_direction opposite(sluice_direction direction) {
+  return direction == SLUICE_EGRESS ? SLUICE_INGRESS : SLUICE_EGRESS;
 }
 
 // With the agent's map sizes.
@@ -122,8 +124,7 @@ class Bench {
     runner_.datapath().state()->events_per_second = 1000;
     frame_ = frame(c.direction);
     if (c.open_reverse) {
-      const auto opener =
-          c.direction == SLUICE_EGRESS ? SLUICE_INGRESS : SLUICE_EGRESS;
+      const auto opener = opposite(c.direction);
       if (!must(runner_.verdict(opener, frame(opener)))) {
         die("the flow is not allowed");
       }
@@ -143,16 +144,14 @@ class Bench {
  private:
   // Ten ports for each of many classes; class b, which the packets belong to,
   // has them too, and the flow's own port if it is allowed.
-  World world() const {
+  [[nodiscard]] World world() const {
     World world = case_.isolated ? net_.isolated() : net_.open();
     const auto flow_opener =
-        case_.open_reverse ? (case_.direction == SLUICE_EGRESS ? SLUICE_INGRESS
-                                                               : SLUICE_EGRESS)
-                           : case_.direction;
+        case_.open_reverse ? opposite(case_.direction) : case_.direction;
     Entry entry = {.direction = flow_opener, .protocol = kTcp, .port_bits = 16};
     for (std::uint32_t i = 0; i < case_.entries; ++i) {
-      entry.cidr_id = kClassB + i / 10;
-      entry.port = static_cast<std::uint16_t>(1000 + i % 10);
+      entry.cidr_id = kClassB + (i / 10);
+      entry.port = static_cast<std::uint16_t>(1000 + (i % 10));
       world.entries.push_back(entry);
     }
     world.peers.push_back({.prefix = make_prefix(net_.b, net_.v6 ? 112 : 16),
@@ -166,7 +165,7 @@ class Bench {
   }
 
   // A packet of the flow between port 80 of one side and 1000 of the other.
-  Bytes frame(sluice_direction direction) const {
+  [[nodiscard]] Bytes frame(sluice_direction direction) const {
     const bool opener = (direction == case_.direction) != case_.open_reverse;
     const Bytes segment =
         opener ? tcp(1000, kPort, kAck, 64) : tcp(kPort, 1000, kAck, 64);
@@ -206,7 +205,7 @@ class Bench {
     return run(bpf_program__fd(front()), frame_, expected);
   }
 
-  bpf_program* front() const {
+  [[nodiscard]] bpf_program* front() const {
     switch (case_.between) {
       case Between::kRandomFlow:
         return vary_->progs.random_flow;
@@ -228,7 +227,7 @@ class Bench {
 void run_case(benchmark::State& state, const Case& c) {
   Bench bench(c);
   bench.measure();  // makes the flows, warms the caches
-  for (auto _ : state) {
+  while (state.KeepRunning()) {
     state.SetIterationTime(bench.measure() * 1e-9);
   }
 }

@@ -51,6 +51,7 @@ struct packet {
 	__u8 hop_limit;
 	__u8 prefixlen; /* of a policy lookup: what of protocol and port is known */
 	bool has_addresses;
+	bool plain;    /* the common packet, read in place */
 	__u8 fragment; /* enum fragment_kind */
 	__u8 fragment_protocol;
 	__be32 fragment_id;

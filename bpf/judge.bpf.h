@@ -3,6 +3,7 @@
 
 #include "conntrack.bpf.h"
 #include "context.bpf.h"
+#include "flow_cache.bpf.h"
 #include "fragments.bpf.h"
 #include "icmp.bpf.h"
 #include "maps.bpf.h"
@@ -60,7 +61,8 @@ static __always_inline void judge_lone_fragment(struct context *c, __u32 directi
 		leave(c, SLUICE_REASON_FRAGMENT_UNKNOWN);
 }
 
-static __always_inline void judge_known_flow(struct context *c, struct sluice_conntrack *flow,
+/* True if the packet is allowed. */
+static __always_inline bool judge_known_flow(struct context *c, struct sluice_conntrack *flow,
 					     __u32 direction, bool v6)
 {
 	struct decision *d = &c->decision;
@@ -70,10 +72,11 @@ static __always_inline void judge_known_flow(struct context *c, struct sluice_co
 		touch_flow(c, flow, &c->packet, direction);
 		d->jump = SLUICE_JUMP_NONE;
 		leave(c, opener ? SLUICE_REASON_ESTABLISHED : SLUICE_REASON_REPLY);
-		return;
+		return true;
 	}
 	if (!opener)
 		leave(c, SLUICE_REASON_REPLY_OF_DENIED);
+	return false;
 }
 
 /* An opening SYN against the flow's direction, or on a flow that is over, is a flow of its own. */
@@ -95,14 +98,25 @@ static __always_inline bool is_unasked_reply(const struct packet *p, bool v6)
 static __always_inline void judge_flow(struct context *c, __u32 direction, bool v6)
 {
 	const struct packet *p = &c->packet;
+	const bool cacheable = is_cacheable(p);
+	struct cache_place place = {};
 	union conntrack_key key;
-	struct sluice_conntrack *flow = find_flow(c, &key, p, direction, v6);
+	struct sluice_conntrack *flow;
 
+	if (likely(cacheable)) {
+		find_place(c, &place, direction, v6);
+		if (likely(is_recently_allowed(c, &place, direction, v6)))
+			return;
+	}
+	flow = find_flow(c, &key, p, direction, v6);
 	if (likely(flow)) {
 		if (likely(!is_expired(c, flow, p->protocol) && !starts_over(flow, p, direction))) {
-			judge_known_flow(c, flow, direction, v6);
+			if (judge_known_flow(c, flow, direction, v6) && cacheable)
+				cache_flow(c, &place, flow, direction, v6);
 			return;
 		}
+	} else if (cacheable && restore_flow(c, &place, &key, direction, v6)) {
+		return;
 	}
 	ask_policy(c, direction, v6);
 	if (!reason_allows(c->decision.reason))

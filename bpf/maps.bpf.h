@@ -87,6 +87,15 @@ struct {
 	__type(value, struct sluice_conntrack);
 } conntrack6 SEC(".maps");
 
+/* Mapped also because the kernel puts such an array at the start of a page. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, SLUICE_FLOW_CACHE_SLOTS);
+	__type(key, __u32);
+	__type(value, struct sluice_flow_slot);
+} flow_cache SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1024);

@@ -64,6 +64,7 @@ static __always_inline bool parse_ports_in_place(struct packet *p, const void *l
 	p->dport = ports->destination;
 	p->prefixlen = SLUICE_PREFIX_PORT;
 	p->has_addresses = true;
+	p->plain = true;
 	p->fragment = FRAGMENT_NONE;
 	return true;
 }

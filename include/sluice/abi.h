@@ -122,7 +122,8 @@ struct sluice_state {
 	__u32 on_policy_change;	 /* enum sluice_on_policy_change */
 	__u32 events_new_flows;	 /* 1: an event for every new flow that is allowed */
 	__u32 events_per_second; /* per CPU; what is over is counted in event_budget.lost */
-	__u64 reserved[6];
+	__u64 flow_seed;	 /* of the flow cache's hash; random, set once */
+	__u64 reserved[5];
 };
 
 /* ---- endpoints ------------------------------------------------------------ */
@@ -289,6 +290,45 @@ struct sluice_conntrack {
 	__u64 bytes[2];
 };
 SLUICE_ASSERT(sizeof(struct sluice_conntrack) == 48, "conntrack size");
+
+/* ---- flow cache ------------------------------------------------------------- */
+
+/*
+ * Array `flow_cache`, mapped into user space: flows that a program has found in
+ * conntrack and allowed within the last second, so that the next packet finds
+ * them in one cache line. Conntrack is the truth: a slot is believed for one
+ * second and under one epoch, then conntrack is asked again, and gets what was
+ * counted here meanwhile. A flow may be in slot n or n ^ 1.
+ *
+ * CPUs write slots without locks. `tag` is a hash of the whole key and the
+ * epoch, written last and alone; a slot is believed only if tag and key both
+ * are the packet's, so one that two writers have mixed up is nobody's.
+ */
+#define SLUICE_FLOW_CACHE_BITS 17
+#define SLUICE_FLOW_CACHE_SLOTS (1u << SLUICE_FLOW_CACHE_BITS)
+
+struct sluice_flow_key {
+	__u32 ifindex;
+	__be32 remote[4]; /* IPv4: the first, the others 0 */
+	__be16 local_port;
+	__be16 remote_port;
+	__u8 protocol;
+	__u8 ip_version; /* 4, 6; 0 = the slot has never been used */
+	__u8 opened_by;	 /* not part of the key, as what follows */
+	__u8 state;	 /* enum sluice_conntrack_state */
+};
+SLUICE_ASSERT(sizeof(struct sluice_flow_key) == 28, "flow key size");
+
+struct sluice_flow_slot {
+	__u64 tag;
+	struct sluice_flow_key flow;
+	__u32 since; /* low 32 bits of jiffies: when conntrack was asked last */
+	__u32 rule;
+	__u32 reason;	  /* enum sluice_reason of the decision */
+	__u32 packets[2]; /* since then, by direction */
+	__u32 bytes[2];
+};
+SLUICE_ASSERT(sizeof(struct sluice_flow_slot) == 64, "flow slot size");
 
 /* ---- fragments ---------------------------------------------------------------- */
 

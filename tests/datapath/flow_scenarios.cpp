@@ -294,12 +294,82 @@ std::vector<Scenario> idle_scenarios(const Net& net) {
   };
 }
 
+// Several packets have to pass before the flow cache knows a flow.
+std::vector<Scenario> cache_scenarios(const Net& net) {
+  const Tcp t(net);
+  const Bytes query = net.to(net.b, kUdp, udp(999, 53));
+  const Bytes answer = net.from(net.b, kUdp, udp(53, 999));
+  const auto served = [&](const char* sentence) {
+    return Scenario(sentence)
+        .world(net.isolated({kAllowIn80}))
+        .in(t.in_syn, SLUICE_REASON_POLICY_ALLOW)
+        .out(t.in_syn_ack_out, SLUICE_REASON_REPLY)
+        .in(t.in_ack, SLUICE_REASON_ESTABLISHED)
+        .out(t.in_ack_out, SLUICE_REASON_REPLY)
+        .repeat(2, 5);
+  };
+  const auto asked = [&](const char* sentence) {
+    return Scenario(sentence)
+        .world(net.isolated({kAllowOut53}))
+        .out(query, SLUICE_REASON_POLICY_ALLOW)
+        .out(query, SLUICE_REASON_ESTABLISHED)
+        .repeat(1, 5);
+  };
+  return {
+      served("a cached flow is not that of another port, peer or protocol")
+          .in(net.from(net.b, kTcp, tcp(1000, 81, kAck)),
+              SLUICE_REASON_DEFAULT_DENY)
+          .out(net.to(net.c, kTcp, tcp(80, 1000, kAck)),
+               SLUICE_REASON_DEFAULT_DENY)
+          .out(net.to(net.b, kUdp, udp(80, 1000)), SLUICE_REASON_DEFAULT_DENY)
+          .out(net.to(net.b, kTcp, tcp(1000, 80, kAck)),
+               SLUICE_REASON_DEFAULT_DENY),
+      served("a policy change reaches a cached flow at its next packet")
+          .world(net.isolated())
+          .in(t.in_ack, SLUICE_REASON_DEFAULT_DENY)
+          .out(t.in_ack_out, SLUICE_REASON_REPLY_OF_DENIED)
+          .world(net.isolated({kAllowIn80}))
+          .out(t.in_ack_out, SLUICE_REASON_REPLY)
+          .in(t.in_ack, SLUICE_REASON_ESTABLISHED)
+          .world(net.isolated())
+          .out(t.in_ack_out, SLUICE_REASON_REPLY_OF_DENIED)
+          .in(t.in_ack, SLUICE_REASON_DEFAULT_DENY),
+      served("a cached flow outlives its place in a full conntrack")
+          .evict()
+          .out(t.in_ack_out, SLUICE_REASON_REPLY)
+          .evict()
+          .idle(1)
+          .out(t.in_ack_out, SLUICE_REASON_REPLY)
+          .in(t.in_ack, SLUICE_REASON_ESTABLISHED)
+          .evict()
+          .idle(3)
+          .out(t.in_ack_out, SLUICE_REASON_DEFAULT_DENY),
+      served("the end of a cached flow is seen, and its next beginning")
+          .in(net.from(net.b, kTcp, tcp(1000, 80, kRst)),
+              SLUICE_REASON_ESTABLISHED)
+          .in(t.in_syn, SLUICE_REASON_POLICY_ALLOW, kRule)
+          .out(t.in_syn_ack_out, SLUICE_REASON_REPLY),
+      served("a cached flow that idles long enough is gone")
+          .idle(7500)
+          .out(t.in_ack_out, SLUICE_REASON_DEFAULT_DENY),
+      asked("a cached flow that is answered lives as long as any answered one")
+          .in(answer, SLUICE_REASON_REPLY)
+          .in(answer, SLUICE_REASON_REPLY)
+          .idle(175)
+          .in(answer, SLUICE_REASON_REPLY),
+      asked("a cached flow that is not answered is forgotten after a minute")
+          .idle(65)
+          .in(answer, SLUICE_REASON_DEFAULT_DENY),
+  };
+}
+
 }  // namespace
 
 std::vector<Scenario> flow_scenarios(const Net& net) {
   std::vector<Scenario> all;
-  for (const auto topic : {reply_scenarios, change_scenarios, syn_scenarios,
-                           unasked_scenarios, idle_scenarios}) {
+  for (const auto topic :
+       {reply_scenarios, change_scenarios, syn_scenarios, unasked_scenarios,
+        idle_scenarios, cache_scenarios}) {
     for (Scenario& scenario : topic(net)) {
       all.push_back(std::move(scenario));
     }

@@ -37,7 +37,7 @@ Result<Fd> slots_with(int target) {
 Result<Fd> program_of(const std::vector<bpf_insn>& change, int slots) {
   std::vector<bpf_insn> code = {move(6, 1)};
   code.insert(code.end(), change.begin(), change.end());
-  const bpf_insn load_map = {.code = BPF_LD | BPF_DW | BPF_IMM,
+  const bpf_insn load_map = {.code = BPF_LD | BPF_DW,  // BPF_IMM is zero
                              .dst_reg = 2,
                              .src_reg = BPF_PSEUDO_MAP_FD,
                              .imm = slots};

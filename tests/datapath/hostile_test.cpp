@@ -68,7 +68,7 @@ std::optional<Transport> plain_transport(const Bytes& frame) {
   const std::uint8_t first = frame[kEthernetSize];
   if (at16(frame, 12) == 0x0800 && first >> 4 == 4) {
     return Transport{.protocol = frame[kEthernetSize + 9],
-                     .at = kEthernetSize + (first & 0xfU) * 4U};
+                     .at = kEthernetSize + (std::size_t{first & 0xfU} * 4)};
   }
   if (at16(frame, 12) == 0x86dd && first >> 4 == 6) {
     return Transport{.protocol = frame[kEthernetSize + 6],
@@ -156,16 +156,16 @@ TEST_P(DatapathHostile, MutationsPassNothingWhereNothingIsAllowed) {
   Runner& runner = shared_runner();
   ASSERT_TRUE(runner.forget());
   ASSERT_TRUE(runner.set(net.isolated()));
-  std::mt19937 random(kSeed + (v6 ? 1 : 0) + 2 * direction);
+  std::mt19937 random(kSeed + (v6 ? 1 : 0) + (2 * direction));
   const std::vector<Bytes> frames = valid_frames(net, direction);
   const auto before = runner.counters();
   ASSERT_TRUE(before);
   int refused = 0;
   for (int i = 0; i < kMutations; ++i) {
     Bytes frame = frames[random() % frames.size()];
-    for (std::uint32_t change = random() % 4 + 1; change > 0; --change) {
+    for (std::uint32_t change = (random() % 4) + 1; change > 0; --change) {
       // Mostly in the headers, where it matters.
-      frame[12 + random() % (std::min<std::size_t>(frame.size(), 90) - 12)] =
+      frame[12 + (random() % (std::min<std::size_t>(frame.size(), 90) - 12))] =
           static_cast<std::uint8_t>(random());
     }
     if (random() % 4 == 0) {
@@ -202,7 +202,7 @@ TEST_P(DatapathHostile, MutationsPassOnlyWhatAnIndependentParserFindsAllowed) {
                                         .port = 80,
                                         .port_bits = 16,
                                         .rule = 20}})));
-  std::mt19937 random(kSeed + 10 + (v6 ? 1 : 0) + 2 * direction);
+  std::mt19937 random(kSeed + 10 + (v6 ? 1 : 0) + (2 * direction));
   const std::size_t source = kEthernetSize + (v6 ? 8U : 12U);
   const std::size_t remote =
       direction == SLUICE_EGRESS ? source + (v6 ? 16U : 4U) : source;
@@ -214,8 +214,8 @@ TEST_P(DatapathHostile, MutationsPassOnlyWhatAnIndependentParserFindsAllowed) {
     Bytes frame = whole;
     // Anywhere but in IPv6's next header and IPv4's fragment bits, of which
     // the parser here knows nothing.
-    for (std::uint32_t change = random() % 2 + 1; change > 0; --change) {
-      const std::size_t at = 12 + random() % (frame.size() - 12);
+    for (std::uint32_t change = (random() % 2) + 1; change > 0; --change) {
+      const std::size_t at = 12 + (random() % (frame.size() - 12));
       const bool skipped =
           v6 ? at == kEthernetSize + 6
              : at == kEthernetSize + 6 || at == kEthernetSize + 7;
@@ -267,7 +267,7 @@ TEST(DatapathHostileHeaders, EveryIpv4HeaderLengthIsTakenAtItsWord) {
       const Bytes ports = {0x03, 0xe8, 0x00, 0x50};
       segment.insert(segment.end(), ports.begin(), ports.end());
     }
-    segment.at(words < 5 ? 12 : (words - 5U) * 4U + 12) = 0x50;
+    segment.at(words < 5 ? 12 : ((words - 5U) * 4U) + 12) = 0x50;
     Bytes frame = net.from(net.b, kTcp, segment);
     frame.at(kEthernetSize) = static_cast<std::uint8_t>(0x40 | words);
     const auto outcome = runner.run(SLUICE_INGRESS, frame);

@@ -304,7 +304,7 @@ TEST(DatapathEvents, AnEntryThatLogsReportsItsFlowsAndNoOthers) {
   quiet.port = 81;
   Entry nowhere = logged;
   nowhere.port = 82;
-  nowhere.jump = static_cast<sluice_jump>(SLUICE_JUMP_MAX - 1);
+  nowhere.jump = SLUICE_JUMP_MAX - 1;
   Entry denied = logged;
   denied.port = 83;
   denied.verdict = SLUICE_VERDICT_DENY;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <span>
 #include <utility>
 
 #include <linux/pkt_cls.h>
@@ -99,8 +100,9 @@ struct Runner::Impl {
     return direction == SLUICE_EGRESS ? datapath.from_pod_fd()
                                       : datapath.to_pod_fd();
   }
-  Result<void> put_peer(const Peer& peer) const;
-  Result<void> put_entry(const Entry& entry, std::uint32_t policy_id) const;
+  [[nodiscard]] Result<void> put_peer(const Peer& peer) const;
+  [[nodiscard]] Result<void> put_entry(const Entry& entry,
+                                       std::uint32_t policy_id) const;
 };
 
 std::string_view reason_name(sluice_reason reason) {
@@ -184,13 +186,13 @@ Result<void> Runner::Impl::put_entry(const Entry& entry,
                                      std::uint32_t policy_id) const {
   const sluice_policy_value value = {
       .verdict = static_cast<std::uint8_t>(entry.verdict),
-      .jump = static_cast<std::uint16_t>(entry.jump),
+      .jump = entry.jump,
       .rule = entry.rule};
   return put(fd(Map::kPolicy), key_of(entry, policy_id), value);
 }
 
 Result<void> Runner::set(const World& world) {
-  Impl& impl = *impl_;
+  const Impl& impl = *impl_;
   clear<sluice_policy_key>(impl.fd(Map::kPolicy));
   clear<__be32>(impl.fd(Map::kPeers4));
   clear<std::array<std::uint8_t, 16>>(impl.fd(Map::kPeers6));
@@ -216,9 +218,16 @@ Result<void> Runner::set(const World& world) {
   return {};
 }
 
-Result<void> Runner::forget() {
+void Runner::evict_flows() {
   clear<sluice_conntrack4_key>(impl_->fd(Map::kConntrack4));
   clear<sluice_conntrack6_key>(impl_->fd(Map::kConntrack6));
+}
+
+Result<void> Runner::forget() {
+  evict_flows();
+  std::ranges::fill(
+      std::span(impl_->datapath.flow_cache(), SLUICE_FLOW_CACHE_SLOTS),
+      sluice_flow_slot{});
   clear<sluice_fragment4_key>(impl_->fd(Map::kFragments4));
   clear<sluice_fragment6_key>(impl_->fd(Map::kFragments6));
   ring_buffer__consume(impl_->ring.get());
@@ -281,10 +290,11 @@ Result<Outcome> Runner::run_through(int program, std::uint32_t argument,
   const auto before = counters();
   const auto allowed = test_run(program, argument, frame);
   const auto after = counters();
-  if (!before || !allowed || !after) {
-    return std::unexpected(!before    ? before.error()
-                           : !allowed ? allowed.error()
-                                      : after.error());
+  if (!allowed) {
+    return std::unexpected(allowed.error());
+  }
+  if (!before || !after) {
+    return std::unexpected(before ? after.error() : before.error());
   }
   Outcome outcome{.allowed = *allowed};
   int changed = 0;
@@ -329,6 +339,10 @@ Result<std::vector<sluice_conntrack>> Runner::flows(bool v6) const {
 }
 
 Result<void> Runner::age_flows(bool v6, std::uint32_t seconds) {
+  for (sluice_flow_slot& slot :
+       std::span(impl_->datapath.flow_cache(), SLUICE_FLOW_CACHE_SLOTS)) {
+    slot.since -= seconds * impl_->datapath.hz();
+  }
   const int fd = impl_->fd(v6 ? Map::kConntrack6 : Map::kConntrack4);
   const auto age = [&](const auto& keys) -> Result<void> {
     for (const auto& key : keys) {

@@ -26,7 +26,7 @@ struct Entry {
   int port_bits = 0;  // how many of the port's bits count; 0 = any port
   sluice_verdict verdict = SLUICE_VERDICT_ALLOW;
   std::uint32_t rule = SLUICE_RULE_FIRST;
-  sluice_jump jump = SLUICE_JUMP_NONE;
+  std::uint16_t jump = SLUICE_JUMP_NONE;
 };
 
 struct Peer {
@@ -77,6 +77,8 @@ class Runner {
   // of flows stays. An address of the endpoint that is not of the family is
   // left out.
   Result<void> set(const World& world);
+  // Conntrack gives up all flows, as if for others; the flow cache does not.
+  void evict_flows();
   // Forgets flows, fragments and events.
   Result<void> forget();
 

@@ -15,6 +15,7 @@ struct Step {
   std::optional<World> world;      // put in force before
   std::uint32_t idle_seconds = 0;  // age of all flows before
   bool forget = false;             // flows and fragments are gone before
+  bool evict = false;              // conntrack has lost all flows before
   sluice_direction direction = SLUICE_INGRESS;
   Bytes frame;
   sluice_reason reason = SLUICE_REASON_INTERNAL;
@@ -39,6 +40,10 @@ class Scenario {
     next_.forget = true;
     return std::move(*this);
   }
+  Scenario&& evict() && {
+    next_.evict = true;
+    return std::move(*this);
+  }
   // A packet to the endpoint, and one from it.
   Scenario&& in(Bytes frame, sluice_reason reason,
                 std::optional<std::uint32_t> rule = {}) && {
@@ -48,6 +53,16 @@ class Scenario {
   Scenario&& out(Bytes frame, sluice_reason reason,
                  std::optional<std::uint32_t> rule = {}) && {
     add(SLUICE_EGRESS, std::move(frame), reason, rule);
+    return std::move(*this);
+  }
+
+  // The last `count` packets again, so many times.
+  Scenario&& repeat(std::size_t count, int times) && {
+    const std::vector<Step> last(
+        steps_.end() - static_cast<std::ptrdiff_t>(count), steps_.end());
+    for (int i = 0; i < times; ++i) {
+      steps_.insert(steps_.end(), last.begin(), last.end());
+    }
     return std::move(*this);
   }
 

@@ -59,6 +59,9 @@ TEST_P(DatapathScenario, Holds) {
     if (step.forget) {
       ASSERT_TRUE(runner.forget());
     }
+    if (step.evict) {
+      runner.evict_flows();
+    }
     if (step.world) {
       ASSERT_TRUE(runner.set(*step.world));
     }

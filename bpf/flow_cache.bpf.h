@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+#include "config.bpf.h"
+#include "conntrack.bpf.h"
+#include "context.bpf.h"
+#include "maps.bpf.h"
+#include "parse.bpf.h"
+
+/*
+ * What conntrack has said of a flow within the last second; see abi.h. Only
+ * plain packets of flows that go on come here: no fragments, no TCP flags that
+ * begin or end a flow.
+ */
+
+/* A flow is worth a slot from this many packets on. */
+#define FLOW_CACHE_MIN_PACKETS 4
+
+/* Conntrack is told before what is counted here could overflow. */
+#define FLOW_CACHE_BYTES_MAX (1u << 31)
+
+/* Where the packet's flow would be in the cache. */
+struct cache_place {
+	__u64 tag;
+	__u32 number; /* of the first of its two slots */
+	__u32 ports;  /* local_port and remote_port as they lie in memory */
+};
+
+static __always_inline bool is_cacheable(const struct packet *p)
+{
+	return p->plain &&
+	       (p->protocol != IPPROTO_TCP || !(p->tcp_flags & (TCP_SYN | TCP_RST | TCP_FIN)));
+}
+
+/* Keyed by a secret, so that nobody can aim at another flow's slot. */
+static __always_inline __u64 hash_flow(const struct context *c, const union address *remote,
+				       __u32 ports, bool v6)
+{
+	const __u64 odd = 0x9e3779b97f4a7c15ULL; /* 2^64 / the golden ratio */
+	__u64 h = c->state->flow_seed ^ ((__u64)c->packet.protocol << 32 | c->ifindex);
+
+	if (v6) {
+		h = (h ^ ((__u64)remote->v6[0] << 32 | remote->v6[1])) * odd;
+		h ^= h >> 32;
+		h = (h ^ ((__u64)remote->v6[2] << 32 | remote->v6[3])) * odd;
+		h ^= h >> 32;
+		h = (h ^ ports) * odd;
+	} else {
+		h *= odd;
+		h ^= h >> 32;
+		h = (h ^ ((__u64)remote->v4 << 32 | ports)) * odd;
+	}
+	return h;
+}
+
+static __always_inline bool is_slot_of(const struct sluice_flow_slot *slot, const struct context *c,
+				       const union address *remote, __u32 ports, bool v6)
+{
+	const struct sluice_flow_key *f = &slot->flow;
+	__u32 differs = f->ifindex ^ c->ifindex;
+
+	differs |= *(const __u32 *)&f->local_port ^ ports;
+	differs |= f->protocol ^ c->packet.protocol;
+	differs |= f->ip_version ^ (v6 ? 6 : 4);
+	differs |= f->remote[0] ^ (v6 ? remote->v6[0] : remote->v4);
+	if (v6) {
+		differs |= f->remote[1] ^ remote->v6[1];
+		differs |= f->remote[2] ^ remote->v6[2];
+		differs |= f->remote[3] ^ remote->v6[3];
+	}
+	return !differs;
+}
+
+static __always_inline void find_place(const struct context *c, struct cache_place *place,
+				       __u32 direction, bool v6)
+{
+	const struct packet *p = &c->packet;
+	__u32 first = direction == SLUICE_EGRESS ? p->sport : p->dport;
+	__u32 second = direction == SLUICE_EGRESS ? p->dport : p->sport;
+	__u64 h;
+
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	place->ports = first | second << 16;
+#else
+	place->ports = first << 16 | second;
+#endif
+	h = hash_flow(c, remote_of(p, direction), place->ports, v6);
+	place->tag = h ^ c->epoch;
+	/* The upper bits of a product depend on all bits of its factors. */
+	place->number = h >> (64 - SLUICE_FLOW_CACHE_BITS);
+}
+
+/* The flow's slot, if its tag or (`any_epoch`) its key is there; or NULL. */
+static __always_inline struct sluice_flow_slot *find_slot(const struct context *c,
+							  const struct cache_place *place,
+							  __u32 direction, bool any_epoch, bool v6)
+{
+	const union address *remote = remote_of(&c->packet, direction);
+	__u32 number = place->number;
+	struct sluice_flow_slot *slot = bpf_map_lookup_elem(&flow_cache, &number);
+
+	if (slot && (any_epoch || slot->tag == place->tag) &&
+	    likely(is_slot_of(slot, c, remote, place->ports, v6)))
+		return slot;
+	number ^= 1;
+	slot = bpf_map_lookup_elem(&flow_cache, &number);
+	if (slot && (any_epoch || slot->tag == place->tag) &&
+	    likely(is_slot_of(slot, c, remote, place->ports, v6)))
+		return slot;
+	return NULL;
+}
+
+/* True: the flow is allowed, and the packet accounted for. */
+static __always_inline bool is_recently_allowed(struct context *c, const struct cache_place *place,
+						__u32 direction, bool v6)
+{
+	struct sluice_flow_slot *slot = find_slot(c, place, direction, false, v6);
+
+	if (!slot || c->now - slot->since >= sluice_hz)
+		return false;
+	if (slot->bytes[direction] >= FLOW_CACHE_BYTES_MAX)
+		return false;
+	/* Conntrack has to know that the flow has been answered: it lives longer then. */
+	if (slot->flow.opened_by != direction && !(slot->flow.state & SLUICE_CT_REPLIED))
+		return false;
+	slot->packets[direction] += 1;
+	slot->bytes[direction] += c->length;
+	c->decision.reason =
+		slot->flow.opened_by == direction ? SLUICE_REASON_ESTABLISHED : SLUICE_REASON_REPLY;
+	return true;
+}
+
+static __always_inline void add_counted(struct sluice_conntrack *flow,
+					const struct sluice_flow_slot *slot)
+{
+	flow->packets[0] += slot->packets[0];
+	flow->packets[1] += slot->packets[1];
+	flow->bytes[0] += slot->bytes[0];
+	flow->bytes[1] += slot->bytes[1];
+}
+
+/* Gives conntrack what was counted for the flow whose slot is taken. */
+static __always_inline void settle_slot(const struct sluice_flow_slot *slot)
+{
+	const struct sluice_flow_key *f = &slot->flow;
+	struct sluice_conntrack *flow;
+	union conntrack_key key;
+
+	if (!(slot->packets[0] | slot->packets[1]))
+		return;
+	if (f->ip_version == 6) {
+		key.v6.ifindex = f->ifindex;
+		copy_words((__be32 *)key.v6.remote, f->remote);
+		*(__u32 *)&key.v6.local_port = *(const __u32 *)&f->local_port;
+		*(__u32 *)&key.v6.protocol = 0;
+		key.v6.protocol = f->protocol;
+		flow = bpf_map_lookup_elem(&conntrack6, &key.v6);
+	} else {
+		key.v4.ifindex = f->ifindex;
+		key.v4.remote = f->remote[0];
+		*(__u32 *)&key.v4.local_port = *(const __u32 *)&f->local_port;
+		*(__u32 *)&key.v4.protocol = 0;
+		key.v4.protocol = f->protocol;
+		flow = bpf_map_lookup_elem(&conntrack4, &key.v4);
+	}
+	if (flow)
+		add_counted(flow, slot);
+}
+
+/* A flow without a packet for two seconds does not need its slot. */
+static __always_inline bool is_free(const struct context *c, const struct sluice_flow_slot *slot)
+{
+	return c->now - slot->since >= 2 * sluice_hz || !slot->flow.ip_version;
+}
+
+static __always_inline struct sluice_flow_slot *free_slot(const struct context *c,
+							  const struct cache_place *place)
+{
+	__u32 other = place->number ^ 1;
+	struct sluice_flow_slot *slot = bpf_map_lookup_elem(&flow_cache, &place->number);
+
+	if (slot && is_free(c, slot))
+		return slot;
+	slot = bpf_map_lookup_elem(&flow_cache, &other);
+	return slot && is_free(c, slot) ? slot : NULL;
+}
+
+static __always_inline void take_slot(const struct context *c, struct sluice_flow_slot *slot,
+				      const struct cache_place *place, __u32 direction, bool v6)
+{
+	const union address *remote = remote_of(&c->packet, direction);
+	struct sluice_flow_key *f = &slot->flow;
+
+	settle_slot(slot);
+	WRITE_ONCE(slot->tag, 0);
+	f->ifindex = c->ifindex;
+	f->remote[0] = v6 ? remote->v6[0] : remote->v4;
+	f->remote[1] = v6 ? remote->v6[1] : 0;
+	f->remote[2] = v6 ? remote->v6[2] : 0;
+	f->remote[3] = v6 ? remote->v6[3] : 0;
+	*(__u32 *)&f->local_port = place->ports;
+	f->protocol = c->packet.protocol;
+	f->ip_version = v6 ? 6 : 4;
+}
+
+/* The packet's flow is allowed; conntrack has just been asked. */
+static __always_inline void cache_flow(const struct context *c, const struct cache_place *place,
+				       struct sluice_conntrack *flow, __u32 direction, bool v6)
+{
+	struct sluice_flow_slot *slot = find_slot(c, place, direction, true, v6);
+
+	if (slot) {
+		add_counted(flow, slot);
+	} else {
+		if (flow->packets[0] + flow->packets[1] < FLOW_CACHE_MIN_PACKETS || is_closed(flow))
+			return;
+		slot = free_slot(c, place);
+		if (!slot)
+			return;
+		take_slot(c, slot, place, direction, v6);
+	}
+	slot->packets[0] = 0;
+	slot->packets[1] = 0;
+	slot->bytes[0] = 0;
+	slot->bytes[1] = 0;
+	slot->flow.opened_by = flow->opened_by;
+	slot->flow.state = flow->state;
+	slot->rule = flow->rule;
+	slot->reason = flow->reason;
+	slot->since = c->now;
+	WRITE_ONCE(slot->tag, place->tag);
+}
+
+/*
+ * Under a flood of new flows conntrack may have given up a flow that goes on,
+ * because it is asked about it once a second. The cache still knows; then
+ * conntrack gets it back. True: the packet is allowed, and accounted for.
+ */
+static __always_inline bool restore_flow(struct context *c, const struct cache_place *place,
+					 const union conntrack_key *key, __u32 direction, bool v6)
+{
+	struct sluice_flow_slot *slot = find_slot(c, place, direction, false, v6);
+
+	if (!slot || is_free(c, slot))
+		return false;
+
+	struct sluice_conntrack flow = {
+		.epoch = c->epoch,
+		.last_seen = c->now,
+		.rule = slot->rule,
+		.opened_by = slot->flow.opened_by,
+		.state = slot->flow.state,
+		.reason = slot->reason,
+	};
+	touch_flow(c, &flow, &c->packet, direction);
+	cache_flow(c, place, &flow, direction, v6);
+	if (v6)
+		bpf_map_update_elem(&conntrack6, &key->v6, &flow, BPF_ANY);
+	else
+		bpf_map_update_elem(&conntrack4, &key->v4, &flow, BPF_ANY);
+	c->decision.reason =
+		flow.opened_by == direction ? SLUICE_REASON_ESTABLISHED : SLUICE_REASON_REPLY;
+	return true;
+}
