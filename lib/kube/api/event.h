@@ -18,8 +18,8 @@ struct Event {
   enum class Type : std::uint8_t {
     kSet,      // it is there, new or changed: `object`
     kDeleted,  // it is gone: only its identity is given
-    kInvalid,  // it is there, but cannot be decoded: `error` says why; what it
-               // was before is no longer true
+    kInvalid,  // it is there, but cannot be decoded: `error` says why. Whether
+               // to go by what it was before is for the consumer to decide
   };
   using Json = std::shared_ptr<const nlohmann::json>;  // never null
 

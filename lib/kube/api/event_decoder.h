@@ -41,8 +41,9 @@ struct WatchLine {
 
 class EventDecoder {
  public:
-  // `resource` outlives the decoder and its events.
-  explicit EventDecoder(const Resource& resource);
+  // `resource` outlives the decoder and its events. `version` is what is being
+  // listed ("v1"): the items of a list do not say it themselves.
+  EventDecoder(const Resource& resource, std::string_view version);
   EventDecoder(EventDecoder&&) noexcept;
   EventDecoder& operator=(EventDecoder&&) noexcept;
   EventDecoder(const EventDecoder&) = delete;
@@ -52,10 +53,8 @@ class EventDecoder {
   // One line of a watch, without its end. An error: it is no watch event at
   // all, or its object does not even tell its name.
   Result<WatchLine> watch_line(std::string_view padded);
-  // One element of a list's items. `api_version` is filled in where it has
-  // none (Shape::kJson). An error as above.
-  Result<Event> list_item(std::string_view padded,
-                          std::string_view api_version);
+  // One element of a list's items: a kSet or kInvalid event. An error as above.
+  Result<Event> list_item(std::string_view padded);
 
  private:
   class Impl;

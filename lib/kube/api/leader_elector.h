@@ -61,7 +61,7 @@ class LeaderElector {
 
  private:
   class Impl;
-  std::unique_ptr<Impl> impl_;
+  std::shared_ptr<Impl> impl_;  // a handler at work keeps it
 };
 
 }  // namespace sluice::kube

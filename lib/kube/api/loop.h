@@ -111,7 +111,8 @@ class Loop {
   std::unordered_map<std::uint64_t, Pending> timers_;
   std::multimap<Clock::time_point, std::uint64_t> order_;
   std::vector<Callback> deferred_;
-  std::mutex posted_lock_;  // guards posted_ and nothing else
+  bool deferred_comes_ = false;  // this dispatch() has yet to run them
+  std::mutex posted_lock_;       // guards posted_ and nothing else
   std::vector<Callback> posted_;
   std::uint64_t next_id_ = 1;
 };

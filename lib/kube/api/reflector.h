@@ -58,6 +58,8 @@ struct ReflectorOptions {
   // while some are (which then are kDeleted).
   std::chrono::milliseconds absent_confirm{2'000};
   std::chrono::milliseconds absent_confirm_known{60'000};
+  // Called from Loop::dispatch() after state() or synced() has changed.
+  std::function<void()> on_change;
 };
 
 struct ReflectorStats {
@@ -109,7 +111,7 @@ class Reflector {
 
  private:
   class Impl;
-  std::unique_ptr<Impl> impl_;
+  std::shared_ptr<Impl> impl_;  // a handler at work keeps it
 };
 
 std::string_view to_string(Reflector::State state);

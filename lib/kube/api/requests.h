@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -31,6 +32,9 @@ enum class Patch : std::uint8_t {
   kApply,  // server-side apply, forced: the fields given are this manager's
 };
 
+// Any request whose answer is a JSON object. An answer that is none is an
+// error.
+Call send_object(Client& client, Request request, ObjectReply reply);
 // A missing object is the error with status 404.
 Call get_object(Client& client, std::string_view path, ObjectReply reply);
 // `collection` is the path without a name. One that exists: 409.
@@ -43,6 +47,9 @@ Call patch_object(Client& client, std::string_view path, Patch patch,
                   const nlohmann::json& body, std::string_view field_manager,
                   ObjectReply reply);
 Call delete_object(Client& client, std::string_view path, ObjectReply reply);
+
+// The time as the API server's MicroTime: "2006-01-02T15:04:05.000000Z".
+std::string micro_time(std::chrono::system_clock::time_point time);
 
 // "/api/v1/namespaces/NS/secrets[/NAME]", likewise config maps.
 std::string secret_path(std::string_view ns, std::string_view name = {});
@@ -83,7 +90,8 @@ struct TokenIdentity {
   std::vector<std::string> audiences;
 };
 // A token that is not (or no longer) valid for one of the audiences is an error
-// with status 401.
+// with status 401 and reason "InvalidToken". Any other error says nothing about
+// the token.
 Call review_token(Client& client, std::string_view token,
                   const std::vector<std::string>& audiences,
                   std::function<void(ApiResult<TokenIdentity>)> reply);

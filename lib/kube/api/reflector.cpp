@@ -1,0 +1,597 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/kube/api/reflector.h"
+
+#include <algorithm>
+#include <optional>
+#include <unordered_map>
+#include <utility>
+
+#include "lib/kube/api/backoff.h"
+#include "lib/kube/api/event_decoder.h"
+#include "lib/kube/api/list_splitter.h"
+
+namespace sluice::kube {
+namespace {
+
+using std::chrono::milliseconds;
+using Clock = Loop::Clock;
+
+// A buffer that one long line made larger than this is given back.
+constexpr std::size_t kKeepBuffer = std::size_t{1} << 20;
+// A watch that the server ends properly before is not asked for again at once.
+constexpr milliseconds kShortWatch{1000};
+// A large list may take its time until the first byte.
+constexpr milliseconds kListTimeout{60'000};
+
+bool is_too_new(const ApiError& error) {
+  return error.message.find("Too large resource version") != std::string::npos;
+}
+
+std::string key_of(const Event& event) {
+  return event.ns + "/" + event.name;
+}
+
+}  // namespace
+
+class Reflector::Impl : public std::enable_shared_from_this<Impl> {
+ public:
+  Impl(Client& client, const Resource& resource, Handler handler,
+       ReflectorOptions options)
+      : client_(&client),
+        resource_(&resource),
+        handler_(std::move(handler)),
+        options_(std::move(options)),
+        backoff_(options_.backoff_base, options_.backoff_cap) {
+    use_version(0);
+  }
+
+  void start();
+  void stop();
+
+  [[nodiscard]] State state() const { return state_; }
+  [[nodiscard]] bool synced() const { return synced_; }
+  [[nodiscard]] const std::string& error() const { return error_; }
+  [[nodiscard]] const ReflectorStats& stats() const { return stats_; }
+  [[nodiscard]] const Resource& resource() const { return *resource_; }
+  [[nodiscard]] const std::string& version() const { return version_; }
+  [[nodiscard]] std::size_t size() const { return known_.size(); }
+
+ private:
+  struct Known {
+    std::string resource_version;
+    std::uint64_t pass = 0;  // of the last list that had it
+  };
+
+  // The list.
+  void list();
+  void next_page();
+  Result<void> take_item(std::string_view item);
+  void page_done(ApiResult<void> result);
+  void list_done(const std::string& resource_version);
+  void list_failed(const ApiError& error);
+  void absent(const ApiError& error);
+  void forget_unlisted();
+
+  // The watch.
+  void watch();
+  Result<void> take_bytes(std::string_view bytes);
+  Result<void> take_line(std::string_view line);
+  void watch_done(ApiResult<void> result);
+
+  void again(const ApiError& error, void (Impl::*what)());
+  void relist(const ApiError& error);
+  void apply(Event event);
+  void emit(Event event);
+  void flush();
+  void schedule();
+  void use_version(std::size_t index);
+  void enter(State state);
+  [[nodiscard]] std::string path(std::string_view query) const;
+  [[nodiscard]] std::string list_query() const;
+  [[nodiscard]] std::string purpose(std::string_view verb) const;
+
+  Client* client_;
+  const Resource* resource_;
+  Handler handler_;
+  ReflectorOptions options_;
+  ReflectorStats stats_;
+
+  State state_ = State::kStopped;
+  bool synced_ = false;
+  bool complete_ = false;  // synced() is to become true with the next flush
+  bool changed_ = false;   // on_change is owed
+  bool scheduled_ = false;
+  std::string error_;
+
+  std::size_t version_index_ = 0;
+  std::string version_;
+  std::size_t versions_absent_ = 0;  // one after the other
+  std::optional<Clock::time_point> absent_since_;
+
+  std::unordered_map<std::string, Known> known_;
+  std::uint64_t pass_ = 0;
+  std::string resource_version_;
+  bool listed_ = false;      // a watch may go on from resource_version_
+  bool consistent_ = false;  // the next list asks for the latest, not a cache
+  bool in_one_ = false;      // the next list asks for no pages
+  std::string continue_;
+  std::size_t page_items_ = 0;
+
+  std::optional<EventDecoder> decoder_;
+  std::optional<ListSplitter> splitter_;
+  std::string buffer_;        // received and not yet taken; ends within a line
+  std::size_t searched_ = 0;  // so much of it has no end of line
+  std::optional<ApiError> told_;  // an ERROR event
+  bool broken_ = false;           // the watch said what no server says
+  Clock::time_point watch_since_;
+
+  std::vector<Event> pending_;
+  Backoff backoff_;
+  Timer timer_;
+  Call call_;
+};
+
+void Reflector::Impl::use_version(std::size_t index) {
+  version_index_ = index;
+  version_ = resource_->versions[index];
+  decoder_.emplace(*resource_, version_);
+}
+
+void Reflector::Impl::enter(State state) {
+  if (state_ != state) {
+    state_ = state;
+    changed_ = true;
+    schedule();
+  }
+}
+
+std::string Reflector::Impl::purpose(std::string_view verb) const {
+  std::string text(verb);
+  text += " " + resource_->plural;
+  if (!resource_->group.empty()) {
+    text += "." + resource_->group;
+  }
+  return options_.ns.empty() ? text : text + " in " + options_.ns;
+}
+
+std::string Reflector::Impl::path(std::string_view query) const {
+  std::string result = resource_path(*resource_, version_, options_.ns);
+  result += "?" + std::string(query);
+  if (!options_.label_selector.empty()) {
+    result += "&labelSelector=" + url_escape(options_.label_selector);
+  }
+  if (!options_.field_selector.empty()) {
+    result += "&fieldSelector=" + url_escape(options_.field_selector);
+  }
+  return result;
+}
+
+void Reflector::Impl::start() {
+  if (state_ != State::kStopped) {
+    return;
+  }
+  schedule();
+  if (listed_) {
+    watch();
+  } else {
+    list();
+  }
+}
+
+void Reflector::Impl::stop() {
+  call_.cancel();
+  timer_.cancel();
+  state_ = State::kStopped;
+}
+
+void Reflector::Impl::schedule() {
+  if (std::exchange(scheduled_, true)) {
+    return;
+  }
+  client_->loop().defer([weak = weak_from_this()] {
+    if (const auto self = weak.lock()) {
+      self->flush();
+    }
+  });
+}
+
+// The only place that calls the owner, who may then do anything.
+void Reflector::Impl::flush() {
+  scheduled_ = false;
+  if (state_ == State::kStopped) {
+    return;
+  }
+  if (!pending_.empty()) {
+    stats_.events += pending_.size();
+    handler_(std::exchange(pending_, {}));
+  }
+  if (state_ == State::kStopped) {
+    return;
+  }
+  if (complete_ && !synced_) {
+    synced_ = true;
+    changed_ = true;
+  }
+  if (std::exchange(changed_, false) && options_.on_change) {
+    options_.on_change();
+  }
+}
+
+void Reflector::Impl::emit(Event event) {
+  stats_.decode_errors += event.type == Event::Type::kInvalid ? 1 : 0;
+  pending_.push_back(std::move(event));
+  schedule();
+}
+
+// Passes on what is news.
+void Reflector::Impl::apply(Event event) {
+  std::string key = key_of(event);
+  if (event.type == Event::Type::kDeleted) {
+    if (known_.erase(key) != 0) {
+      emit(std::move(event));
+    }
+    return;
+  }
+  Known& known = known_[std::move(key)];
+  known.pass = pass_;
+  if (known.resource_version.empty() ||
+      known.resource_version != event.resource_version) {
+    known.resource_version = event.resource_version;
+    emit(std::move(event));
+  }
+}
+
+void Reflector::Impl::again(const ApiError& error, void (Impl::*what)()) {
+  ++stats_.failures;
+  error_ = error.message;
+  enter(State::kWaiting);
+  milliseconds delay = backoff_.next();
+  if (error.retry_after) {
+    delay = std::max<milliseconds>(
+        delay,
+        std::min<milliseconds>(*error.retry_after, options_.backoff_cap));
+  }
+  timer_ = client_->loop().after(delay, [this, what] { (this->*what)(); });
+}
+
+void Reflector::Impl::relist(const ApiError& error) {
+  listed_ = false;
+  consistent_ = consistent_ || is_too_new(error);
+  again(error, &Impl::list);
+}
+
+// The first list may come from the server's cache, which is cheap. A later one
+// must not be older than what we know, and must not come from anywhere but the
+// storage if the server has just said that it does not know our version.
+std::string Reflector::Impl::list_query() const {
+  const std::string limit =
+      in_one_ ? "" : "limit=" + std::to_string(options_.page_size) + "&";
+  if (!continue_.empty()) {
+    return limit + "continue=" + url_escape(continue_);
+  }
+  if (consistent_) {
+    return limit.empty() ? "limit=0" : limit.substr(0, limit.size() - 1);
+  }
+  if (resource_version_.empty()) {
+    return limit + "resourceVersion=0";
+  }
+  return limit + "resourceVersion=" + url_escape(resource_version_) +
+         "&resourceVersionMatch=NotOlderThan";
+}
+
+void Reflector::Impl::list() {
+  // While a kind is not there, looking again is no news.
+  if (state_ != State::kNotInstalled) {
+    enter(State::kListing);
+  }
+  ++stats_.lists;
+  stats_.relists += complete_ ? 1 : 0;
+  ++pass_;
+  continue_.clear();
+  next_page();
+}
+
+void Reflector::Impl::next_page() {
+  page_items_ = 0;
+  splitter_.emplace([this](std::string_view item) { return take_item(item); },
+                    options_.max_object);
+  call_ = client_->stream(
+      {.path = path(list_query()),
+       .body = {},
+       .purpose = purpose("list"),
+       .timeout = kListTimeout},
+      {.on_data =
+           [this](std::string_view bytes) {
+             stats_.bytes += bytes.size();
+             return splitter_->feed(bytes);
+           },
+       .on_end =
+           [this](ApiResult<void> result) { page_done(std::move(result)); }});
+}
+
+Result<void> Reflector::Impl::take_item(std::string_view item) {
+  auto event = decoder_->list_item(item);
+  if (!event) {
+    return std::unexpected(with_context("an item", event.error()).error());
+  }
+  ++page_items_;
+  apply(std::move(*event));
+  return {};
+}
+
+void Reflector::Impl::page_done(ApiResult<void> result) {
+  if (!result) {
+    return list_failed(result.error());
+  }
+  const auto head = splitter_->finish();
+  const bool stuck = head && !head->continue_token.empty() && page_items_ == 0;
+  if (!head || stuck) {
+    return list_failed(
+        {.status = 0,
+         .reason = {},
+         .message = purpose("list") + ": " +
+                    (stuck ? "a page without items" : head.error().message),
+         .retry_after = std::nullopt});
+  }
+  if (!head->continue_token.empty()) {
+    continue_ = head->continue_token;
+    return next_page();
+  }
+  list_done(head->resource_version);
+}
+
+void Reflector::Impl::forget_unlisted() {
+  for (auto at = known_.begin(); at != known_.end();) {
+    if (at->second.pass == pass_) {
+      ++at;
+      continue;
+    }
+    const auto slash = at->first.find('/');
+    Event event;
+    event.type = Event::Type::kDeleted;
+    event.resource = resource_;
+    event.ns = at->first.substr(0, slash);
+    event.name = at->first.substr(slash + 1);
+    at = known_.erase(at);
+    emit(std::move(event));
+  }
+}
+
+void Reflector::Impl::list_done(const std::string& resource_version) {
+  forget_unlisted();
+  resource_version_ = resource_version;
+  listed_ = true;
+  complete_ = true;
+  consistent_ = false;
+  in_one_ = false;
+  versions_absent_ = 0;
+  absent_since_.reset();
+  error_.clear();
+  schedule();
+  watch();
+}
+
+void Reflector::Impl::list_failed(const ApiError& error) {
+  if (error.status == 404) {
+    return absent(error);
+  }
+  versions_absent_ = 0;
+  absent_since_.reset();
+  if (error.status == 410 && !continue_.empty() && !in_one_) {
+    // Too slow for the server's patience with pages.
+    ++stats_.failures;
+    error_ = error.message;
+    in_one_ = true;
+    consistent_ = true;
+    return list();
+  }
+  consistent_ = consistent_ || error.status == 410 || is_too_new(error);
+  again(error, &Impl::list);
+}
+
+void Reflector::Impl::absent(const ApiError& error) {
+  ++versions_absent_;
+  use_version((version_index_ + 1) % resource_->versions.size());
+  if (versions_absent_ < resource_->versions.size()) {
+    return list();
+  }
+  versions_absent_ = 0;
+  ++stats_.failures;
+  error_ = error.message;
+  const auto now = Clock::now();
+  absent_since_ = absent_since_.value_or(now);
+  const milliseconds confirm =
+      known_.empty() ? options_.absent_confirm : options_.absent_confirm_known;
+  milliseconds delay{};
+  if (now - *absent_since_ >= confirm) {
+    ++pass_;
+    forget_unlisted();
+    complete_ = true;
+    schedule();
+    enter(State::kNotInstalled);
+    delay = jitter(options_.absent_poll_min, options_.absent_poll_max);
+  } else {
+    if (state_ != State::kNotInstalled) {
+      enter(State::kWaiting);
+    }
+    delay =
+        std::min(jitter(confirm / 4, confirm / 2), options_.absent_poll_max);
+  }
+  timer_ = client_->loop().after(delay, [this] { list(); });
+}
+
+void Reflector::Impl::watch() {
+  enter(State::kWatching);
+  ++stats_.watches;
+  watch_since_ = Clock::now();
+  buffer_.clear();
+  searched_ = 0;
+  told_.reset();
+  broken_ = false;
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(
+      jitter(options_.watch_min, options_.watch_max));
+  const std::string query =
+      "watch=true&allowWatchBookmarks=true&resourceVersion=" +
+      url_escape(resource_version_) +
+      "&timeoutSeconds=" + std::to_string(seconds.count());
+  call_ = client_->stream(
+      {.path = path(query),
+       .body = {},
+       .purpose = purpose("watch"),
+       .silence = options_.silence},
+      {.on_data = [this](std::string_view bytes) { return take_bytes(bytes); },
+       .on_end =
+           [this](ApiResult<void> result) { watch_done(std::move(result)); }});
+}
+
+Result<void> Reflector::Impl::take_bytes(std::string_view bytes) {
+  stats_.bytes += bytes.size();
+  buffer_.reserve(buffer_.size() + bytes.size() + kDecodePadding);
+  buffer_ += bytes;
+  const std::string_view all = buffer_;
+  std::size_t begin = 0;
+  for (auto end = all.find('\n', searched_); end != std::string_view::npos;
+       end = all.find('\n', begin)) {
+    const std::string_view line = all.substr(begin, end - begin);
+    begin = end + 1;
+    if (auto taken = take_line(line); !taken) {
+      broken_ = !told_;
+      return taken;
+    }
+  }
+  buffer_.erase(0, begin);
+  searched_ = buffer_.size();
+  if (buffer_.size() > options_.max_object) {
+    broken_ = true;
+    return fail("a line longer than " + std::to_string(options_.max_object) +
+                " bytes");
+  }
+  if (buffer_.capacity() > kKeepBuffer && buffer_.size() < kKeepBuffer / 2) {
+    buffer_.shrink_to_fit();
+  }
+  return {};
+}
+
+Result<void> Reflector::Impl::take_line(std::string_view line) {
+  if (line.size() > options_.max_object) {
+    return fail("a line longer than " + std::to_string(options_.max_object) +
+                " bytes");
+  }
+  if (line.empty() || line == "\r") {
+    return {};
+  }
+  auto decoded = decoder_->watch_line(line);
+  if (!decoded) {
+    return std::unexpected(
+        with_context("a watch event", decoded.error()).error());
+  }
+  error_.clear();
+  if (decoded->type == WatchLine::Type::kError) {
+    told_ = ApiError{.status = decoded->status,
+                     .reason = decoded->reason,
+                     .message = purpose("watch") + ": " +
+                                std::to_string(decoded->status) + " " +
+                                decoded->reason + ": " + decoded->message,
+                     .retry_after = std::nullopt};
+    return fail(told_->message);
+  }
+  if (!decoded->event.resource_version.empty()) {
+    resource_version_ = decoded->event.resource_version;
+  }
+  if (decoded->type == WatchLine::Type::kBookmark) {
+    ++stats_.bookmarks;
+  } else {
+    apply(std::move(decoded->event));
+  }
+  return {};
+}
+
+void Reflector::Impl::watch_done(ApiResult<void> result) {
+  const auto lived = Clock::now() - watch_since_;
+  if (lived >= options_.stable) {
+    backoff_.reset();
+  }
+  buffer_ = {};
+  if (result) {
+    if (lived >= kShortWatch) {
+      return watch();
+    }
+    return again({.status = 0,
+                  .reason = {},
+                  .message = purpose("watch") + ": ended at once",
+                  .retry_after = std::nullopt},
+                 &Impl::watch);
+  }
+  const ApiError error = told_ ? *told_ : result.error();
+  // What a later attempt with the same version may well get.
+  const bool passing = error.status == 0 || error.status == 401 ||
+                       error.status == 403 || error.status == 429 ||
+                       error.status >= 500;
+  if (broken_ || !passing || is_too_new(error)) {
+    return relist(error);
+  }
+  again(error, &Impl::watch);
+}
+
+Reflector::Reflector(Client& client, const Resource& resource, Handler handler,
+                     ReflectorOptions options)
+    : impl_(std::make_shared<Impl>(client, resource, std::move(handler),
+                                   std::move(options))) {}
+
+Reflector::~Reflector() {
+  impl_->stop();
+}
+
+void Reflector::start() {
+  impl_->start();
+}
+
+void Reflector::stop() {
+  impl_->stop();
+}
+
+Reflector::State Reflector::state() const {
+  return impl_->state();
+}
+
+bool Reflector::synced() const {
+  return impl_->synced();
+}
+
+const std::string& Reflector::error() const {
+  return impl_->error();
+}
+
+const ReflectorStats& Reflector::stats() const {
+  return impl_->stats();
+}
+
+const Resource& Reflector::resource() const {
+  return impl_->resource();
+}
+
+const std::string& Reflector::version() const {
+  return impl_->version();
+}
+
+std::size_t Reflector::size() const {
+  return impl_->size();
+}
+
+std::string_view to_string(Reflector::State state) {
+  switch (state) {
+    case Reflector::State::kStopped:
+      return "stopped";
+    case Reflector::State::kListing:
+      return "listing";
+    case Reflector::State::kWatching:
+      return "watching";
+    case Reflector::State::kWaiting:
+      return "waiting";
+    case Reflector::State::kNotInstalled:
+      return "not installed";
+  }
+  return "";
+}
+
+}  // namespace sluice::kube
