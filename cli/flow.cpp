@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdio>
 #include <ctime>
+#include <span>
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -38,9 +39,9 @@ std::string wall_time(std::uint64_t monotonic_ns) {
   return text.data();
 }
 
-IpAddress address_of(const __u8 (&bytes)[16], bool v6) {
+IpAddress address_of(std::span<const __u8, 16> bytes, bool v6) {
   IpAddress address;
-  std::copy_n(std::begin(bytes), v6 ? 16 : 4, address.bytes.begin());
+  std::copy_n(bytes.begin(), v6 ? 16 : 4, address.bytes.begin());
   address.v6 = v6;
   return address;
 }

@@ -310,7 +310,7 @@ void Instance::Impl::save_names() {
 void Instance::Impl::housekeeping() {
   housekeeping_at = Clock::now() + kHousekeeping;
   save_names();
-  server->expire();
+  server->expire(Clock::now());
 }
 
 void Instance::Impl::on_event(const sluice_flow_event& event) {

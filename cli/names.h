@@ -40,8 +40,7 @@ class Names {
   [[nodiscard]] EntryView entry_view(const PolicyEntry& entry,
                                      bool generation_bit) const;
   // The rule's policy and path; those of built-in rules are a few words.
-  void describe(std::uint32_t rule, std::string& policy,
-                std::string& path) const;
+  void describe(std::uint32_t id, std::string& policy, std::string& path) const;
 
  private:
   struct Peers {

@@ -21,7 +21,10 @@ std::optional<Rune> decode(std::string_view text) {
   if (first < 0x80) {
     return Rune{.value = first, .length = 1};
   }
-  const std::size_t length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+  std::size_t length = 2;
+  if (first >= 0xe0) {
+    length = first >= 0xf0 ? 4 : 3;
+  }
   if (first < 0xc2 || first > 0xf4 || text.size() < length) {
     return std::nullopt;
   }
@@ -97,6 +100,7 @@ void Table::row(std::vector<std::string> cells) {
 
 void Table::print(std::ostream& out) const {
   std::vector<std::size_t> widths;
+  widths.reserve(headers_.size());
   for (const auto& header : headers_) {
     widths.push_back(width(header));
   }

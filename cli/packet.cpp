@@ -22,7 +22,7 @@ void append(Bytes& bytes, const Bytes& more) {
 
 void put_address(Bytes& bytes, const IpAddress& address) {
   bytes.insert(bytes.end(), address.bytes.begin(),
-               address.bytes.begin() + address.bits() / 8);
+               address.bytes.begin() + (address.bits() / 8));
 }
 
 void fill(Bytes& bytes, std::size_t count) {
@@ -46,11 +46,11 @@ Bytes ipv4(const Endpoints& ends, std::uint8_t protocol, const Bytes& transport,
   const std::size_t header = 20 + options.options.size();
   std::size_t fragment = 0;
   if (options.fragment) {
-    fragment =
-        options.fragment->offset / 8U + (options.fragment->more ? 0x2000U : 0U);
+    fragment = (options.fragment->offset / 8U) +
+               (options.fragment->more ? 0x2000U : 0U);
   }
   Bytes bytes;
-  bytes.push_back(static_cast<std::uint8_t>(0x40 | header / 4));
+  bytes.push_back(static_cast<std::uint8_t>(0x40 | (header / 4)));
   bytes.push_back(0);
   put16(bytes, header + transport.size());
   put16(bytes, options.fragment ? options.fragment->id : 0);
@@ -72,7 +72,7 @@ Bytes ipv4(const Endpoints& ends, std::uint8_t protocol, const Bytes& transport,
 std::uint8_t extension_length(const Extension& extension) {
   const std::size_t size = extension.body.size() + 2;
   return static_cast<std::uint8_t>(
-      extension.type == kAuthentication ? size / 4 - 2 : size / 8 - 1);
+      extension.type == kAuthentication ? (size / 4) - 2 : (size / 8) - 1);
 }
 
 Bytes ipv6(const Endpoints& ends, std::uint8_t protocol, const Bytes& transport,

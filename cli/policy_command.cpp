@@ -71,7 +71,7 @@ Result<std::string> pick_node(const Cluster& cluster,
   if (nodes.size() == 1) {
     return nodes[0].name;
   }
-  const auto here = host_name();
+  auto here = host_name();
   if (nodes.empty() ||
       std::ranges::find(nodes, here, &kube::Node::name) != nodes.end()) {
     return here;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <memory>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -68,6 +69,52 @@ Server::Answer rows_answer(std::vector<Item> items, MakeRow row) {
   return {.reply = std::move(reply), .drops_only = false};
 }
 
+// "Kind/namespace/name" of every policy that this node was given.
+std::set<std::string> policies_of(const agent::Agent& agent) {
+  std::set<std::string> result;
+  for (const auto& set : agent.wanted().sets) {
+    result.insert(set.policies.begin(), set.policies.end());
+  }
+  return result;
+}
+
+// What an agent can say of the objects: it knows those that concern it, by
+// name.
+void add_source(const RequestContext& context, StatusView& view) {
+  const auto& source = *context.source;
+  view.dir = "operator " + source.address;
+  view.policies = policies_of(*context.agent).size();
+  view.objects = view.policies;
+  if (!source.connected) {
+    view.problems.push_back({.severity = "note",
+                             .source = "operator",
+                             .object = {},
+                             .message = "not connected: " + source.problem +
+                                        "; what it said last stays in force"});
+  }
+}
+
+Server::Answer policy_list(const RequestContext& context) {
+  if (context.source == nullptr) {
+    return view_answer(context.cluster->policy_list());
+  }
+  PolicyListView list;
+  for (const auto& policy : policies_of(*context.agent)) {
+    const auto first = policy.find('/');
+    const auto last = policy.rfind('/');
+    PolicyView view;
+    view.kind = policy.substr(0, first);
+    view.name = last == std::string::npos ? "" : policy.substr(last + 1);
+    view.ns = first < last ? policy.substr(first + 1, last - first - 1) : "";
+    view.valid = true;
+    view.in_force = context.problem.empty();
+    view.reason = context.problem;
+    view.source = context.source->address;
+    list.policies.push_back(std::move(view));
+  }
+  return view_answer(list);
+}
+
 Server::Answer status(const RequestContext& context) {
   const auto agent = context.agent->status();
   StatusView view;
@@ -100,6 +147,9 @@ Server::Answer status(const RequestContext& context) {
                             .bytes = reason.bytes});
   }
   view.problems = context.cluster->problems(false);
+  if (context.source != nullptr) {
+    add_source(context, view);
+  }
   return view_answer(view);
 }
 
@@ -158,6 +208,12 @@ Server::Answer conntrack_list(const RequestContext& context) {
 
 Server::Answer explain_flow(const RequestContext& context,
                             const json& request) {
+  if (context.source != nullptr) {
+    return error_answer(
+        "an agent does not have the objects that explaining needs, only what "
+        "its own pods' policies became; give the folder that they are in, or "
+        "look at `sluice policy dump` and `sluice monitor` here");
+  }
   const auto text = [&](const char* name) {
     const auto found = request.find(name);
     return found != request.end() && found->is_string()
@@ -179,7 +235,7 @@ Server::Answer dispatch(const RequestContext& context,
     return endpoint_list(context);
   }
   if (command == "policy list") {
-    return view_answer(context.cluster->policy_list());
+    return policy_list(context);
   }
   if (command == "policy dump") {
     return policy_dump(context);

@@ -10,9 +10,17 @@
 
 namespace sluice::cli {
 
+// Where an agent's policies come from.
+struct OperatorSource {
+  std::string address;
+  bool connected = false;
+  std::string problem;  // why it is not connected
+};
+
 // What requests are answered from.
 struct RequestContext {
-  const Cluster* cluster = nullptr;
+  const Cluster* cluster = nullptr;  // empty where an operator has the objects
+  const OperatorSource* source = nullptr;  // null: `dir` has them
   const agent::Agent* agent = nullptr;
   Names* names = nullptr;
   std::string node;

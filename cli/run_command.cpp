@@ -120,25 +120,25 @@ void add_size_options(CLI::App& command, agent::DatapathOptions& sizes) {
 }
 
 void add_behaviour_options(CLI::App& command, RunOptions& options) {
-  static const std::map<std::string, std::uint32_t> kChanges{
+  static const std::map<std::string, std::uint32_t> changes{
       {"reevaluate", SLUICE_CHANGE_REEVALUATE},
       {"continue", SLUICE_CHANGE_CONTINUE}};
-  static const std::map<std::string, bool> kEvents{{"all", true},
-                                                   {"drops", false}};
-  static const std::map<std::string, bool> kCidr{{"external", false},
-                                                 {"all", true}};
+  static const std::map<std::string, bool> events{{"all", true},
+                                                  {"drops", false}};
+  static const std::map<std::string, bool> cidr{{"external", false},
+                                                {"all", true}};
   command
       .add_option("--on-policy-change", options.agent.on_policy_change,
                   "What a change means for established flows: reevaluate (the "
                   "default: judged again at their next packet) or continue "
                   "(they keep their verdict)")
-      ->transform(CLI::CheckedTransformer(kChanges).description(""))
+      ->transform(CLI::CheckedTransformer(changes).description(""))
       ->type_name("reevaluate|continue");
   command
       .add_option("--events", options.agent.events_new_flows,
                   "Report drops and every new flow (all, the default), or "
                   "drops only")
-      ->transform(CLI::CheckedTransformer(kEvents).description(""))
+      ->transform(CLI::CheckedTransformer(events).description(""))
       ->type_name("all|drops");
   command
       .add_option("--events-per-second", options.agent.events_per_second,
@@ -149,7 +149,7 @@ void add_behaviour_options(CLI::App& command, RunOptions& options) {
       .add_option("--cidr-match", options.translator.cidr_match_all,
                   "What CIDRs in Cilium policies match: external addresses "
                   "only (the default), or all, pods and nodes too")
-      ->transform(CLI::CheckedTransformer(kCidr).description(""))
+      ->transform(CLI::CheckedTransformer(cidr).description(""))
       ->type_name("external|all");
 }
 

@@ -60,7 +60,7 @@ constexpr std::array kProbeFields{
 template <typename Range>
 Result<void> only_known(const json& object, const Range& known) {
   for (const auto& item : object.items()) {
-    if (std::find(known.begin(), known.end(), item.key()) == known.end()) {
+    if (std::ranges::find(known, item.key()) == known.end()) {
       return fail(item.key() + ": unknown field");
     }
   }
@@ -104,8 +104,9 @@ Result<std::vector<std::string>> texts_of(const json& object, const char* key) {
 
 std::optional<int> number_of(std::string_view text) {
   int result = 0;
-  const char* end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, result);
+  const char* begin = text.data();
+  const char* end = begin + text.size();
+  const auto [stop, error] = std::from_chars(begin, end, result);
   if (error != std::errc{} || stop != end) {
     return std::nullopt;
   }
@@ -121,14 +122,13 @@ Result<int> number_in(const json& value, int most, const char* key) {
 }
 
 const ProtocolName* find_protocol(std::string_view name) {
-  const auto* const it = std::find_if(
-      kProtocols.begin(), kProtocols.end(),
-      [&](const ProtocolName& protocol) { return protocol.name == name; });
+  const auto* const it =
+      std::ranges::find(kProtocols, name, &ProtocolName::name);
   return it == kProtocols.end() ? nullptr : it;
 }
 
 bool has_ports(int protocol) {
-  return std::any_of(kProtocols.begin(), kProtocols.end(), [&](const auto& p) {
+  return std::ranges::any_of(kProtocols, [&](const auto& p) {
     return p.number == protocol && p.has_ports;
   });
 }
@@ -178,8 +178,7 @@ Result<ProbeEnd> parse_end(const json& probe, const char* key) {
   if (kind != "entity") {
     return fail(where + "unknown field");
   }
-  if (std::find(kEntities.begin(), kEntities.end(), end.name) ==
-      kEntities.end()) {
+  if (std::ranges::find(kEntities, end.name) == kEntities.end()) {
     return fail(where + "unknown entity: " + end.name);
   }
   end.kind = ProbeEnd::Kind::kEntity;
@@ -319,11 +318,11 @@ std::string at(const char* list, std::size_t index) {
 // The list `key` of the scenario; empty where it is absent and may be.
 Result<const json*> list_of(const json& scenario, const char* key,
                             bool required) {
-  static const json kEmpty = json::array();
+  static const json empty = json::array();
   const json* value = member(scenario, key);
   if (value == nullptr) {
     return required ? Result<const json*>(fail(std::string(key) + ": missing"))
-                    : &kEmpty;
+                    : &empty;
   }
   if (!value->is_array()) {
     return fail(std::string(key) + ": not a list");
@@ -450,9 +449,8 @@ std::string to_string(Verdict verdict) {
 }
 
 std::string to_string(const Probe& probe) {
-  const auto* const protocol = std::find_if(
-      kProtocols.begin(), kProtocols.end(),
-      [&](const ProtocolName& p) { return p.number == probe.protocol; });
+  const auto* const protocol =
+      std::ranges::find(kProtocols, probe.protocol, &ProtocolName::number);
   const std::string name = protocol == kProtocols.end()
                                ? "protocol " + std::to_string(probe.protocol)
                                : std::string(protocol->name);

@@ -210,7 +210,7 @@ Result<std::vector<Document>> parse_file(std::string_view text,
   for (std::string_view rest = text; !rest.empty();) {
     if (!kube::take_character(rest)) {
       const auto before = text.substr(0, text.size() - rest.size());
-      const auto line = std::count(before.begin(), before.end(), '\n') + 1;
+      const auto line = std::ranges::count(before, '\n') + 1;
       return fail(where(path, static_cast<int>(line)) + ": not UTF-8");
     }
   }

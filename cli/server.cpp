@@ -316,8 +316,7 @@ void Server::dispatch() {
   }
 }
 
-void Server::expire() {
-  const auto now = Clock::now();
+void Server::expire(Clock::time_point now) {
   std::vector<int> expired;
   for (const auto& [fd, client] : impl_->clients) {
     const bool waits_for_nothing = client.subscribed && client.unsent() == 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -43,8 +44,9 @@ class Server {
   // Readable when dispatch() has something to do.
   [[nodiscard]] int poll_fd() const;
   void dispatch();
-  // Ends connections that have idled too long; to be called every few seconds.
-  void expire();
+  // Ends connections that at `now` have idled too long; to be called every few
+  // seconds.
+  void expire(std::chrono::steady_clock::time_point now);
 
   // True if somebody would get what is published.
   [[nodiscard]] bool has_subscribers() const;

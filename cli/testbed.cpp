@@ -209,7 +209,7 @@ void Testbed::add_entity(const std::string& entity) {
                             .endpoints = {{.addresses = ips}}});
   } else if (const auto reserved = reserved_entity(entity)) {
     for (const auto& ip : ips) {
-      cluster_.translator().set_reserved(ip, *reserved);
+      cluster_.translator().set_reserved(ip, reserved);
     }
   }
 }

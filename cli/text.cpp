@@ -9,6 +9,8 @@
 #include <netinet/in.h>
 #include <strings.h>
 
+#include "lib/base/protocol.h"
+
 namespace sluice::cli {
 namespace {
 
@@ -28,16 +30,6 @@ constexpr std::array kReasons{
 #undef SLUICE_VERDICT_IS_ALLOW
 #undef SLUICE_VERDICT_IS_DENY
 
-struct ProtocolName {
-  std::uint8_t number;
-  const char* name;
-};
-constexpr std::array kProtocols{
-    ProtocolName{IPPROTO_TCP, "TCP"},       ProtocolName{IPPROTO_UDP, "UDP"},
-    ProtocolName{IPPROTO_SCTP, "SCTP"},     ProtocolName{IPPROTO_ICMP, "ICMP"},
-    ProtocolName{IPPROTO_ICMPV6, "ICMPv6"},
-};
-
 constexpr std::uint32_t kPortBits = 16;
 
 }  // namespace
@@ -55,15 +47,15 @@ std::string_view direction_text(std::uint32_t direction) {
 }
 
 std::string_view verdict_text(std::uint32_t verdict) {
-  return verdict == SLUICE_VERDICT_ALLOW  ? "allow"
-         : verdict == SLUICE_VERDICT_DENY ? "deny"
-                                          : "none";
+  if (verdict == SLUICE_VERDICT_ALLOW) {
+    return "allow";
+  }
+  return verdict == SLUICE_VERDICT_DENY ? "deny" : "none";
 }
 
 std::string protocol_text(std::uint8_t protocol) {
-  const auto* found =
-      std::ranges::find(kProtocols, protocol, &ProtocolName::number);
-  return found == kProtocols.end() ? std::to_string(protocol) : found->name;
+  const auto name = protocol_name(protocol);
+  return name.empty() ? std::to_string(protocol) : std::string(name);
 }
 
 std::string_view builtin_rule_text(std::uint32_t rule) {
@@ -91,7 +83,7 @@ std::string l4_text(const sluice_policy_key& key) {
   if (key.prefixlen < SLUICE_PREFIX_PROTOCOL) {
     return "any";
   }
-  const auto name = protocol_text(key.protocol);
+  auto name = protocol_text(key.protocol);
   const auto bits = std::min<std::uint32_t>(
       key.prefixlen - SLUICE_PREFIX_PROTOCOL, kPortBits);
   if (bits == 0) {
@@ -138,10 +130,10 @@ Result<PortArgument> parse_port(std::string_view text) {
   if (slash != std::string_view::npos) {
     const std::string name(text.substr(slash + 1));
     const auto* found =
-        std::ranges::find_if(kProtocols, [&](const ProtocolName& protocol) {
+        std::ranges::find_if(kProtocolNames, [&](const ProtocolName& protocol) {
           return ::strcasecmp(protocol.name, name.c_str()) == 0;
         });
-    if (found == kProtocols.end()) {
+    if (found == kProtocolNames.end()) {
       return fail("port \"" + std::string(text) +
                   "\": the protocol is TCP, UDP, SCTP, ICMP or ICMPv6");
     }
@@ -150,8 +142,9 @@ Result<PortArgument> parse_port(std::string_view text) {
   const bool icmp = is_icmp(argument.protocol);
   const int largest = icmp ? 255 : 65535;
   int number = -1;
-  const auto end = digits.data() + digits.size();
-  const auto parsed = std::from_chars(digits.data(), end, number);
+  const char* begin = digits.data();
+  const char* end = begin + digits.size();
+  const auto parsed = std::from_chars(begin, end, number);
   if (digits.empty() || parsed.ec != std::errc{} || parsed.ptr != end ||
       number < 0 || number > largest) {
     return fail("port \"" + std::string(text) + "\": must be " +

@@ -16,7 +16,10 @@ std::string isolation(bool ingress, bool egress) {
   if (ingress && egress) {
     return "ingress, egress";
   }
-  return ingress ? "ingress" : egress ? "egress" : "none";
+  if (ingress) {
+    return "ingress";
+  }
+  return egress ? "egress" : "none";
 }
 
 void print_problems(std::ostream& out,

@@ -5,45 +5,33 @@
 #include <array>
 #include <string>
 
+#include "lib/base/protocol.h"
 #include "lib/policy/translator_impl.h"
 
 namespace sluice::policy {
 namespace {
 
 constexpr std::size_t kMostNearMisses = 5;
-constexpr std::uint8_t kIcmp = 1;
-constexpr std::uint8_t kIcmpV6 = 58;
 
-std::string protocol_name(std::uint8_t protocol) {
-  switch (protocol) {
-    case kIcmp:
-      return "ICMP";
-    case kIcmpV6:
-      return "ICMPv6";
-    case 6:
-      return "TCP";
-    case 17:
-      return "UDP";
-    case 132:
-      return "SCTP";
-    default:
-      return "protocol " + std::to_string(protocol);
-  }
+std::string protocol_text(std::uint8_t protocol) {
+  const auto name = protocol_name(protocol);
+  return name.empty() ? "protocol " + std::to_string(protocol)
+                      : std::string(name);
 }
 
 std::string text(std::uint8_t protocol, std::uint16_t first,
                  std::uint16_t last) {
-  if (protocol == kIcmp || protocol == kIcmpV6) {
-    return protocol_name(protocol) + " type " + std::to_string(first >> 8);
+  if (protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6) {
+    return protocol_text(protocol) + " type " + std::to_string(first >> 8);
   }
   if (first == 0 && last == 65535) {
-    return "any " + protocol_name(protocol) + " port";
+    return "any " + protocol_text(protocol) + " port";
   }
   auto result = std::to_string(first);
   if (last != first) {
     result += "-" + std::to_string(last);
   }
-  return result + "/" + protocol_name(protocol);
+  return result + "/" + protocol_text(protocol);
 }
 
 std::string text(const Candidate& candidate) {

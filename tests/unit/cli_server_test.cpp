@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -26,6 +27,15 @@ using nlohmann::json;
 constexpr int kTurnMs = 20;
 constexpr std::size_t kRows = 5000;
 
+sockaddr_un address_of(const std::filesystem::path& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  const auto size = path.string().copy(std::data(address.sun_path),
+                                       std::size(address.sun_path) - 1);
+  EXPECT_EQ(size, path.string().size());
+  return address;
+}
+
 class ServerTest : public ::testing::Test {
  protected:
   ServerTest() {
@@ -39,19 +49,19 @@ class ServerTest : public ::testing::Test {
     EXPECT_TRUE(server.has_value());
     server_ = std::move(*server);
   }
-  ~ServerTest() override {
+  void TearDown() override {
     server_.reset();
     std::filesystem::remove_all(folder_);
   }
 
   static Server::Answer answer(const std::string& request) {
-    if (request == "{\"command\":\"monitor\"}") {
+    if (request == R"({"command":"monitor"})") {
       return {.reply = {}, .drops_only = false};
     }
-    if (request == "{\"command\":\"drops\"}") {
+    if (request == R"({"command":"drops"})") {
       return {.reply = {}, .drops_only = true};
     }
-    if (request == "{\"command\":\"rows\"}") {
+    if (request == R"({"command":"rows"})") {
       return {.reply =
                   [n = std::size_t{0}]() mutable -> std::optional<std::string> {
                 ++n;
@@ -67,7 +77,7 @@ class ServerTest : public ::testing::Test {
               },
               .drops_only = false};
     }
-    return {.reply = reply_line("{\"error\":\"what?\"}"), .drops_only = false};
+    return {.reply = reply_line(R"({"error":"what?"})"), .drops_only = false};
   }
 
   // Serves until `done`.
@@ -84,11 +94,13 @@ class ServerTest : public ::testing::Test {
     return false;
   }
   [[nodiscard]] Fd connect() const {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    std::strcpy(address.sun_path, path_.c_str());
+    const auto address = address_of(path_);
     Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    EXPECT_EQ(::connect(fd.get(), reinterpret_cast<sockaddr*>(&address),
+    if (!fd.valid()) {
+      ADD_FAILURE() << "no socket";
+      return fd;
+    }
+    EXPECT_EQ(::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address),
                         sizeof(address)),
               0);
     return fd;
@@ -221,6 +233,21 @@ TEST_F(ServerTest, SlowSubscriberLosesEventsAndIsToldHowMany) {
   EXPECT_LT(events, kEvents);
 }
 
+TEST_F(ServerTest, IdleConnectionsEndAndSubscribersStay) {
+  const auto idle = connect();
+  const auto subscriber = connect();
+  send_text(subscriber, R"({"command":"monitor"})"
+                        "\n");
+  ASSERT_TRUE(serve_until([&] { return server_->has_subscribers(); }));
+  const auto now = std::chrono::steady_clock::now();
+  server_->expire(now);
+  EXPECT_FALSE(closed(idle));
+  server_->expire(now + std::chrono::minutes(1));
+  EXPECT_TRUE(closed(idle));
+  EXPECT_FALSE(closed(subscriber));
+  EXPECT_TRUE(server_->has_subscribers());
+}
+
 TEST_F(ServerTest, SubscriberThatLeavesIsForgotten) {
   {
     const auto fd = connect();
@@ -236,10 +263,9 @@ TEST_F(ServerTest, StaleSocketIsReplacedAndOwnOneRemoved) {
   EXPECT_FALSE(std::filesystem::exists(path_));
   {
     const Fd stale(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    std::strcpy(address.sun_path, path_.c_str());
-    ASSERT_EQ(::bind(stale.get(), reinterpret_cast<sockaddr*>(&address),
+    ASSERT_TRUE(stale.valid());
+    const auto address = address_of(path_);
+    ASSERT_EQ(::bind(stale.get(), reinterpret_cast<const sockaddr*>(&address),
                      sizeof(address)),
               0);
   }
