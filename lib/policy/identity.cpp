@@ -78,8 +78,8 @@ bool holds(const Requirement& requirement, const Get& get) {
 
 template <typename Get>
 bool holds_all(const LabelSelector& selector, const Get& get) {
-  return std::all_of(
-      selector.requirements.begin(), selector.requirements.end(),
+  return std::ranges::all_of(
+      selector.requirements,
       [&](const Requirement& requirement) { return holds(requirement, get); });
 }
 
