@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <unordered_set>
 #include <utility>
 
 #include <sys/epoll.h>
@@ -13,6 +14,7 @@
 #include "agent/endpoints.h"
 #include "agent/flows.h"
 #include "agent/interfaces.h"
+#include "agent/unclaimed.h"
 #include "lib/base/fd.h"
 
 namespace sluice::agent {
@@ -71,14 +73,19 @@ struct Agent::Impl {
         interfaces(std::move(found)),
         flows(std::move(opened)),
         attacher(tc_attacher(datapath)),
-        endpoints(interfaces, *attacher, applier) {}
+        sparing(sparing_attacher(*attacher, held)),
+        endpoints(interfaces, *sparing, applier),
+        unclaimed(interfaces, endpoints, *attacher, applier, held) {}
 
   Datapath datapath;
   Applier applier;
   Interfaces interfaces;
   Flows flows;
   std::unique_ptr<Attacher> attacher;
+  std::unordered_set<std::uint32_t> held;  // by `unclaimed`
+  std::unique_ptr<Attacher> sparing;
   Endpoints endpoints;
+  Unclaimed unclaimed;
   Fd poll;
   WantedState wanted;
   bool started = false;  // a snapshot has been given
@@ -88,6 +95,8 @@ struct Agent::Impl {
   std::string problem;
 
   [[nodiscard]] Result<void> watch(int fd) const;
+  // Has the applier do what is left to do, with what has become of interfaces.
+  Result<void> follow(const Interfaces::Changes& changes);
   // After every call of the applier.
   Result<void> conclude(Result<void> result);
 };
@@ -115,7 +124,15 @@ Result<void> Agent::Impl::conclude(Result<void> result) {
   } else {
     endpoints.settle();
   }
+  unclaimed.settle();
   return {};
+}
+
+Result<void> Agent::Impl::follow(const Interfaces::Changes& changes) {
+  Transaction transaction;
+  transaction.endpoints = unclaimed.update(changes, !started);
+  return conclude(transaction.empty() ? applier.retry()
+                                      : applier.apply(transaction));
 }
 
 Agent::Agent() = default;
@@ -155,6 +172,7 @@ Result<Agent> Agent::start(const AgentOptions& options) {
     }
   }
   sluice_state& state = *impl.datapath.state();
+  impl.unclaimed.set_patterns(options.pod_interfaces);
   set_if_different(state.on_policy_change, options.on_policy_change);
   set_if_different(state.events_new_flows, options.events_new_flows ? 1 : 0);
   set_if_different(state.events_per_second, options.events_per_second);
@@ -166,7 +184,14 @@ Result<void> Agent::replace(const State& wanted) {
   impl.wanted.replace(wanted);
   impl.started = true;
   impl.endpoints.replace(wanted.endpoints);
-  return impl.conclude(impl.applier.replace(wanted));
+  (void)impl.unclaimed.update({}, false);
+  const auto unclaimed = impl.unclaimed.entries();
+  if (unclaimed.empty()) {
+    return impl.conclude(impl.applier.replace(wanted));
+  }
+  auto all = wanted;
+  all.endpoints.insert(all.endpoints.end(), unclaimed.begin(), unclaimed.end());
+  return impl.conclude(impl.applier.replace(all));
 }
 
 Result<void> Agent::apply(const Transaction& transaction) {
@@ -180,16 +205,33 @@ Result<void> Agent::apply(const Transaction& transaction) {
   for (const auto& change : transaction.endpoints) {
     impl.endpoints.set(change.name, change.value);
   }
-  return impl.conclude(impl.applier.apply(transaction));
+  const auto unclaimed = impl.unclaimed.update({}, false);
+  if (unclaimed.empty()) {
+    return impl.conclude(impl.applier.apply(transaction));
+  }
+  // Who takes an interface over, and who leaves one, does so in one step.
+  auto all = transaction;
+  all.endpoints.insert(all.endpoints.end(), unclaimed.begin(), unclaimed.end());
+  return impl.conclude(impl.applier.apply(all));
+}
+
+Result<void> Agent::deny_unclaimed(bool deny) {
+  auto& impl = *impl_;
+  if (impl.unclaimed.denies() == deny) {
+    return {};
+  }
+  impl.unclaimed.deny(deny);
+  return impl.follow({});
 }
 
 Result<void> Agent::retry() {
   auto& impl = *impl_;
-  if (!impl.started) {
+  if (impl.started) {
+    impl.endpoints.refresh({});
+  } else if (!impl.unclaimed.denies()) {
     return {};
   }
-  impl.endpoints.refresh({});
-  return impl.conclude(impl.applier.retry());
+  return impl.follow({});
 }
 
 int Agent::poll_fd() const {
@@ -204,12 +246,13 @@ void Agent::dispatch() {
     impl.problem = changes.error().message;
     return;
   }
-  if (!changes->any || !impl.started) {
+  if (!changes->any) {
     return;
   }
-  if (impl.endpoints.refresh(*changes)) {
+  const bool bound = impl.started && impl.endpoints.refresh(*changes);
+  if (bound || impl.unclaimed.denies()) {
     // A failure is kept in `problem` and tried again with the next call.
-    if (auto result = impl.conclude(impl.applier.retry()); !result) {
+    if (auto result = impl.follow(*changes); !result) {
       return;
     }
   }
@@ -227,6 +270,7 @@ AgentStatus Agent::status() const {
   const auto& impl = *impl_;
   AgentStatus status{.revision = impl.revision,
                      .epoch = impl.applier.epoch(),
+                     .unclaimed_denied = impl.held.size(),
                      .problem = impl.problem};
   for (const auto& [name, item] : impl.endpoints.all()) {
     const bool in_force = item.attached && impl.applier.in_force(name);
@@ -258,6 +302,20 @@ AgentStatus Agent::status() const {
   }
   status.events_lost = read_events_lost(impl.datapath).value_or(0);
   return status;
+}
+
+std::vector<std::pair<std::string, std::string>> Agent::endpoint_problems()
+    const {
+  std::vector<std::pair<std::string, std::string>> result;
+  for (const auto& [name, item] : impl_->endpoints.all()) {
+    if (!item.problem.empty()) {
+      result.emplace_back(name, item.problem);
+    } else if (!item.attached || !impl_->applier.in_force(name)) {
+      result.emplace_back(
+          name, impl_->problem.empty() ? "not in force yet" : impl_->problem);
+    }
+  }
+  return result;
 }
 
 Result<std::vector<PolicyEntry>> Agent::dump_policy() const {

@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "agent/datapath.h"
@@ -21,6 +22,8 @@ struct AgentOptions {
   std::uint32_t on_policy_change = SLUICE_CHANGE_REEVALUATE;
   bool events_new_flows = true;
   std::uint32_t events_per_second = 1000;  // per CPU
+  // Which interfaces are pods', for deny_unclaimed(): shell patterns of names.
+  std::vector<std::string> pod_interfaces;
 };
 
 struct EndpointStatus {
@@ -53,6 +56,7 @@ struct AgentStatus {
   };
   std::vector<Reason> reasons;  // those that are not zero
   std::uint64_t events_lost = 0;
+  std::uint64_t unclaimed_denied = 0;  // interfaces; see deny_unclaimed()
   std::string problem;  // why the wanted state is not in force, or empty
 };
 
@@ -90,6 +94,10 @@ class Agent {
   Result<void> apply(const Transaction& transaction);
   // Tries again what failed; success if there is nothing to do.
   Result<void> retry();
+  // Whether pods' interfaces that no endpoint has claimed are cut off, but from
+  // the node, until one does; they are not at first. Before the first
+  // snapshot, interfaces that have a record in the kernel count as claimed.
+  Result<void> deny_unclaimed(bool deny);
 
   // Descriptor to poll for reading; then call dispatch(), which handles
   // netlink changes (interfaces, routes, neighbours) and flow events. Call it
@@ -103,6 +111,9 @@ class Agent {
 
   [[nodiscard]] const State& wanted() const;
   [[nodiscard]] AgentStatus status() const;
+  // Endpoints that are not enforced, by name, and why; cheap.
+  [[nodiscard]] std::vector<std::pair<std::string, std::string>>
+  endpoint_problems() const;
   // Entries as the kernel holds them (the generation bit in policy_id).
   [[nodiscard]] Result<std::vector<PolicyEntry>> dump_policy() const;
   [[nodiscard]] Result<std::vector<ConntrackEntry>> dump_conntrack() const;

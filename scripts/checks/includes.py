@@ -19,6 +19,7 @@ ALLOWED = {
     "lib/kube": {"lib/base"},
     "lib/policy": {"include/sluice", "lib/base", "lib/kube"},
     "lib/wire": {"include/sluice", "lib/base"},
+    "agent/program": None,
     "agent": {"include/sluice", "lib/base"},
     "operator": {"include/sluice", "lib/base", "lib/kube", "lib/policy", "lib/wire"},
     "cli": None,
@@ -40,10 +41,9 @@ _SOURCE = (".h", ".cpp", ".c")
 
 
 def module_of(path):
-    for folder in ALLOWED:
-        if path.startswith(folder + "/"):
-            return folder
-    return None
+    """The innermost folder that has a row."""
+    found = [folder for folder in ALLOWED if path.startswith(folder + "/")]
+    return max(found, key=len, default=None)
 
 
 def resolve(path, target, exists):
@@ -114,7 +114,7 @@ def _allowed(path, module, found):
 def self_test():
     """What must be found is found, what is right is not."""
     files = {"lib/base/ip.h", "lib/kube/objects.h", "agent/agent.h", "include/sluice/abi.h",
-             "include/sluice/state.h", "lib/policy/rule.h", "cli/main.h"}
+             "include/sluice/state.h", "lib/policy/rule.h", "cli/main.h", "agent/program/x.h"}
     cases = [
         ("lib/base/x.h", '#include "lib/kube/objects.h"', 1),
         ("lib/policy/x.cpp", '#include "agent/agent.h"', 1),
@@ -131,6 +131,8 @@ def self_test():
         ("bpf/x.bpf.h", '#include "sluice/abi.h"\n#include <linux/bpf.h>', 0),
         ("cli/x.cpp", '#include "agent/agent.h"\n#include <nlohmann/json.hpp>', 0),
         ("agent/x.cpp", "#include <fstream>", 0),
+        ("agent/program/x.cpp", '#include "cli/main.h"', 0),
+        ("agent/x.cpp", '#include "agent/program/x.h"', 1),
     ]
     includers = {"lib/policy/rule.h": {"lib/policy/model.h"}, "lib/policy/model.h": {"cli/main.h"},
                  "lib/policy/private.h": {"lib/policy/rule.cpp", "tests/unit/rule_test.cpp"},

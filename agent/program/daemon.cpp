@@ -1,0 +1,493 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/program/daemon.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <csignal>
+#include <optional>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+#include <poll.h>
+#include <spdlog/spdlog.h>
+#include <sys/signalfd.h>
+
+#include "agent/program/health.h"
+#include "agent/program/metrics.h"
+#include "cli/cluster.h"
+#include "cli/flow.h"
+#include "cli/host.h"
+#include "cli/instance.h"
+#include "cli/names.h"
+#include "cli/output.h"
+#include "cli/requests.h"
+#include "cli/server.h"
+#include "cli/version.h"
+#include "cli/views_json.h"
+#include "lib/base/fd.h"
+
+namespace sluice::agentd {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+// Flow events are fetched at this pace: the datapath wakes nobody.
+constexpr milliseconds kTurn{100};
+constexpr seconds kRetryFirst{1};
+constexpr seconds kRetryMax{30};
+constexpr seconds kHousekeeping{1};
+
+// The map that an error of the applier names, or empty.
+std::string map_in(const std::string& message) {
+  constexpr std::string_view kPrefix = "map ";
+  if (!message.starts_with(kPrefix)) {
+    return {};
+  }
+  const auto end = message.find_first_of(": ", kPrefix.size());
+  return message.substr(kPrefix.size(), end - kPrefix.size());
+}
+
+}  // namespace
+
+struct Daemon::Impl {
+  explicit Impl(DaemonOptions options_in) : options(std::move(options_in)) {}
+
+  DaemonOptions options;
+  Fd socket_lock;
+  Fd pin_lock;
+  Fd signals;
+  cli::Cluster no_objects;  // the operator has them
+  cli::Names names;
+  std::optional<agent::Agent> agent;
+  std::optional<wire::Client> client;
+  std::optional<cli::Server> server;
+  std::optional<HealthServer> health;
+  ApplyTimes apply_times;
+  std::uint64_t apply_failures = 0;
+  std::uint64_t received = 0;
+  std::uint64_t applied = 0;
+  std::string apply_problem;
+  std::optional<wire::Ack> told;
+  std::string logged_disconnect;
+  std::unordered_map<IpAddress, std::string> pods;  // of this node
+  bool pods_dirty = true;
+  bool names_dirty = false;
+  bool snapshot_in_force = false;
+  bool deny_unknown = false;
+  bool stopping = false;
+  cli::OperatorSource source;
+  Clock::time_point retry_at = Clock::time_point::max();
+  Clock::time_point housekeeping_at = Clock::now();
+  Clock::time_point measured_at;
+  seconds retry_wait = kRetryFirst;
+
+  Result<void> take_locks();
+  Result<void> open_signals();
+  Result<void> open_agent();
+  Result<void> open_servers();
+  Result<void> connect();
+  Result<void> prepare();
+  void on_snapshot(std::uint64_t revision, const State& state);
+  void on_transaction(const Transaction& transaction);
+  void on_unknown(wire::OnUnknown value);
+  void on_connect(bool resumed, const std::string& version);
+  void on_disconnect(const std::string& why);
+  void outcome(const Result<void>& result, Clock::time_point begun);
+  void acknowledge();
+  void retry();
+  void housekeeping();
+  void measure();
+  void save_names();
+  void on_event(const sluice_flow_event& event);
+  const std::string& pod_of(const std::string& ip);
+  void on_signal();
+  cli::RequestContext context();
+  void run_timers();
+  Result<void> loop();
+};
+
+Result<void> Daemon::Impl::take_locks() {
+  auto file = options.socket;
+  auto on_socket = cli::lock_file(file.replace_extension(".lock"));
+  if (!on_socket) {
+    return std::unexpected(on_socket.error());
+  }
+  socket_lock = std::move(*on_socket);
+  const auto& pin_dir = options.agent.datapath.pin_dir;
+  if (auto mounted = cli::ensure_bpffs(pin_dir); !mounted) {
+    return mounted;
+  }
+  auto on_pins = cli::lock_folder(pin_dir);
+  if (!on_pins) {
+    return std::unexpected(on_pins.error());
+  }
+  pin_lock = std::move(*on_pins);
+  return {};
+}
+
+// Before any library starts a thread: these are to be blocked in all of them.
+Result<void> Daemon::Impl::open_signals() {
+  sigset_t set;
+  ::sigemptyset(&set);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
+    ::sigaddset(&set, signal);
+  }
+  if (::pthread_sigmask(SIG_BLOCK, &set, nullptr) != 0) {
+    return fail_errno("pthread_sigmask");
+  }
+  signals = Fd(::signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
+  if (!signals.valid()) {
+    return fail_errno("signalfd");
+  }
+  return {};
+}
+
+Result<void> Daemon::Impl::open_agent() {
+  auto started = agent::Agent::start(options.agent);
+  if (!started) {
+    return std::unexpected(started.error());
+  }
+  agent = std::move(*started);
+  agent->on_event([this](const sluice_flow_event& event) { on_event(event); });
+  // What the last process left in force is named as it named it.
+  if (auto kept = cli::Names::load(cli::names_file(options.socket))) {
+    names = std::move(*kept);
+  }
+  deny_unknown = options.deny_unknown;
+  if (auto denied = agent->deny_unclaimed(deny_unknown); !denied) {
+    spdlog::error("unknown pods cannot be cut off: {}", denied.error().message);
+    retry_at = Clock::now() + retry_wait;
+  }
+  return {};
+}
+
+Result<void> Daemon::Impl::open_servers() {
+  auto opened =
+      cli::Server::open(options.socket, [this](const std::string& request) {
+        return cli::answer_request(context(), request);
+      });
+  if (!opened) {
+    return std::unexpected(opened.error());
+  }
+  server = std::move(*opened);
+  if (options.health.empty()) {
+    return {};
+  }
+  auto listening = HealthServer::open(options.health);
+  if (!listening) {
+    return std::unexpected(listening.error());
+  }
+  health = std::move(*listening);
+  return {};
+}
+
+Result<void> Daemon::Impl::connect() {
+  wire::Client::Handlers handlers;
+  handlers.on_snapshot = [this](std::uint64_t revision, const State& state) {
+    on_snapshot(revision, state);
+  };
+  handlers.on_transaction = [this](const Transaction& transaction) {
+    on_transaction(transaction);
+  };
+  handlers.on_unknown = [this](wire::OnUnknown value) { on_unknown(value); };
+  handlers.on_connect = [this](bool resumed, const std::string& version) {
+    on_connect(resumed, version);
+  };
+  handlers.on_disconnect = [this](const std::string& why) {
+    on_disconnect(why);
+  };
+  auto begun = wire::Client::start(options.client, std::move(handlers));
+  if (!begun) {
+    return std::unexpected(begun.error());
+  }
+  client = std::move(*begun);
+  return {};
+}
+
+Result<void> Daemon::Impl::prepare() {
+  source.address = options.client.target;
+  source.problem = "not yet";
+  using Step = Result<void> (Impl::*)();
+  for (const Step step :
+       {&Impl::open_signals, &Impl::take_locks, &Impl::open_agent,
+        &Impl::open_servers, &Impl::connect}) {
+    if (auto done = (this->*step)(); !done) {
+      return done;
+    }
+  }
+  return {};
+}
+
+// What a failure leaves to do is tried again by retry(); it is logged when it
+// begins, when its reason changes and when it is over.
+void Daemon::Impl::outcome(const Result<void>& result,
+                           Clock::time_point begun) {
+  if (result) {
+    apply_times.add(Clock::now() - begun);
+    if (!apply_problem.empty()) {
+      spdlog::info("the policies are in force again");
+    }
+    apply_problem.clear();
+    applied = received;
+    retry_at = Clock::time_point::max();
+    retry_wait = kRetryFirst;
+  } else {
+    ++apply_failures;
+    if (apply_problem != result.error().message) {
+      apply_problem = result.error().message;
+      spdlog::error("not in force, last good state kept: {}", apply_problem);
+    }
+    retry_at = Clock::now() + retry_wait;
+    retry_wait = std::min(retry_wait * 2, kRetryMax);
+  }
+  acknowledge();
+}
+
+void Daemon::Impl::on_snapshot(std::uint64_t revision, const State& state) {
+  const auto begun = Clock::now();
+  received = revision;
+  applied = 0;  // of another numbering
+  told.reset();
+  names = cli::Names(state);
+  names_dirty = pods_dirty = true;
+  const auto result = agent->replace(state);
+  snapshot_in_force = snapshot_in_force || result.has_value();
+  spdlog::info("snapshot: revision {}, {} endpoints, {} entries, {} peers",
+               revision, state.endpoints.size(), state.entries.size(),
+               state.peers.size());
+  outcome(result, begun);
+}
+
+void Daemon::Impl::on_transaction(const Transaction& transaction) {
+  const auto begun = Clock::now();
+  received = transaction.revision;
+  names.apply(transaction);
+  names_dirty = true;
+  pods_dirty = pods_dirty || !transaction.endpoints.empty();
+  outcome(agent->apply(transaction), begun);
+}
+
+void Daemon::Impl::on_unknown(wire::OnUnknown value) {
+  const bool deny =
+      value == wire::OnUnknown::kDeny ||
+      (value == wire::OnUnknown::kAgentDefault && options.deny_unknown);
+  if (deny != deny_unknown) {
+    spdlog::info("pods that no verdict is known for: {}",
+                 deny ? "denied" : "allowed");
+  }
+  deny_unknown = deny;
+  if (auto done = agent->deny_unclaimed(deny); !done) {
+    outcome(done, Clock::now());
+  }
+}
+
+void Daemon::Impl::on_connect(bool resumed, const std::string& version) {
+  spdlog::info("connected to operator {} at {}{}", cli::printable(version),
+               options.client.target, resumed ? ", going on" : "");
+  logged_disconnect.clear();
+  source.connected = true;
+  source.problem.clear();
+}
+
+// Said once for each reason: it is tried again and again.
+void Daemon::Impl::on_disconnect(const std::string& why) {
+  source.connected = false;
+  source.problem = why;
+  if (why != logged_disconnect) {
+    logged_disconnect = why;
+    spdlog::warn("no operator, what it said last stays in force: {}", why);
+  }
+}
+
+// Tells the operator what has changed since it was last told.
+void Daemon::Impl::acknowledge() {
+  if (received == 0 && !snapshot_in_force) {
+    return;
+  }
+  wire::Ack ack{.received = received, .applied = applied, .failures = {}};
+  if (!apply_problem.empty()) {
+    ack.failures.push_back({.policy_set = 0,
+                            .map = map_in(apply_problem),
+                            .endpoint = {},
+                            .message = apply_problem});
+  }
+  for (auto& [name, problem] : agent->endpoint_problems()) {
+    ack.failures.push_back({.policy_set = 0,
+                            .map = {},
+                            .endpoint = name,
+                            .message = std::move(problem)});
+  }
+  if (told != ack) {
+    client->acknowledge(ack);
+    told = std::move(ack);
+  }
+}
+
+void Daemon::Impl::retry() {
+  retry_at = Clock::time_point::max();
+  const auto begun = Clock::now();
+  const auto result = agent->retry();
+  snapshot_in_force =
+      snapshot_in_force || (result.has_value() && told.has_value());
+  outcome(result, begun);
+}
+
+void Daemon::Impl::save_names() {
+  if (!std::exchange(names_dirty, false)) {
+    return;
+  }
+  if (auto saved = names.save(cli::names_file(options.socket)); !saved) {
+    spdlog::warn("names for `policy dump`: {}", saved.error().message);
+  }
+}
+
+void Daemon::Impl::measure() {
+  measured_at = Clock::now();
+  health->set_metrics(metrics_text({.version = cli::kVersion,
+                                    .node = options.client.node,
+                                    .agent = agent->status(),
+                                    .client = client->stats(),
+                                    .apply_times = apply_times,
+                                    .apply_failures = apply_failures,
+                                    .received = received,
+                                    .applied = applied,
+                                    .deny_unknown = deny_unknown}));
+}
+
+void Daemon::Impl::housekeeping() {
+  housekeeping_at = Clock::now() + kHousekeeping;
+  save_names();
+  server->expire(Clock::now());
+}
+
+const std::string& Daemon::Impl::pod_of(const std::string& ip) {
+  static const std::string kNone;
+  if (std::exchange(pods_dirty, false)) {
+    pods.clear();
+    for (const auto& endpoint : agent->wanted().endpoints) {
+      for (const auto& address : endpoint.ips) {
+        pods[address] = endpoint.name;
+      }
+    }
+  }
+  const auto address = parse_ip(ip);
+  const auto found = address ? pods.find(*address) : pods.end();
+  return found == pods.end() ? kNone : found->second;
+}
+
+void Daemon::Impl::on_event(const sluice_flow_event& event) {
+  if (!server || !server->has_subscribers()) {
+    return;
+  }
+  auto flow = cli::make_flow(event, agent->endpoint_name(event.ifindex), names,
+                             no_objects.store());
+  if (flow.from_name.empty()) {
+    flow.from_name = pod_of(flow.from);
+  }
+  if (flow.to_name.empty()) {
+    flow.to_name = pod_of(flow.to);
+  }
+  server->publish(cli::dump(nlohmann::json{{"event", flow}}),
+                  event.verdict != SLUICE_VERDICT_ALLOW);
+}
+
+void Daemon::Impl::on_signal() {
+  signalfd_siginfo info{};
+  while (::read(signals.get(), &info, sizeof(info)) == sizeof(info)) {
+    if (info.ssi_signo != SIGHUP) {
+      spdlog::info("stopping; what is in force stays in force");
+      stopping = true;
+    }
+  }
+}
+
+cli::RequestContext Daemon::Impl::context() {
+  auto problem = apply_problem;
+  if (problem.empty() && !snapshot_in_force) {
+    problem = "no operator has been heard yet; what was in force before stays";
+  }
+  return {.cluster = &no_objects,
+          .source = &source,
+          .agent = &*agent,
+          .names = &names,
+          .node = options.client.node,
+          .dir = {},
+          .problem = std::move(problem)};
+}
+
+void Daemon::Impl::run_timers() {
+  const auto now = Clock::now();
+  if (now >= retry_at) {
+    retry();
+  }
+  if (now >= housekeeping_at) {
+    housekeeping();
+  }
+  if (health) {
+    health->beat();
+    health->set_ready(snapshot_in_force && apply_problem.empty());
+    // However often somebody asks.
+    if (health->wants_metrics() && now - measured_at >= seconds(1)) {
+      measure();
+    }
+  }
+  // Interfaces may have come or gone.
+  acknowledge();
+}
+
+Result<void> Daemon::Impl::loop() {
+  std::array<pollfd, 4> fds{
+      pollfd{.fd = signals.get(), .events = POLLIN, .revents = 0},
+      pollfd{.fd = client->poll_fd(), .events = POLLIN, .revents = 0},
+      pollfd{.fd = agent->poll_fd(), .events = POLLIN, .revents = 0},
+      pollfd{.fd = server->poll_fd(), .events = POLLIN, .revents = 0}};
+  while (!stopping) {
+    if (::poll(fds.data(), fds.size(), static_cast<int>(kTurn.count())) < 0 &&
+        errno != EINTR) {
+      return fail_errno("poll");
+    }
+    if (fds[0].revents != 0) {
+      on_signal();
+    }
+    // Interfaces first: what the operator says is about those that are there.
+    agent->dispatch();
+    if (fds[1].revents != 0) {
+      client->dispatch();
+    }
+    if (fds[3].revents != 0) {
+      server->dispatch();
+    }
+    run_timers();
+  }
+  return {};
+}
+
+Daemon::Daemon() = default;
+Daemon::Daemon(Daemon&&) noexcept = default;
+Daemon& Daemon::operator=(Daemon&&) noexcept = default;
+Daemon::~Daemon() = default;
+
+Result<Daemon> Daemon::start(DaemonOptions options) {
+  Daemon daemon;
+  daemon.impl_ = std::make_unique<Impl>(std::move(options));
+  if (auto ready = daemon.impl_->prepare(); !ready) {
+    return std::unexpected(ready.error());
+  }
+  return daemon;
+}
+
+Result<void> Daemon::run() {
+  auto& impl = *impl_;
+  spdlog::info("node {}: socket {}, operator {}", impl.options.client.node,
+               impl.options.socket.string(), impl.options.client.target);
+  auto result = impl.loop();
+  impl.save_names();
+  return result;
+}
+
+}  // namespace sluice::agentd

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/unclaimed.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <fnmatch.h>
+
+namespace sluice::agent {
+namespace {
+
+class SparingAttacher final : public Attacher {
+ public:
+  SparingAttacher(Attacher& attacher,
+                  const std::unordered_set<std::uint32_t>& held)
+      : attacher_(attacher), held_(held) {}
+
+  Result<void> attach(std::uint32_t ifindex) override {
+    return attacher_.attach(ifindex);
+  }
+  Result<void> detach(std::uint32_t ifindex) override {
+    return held_.contains(ifindex) ? Result<void>{} : attacher_.detach(ifindex);
+  }
+  [[nodiscard]] bool attached(std::uint32_t ifindex) const override {
+    return !held_.contains(ifindex) && attacher_.attached(ifindex);
+  }
+
+ private:
+  Attacher& attacher_;
+  const std::unordered_set<std::uint32_t>& held_;
+};
+
+}  // namespace
+
+std::unique_ptr<Attacher> sparing_attacher(
+    Attacher& attacher, const std::unordered_set<std::uint32_t>& held) {
+  return std::make_unique<SparingAttacher>(attacher, held);
+}
+
+// No pod has such a name: a namespace cannot be empty.
+EndpointEntry Unclaimed::entry_for(std::uint32_t ifindex) {
+  return {.name = "/" + std::to_string(ifindex),
+          .policy_set = 0,
+          .isolated = {true, true},
+          .ips = {},
+          .interface = {}};
+}
+
+bool Unclaimed::is_pods(std::uint32_t ifindex) const {
+  const auto name = interfaces_.name(ifindex);
+  return std::ranges::any_of(patterns_, [&](const std::string& pattern) {
+    return ::fnmatch(pattern.c_str(), name.c_str(), 0) == 0;
+  });
+}
+
+std::vector<Transaction::EndpointChange> Unclaimed::update(
+    const Interfaces::Changes& changes, bool spare_recorded) {
+  std::unordered_set<std::uint32_t> wanted;
+  std::unordered_set<std::uint32_t> spared;
+  if (deny_ && spare_recorded) {
+    for (const auto& record : applier_.records()) {
+      if (!held_.contains(record.ifindex)) {
+        spared.insert(record.ifindex);
+      }
+    }
+  }
+  for (const std::uint32_t ifindex :
+       deny_ ? interfaces_.all() : std::vector<std::uint32_t>{}) {
+    if (endpoints_.name_of(ifindex).empty() && !spared.contains(ifindex) &&
+        is_pods(ifindex)) {
+      wanted.insert(ifindex);
+    }
+  }
+  std::vector<Transaction::EndpointChange> result;
+  const auto remove = [&](std::uint32_t ifindex) {
+    auto name = entry_for(ifindex).name;
+    applier_.bind(name, 0);
+    result.push_back({.name = std::move(name), .value = std::nullopt});
+  };
+  // One that is gone may have been made anew under the same number.
+  for (const std::uint32_t ifindex : changes.gone) {
+    released_.erase(ifindex);
+    if (held_.erase(ifindex) > 0) {
+      remove(ifindex);
+    }
+  }
+  for (auto it = held_.begin(); it != held_.end();) {
+    if (wanted.contains(*it)) {
+      ++it;
+      continue;
+    }
+    remove(*it);
+    released_.insert(*it);
+    it = held_.erase(it);
+  }
+  for (const std::uint32_t ifindex : wanted) {
+    const bool is_new = !held_.contains(ifindex);
+    const bool again =
+        changes.resynced ||
+        std::ranges::find(changes.filters, ifindex) != changes.filters.end();
+    if ((is_new || again) && !attacher_.attach(ifindex)) {
+      continue;  // it may be gone by now; else the next change tries again
+    }
+    if (is_new) {
+      auto entry = entry_for(ifindex);
+      applier_.bind(entry.name, ifindex);
+      released_.erase(ifindex);
+      held_.insert(ifindex);
+      result.push_back({.name = entry.name, .value = std::move(entry)});
+    }
+  }
+  return result;
+}
+
+std::vector<EndpointEntry> Unclaimed::entries() const {
+  std::vector<EndpointEntry> result;
+  for (const std::uint32_t ifindex : held_) {
+    result.push_back(entry_for(ifindex));
+  }
+  return result;
+}
+
+void Unclaimed::settle() {
+  for (const std::uint32_t ifindex : std::exchange(released_, {})) {
+    if (endpoints_.name_of(ifindex).empty() && !attacher_.detach(ifindex)) {
+      released_.insert(ifindex);  // tried again next time
+    }
+  }
+}
+
+}  // namespace sluice::agent

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "agent/apply.h"
+#include "agent/attach.h"
+#include "agent/endpoints.h"
+#include "agent/interfaces.h"
+#include "sluice/state.h"
+
+namespace sluice::agent {
+
+// Pods' interfaces that no endpoint has claimed yet. Where these are to be
+// denied, each gets the programs and a record of its own that has no policy set
+// and is isolated both ways, until an endpoint takes the interface over: in one
+// transaction, so that at no moment neither holds.
+//
+// Its members give changes for the applier's next transaction; settle() comes
+// after it.
+class Unclaimed {
+ public:
+  // `held` outlives it: the interfaces that have such a record.
+  Unclaimed(const Interfaces& interfaces, const Endpoints& endpoints,
+            Attacher& attacher, Applier& applier,
+            std::unordered_set<std::uint32_t>& held)
+      : interfaces_(interfaces),
+        endpoints_(endpoints),
+        attacher_(attacher),
+        applier_(applier),
+        held_(held) {}
+
+  // Which interfaces are pods', as shell patterns of their names.
+  void set_patterns(std::vector<std::string> patterns) {
+    patterns_ = std::move(patterns);
+  }
+  void deny(bool value) { deny_ = value; }
+  [[nodiscard]] bool denies() const { return deny_; }
+
+  // `spare_recorded`: interfaces that have a record in the kernel are
+  // somebody's, although no endpoint is known yet.
+  std::vector<Transaction::EndpointChange> update(
+      const Interfaces::Changes& changes, bool spare_recorded);
+  // All that there are, for a transaction that replaces everything.
+  [[nodiscard]] std::vector<EndpointEntry> entries() const;
+  // Takes the programs off interfaces that are nobody's any more.
+  void settle();
+
+ private:
+  [[nodiscard]] bool is_pods(std::uint32_t ifindex) const;
+  static EndpointEntry entry_for(std::uint32_t ifindex);
+
+  const Interfaces& interfaces_;
+  const Endpoints& endpoints_;
+  Attacher& attacher_;
+  Applier& applier_;
+  std::unordered_set<std::uint32_t>& held_;
+  std::unordered_set<std::uint32_t> released_;
+  std::vector<std::string> patterns_;
+  bool deny_ = false;
+};
+
+// Hands everything on, but leaves interfaces in `held` alone: they are not
+// anybody's to take the programs off.
+std::unique_ptr<Attacher> sparing_attacher(
+    Attacher& attacher, const std::unordered_set<std::uint32_t>& held);
+
+}  // namespace sluice::agent

@@ -1,0 +1,352 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sluice-agent` on a node does what an operator says, over TLS and with a token, and goes on
+doing it while there is none."""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import unittest
+import urllib.error
+import urllib.request
+
+from tests.netns import suite
+from tests.netns.sluice import Manifests, cnp, ports, wait_for
+from tests.netns.traffic import Stream
+
+_A = {"pod": "a"}
+_TOKEN = "the-node's-token"
+_PORT = 9443
+_GATEWAY = "169.254.1.1"  # the router's, where the operator is
+_numbers = itertools.count(1)
+
+
+def _binary(*parts):
+    build = os.path.join(os.path.dirname(os.environ["SLUICE"]), "..")
+    return os.path.abspath(os.path.join(build, *parts))
+
+
+def _allow(*what):
+    return cnp("x", "p", _A, ingress=[{"fromEndpoints": [{"matchLabels": {"pod": "b"}}],
+                                       "toPorts": ports(*what)}])
+
+
+class Operator:
+    """Serves a folder of manifests to agents."""
+
+    def __init__(self, manifests):
+        self.manifests = manifests
+        self.out = tempfile.mkdtemp(prefix="operator-", dir="/run")
+        self.process = None
+
+    def start(self):
+        port = os.path.join(self.out, "port")
+        if os.path.exists(port):
+            os.unlink(port)
+        with open(os.path.join(self.out, "log"), "ab") as log:
+            self.process = subprocess.Popen(
+                [_binary("tests", "netns", "fake_operator"), self.manifests.path,
+                 f"0.0.0.0:{_PORT}", self.out, _TOKEN],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+        wait_for(lambda: os.path.exists(port) or self.process.poll() is not None, "operator listens")
+        assert self.process.poll() is None, "the operator ended"
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait(15)
+
+    def acknowledged(self, node):
+        """None before the first time."""
+        try:
+            with open(os.path.join(self.out, node + ".json"), encoding="utf-8") as file:
+                return json.load(file)
+        except FileNotFoundError:
+            return None
+
+    def forget(self, node):
+        path = os.path.join(self.out, node + ".json")
+        if os.path.exists(path):
+            os.unlink(path)
+
+    def wait_acknowledged(self, node, since=None):
+        """The last acknowledgement, newer than `since`, with nothing left to do."""
+        def done():
+            ack = self.acknowledged(node)
+            return ack if (ack and ack != since and ack["applied"] == ack["received"]
+                           and not ack["failures"]) else None
+        return wait_for(done, f"acknowledged: {self.acknowledged(node)}")
+
+
+class Agent:
+    def __init__(self, node, operator, *options):
+        number = next(_numbers)
+        self.node, self.operator, self.options = node, operator, list(options)
+        self.pin_dir = f"/sys/fs/bpf/agent-{number}"
+        self.socket = f"/run/agent-{number}/sluice.sock"
+        self.log_path = f"/run/agent-{number}.log"
+        self.token = f"/run/agent-{number}.token"
+        self.process = None
+        os.makedirs(os.path.dirname(self.socket), exist_ok=True)
+        self.set_token(_TOKEN)
+
+    def set_token(self, token):
+        with open(self.token, "w", encoding="ascii") as file:
+            file.write(token)
+
+    def start(self):
+        with open(self.log_path, "ab") as log:
+            self.process = self.node.ns.popen(
+                _binary("agent", "program", "sluice-agent"), "--node", self.node.name,
+                "--operator", f"{_GATEWAY}:{_PORT}", "--operator-name", "operator.test",
+                "--ca-file", os.path.join(self.operator.out, "ca.crt"), "--token-file", self.token,
+                "--pin-dir", self.pin_dir, "--socket", self.socket, "--health", "127.0.0.1:9965",
+                *self.options, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+        wait_for(lambda: os.path.exists(self.socket) or self.process.poll() is not None,
+                 "the agent's socket")
+        assert self.process.poll() is None, self.log()
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(15)
+        assert code == 0, f"sluice-agent ended with {code}: {self.log()}"
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait(15)
+
+    def cleanup(self):
+        done = self.node.ns.popen(
+            _binary("agent", "program", "sluice-agent"), "--cleanup", "--pin-dir", self.pin_dir,
+            "--socket", self.socket, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        text = done.communicate(timeout=15)[0]
+        assert done.returncode == 0, text
+
+    def command(self, *arguments):
+        done = self.node.ns.popen(os.environ["SLUICE"], *arguments, "--socket", self.socket,
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        out, err = done.communicate(timeout=15)
+        return done.returncode, out, err
+
+    def query(self, *arguments):
+        code, out, err = self.command(*arguments, "-o", "json")
+        assert code == 0, err
+        return json.loads(out)
+
+    def http(self, path):
+        """Status and text."""
+        with self.node.ns.entered():
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:9965{path}", timeout=10) as reply:
+                    return reply.status, reply.read().decode()
+            except urllib.error.HTTPError as error:
+                return error.code, error.read().decode()
+
+    def log(self):
+        with open(self.log_path, encoding="utf-8", errors="replace") as file:
+            return file.read()[-3000:]
+
+
+class AgentProgram(unittest.TestCase):
+    check, probes, host = suite.Case.check, suite.Case.probes, suite.Case.host
+
+    def setUp(self):
+        self.lab = suite.world()
+        self.node = self.lab.host("node1")
+        self.manifests = Manifests()
+        self.manifests.put("cluster", *self.lab.objects())
+        self.manifests.put("policy", _allow("80/TCP", "80/UDP"))
+        self.operator = Operator(self.manifests)
+        self.agent = None
+        self.addCleanup(self._end)
+
+    def _end(self):
+        if self.agent and self.agent.process.poll() is None:
+            self.agent.kill()
+        if self.operator.process and self.operator.process.poll() is None:
+            self.operator.kill()
+        if self.agent:
+            self.agent.cleanup()
+
+    def begin(self, *options):
+        self.operator.start()
+        self.agent = Agent(self.node, self.operator, *options)
+        self.agent.start()
+        return self.operator.wait_acknowledged("node1")
+
+    def change(self, *what):
+        """Another policy, and returns when the agent has acknowledged it."""
+        before = self.operator.acknowledged("node1")
+        self.manifests.put("policy", _allow(*what))
+        self.operator.wait_acknowledged("node1", before)
+
+    def test_policy_is_enforced_changed_and_acknowledged(self):
+        self.begin()
+        self.check("x/b > x/a tcp/80 A, y/b > x/a tcp/80 D, x/b > x/a tcp/81 D, x/a > E tcp/80 A")
+        self.change("81/TCP")
+        self.check("x/b > x/a tcp/80 D, x/b > x/a tcp/81 A")
+
+    def test_everything_stays_while_there_is_no_operator(self):
+        self.begin()
+        source, target = self.host("x/b"), self.host("x/a")
+        streams = [Stream(source, target, [(target.address(f), 80), (target.address(f), 81)],
+                          rate=500, sources=16) for f in (4, 6)]
+        self.operator.kill()
+        self.check("x/b > x/a tcp/80 A, x/b > x/a tcp/81 D")
+        self.agent.kill()
+        self.agent.start()  # with nobody to ask
+        self.check("x/b > x/a tcp/80 A, x/b > x/a tcp/81 D")
+        self.assertIn("no operator has been heard", self.agent.query("status")["problem"])
+        self.agent.stop()
+        self.check("x/b > x/a tcp/80 A, x/b > x/a tcp/81 D")
+        # Another instance: other revisions, another certificate.
+        self.agent.start()
+        self.operator.forget("node1")
+        self.manifests.put("policy", _allow("80/TCP", "80/UDP", "82/TCP"))
+        self.operator.start()
+        self.operator.wait_acknowledged("node1")
+        self.check("x/b > x/a tcp/80 A, x/b > x/a tcp/81 D, x/b > x/a tcp/82 A")
+        for stream in streams:
+            sent, arrived = stream.stop()
+            self.assertEqual(len([n for n in arrived if n % 2]), 0, "forbidden packets passed")
+            self.assertEqual(len(arrived), (sent + 1) // 2, "allowed packets were lost")
+            self.assertGreater(sent, 100)
+
+    def test_operator_that_comes_back_at_once_changes_nothing(self):
+        self.begin()
+        epoch = self.agent.query("status")["epoch"]
+        self.operator.kill()
+        self.operator.forget("node1")
+        self.operator.start()
+        self.operator.wait_acknowledged("node1")
+        self.assertEqual(self.agent.query("status")["epoch"], epoch,
+                         "the same policies are nothing to write")
+
+    def test_unknown_pod_is_allowed_by_default(self):
+        self.begin("--pod-interfaces", "v*")
+        pod = self.new_pod("u1", 41)
+        self.check("x/b > x/u1 tcp/80 A, x/u1 > E tcp/80 A")
+        self.assertEqual(pod.node, self.node)
+
+    def new_pod(self, name, number):
+        """A pod with a veth and an address that the operator knows nothing of."""
+        pod = self.lab.pod(self.node, "x/" + name, 0, number)
+
+        def end():
+            pod.unplug()
+            del self.lab.pods[pod.full_name]
+        self.addCleanup(end)
+        return pod
+
+    def test_unknown_pod_is_denied_if_so_asked(self):
+        """With an operator, without one, and until its verdict comes."""
+        self.begin("--on-unknown", "deny", "--pod-interfaces", "v*")
+        pod = self.new_pod("u2", 42)
+        self.wait_denied(1)
+        self.check("x/b > x/u2 tcp/80 D, x/u2 > E tcp/80 D, x/b > x/a tcp/80 A, node1 > x/u2 tcp/80 A")
+        self.operator.kill()
+        self.agent.kill()
+        self.agent.start()
+        self.wait_denied(1)
+        self.check("x/b > x/u2 tcp/80 D, x/u2 > E tcp/80 D, x/b > x/a tcp/80 A, x/b > x/a tcp/81 D")
+        self.operator.forget("node1")
+        self.operator.start()
+        self.operator.wait_acknowledged("node1")
+        self.check("x/b > x/u2 tcp/80 D")
+        before = self.operator.acknowledged("node1")
+        self.manifests.put("late", pod.object())
+        self.operator.wait_acknowledged("node1", before)
+        self.wait_denied(0)
+        self.check("x/b > x/u2 tcp/80 A, x/u2 > E tcp/80 A, x/b > x/a tcp/81 D")
+        # The pod's object goes before its interface does.
+        before = self.operator.acknowledged("node1")
+        self.manifests.remove("late")
+        self.operator.wait_acknowledged("node1", before)
+        self.check("x/b > x/u2 tcp/80 D")
+
+    def test_operator_says_what_becomes_of_unknown_pods(self):
+        self.begin("--pod-interfaces", "v*")
+        self.new_pod("u3", 43)
+        self.check("x/b > x/u3 tcp/80 A")
+        with open(os.path.join(self.manifests.path, "on-unknown"), "w", encoding="ascii") as file:
+            file.write("deny")
+        self.wait_denied(1)
+        self.check("x/b > x/u3 tcp/80 D, x/u3 > E tcp/80 D")
+        os.unlink(os.path.join(self.manifests.path, "on-unknown"))
+        self.wait_denied(0)
+        self.check("x/b > x/u3 tcp/80 A, x/u3 > E tcp/80 A")
+
+    def wait_denied(self, count):
+        wait_for(lambda: f"sluice_agent_unclaimed_denied {count}" in self.agent.http("/metrics")[1],
+                 f"{count} interfaces denied")
+
+    def test_command_works_with_an_agent(self):
+        self.begin()
+        status = self.agent.query("status")
+        self.assertTrue(status["enforced"], status["problem"])
+        self.assertEqual((status["node"], status["policies"]), ("node1", 1))
+        endpoints = {e["name"]: e for e in self.agent.query("endpoint", "list")["endpoints"]}
+        self.assertTrue(endpoints["x/a"]["attached"])
+        self.assertEqual(endpoints["x/a"]["policies"], ["CiliumNetworkPolicy/x/p"])
+        policies = self.agent.query("policy", "list")["policies"]
+        self.assertEqual([(p["kind"], p["namespace"], p["name"], p["in_force"]) for p in policies],
+                         [("CiliumNetworkPolicy", "x", "p", True)])
+        entries = self.agent.query("policy", "dump")["entries"]
+        self.assertIn("80/TCP", [e["l4"] for e in entries])
+        self.check("x/b > x/a tcp/80 A")
+        flows = self.agent.query("conntrack", "list")["entries"]
+        self.assertIn("x/a", [f["endpoint"] for f in flows])
+        code, _, err = self.agent.command("explain", "--from", "x/b", "--to", "x/a", "--port", "80/TCP")
+        self.assertEqual(code, 2)
+        self.assertIn("an agent does not have the objects", err)
+
+    def test_health_and_metrics(self):
+        self.operator.start()
+        self.operator.kill()
+        self.agent = Agent(self.node, self.operator)
+        self.agent.start()
+        self.assertEqual(self.agent.http("/healthz")[0], 200)
+        self.assertEqual(self.agent.http("/readyz")[0], 503)
+        self.operator.start()
+        self.operator.wait_acknowledged("node1")
+        wait_for(lambda: self.agent.http("/readyz")[0] == 200, "ready")
+        self.check("y/b > x/a tcp/80 D")
+        text = self.agent.http("/metrics")[1]
+        for line in ('sluice_agent_packets_total{reason="default deny",direction="ingress"} ',
+                     'sluice_agent_map_entries{map="policy"} ', "sluice_agent_apply_seconds_bucket",
+                     "sluice_agent_operator_connected 1", "sluice_agent_in_force 1",
+                     'sluice_agent_endpoints{state="enforced"} ', "sluice_agent_build_info{"):
+            self.assertIn("\n" + line, "\n" + text)
+        self.assertEqual(self.agent.http("/nothing")[0], 404)
+
+    def test_wrong_token_gets_nothing_and_the_right_one_later_does(self):
+        self.operator.start()
+        self.agent = Agent(self.node, self.operator)
+        self.agent.set_token("wrong")
+        self.agent.start()
+        wait_for(lambda: "the token is not accepted" in self.agent.log(), "refused")
+        self.check("y/b > x/a tcp/80 A")
+        self.agent.set_token(_TOKEN)
+        self.operator.wait_acknowledged("node1")
+        self.check("y/b > x/a tcp/80 D")
+
+    def test_pod_without_an_interface_is_reported(self):
+        self.begin()
+        ghost = {"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": "x", "name": "ghost"},
+                 "spec": {"nodeName": "node1"},
+                 "status": {"phase": "Running", "podIP": "10.0.0.99", "podIPs": [{"ip": "10.0.0.99"}]}}
+        self.manifests.put("ghost", ghost)
+        failures = wait_for(lambda: self.operator.acknowledged("node1")["failures"], "reported")
+        self.assertEqual([f["endpoint"] for f in failures], ["x/ghost"])
+        self.manifests.remove("ghost")
+        self.operator.wait_acknowledged("node1")
+
+    def test_cleanup_leaves_no_trace(self):
+        self.begin()
+        self.agent.stop()
+        self.check("y/b > x/a tcp/80 D")
+        self.agent.cleanup()
+        self.assertFalse(os.path.exists(self.agent.pin_dir))
+        self.assertFalse(os.path.exists(self.agent.socket))
+        self.check("y/b > x/a tcp/80 A")
