@@ -119,12 +119,12 @@ State state_of(std::uint32_t size, std::uint32_t rule) {
     sluice_policy_key key{};
     key.prefixlen = SLUICE_PREFIX_PORT;
     key.policy_id = kSet;
-    key.cidr_id = 1 + i / 10;
+    key.cidr_id = 1 + (i / 10);
     key.protocol = 6;
-    key.port = __builtin_bswap16(static_cast<std::uint16_t>(1 + i % 10));
+    key.port = __builtin_bswap16(static_cast<std::uint16_t>(1 + (i % 10)));
     state.entries.push_back(
         {key, {.verdict = SLUICE_VERDICT_ALLOW, .rule = rule}});
-    state.peers.push_back(peer(i, 1 + i / 10));
+    state.peers.push_back(peer(i, 1 + (i / 10)));
   }
   EndpointEntry endpoint{.name = "ns/pod", .policy_set = kSet};
   endpoint.isolated = {true, true};
@@ -134,17 +134,13 @@ State state_of(std::uint32_t size, std::uint32_t rule) {
 }
 
 struct Bench {
-  Datapath datapath = expect(Datapath::load({}));
-  Timed* maps = nullptr;
-  Applier applier = make();
+  Bench() { applier.bind("ns/pod", 2); }
 
-  Applier make() {
-    auto timed = std::make_unique<Timed>(expect(kernel_maps(datapath)));
-    maps = timed.get();
-    auto made = expect(Applier::create(std::move(timed)));
-    made.bind("ns/pod", 2);
-    return made;
-  }
+  Datapath datapath = expect(Datapath::load({}));
+  std::unique_ptr<Timed> timed =
+      std::make_unique<Timed>(expect(kernel_maps(datapath)));
+  Timed& maps = *timed;
+  Applier applier = expect(Applier::create(std::move(timed)));
 };
 
 // One transaction per iteration, `next(i)`; times up to the epoch step.
@@ -154,16 +150,16 @@ void measure(benchmark::State& run, Bench& bench, Next next) {
   Clock::duration grace{};
   Clock::duration after{};
   std::int64_t i = 0;
-  for (auto _ : run) {
+  while (run.KeepRunning()) {
     const Transaction transaction = next(i++);
-    bench.maps->reset();
+    bench.maps.reset();
     const auto begin = Clock::now();
     expect(bench.applier.apply(transaction));
     const auto end = Clock::now();
-    run.SetIterationTime(bench.maps->seconds_to_step(begin));
-    grace += bench.maps->grace;
-    after += end - bench.maps->stepped -
-             (bench.maps->grace - bench.maps->grace_before_step);
+    run.SetIterationTime(bench.maps.seconds_to_step(begin));
+    grace += bench.maps.grace;
+    after += end - bench.maps.stepped -
+             (bench.maps.grace - bench.maps.grace_before_step);
   }
   const auto iterations = static_cast<double>(run.iterations());
   run.counters["grace_ms"] = milliseconds(grace) / iterations;
@@ -177,12 +173,12 @@ void from_nothing(benchmark::State& run) {
   const auto full = diff({}, state_of(size, 16));
   const auto empty = diff(state_of(size, 16), {});
   Clock::duration grace{};
-  for (auto _ : run) {
-    bench.maps->reset();
+  while (run.KeepRunning()) {
+    bench.maps.reset();
     const auto begin = Clock::now();
     expect(bench.applier.apply(full));
-    run.SetIterationTime(bench.maps->seconds_to_step(begin));
-    grace += bench.maps->grace;
+    run.SetIterationTime(bench.maps.seconds_to_step(begin));
+    grace += bench.maps.grace;
     expect(bench.applier.apply(empty));
   }
   run.SetItemsProcessed(run.iterations() * size);
@@ -202,7 +198,7 @@ void everything_changes(benchmark::State& run) {
   const State first = state_of(size, 16);
   State second = state_of(size, 17);
   for (auto& entry : second.peers) {
-    entry.cidr_id = entry.cidr_id % (size / 20) + 1;
+    entry.cidr_id = (entry.cidr_id % (size / 20)) + 1;
   }
   const auto there = diff(first, second);
   const auto back = diff(second, first);

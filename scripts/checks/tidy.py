@@ -3,7 +3,8 @@
 """clang-tidy on the sources of a build, only where something has changed.
 
 A file's result is kept under the hash of its own text, of every header of the
-project that it includes, of the compile command and of .clang-tidy.
+project that it includes (generated ones too), of the compile command, of the
+.clang-tidy files of its folders and of clang-tidy's version.
 
   scripts/checks/tidy.py [--build build/release] [PATH...]   PATH: file or folder prefix
 """
@@ -19,44 +20,52 @@ import sys
 
 _ROOT = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 _TIDY = "clang-tidy-19"
+_FOLDER = re.compile(r"-I\s*(\S+)")
 _QUOTED = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.M)
 
 
 class Hasher:
     """Hashes of sources with the headers they include."""
 
-    def __init__(self, build):
-        self._build = build
-        self._headers = {}
-        with open(os.path.join(_ROOT, ".clang-tidy"), "rb") as file:
-            self._config = file.read()
+    def __init__(self):
+        self._names = {}
+        self._version = subprocess.run([_TIDY, "--version"], check=True,
+                                       stdout=subprocess.PIPE).stdout
 
     def hash(self, entry):
-        digest = hashlib.sha256(self._config)
+        digest = hashlib.sha256(self._version)
         digest.update(entry["command"].replace(_ROOT, "").encode())
-        for path in sorted(self._closure(entry["file"])):
+        folders = _FOLDER.findall(entry["command"])
+        for path in _configs(entry["file"]) + sorted(self._closure(entry["file"], folders)):
             with open(path, "rb") as file:
                 digest.update(os.path.relpath(path, _ROOT).encode() + b"\0" + file.read())
         return digest.hexdigest()
 
-    def _closure(self, path):
+    def _closure(self, path, folders):
         seen, waiting = set(), [path]
         while waiting:
             current = waiting.pop()
             if current not in seen:
                 seen.add(current)
-                waiting += self._included(current)
+                waiting += self._included(current, folders)
         return seen
 
-    def _included(self, path):
-        if path not in self._headers:
+    def _included(self, path, folders):
+        if path not in self._names:
             with open(path, encoding="utf-8") as file:
-                names = _QUOTED.findall(file.read())
-            bases = [_ROOT, os.path.join(_ROOT, "include"), os.path.dirname(path),
-                     os.path.join(self._build, "bpf")]
-            self._headers[path] = [p for n in names for b in bases
-                                   if os.path.isfile(p := os.path.normpath(os.path.join(b, n)))]
-        return self._headers[path]
+                self._names[path] = _QUOTED.findall(file.read())
+        return [p for n in self._names[path] for b in [os.path.dirname(path), *folders]
+                if os.path.isfile(p := os.path.normpath(os.path.join(b, n)))]
+
+
+def _configs(path):
+    """The .clang-tidy files that hold for a source, the project's first."""
+    found = []
+    while path != _ROOT:
+        path = os.path.dirname(path)
+        if os.path.exists(config := os.path.join(path, ".clang-tidy")):
+            found.insert(0, config)
+    return found
 
 
 def check(entry, build):
@@ -86,7 +95,7 @@ def main():
         os.path.relpath(f, _ROOT).startswith(p) for p in arguments.paths)]
     cache = os.path.join(_ROOT, "build", "tidy")
     os.makedirs(cache, exist_ok=True)
-    hasher = Hasher(build)
+    hasher = Hasher()
     clean, todo = 0, []
     for entry in wanted:
         mark = os.path.join(cache, hasher.hash(entry))

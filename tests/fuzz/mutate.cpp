@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
-#include <cstring>
 #include <random>
 #include <string>
 #include <vector>
@@ -160,6 +159,6 @@ extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data,
   if (text.size() > max_size) {
     return size;
   }
-  std::memcpy(data, text.data(), text.size());
+  std::ranges::copy(text, data);
   return text.size();
 }

@@ -37,6 +37,8 @@ pod() { # pod NAME NUMBER: routed veth, gateway 169.254.1.1 / fe80::1
   ip -n $1 route add default via 169.254.1.1 dev eth0
   ip -n $1 neigh replace fe80::1 lladdr 02:00:00:00:00:01 dev eth0 nud permanent
   ip -n $1 route add default via fe80::1 dev eth0
+  ip netns exec $1 sctp_probe listen 90 &
+  ip netns exec $1 sctp_probe listen 91 &
   for port in 80 81; do
     ip netns exec $1 nc -ll -p $port -e /bin/true >/dev/null 2>&1 &
   done
@@ -60,10 +62,11 @@ spec:
   endpointSelector: {matchLabels: {app: a}}
   ingress:
   - fromEndpoints: [{matchLabels: {app: b}}]
-    toPorts: [{ports: [{port: "$1", protocol: TCP}]}]
+    toPorts: [{ports: [{port: "$1", protocol: TCP}, {port: "90", protocol: SCTP}]}]
 Y
   mv $work/policy.new $work/manifests/policy.yaml
 }
+sctp() { ip netns exec $1 sctp_probe connect $2 $3; }
 tcp() { ip netns exec $1 nc -w 2 $2 $3 </dev/null; }
 await() { # await NAME COMMAND: true within 20 s
   end=$(($(date +%s) + 20))
@@ -102,6 +105,13 @@ denied "c does not ping a" "ip netns exec c ping -c1 -W1 10.0.0.10"
 allowed "a pings c" "ip netns exec a ping -c1 -W2 10.0.0.12"
 allowed "a pings c, IPv6" "ip netns exec a ping -c1 -W2 fd00::12"
 allowed "the node reaches a" "ping -c1 -W2 10.0.0.10"
+allowed "b reaches a by SCTP on port 90, IPv4" "sctp b 10.0.0.10 90"
+allowed "b reaches a by SCTP on port 90, IPv6" "sctp b fd00::10 90"
+denied "b does not reach a by SCTP on port 91, IPv4" "sctp b 10.0.0.10 91"
+denied "b does not reach a by SCTP on port 91, IPv6" "sctp b fd00::10 91"
+denied "c does not reach a by SCTP" "sctp c 10.0.0.10 90"
+allowed "a reaches c by SCTP, IPv4" "sctp a 10.0.0.12 91"
+allowed "a reaches c by SCTP, IPv6" "sctp a fd00::12 91"
 
 policy 81
 await "a change takes effect" blocked
@@ -114,6 +124,7 @@ allowed "what is allowed passes after a crash" "tcp b 10.0.0.10 81"
 sluice cleanup --pin-dir /sys/fs/bpf/sluice --socket $work/socket >>$work/log 2>&1
 ok "cleanup" $?
 allowed "all is open after cleanup" "tcp c 10.0.0.10 80"
+allowed "all is open after cleanup, SCTP" "sctp c 10.0.0.10 91"
 ok "nothing is pinned" "$(ls /sys/fs/bpf | grep -c sluice)"
 [ $failed = 0 ] || cat $work/log
 echo "$passed passed, $failed failed, $skipped skipped"

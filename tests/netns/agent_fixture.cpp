@@ -23,9 +23,6 @@ Node::Node() : outside_(Namespace::current()), node_(Namespace::fresh()) {
   sysctl("net/ipv4/ip_forward", "1");
   sysctl("net/ipv6/conf/all/forwarding", "1");
 }
-Node::~Node() {
-  outside_.enter();
-}
 
 DatapathOptions small(const std::filesystem::path& pin_dir) {
   DatapathOptions options;

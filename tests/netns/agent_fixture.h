@@ -22,11 +22,7 @@ namespace sluice::agent::test {
 class Node : public ::testing::Test {
  protected:
   Node();
-  ~Node() override;
-  Node(const Node&) = delete;
-  Node& operator=(const Node&) = delete;
-  Node(Node&&) = delete;
-  Node& operator=(Node&&) = delete;
+  void TearDown() override { outside_.enter(); }
 
  private:
   Namespace outside_;

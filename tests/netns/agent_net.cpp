@@ -93,7 +93,8 @@ Fd bound_socket(const Pod& pod, bool v6, std::uint16_t port) {
   Fd fd(socket(v6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   here.enter();
   const auto own = address(v6 ? pod.ipv6 : pod.ipv4, v6, port);
-  if (bind(fd.get(), reinterpret_cast<const sockaddr*>(&own.storage),
+  if (!fd.valid() ||
+      bind(fd.get(), reinterpret_cast<const sockaddr*>(&own.storage),
            own.size) != 0) {
     give_up("bind");
   }
@@ -121,7 +122,7 @@ std::uint16_t udp_checksum(const IpAddress& from, const IpAddress& to,
                            const testing::Bytes& datagram) {
   testing::Bytes all;
   for (const auto& ip : {from, to}) {
-    all.insert(all.end(), ip.bytes.begin(), ip.bytes.begin() + ip.bits() / 8);
+    all.insert(all.end(), ip.bytes.begin(), ip.bytes.begin() + (ip.bits() / 8));
   }
   const auto size = static_cast<std::uint8_t>(datagram.size());
   all.insert(all.end(), {0, size, 0, testing::kUdp});
@@ -192,6 +193,9 @@ class FrameRing {
 
 bool send_in_pages(const std::string& interface, const testing::Bytes& frame) {
   const Fd fd(socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
+  if (!fd.valid()) {
+    give_up("a packet socket");
+  }
   const FrameRing ring(fd.get());
   sockaddr_ll to{};
   to.sll_family = AF_PACKET;

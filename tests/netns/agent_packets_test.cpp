@@ -82,7 +82,7 @@ Fd only_paged() {
       verdict(TC_ACT_UNSPEC),
       load(BPF_REG_2, offsetof(__sk_buff, data)),
       load(BPF_REG_3, offsetof(__sk_buff, data_end)),
-      bpf_insn{.code = BPF_ALU64 | BPF_ADD | BPF_K,
+      bpf_insn{.code = BPF_ALU64 | BPF_ADD,  // BPF_K is zero
                .dst_reg = BPF_REG_2,
                .imm = kHeaders},
       bpf_insn{.code = BPF_JMP | BPF_JGT | BPF_X,

@@ -207,7 +207,8 @@ TEST_F(Node, ARestartFindsASilentBridgedPodByItsRecord) {
   }
   run("ip link set br0 arp off");  // and nobody answers either
   run("ip neighbour flush dev br0 nud all");
-  run("bridge fdb flush dev br0 dynamic");
+  run("ip link set vetha type bridge_slave fdb_flush");
+  run("ip link set vethb type bridge_slave fdb_flush");
   auto agent = Agent::start(options(bpffs.pin_dir()));
   ASSERT_TRUE(agent) << agent.error().message;
   ASSERT_TRUE(agent->replace(state));

@@ -57,16 +57,17 @@ class Sluice:
         self.process = None
         os.makedirs(os.path.dirname(self.socket), exist_ok=True)
 
-    def spawn(self):
-        """Starts the process and waits for nothing."""
+    def spawn(self, names_node=True, wrapper=()):
+        """Starts the process and waits for nothing. `wrapper`: a command that runs it."""
+        node = ["--node", self.node.name] if names_node else []
         with open(self.log_path, "ab") as log:
             self.process = self.node.ns.popen(
-                os.environ["SLUICE"], "run", self.manifests.path, "--node", self.node.name,
+                *wrapper, os.environ["SLUICE"], "run", self.manifests.path, *node,
                 "--pin-dir", self.pin_dir, "--socket", self.socket, *self.options,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
 
-    def start(self):
-        self.spawn()
+    def start(self, **how):
+        self.spawn(**how)
         self.wait_enforced()
         return self
 

@@ -261,7 +261,7 @@ INSTANTIATE_TEST_SUITE_P(
         FullCase{"policy", Map::kPolicy, 600,
                  [](Transaction& to, std::uint32_t number) {
                    to.entries.push_back(
-                       {key(1 + number / 100, 5,
+                       {key(1 + (number / 100), 5,
                             static_cast<std::uint16_t>(number)),
                         sluice_policy_value{.rule = number + 16}});
                  }}),
@@ -275,8 +275,8 @@ State crash_state(std::uint32_t seed) {
   }
   for (std::uint16_t i = 0; i < 100; ++i) {
     world.state.entries.push_back(
-        {key(50 + seed, 1 + i % 7, i), {.rule = seed}});
-    world.state.peers.push_back({host(false, 1000 + i * seed), seed});
+        {key(50 + seed, 1 + (i % 7), i), {.rule = seed}});
+    world.state.peers.push_back({host(false, 1000 + (i * seed)), seed});
   }
   State state;
   apply(state, diff({}, world.state));
@@ -307,8 +307,8 @@ State crash_state(std::uint32_t seed) {
 
 TEST_F(Kernel, AKillAtAnyMomentLeavesTheOldOrTheNewState) {
   constexpr int kKills = 200;
-  State first = crash_state(1);
-  State second = crash_state(2);
+  const State first = crash_state(1);
+  const State second = crash_state(2);
   const Bindings bindings{{"ns/pod0", 2},
                           {"ns/pod1", 3},
                           {"ns/pod2", SLUICE_ENDPOINTS_DIRECT + 102},

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include <gtest/gtest.h>
+
 namespace sluice::agent::test {
 namespace {
 
@@ -145,7 +147,7 @@ sluice_endpoint wanted_record(const State& state, const EndpointEntry& endpoint,
   }
   for (const auto& ip : endpoint.ips) {
     if (ip.v6) {
-      std::copy(ip.bytes.begin(), ip.bytes.end(), record.ipv6);
+      std::ranges::copy(ip.bytes, record.ipv6);
     } else {
       std::memcpy(&record.ipv4, ip.bytes.data(), 4);
     }
@@ -220,19 +222,20 @@ Contents read_contents(const Maps& maps) {
   contents.epoch = maps.epoch();
   for (const Map map :
        {Map::kPeers4, Map::kPeers6, Map::kPrefixes4, Map::kPrefixes6}) {
-    (void)maps.read(map, [&](const std::byte* key, const std::byte* value) {
-      contents.peers[peer_prefix(map, key)] = peer_classes(map, value);
-    });
+    EXPECT_TRUE(
+        maps.read(map, [&](const std::byte* key, const std::byte* value) {
+          contents.peers[peer_prefix(map, key)] = peer_classes(map, value);
+        }));
   }
-  (void)maps.read(Map::kPolicy,
-                  [&](const std::byte* key, const std::byte* value) {
-                    contents.policy[load<sluice_policy_key>(key)] =
-                        load<sluice_policy_value>(value);
-                  });
-  (void)maps.read(Map::kEndpointOverflow, [&](const std::byte* key,
-                                              const std::byte* value) {
+  EXPECT_TRUE(maps.read(Map::kPolicy,
+                        [&](const std::byte* key, const std::byte* value) {
+                          contents.policy[load<sluice_policy_key>(key)] =
+                              load<sluice_policy_value>(value);
+                        }));
+  EXPECT_TRUE(maps.read(Map::kEndpointOverflow, [&](const std::byte* key,
+                                                    const std::byte* value) {
     contents.overflow[load<std::uint32_t>(key)] = load<std::uint32_t>(value);
-  });
+  }));
   for (std::uint32_t index = 0; index < SLUICE_ENDPOINTS_MAX; ++index) {
     const auto record = maps.endpoint(index);
     if (!same_record(record, sluice_endpoint{})) {
@@ -318,7 +321,7 @@ std::string difference(const Contents& contents, const State& state,
 
 // ---- maps in memory ---------------------------------------------------------
 
-void FakeMaps::written() {
+void FakeMaps::written() const {
   if (after_write) {
     after_write();
   }
@@ -331,9 +334,9 @@ std::size_t FakeMaps::size(Map map) const {
   if (map == Map::kEndpointOverflow) {
     return contents_.overflow.size();
   }
-  return static_cast<std::size_t>(
-      std::count_if(contents_.peers.begin(), contents_.peers.end(),
-                    [&](const auto& e) { return peer_map(e.first) == map; }));
+  return static_cast<std::size_t>(std::ranges::count_if(
+      contents_.peers,
+      [&](const auto& e) { return peer_map(e.first) == map; }));
 }
 
 bool FakeMaps::contains(Map map, const std::byte* key) const {
@@ -377,8 +380,8 @@ int FakeMaps::update_one(Map map, const std::byte* key,
 
 Maps::Progress FakeMaps::update(Map map, const Batch& elements) {
   for (std::size_t i = 0; i < elements.size(); ++i) {
-    const int failed = update_one(map, elements.keys() + i * key_size(map),
-                                  elements.values() + i * value_size(map));
+    const int failed = update_one(map, elements.keys() + (i * key_size(map)),
+                                  elements.values() + (i * value_size(map)));
     if (failed != 0) {
       return {.done = i, .error = failed};
     }
@@ -389,7 +392,7 @@ Maps::Progress FakeMaps::update(Map map, const Batch& elements) {
 
 Maps::Progress FakeMaps::erase(Map map, const Batch& keys) {
   for (std::size_t i = 0; i < keys.size(); ++i) {
-    const std::byte* key = keys.keys() + i * key_size(map);
+    const std::byte* key = keys.keys() + (i * key_size(map));
     if (fail_at && writes++ == *fail_at) {
       return {.done = i, .error = error};
     }
@@ -452,7 +455,7 @@ void FakeMaps::store_addresses(std::uint32_t index, __be32 ipv4,
                                const EndpointAddress6& ipv6) {
   auto& record = contents_.records[index];
   record.ipv4 = ipv4;
-  std::copy(ipv6.begin(), ipv6.end(), record.ipv6);
+  std::ranges::copy(ipv6, record.ipv6);
   forget_empty(index);
   written();
 }
@@ -503,7 +506,7 @@ sluice_policy_key World::key() {
 EndpointEntry World::endpoint(const std::string& name) {
   EndpointEntry entry{.name = name, .policy_set = below(kSets + 1)};
   entry.isolated = {below(2) == 0, below(2) == 0};
-  const auto last = static_cast<std::uint8_t>(below(3) + name.back() * 3);
+  const auto last = static_cast<std::uint8_t>(below(3) + (name.back() * 3));
   entry.ips.push_back(address(false, last));
   if (below(2) == 0) {
     entry.ips.push_back(address(true, last));

@@ -81,7 +81,7 @@ class FakeMaps final : public Maps {
   int update_one(Map map, const std::byte* key, const std::byte* value);
   [[nodiscard]] std::size_t size(Map map) const;
   [[nodiscard]] bool contains(Map map, const std::byte* key) const;
-  void written();
+  void written() const;
   void forget_empty(std::uint32_t index);
 
   Contents& contents_;

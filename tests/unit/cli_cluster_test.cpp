@@ -95,9 +95,9 @@ TEST_F(ClusterTest, ExplainRefusesBadInput) {
 TEST_F(ClusterTest, HostileRequestsGetErrors) {
   const RequestContext context{.cluster = &cluster_};
   for (const auto* request :
-       {"", "[]", "null", "{", "{\"command\":1}", "{\"command\":\"x\"}",
-        "{\"command\":\"explain\",\"from\":[],\"to\":{},\"port\":1}",
-        "\xff\xfe", "{\"a\":\"\\ud800\"}"}) {
+       {"", "[]", "null", "{", R"({"command":1})", R"({"command":"x"})",
+        R"({"command":"explain","from":[],"to":{},"port":1})", "\xff\xfe",
+        R"({"a":"\ud800"})"}) {
     auto answer = answer_request(context, request);
     ASSERT_TRUE(answer.reply) << request;
     const auto line = answer.reply();

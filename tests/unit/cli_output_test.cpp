@@ -25,6 +25,7 @@ TEST(Printable, WritesOutWhatSteersTerminals) {
   EXPECT_EQ(printable("\xc2\x9b"
                       "31m"),
             "\\xc2\\x9b31m");
+  // NOLINTNEXTLINE(misc-misleading-bidirectional): what must be written out
   EXPECT_EQ(printable("\xe2\x80\xae"
                       "gpj"),
             "\\xe2\\x80\\xaegpj");

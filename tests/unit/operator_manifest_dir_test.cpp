@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <array>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -8,6 +10,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sys/inotify.h>
 #include <unistd.h>
 
 #include "lib/base/fd.h"
@@ -33,7 +36,7 @@ class ManifestDirTest : public ::testing::Test {
     root_ = base_ / "manifests";
     fs::create_directory(root_);
   }
-  ~ManifestDirTest() override { fs::remove_all(base_); }
+  void TearDown() override { fs::remove_all(base_); }
 
   static void write(const fs::path& path, const std::string& text) {
     std::ofstream(path) << text;
@@ -49,13 +52,29 @@ class ManifestDirTest : public ::testing::Test {
     dir.drain();
     return yes;
   }
+  // True if a watch has lost notices; reads them all.
+  static bool overflowed(const Fd& watch) {
+    alignas(inotify_event) std::array<char, 65536> buffer{};
+    bool lost = false;
+    for (ssize_t size = 0;
+         (size = ::read(watch.get(), buffer.data(), buffer.size())) > 0;) {
+      for (std::size_t at = 0; at < static_cast<std::size_t>(size);) {
+        inotify_event event{};
+        std::memcpy(&event, buffer.data() + at, sizeof(event));
+        lost = lost || (event.mask & IN_Q_OVERFLOW) != 0;
+        at += sizeof(event) + event.len;
+      }
+    }
+    return lost;
+  }
   // "k name text" of every change; k is t, u or g.
   std::vector<std::string> scan(ManifestDir& dir) {
     std::vector<std::string> texts;
     for (const auto& change : dir.scan()) {
-      const char kind = change.kind == Kind::kText   ? 't'
-                        : change.kind == Kind::kGone ? 'g'
-                                                     : 'u';
+      char kind = 'u';
+      if (change.kind != Kind::kUnreadable) {
+        kind = change.kind == Kind::kText ? 't' : 'g';
+      }
       texts.push_back(std::string(1, kind) + " " +
                       fs::path(change.file).lexically_relative(root_).string() +
                       (kind == 't' ? " " + change.text : ""));
@@ -150,6 +169,33 @@ TEST_F(ManifestDirTest, FolderThatVanishesTakesNothingAlong) {
   write(root_ / "b.yaml", "2");
   EXPECT_TRUE(noticed(dir)) << "watched again";
   EXPECT_THAT(scan(dir), ElementsAre("t b.yaml 2"));
+}
+
+// The kernel keeps so many notices and then one that says that it lost some.
+TEST_F(ManifestDirTest, ChangesWhoseNoticesWereLostAreFound) {
+  std::size_t most = 0;
+  std::ifstream("/proc/sys/fs/inotify/max_queued_events") >> most;
+  ASSERT_GT(most, 0U);
+  write(root_ / "a.yaml", "old");
+  write(root_ / "b.yaml", "goes");
+  auto dir = open();
+  EXPECT_THAT(scan(dir), ElementsAre("t a.yaml old", "t b.yaml goes"));
+  const Fd watch(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
+  ASSERT_GE(
+      ::inotify_add_watch(watch.get(), root_.c_str(), IN_CREATE | IN_DELETE),
+      0);
+  for (std::size_t i = 0; i < (most / 2) + 1;
+       ++i) {  // two notices each, or more
+    write(root_ / ".noise", "");
+    fs::remove(root_ / ".noise");
+  }
+  write(root_ / "a.yaml", "newer");
+  fs::remove(root_ / "b.yaml");
+  write(root_ / "c.yaml", "3");
+  ASSERT_TRUE(overflowed(watch)) << "no notice was lost";
+  EXPECT_TRUE(noticed(dir));
+  EXPECT_THAT(scan(dir),
+              ElementsAre("t a.yaml newer", "g b.yaml", "t c.yaml 3"));
 }
 
 TEST_F(ManifestDirTest, LoopOfLinksEnds) {
