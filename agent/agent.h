@@ -94,8 +94,9 @@ class Agent {
   Result<void> apply(const Transaction& transaction);
   // Tries again what failed; success if there is nothing to do.
   Result<void> retry();
-  // Whether pods' interfaces that no endpoint has claimed are cut off, but from
-  // the node, until one does; they are not at first. Before the first
+  // Whether pods' interfaces that no endpoint has claimed are cut off until one
+  // does; they are not at first. From the node packets reach such a pod, but
+  // its answers go nowhere: nobody knows its address. Before the first
   // snapshot, interfaces that have a record in the kernel count as claimed.
   Result<void> deny_unclaimed(bool deny);
 

@@ -59,7 +59,8 @@ std::vector<Transaction::EndpointChange> Unclaimed::update(
   std::unordered_set<std::uint32_t> spared;
   if (deny_ && spare_recorded) {
     for (const auto& record : applier_.records()) {
-      if (!held_.contains(record.ifindex)) {
+      // Without an address it is one of ours, of the process before this one.
+      if (!record.ips.empty()) {
         spared.insert(record.ifindex);
       }
     }

@@ -128,7 +128,7 @@ void add_node_options(CLI::App& app, DaemonOptions& options) {
   app.add_option("--on-unknown", options.deny_unknown,
                  "What passes to and from pods that no verdict is known for "
                  "yet, unless the operator says otherwise: allow (everything; "
-                 "the default) or deny (only the node itself reaches them)")
+                 "the default) or deny (nothing)")
       ->transform(CLI::CheckedTransformer(kUnknown).description(""))
       ->type_name("allow|deny");
   app.add_option("--pod-interfaces", options.agent.pod_interfaces,
