@@ -101,7 +101,7 @@ void parse_entities(const Field& list, Rule& rule, Problems& problems) {
     if (text == nullptr) {
       continue;
     }
-    const auto found = std::ranges::find(kEntities, *text, &EntityName::name);
+    const auto* found = std::ranges::find(kEntities, *text, &EntityName::name);
     if (found == kEntities.end()) {
       problems.add(field, "unsupported entity " + in_quotes(*text));
     } else if (found->entity) {

@@ -81,6 +81,7 @@ std::vector<PeerEntry> PeerClasses::entries(const std::string& node,
                                             const std::vector<IpAddress>& own,
                                             const ClassRefs& refs) const {
   std::vector<IpPrefix> prefixes;
+  prefixes.reserve(own.size());
   for (const auto& address : own) {
     prefixes.push_back(host_prefix(address));
   }

@@ -39,18 +39,16 @@ std::optional<Decided> PolicySets::decide_port(const SetDirection& direction,
     }
     const auto decided =
         decide_at(rules, direction.isolated, port.protocol, number);
-    if (is_denied(decided, direction.isolated)) {
-      // A rule that denies says more than that none allows.
-      if (decided.kind == Decided::Kind::kDeny) {
-        return decided;
-      }
+    // A rule that denies says more than that none allows.
+    if (decided.kind == Decided::Kind::kDeny) {
+      return decided;
+    }
+    // Of those that allow, one that is to be logged.
+    const bool better = result && !is_denied(*result, direction.isolated) &&
+                        result->jump == SLUICE_JUMP_NONE &&
+                        decided.jump != SLUICE_JUMP_NONE;
+    if (!result || is_denied(decided, direction.isolated) || better) {
       result = decided;
-    } else if (!result) {
-      result = decided;
-    } else if (!is_denied(*result, direction.isolated) &&
-               result->jump == SLUICE_JUMP_NONE &&
-               decided.jump != SLUICE_JUMP_NONE) {
-      result = decided;  // allowed alike, but this one is to be logged
     }
   }
   return result;

@@ -104,7 +104,7 @@ struct Translator::Impl {
   void forget(NodeWatch& watch);
   [[nodiscard]] std::vector<IpAddress> addresses_of(
       const std::string& node) const;
-  void send_names(NodeWatch& watch, const SetRecord& set);
+  static void send_names(NodeWatch& watch, const SetRecord& set);
   static void withdraw_names(NodeWatch& watch, std::uint32_t id);
   Transaction take_all(NodeWatch& watch);
   Transaction take_changes(NodeWatch& watch) const;
