@@ -53,48 +53,62 @@ bool Unclaimed::is_pods(std::uint32_t ifindex) const {
   });
 }
 
-std::vector<Transaction::EndpointChange> Unclaimed::update(
-    const Interfaces::Changes& changes, bool spare_recorded) {
-  std::unordered_set<std::uint32_t> wanted;
-  std::unordered_set<std::uint32_t> spared;
-  if (deny_ && spare_recorded) {
+std::unordered_set<std::uint32_t> Unclaimed::wanted(bool spare_recorded) const {
+  std::unordered_set<std::uint32_t> result;
+  if (!deny_) {
+    return result;
+  }
+  for (const std::uint32_t ifindex : interfaces_.all()) {
+    if (endpoints_.name_of(ifindex).empty() && is_pods(ifindex)) {
+      result.insert(ifindex);
+    }
+  }
+  if (spare_recorded) {
     for (const auto& record : applier_.records()) {
       // Without an address it is one of ours, of the process before this one.
       if (!record.ips.empty()) {
-        spared.insert(record.ifindex);
+        result.erase(record.ifindex);
       }
     }
   }
-  for (const std::uint32_t ifindex :
-       deny_ ? interfaces_.all() : std::vector<std::uint32_t>{}) {
-    if (endpoints_.name_of(ifindex).empty() && !spared.contains(ifindex) &&
-        is_pods(ifindex)) {
-      wanted.insert(ifindex);
-    }
-  }
-  std::vector<Transaction::EndpointChange> result;
-  const auto remove = [&](std::uint32_t ifindex) {
-    auto name = entry_for(ifindex).name;
-    applier_.bind(name, 0);
-    result.push_back({.name = std::move(name), .value = std::nullopt});
-  };
+  return result;
+}
+
+void Unclaimed::leave(std::uint32_t ifindex, Changes& to) {
+  auto name = entry_for(ifindex).name;
+  applier_.bind(name, 0);
+  to.push_back({.name = std::move(name), .value = std::nullopt});
+}
+
+void Unclaimed::take(std::uint32_t ifindex, Changes& to) {
+  auto entry = entry_for(ifindex);
+  applier_.bind(entry.name, ifindex);
+  released_.erase(ifindex);
+  held_.insert(ifindex);
+  to.push_back({.name = entry.name, .value = std::move(entry)});
+}
+
+Unclaimed::Changes Unclaimed::update(const Interfaces::Changes& changes,
+                                     bool spare_recorded) {
+  const auto all = wanted(spare_recorded);
+  Changes result;
   // One that is gone may have been made anew under the same number.
   for (const std::uint32_t ifindex : changes.gone) {
     released_.erase(ifindex);
     if (held_.erase(ifindex) > 0) {
-      remove(ifindex);
+      leave(ifindex, result);
     }
   }
   for (auto it = held_.begin(); it != held_.end();) {
-    if (wanted.contains(*it)) {
+    if (all.contains(*it)) {
       ++it;
       continue;
     }
-    remove(*it);
+    leave(*it, result);
     released_.insert(*it);
     it = held_.erase(it);
   }
-  for (const std::uint32_t ifindex : wanted) {
+  for (const std::uint32_t ifindex : all) {
     const bool is_new = !held_.contains(ifindex);
     const bool again =
         changes.resynced ||
@@ -103,11 +117,7 @@ std::vector<Transaction::EndpointChange> Unclaimed::update(
       continue;  // it may be gone by now; else the next change tries again
     }
     if (is_new) {
-      auto entry = entry_for(ifindex);
-      applier_.bind(entry.name, ifindex);
-      released_.erase(ifindex);
-      held_.insert(ifindex);
-      result.push_back({.name = entry.name, .value = std::move(entry)});
+      take(ifindex, result);
     }
   }
   return result;
@@ -115,6 +125,7 @@ std::vector<Transaction::EndpointChange> Unclaimed::update(
 
 std::vector<EndpointEntry> Unclaimed::entries() const {
   std::vector<EndpointEntry> result;
+  result.reserve(held_.size());
   for (const std::uint32_t ifindex : held_) {
     result.push_back(entry_for(ifindex));
   }

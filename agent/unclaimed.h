@@ -42,10 +42,10 @@ class Unclaimed {
   void deny(bool value) { deny_ = value; }
   [[nodiscard]] bool denies() const { return deny_; }
 
+  using Changes = std::vector<Transaction::EndpointChange>;
   // `spare_recorded`: interfaces that have a record in the kernel are
   // somebody's, although no endpoint is known yet.
-  std::vector<Transaction::EndpointChange> update(
-      const Interfaces::Changes& changes, bool spare_recorded);
+  Changes update(const Interfaces::Changes& changes, bool spare_recorded);
   // All that there are, for a transaction that replaces everything.
   [[nodiscard]] std::vector<EndpointEntry> entries() const;
   // Takes the programs off interfaces that are nobody's any more.
@@ -53,6 +53,10 @@ class Unclaimed {
 
  private:
   [[nodiscard]] bool is_pods(std::uint32_t ifindex) const;
+  [[nodiscard]] std::unordered_set<std::uint32_t> wanted(
+      bool spare_recorded) const;
+  void take(std::uint32_t ifindex, Changes& to);
+  void leave(std::uint32_t ifindex, Changes& to);
   static EndpointEntry entry_for(std::uint32_t ifindex);
 
   const Interfaces& interfaces_;

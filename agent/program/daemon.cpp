@@ -366,7 +366,7 @@ void Daemon::Impl::housekeeping() {
 }
 
 const std::string& Daemon::Impl::pod_of(const std::string& ip) {
-  static const std::string kNone;
+  static const std::string none;
   if (std::exchange(pods_dirty, false)) {
     pods.clear();
     for (const auto& endpoint : agent->wanted().endpoints) {
@@ -377,7 +377,7 @@ const std::string& Daemon::Impl::pod_of(const std::string& ip) {
   }
   const auto address = parse_ip(ip);
   const auto found = address ? pods.find(*address) : pods.end();
-  return found == pods.end() ? kNone : found->second;
+  return found == pods.end() ? none : found->second;
 }
 
 void Daemon::Impl::on_event(const sluice_flow_event& event) {

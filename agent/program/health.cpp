@@ -44,7 +44,7 @@ struct Shared {
 class Healthz final : public CivetHandler {
  public:
   explicit Healthz(Shared& shared) : shared_(shared) {}
-  bool handleGet(CivetServer*, mg_connection* connection) override {
+  bool handleGet(CivetServer* /*server*/, mg_connection* connection) override {
     const auto age =
         Clock::now().time_since_epoch() - Clock::duration(shared_.beat.load());
     const bool alive = age < kAlive;
@@ -60,7 +60,7 @@ class Healthz final : public CivetHandler {
 class Readyz final : public CivetHandler {
  public:
   explicit Readyz(Shared& shared) : shared_(shared) {}
-  bool handleGet(CivetServer*, mg_connection* connection) override {
+  bool handleGet(CivetServer* /*server*/, mg_connection* connection) override {
     const bool ready = shared_.ready;
     answer(connection, ready ? 200 : 503, "text/plain",
            ready ? "ok\n" : "the operator's policies are not in force yet\n");
@@ -74,7 +74,7 @@ class Readyz final : public CivetHandler {
 class Metrics final : public CivetHandler {
  public:
   explicit Metrics(Shared& shared) : shared_(shared) {}
-  bool handleGet(CivetServer*, mg_connection* connection) override {
+  bool handleGet(CivetServer* /*server*/, mg_connection* connection) override {
     std::string text;
     {
       std::unique_lock lock(shared_.mutex);

@@ -117,19 +117,19 @@ void add_operator_options(CLI::App& app, DaemonOptions& options) {
 }
 
 void add_node_options(CLI::App& app, DaemonOptions& options) {
-  static const std::map<std::string, bool> kUnknown{{"allow", false},
-                                                    {"deny", true}};
-  static const std::map<std::string, std::uint32_t> kChanges{
+  static const std::map<std::string, bool> unknown{{"allow", false},
+                                                   {"deny", true}};
+  static const std::map<std::string, std::uint32_t> changes{
       {"reevaluate", SLUICE_CHANGE_REEVALUATE},
       {"continue", SLUICE_CHANGE_CONTINUE}};
-  static const std::map<std::string, bool> kEvents{{"all", true},
-                                                   {"drops", false}};
+  static const std::map<std::string, bool> events{{"all", true},
+                                                  {"drops", false}};
   options.agent.pod_interfaces = {"veth*", "cali*", "lxc*", "eni*"};
   app.add_option("--on-unknown", options.deny_unknown,
                  "What passes to and from pods that no verdict is known for "
                  "yet, unless the operator says otherwise: allow (everything; "
                  "the default) or deny (nothing)")
-      ->transform(CLI::CheckedTransformer(kUnknown).description(""))
+      ->transform(CLI::CheckedTransformer(unknown).description(""))
       ->type_name("allow|deny");
   app.add_option("--pod-interfaces", options.agent.pod_interfaces,
                  "Interfaces that are pods', for --on-unknown=deny; default "
@@ -139,12 +139,12 @@ void add_node_options(CLI::App& app, DaemonOptions& options) {
   app.add_option("--on-policy-change", options.agent.on_policy_change,
                  "What a change means for established flows: reevaluate (the "
                  "default) or continue")
-      ->transform(CLI::CheckedTransformer(kChanges).description(""))
+      ->transform(CLI::CheckedTransformer(changes).description(""))
       ->type_name("reevaluate|continue");
   app.add_option("--events", options.agent.events_new_flows,
                  "Report drops and every new flow (all, the default), or drops "
                  "only")
-      ->transform(CLI::CheckedTransformer(kEvents).description(""))
+      ->transform(CLI::CheckedTransformer(events).description(""))
       ->type_name("all|drops");
   app.add_option("--events-per-second", options.agent.events_per_second,
                  "Most events per second and CPU; the rest is counted")
@@ -191,12 +191,10 @@ int parse_and_run(int argc, char** argv) {
       "Remove programs, maps and files that an agent has left, and end");
   try {
     app.parse(argc, argv);
-    return run(arguments);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? cli::kExitOk : cli::kExitError;
-  } catch (const std::exception& error) {
-    return cli::complain(error.what());
   }
+  return run(arguments);
 }
 
 }  // namespace
@@ -205,5 +203,9 @@ int parse_and_run(int argc, char** argv) {
 int main(int argc, char** argv) {
   // A reader that goes away is an error of write(), not a death.
   (void)std::signal(SIGPIPE, SIG_IGN);
-  return sluice::agentd::parse_and_run(argc, argv);
+  try {
+    return sluice::agentd::parse_and_run(argc, argv);
+  } catch (const std::exception& error) {
+    return sluice::cli::complain(error.what());
+  }
 }

@@ -2,6 +2,7 @@
 #include "agent/program/metrics.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 #include <vector>
 
@@ -101,10 +102,10 @@ void add_endpoints(Families& families, const Measured& measured) {
                               "Pods of this node, by whether what is wanted "
                               "is in force for them.",
                               MetricType::Gauge);
-  const std::pair<const char*, double> states[]{
-      {"enforced", static_cast<double>(enforced)},
-      {"pending",
-       static_cast<double>(static_cast<long>(endpoints.size()) - enforced)}};
+  const std::array<std::pair<const char*, double>, 2> states{
+      {{"enforced", static_cast<double>(enforced)},
+       {"pending",
+        static_cast<double>(static_cast<long>(endpoints.size()) - enforced)}}};
   for (const auto& [state, count] : states) {
     auto metric = labelled({{"state", state}});
     metric.gauge.value = count;
@@ -177,8 +178,8 @@ void add_operator(Families& families, const Measured& measured) {
 }  // namespace
 
 void ApplyTimes::add(std::chrono::duration<double> time) {
-  const auto slot = std::ranges::lower_bound(kBounds, time.count());
-  ++counts_[static_cast<std::size_t>(slot - kBounds.begin())];
+  const auto* const slot = std::ranges::lower_bound(kBounds, time.count());
+  ++counts_[static_cast<std::size_t>(slot - kBounds.data())];
   sum_ += time.count();
 }
 

@@ -34,6 +34,6 @@ class Authenticator {
   virtual void authenticate(const std::string& token, Done done) = 0;
 };
 
-inline constexpr std::size_t kTokenBytesMax = 16 * 1024;
+inline constexpr std::size_t kTokenBytesMax = 16'384;
 
 }  // namespace sluice::wire

@@ -59,7 +59,7 @@ Result<std::string> read_token(const std::filesystem::path& path) {
 }
 
 std::string text_of(const grpc::Status& status) {
-  static const auto* const kNames = new std::map<int, std::string>{
+  static const auto* const names = new std::map<int, std::string>{
       {grpc::StatusCode::CANCELLED, "cancelled"},
       {grpc::StatusCode::INVALID_ARGUMENT, "invalid argument"},
       {grpc::StatusCode::DEADLINE_EXCEEDED, "deadline exceeded"},
@@ -75,10 +75,10 @@ std::string text_of(const grpc::Status& status) {
     return "the operator has ended the stream";
   }
   constexpr std::size_t kMax = 512;
-  const auto name = kNames->find(status.error_code());
+  const auto name = names->find(status.error_code());
   auto text =
-      (name == kNames->end() ? "status " + std::to_string(status.error_code())
-                             : name->second) +
+      (name == names->end() ? "status " + std::to_string(status.error_code())
+                            : name->second) +
       ": " + status.error_message().substr(0, kMax);
   std::ranges::replace_if(text, [](char c) { return c < ' ' || c > '~'; }, '?');
   return text;
@@ -106,7 +106,7 @@ struct Client::Impl {
   Clock::time_point welcome_by = Clock::time_point::max();
 
   void connect();
-  Result<std::shared_ptr<grpc::Channel>> channel() const;
+  [[nodiscard]] Result<std::shared_ptr<grpc::Channel>> channel() const;
   void lost(const std::string& reason);
   void forget_view();
   void give_up(const std::string& reason);

@@ -116,8 +116,8 @@ class Encoder::Builder {
     for (const auto& policy : set.isolating[SLUICE_EGRESS]) {
       to.add_isolating_egress(index_of(policy));
     }
-    spend(16 + 3 * (set.policies.size() + set.isolating[0].size() +
-                    set.isolating[1].size()));
+    spend(16 + (3 * (set.policies.size() + set.isolating[0].size() +
+                     set.isolating[1].size())));
   }
   void put(const Transaction::SetChange& change) {
     if (change.value) {

@@ -291,8 +291,8 @@ class ChunkReader {
     entry.isolated[SLUICE_INGRESS] = from.isolated_ingress();
     entry.isolated[SLUICE_EGRESS] = from.isolated_egress();
     to_.endpoints.push_back({.name = from.name(), .value = std::move(entry)});
-    return spend(sizeof(Transaction::EndpointChange) + 2 * from.name().size() +
-                 2 * sizeof(IpAddress));
+    return spend(sizeof(Transaction::EndpointChange) +
+                 (2 * (from.name().size() + sizeof(IpAddress))));
   }
 
   Result<void> endpoints() {

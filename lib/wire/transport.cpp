@@ -40,6 +40,8 @@ std::string path_of(const Fd& file) {
 }  // namespace
 
 void quiet_grpc() {
+  // Before there are threads that could change the environment.
+  // NOLINTNEXTLINE(concurrency-mt-unsafe)
   if (std::getenv("GRPC_VERBOSITY") == nullptr) {
     gpr_set_log_function([](gpr_log_func_args*) {});
   }
