@@ -68,8 +68,8 @@ Y
 }
 sctp() { ip netns exec $1 sctp_probe connect $2 $3; }
 tcp() { ip netns exec $1 nc -w 2 $2 $3 </dev/null; }
-await() { # await NAME COMMAND: true within 20 s
-  end=$(($(date +%s) + 20))
+await() { # await NAME COMMAND: true within two minutes; software emulation may have little of a CPU
+  end=$(($(date +%s) + 120))
   while ! $2 >/dev/null 2>&1; do
     if [ "$(date +%s)" -gt $end ]; then
       ok "$1" 1

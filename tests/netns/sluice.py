@@ -13,7 +13,7 @@ import time
 _numbers = itertools.count(1)
 
 
-def wait_for(condition, what, seconds=15):
+def wait_for(condition, what, seconds=60):
     """Returns the condition's first true value."""
     deadline = time.monotonic() + seconds
     while True:
