@@ -32,12 +32,35 @@ static __always_inline __be16 echo_asker(const struct packet *p, __u32 direction
 	return (direction == SLUICE_EGRESS) == request ? 0 : bpf_htons(1);
 }
 
+/* Fills `key` as well. `remote`: one word of IPv4, four of IPv6. */
+static __always_inline struct sluice_conntrack *lookup_flow(union conntrack_key *key, __u32 ifindex,
+							    const __be32 *remote, __be16 local_port,
+							    __be16 remote_port, __u8 protocol,
+							    bool v6)
+{
+	if (v6) {
+		key->v6.ifindex = ifindex;
+		copy_words((__be32 *)key->v6.remote, remote);
+		key->v6.local_port = local_port;
+		key->v6.remote_port = remote_port;
+		*(__u32 *)&key->v6.protocol = 0;
+		key->v6.protocol = protocol;
+		return bpf_map_lookup_elem(&conntrack6, &key->v6);
+	}
+	key->v4.ifindex = ifindex;
+	key->v4.remote = remote[0];
+	key->v4.local_port = local_port;
+	key->v4.remote_port = remote_port;
+	*(__u32 *)&key->v4.protocol = 0;
+	key->v4.protocol = protocol;
+	return bpf_map_lookup_elem(&conntrack4, &key->v4);
+}
+
 static __always_inline struct sluice_conntrack *find_flow(const struct context *c,
 							  union conntrack_key *key,
 							  const struct packet *p, __u32 direction,
 							  bool v6)
 {
-	const union address *remote = remote_of(p, direction);
 	__be16 local_port = direction == SLUICE_EGRESS ? p->sport : p->dport;
 	__be16 remote_port = direction == SLUICE_EGRESS ? p->dport : p->sport;
 
@@ -45,22 +68,8 @@ static __always_inline struct sluice_conntrack *find_flow(const struct context *
 		local_port = p->sport;
 		remote_port = echo_asker(p, direction, v6);
 	}
-	if (v6) {
-		key->v6.ifindex = c->ifindex;
-		copy_words((__be32 *)key->v6.remote, remote->v6);
-		key->v6.local_port = local_port;
-		key->v6.remote_port = remote_port;
-		*(__u32 *)&key->v6.protocol = 0;
-		key->v6.protocol = p->protocol;
-		return bpf_map_lookup_elem(&conntrack6, &key->v6);
-	}
-	key->v4.ifindex = c->ifindex;
-	key->v4.remote = remote->v4;
-	key->v4.local_port = local_port;
-	key->v4.remote_port = remote_port;
-	*(__u32 *)&key->v4.protocol = 0;
-	key->v4.protocol = p->protocol;
-	return bpf_map_lookup_elem(&conntrack4, &key->v4);
+	return lookup_flow(key, c->ifindex, remote_of(p, direction)->v6, local_port, remote_port,
+			   p->protocol, v6);
 }
 
 static __always_inline bool is_closed(const struct sluice_conntrack *flow)
@@ -148,6 +157,20 @@ static __always_inline void start_flow(const struct context *c, struct sluice_co
 	flow->bytes[direction] = c->length;
 }
 
+static __always_inline void store_flow(const union conntrack_key *key,
+				       const struct sluice_conntrack *flow, bool v6)
+{
+	if (v6)
+		bpf_map_update_elem(&conntrack6, &key->v6, flow, BPF_ANY);
+	else
+		bpf_map_update_elem(&conntrack4, &key->v4, flow, BPF_ANY);
+}
+
+static __always_inline __u32 reason_of_known(__u8 opened_by, __u32 direction)
+{
+	return opened_by == direction ? SLUICE_REASON_ESTABLISHED : SLUICE_REASON_REPLY;
+}
+
 /* If there is no memory the packet's verdict stands; its successors are judged again. */
 static __always_inline void make_flow(const struct context *c, const union conntrack_key *key,
 				      __u32 direction, bool v6)
@@ -155,10 +178,7 @@ static __always_inline void make_flow(const struct context *c, const union connt
 	struct sluice_conntrack flow;
 
 	start_flow(c, &flow, direction);
-	if (v6)
-		bpf_map_update_elem(&conntrack6, &key->v6, &flow, BPF_ANY);
-	else
-		bpf_map_update_elem(&conntrack4, &key->v4, &flow, BPF_ANY);
+	store_flow(key, &flow, v6);
 }
 
 /* What policy is asked of the flow that `p`, going in `direction`, belongs to. */

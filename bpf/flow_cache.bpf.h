@@ -125,8 +125,7 @@ static __always_inline bool is_recently_allowed(struct context *c, const struct 
 		return false;
 	slot->packets[direction] += 1;
 	slot->bytes[direction] += c->length;
-	c->decision.reason =
-		slot->flow.opened_by == direction ? SLUICE_REASON_ESTABLISHED : SLUICE_REASON_REPLY;
+	c->decision.reason = reason_of_known(slot->flow.opened_by, direction);
 	return true;
 }
 
@@ -148,21 +147,10 @@ static __always_inline void settle_slot(const struct sluice_flow_slot *slot)
 
 	if (!(slot->packets[0] | slot->packets[1]))
 		return;
-	if (f->ip_version == 6) {
-		key.v6.ifindex = f->ifindex;
-		copy_words((__be32 *)key.v6.remote, f->remote);
-		*(__u32 *)&key.v6.local_port = *(const __u32 *)&f->local_port;
-		*(__u32 *)&key.v6.protocol = 0;
-		key.v6.protocol = f->protocol;
-		flow = bpf_map_lookup_elem(&conntrack6, &key.v6);
-	} else {
-		key.v4.ifindex = f->ifindex;
-		key.v4.remote = f->remote[0];
-		*(__u32 *)&key.v4.local_port = *(const __u32 *)&f->local_port;
-		*(__u32 *)&key.v4.protocol = 0;
-		key.v4.protocol = f->protocol;
-		flow = bpf_map_lookup_elem(&conntrack4, &key.v4);
-	}
+	flow = f->ip_version == 6 ? lookup_flow(&key, f->ifindex, f->remote, f->local_port,
+						f->remote_port, f->protocol, true)
+				  : lookup_flow(&key, f->ifindex, f->remote, f->local_port,
+						f->remote_port, f->protocol, false);
 	if (flow)
 		add_counted(flow, slot);
 }
@@ -254,11 +242,7 @@ static __always_inline bool restore_flow(struct context *c, const struct cache_p
 	};
 	touch_flow(c, &flow, &c->packet, direction);
 	cache_flow(c, place, &flow, direction, v6);
-	if (v6)
-		bpf_map_update_elem(&conntrack6, &key->v6, &flow, BPF_ANY);
-	else
-		bpf_map_update_elem(&conntrack4, &key->v4, &flow, BPF_ANY);
-	c->decision.reason =
-		flow.opened_by == direction ? SLUICE_REASON_ESTABLISHED : SLUICE_REASON_REPLY;
+	store_flow(key, &flow, v6);
+	c->decision.reason = reason_of_known(flow.opened_by, direction);
 	return true;
 }

@@ -71,7 +71,7 @@ static __always_inline bool judge_known_flow(struct context *c, struct sluice_co
 	if (likely(is_flow_allowed(c, flow, &c->packet, direction, d, v6))) {
 		touch_flow(c, flow, &c->packet, direction);
 		d->jump = SLUICE_JUMP_NONE;
-		leave(c, opener ? SLUICE_REASON_ESTABLISHED : SLUICE_REASON_REPLY);
+		leave(c, reason_of_known(flow->opened_by, direction));
 		return true;
 	}
 	if (!opener)
