@@ -3,10 +3,12 @@
 
 #include <algorithm>
 #include <array>
+#include <csignal>
 #include <cstring>
 #include <memory>
 #include <optional>
 #include <system_error>
+#include <utility>
 
 #include <linux/magic.h>
 
@@ -14,8 +16,11 @@
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
 #include <sys/file.h>
 #include <sys/mount.h>
+#include <sys/signalfd.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -145,6 +150,65 @@ Result<Fd> lock_file(const std::filesystem::path& file) {
     }
   }
   return lock(file, O_RDWR | O_CREAT);
+}
+
+std::filesystem::path lock_path(const std::filesystem::path& socket) {
+  auto file = socket;
+  return file.replace_extension(".lock");
+}
+
+Result<InstanceLocks> lock_instance(const std::filesystem::path& socket,
+                                    const std::filesystem::path& pin_dir) {
+  auto on_socket = lock_file(lock_path(socket));
+  if (!on_socket) {
+    return std::unexpected(on_socket.error());
+  }
+  if (auto mounted = ensure_bpffs(pin_dir); !mounted) {
+    return std::unexpected(mounted.error());
+  }
+  auto on_pins = lock_folder(pin_dir);
+  if (!on_pins) {
+    return std::unexpected(on_pins.error());
+  }
+  return InstanceLocks{.socket = std::move(*on_socket),
+                       .pins = std::move(*on_pins)};
+}
+
+Result<Fd> open_signals() {
+  sigset_t set;
+  ::sigemptyset(&set);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
+    ::sigaddset(&set, signal);
+  }
+  if (::pthread_sigmask(SIG_BLOCK, &set, nullptr) != 0) {
+    return fail_errno("pthread_sigmask");
+  }
+  Fd fd(::signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
+  if (!fd.valid()) {
+    return fail_errno("signalfd");
+  }
+  return fd;
+}
+
+Signals read_signals(int fd) {
+  Signals signals;
+  signalfd_siginfo info{};
+  while (::read(fd, &info, sizeof(info)) == sizeof(info)) {
+    if (info.ssi_signo == SIGHUP) {
+      signals.reload = true;
+    } else {
+      spdlog::info("stopping; what is in force stays in force");
+      signals.stop = true;
+    }
+  }
+  return signals;
+}
+
+void start_log(const std::string& program) {
+  auto logger = spdlog::stderr_color_mt(program);
+  logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %^%l%$ %v");
+  spdlog::set_default_logger(std::move(logger));
+  spdlog::flush_on(spdlog::level::info);
 }
 
 }  // namespace sluice::cli

@@ -9,7 +9,8 @@
 #include "lib/base/ip.h"
 #include "lib/base/result.h"
 
-// What `sluice run` needs of the machine that it runs on.
+// What the programs that run on a node, `sluice run` and sluice-agent, need of
+// the machine.
 namespace sluice::cli {
 
 std::string host_name();
@@ -26,5 +27,28 @@ Result<void> ensure_bpffs(const std::filesystem::path& pin_dir);
 // process has it; held while the descriptor is open.
 Result<Fd> lock_folder(const std::filesystem::path& folder);
 Result<Fd> lock_file(const std::filesystem::path& file);
+
+// What keeps a second instance from a socket and from a folder of pins.
+struct InstanceLocks {
+  Fd socket;
+  Fd pins;
+};
+// Takes both, with ensure_bpffs(). An error if another process has one.
+Result<InstanceLocks> lock_instance(const std::filesystem::path& socket,
+                                    const std::filesystem::path& pin_dir);
+std::filesystem::path lock_path(const std::filesystem::path& socket);
+
+// A descriptor that is readable when SIGTERM, SIGINT or SIGHUP has come. To be
+// called before any thread is started: they are blocked in all that follow.
+Result<Fd> open_signals();
+struct Signals {
+  bool stop = false;    // SIGTERM, SIGINT; logged
+  bool reload = false;  // SIGHUP
+};
+// All that have come.
+Signals read_signals(int fd);
+
+// Sends the log to stderr, each line with the time.
+void start_log(const std::string& program);
 
 }  // namespace sluice::cli

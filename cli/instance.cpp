@@ -4,20 +4,19 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <csignal>
 #include <optional>
 #include <set>
 #include <utility>
 
 #include <poll.h>
 #include <spdlog/spdlog.h>
-#include <sys/signalfd.h>
 
 #include "cli/cluster.h"
 #include "cli/flow.h"
 #include "cli/host.h"
 #include "cli/names.h"
 #include "cli/output.h"
+#include "cli/progress.h"
 #include "cli/requests.h"
 #include "cli/server.h"
 #include "cli/views_json.h"
@@ -41,8 +40,6 @@ constexpr milliseconds kEvents{100};
 // Without a notice; also finds what notices do not cover.
 constexpr seconds kRescan{20};
 constexpr seconds kRescanSoon{1};
-constexpr seconds kRetryFirst{1};
-constexpr seconds kRetryMax{30};
 constexpr seconds kHousekeeping{1};
 
 }  // namespace
@@ -52,8 +49,7 @@ struct Instance::Impl {
       : options(std::move(options_in)), cluster(options.translator) {}
 
   RunOptions options;
-  Fd socket_lock;
-  Fd pin_lock;
+  InstanceLocks locks;
   Fd signals;
   Cluster cluster;
   Names names;
@@ -64,26 +60,20 @@ struct Instance::Impl {
   bool replaced = false;  // the first snapshot is in force
   bool stopping = false;
   bool names_dirty = false;
-  std::string apply_problem;
+  Progress progress;
   std::set<std::string> logged;  // problems of the objects
   std::string logged_dir_problem;
   Clock::time_point scan_at = Clock::time_point::max();
   Clock::time_point scan_latest = Clock::time_point::max();
   Clock::time_point rescan_at;
-  Clock::time_point retry_at = Clock::time_point::max();
   Clock::time_point housekeeping_at;
-  seconds retry_wait = kRetryFirst;
 
   Result<void> prepare();
-  Result<void> take_locks();
-  Result<void> open_signals();
   void choose_node();
   void refresh_local_node();
   void scan();
   void log_problems();
   void enforce();
-  void outcome(const Result<void>& result);
-  void retry();
   void save_names();
   void housekeeping();
   void on_event(const sluice_flow_event& event);
@@ -98,41 +88,6 @@ struct Instance::Impl {
 std::filesystem::path names_file(const std::filesystem::path& socket) {
   auto file = socket;
   return file.replace_extension(".names.json");
-}
-
-Result<void> Instance::Impl::take_locks() {
-  auto file = options.socket;
-  auto on_socket = lock_file(file.replace_extension(".lock"));
-  if (!on_socket) {
-    return std::unexpected(on_socket.error());
-  }
-  socket_lock = std::move(*on_socket);
-  const auto& pin_dir = options.agent.datapath.pin_dir;
-  if (auto mounted = ensure_bpffs(pin_dir); !mounted) {
-    return mounted;
-  }
-  auto on_pins = lock_folder(pin_dir);
-  if (!on_pins) {
-    return std::unexpected(on_pins.error());
-  }
-  pin_lock = std::move(*on_pins);
-  return {};
-}
-
-Result<void> Instance::Impl::open_signals() {
-  sigset_t set;
-  ::sigemptyset(&set);
-  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
-    ::sigaddset(&set, signal);
-  }
-  if (::pthread_sigmask(SIG_BLOCK, &set, nullptr) != 0) {
-    return fail_errno("pthread_sigmask");
-  }
-  signals = Fd(::signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
-  if (!signals.valid()) {
-    return fail_errno("signalfd");
-  }
-  return {};
 }
 
 // The first Node object that has an address of this host names the node.
@@ -169,12 +124,16 @@ void Instance::Impl::refresh_local_node() {
 }
 
 Result<void> Instance::Impl::prepare() {
-  if (auto ready = open_signals(); !ready) {
-    return ready;
+  auto opened_signals = open_signals();
+  if (!opened_signals) {
+    return std::unexpected(opened_signals.error());
   }
-  if (auto locked = take_locks(); !locked) {
-    return locked;
+  signals = std::move(*opened_signals);
+  auto locked = lock_instance(options.socket, options.agent.datapath.pin_dir);
+  if (!locked) {
+    return std::unexpected(locked.error());
   }
+  locks = std::move(*locked);
   auto opened = op::ManifestDir::open(options.dir);
   if (!opened) {
     return std::unexpected(opened.error());
@@ -204,7 +163,7 @@ Result<void> Instance::Impl::prepare() {
 }
 
 RequestContext Instance::Impl::context() {
-  auto problem = apply_problem;
+  auto problem = progress.problem();
   if (problem.empty() && dir) {
     problem = dir->problem();
   }
@@ -241,26 +200,6 @@ void Instance::Impl::log_problems() {
   }
 }
 
-// What a failure leaves to do is tried again by retry(); it is logged when it
-// begins, when its reason changes and when it is over.
-void Instance::Impl::outcome(const Result<void>& result) {
-  if (result) {
-    if (!apply_problem.empty()) {
-      spdlog::info("the policies are in force again");
-    }
-    apply_problem.clear();
-    retry_at = Clock::time_point::max();
-    retry_wait = kRetryFirst;
-    return;
-  }
-  if (apply_problem != result.error().message) {
-    apply_problem = result.error().message;
-    spdlog::error("not in force, last good state kept: {}", apply_problem);
-  }
-  retry_at = Clock::now() + retry_wait;
-  retry_wait = std::min(retry_wait * 2, kRetryMax);
-}
-
 // Everything that changed since the last time, as one transaction.
 void Instance::Impl::enforce() {
   const auto transaction = cluster.translator().take(node);
@@ -268,17 +207,12 @@ void Instance::Impl::enforce() {
     const auto state = cluster.translator().snapshot(node);
     names = Names(state);
     replaced = true;
-    outcome(agent->replace(state));
+    progress.note(agent->replace(state));
   } else {
     names.apply(transaction);
-    outcome(agent->apply(transaction));
+    progress.note(agent->apply(transaction));
   }
   names_dirty = true;
-}
-
-void Instance::Impl::retry() {
-  retry_at = Clock::time_point::max();
-  outcome(agent->retry());
 }
 
 void Instance::Impl::scan() {
@@ -324,14 +258,10 @@ void Instance::Impl::on_event(const sluice_flow_event& event) {
 }
 
 void Instance::Impl::on_signal() {
-  signalfd_siginfo info{};
-  while (::read(signals.get(), &info, sizeof(info)) == sizeof(info)) {
-    if (info.ssi_signo == SIGHUP) {
-      scan_at = Clock::now();
-    } else {
-      spdlog::info("stopping; what is in force stays in force");
-      stopping = true;
-    }
+  const auto come = read_signals(signals.get());
+  stopping = stopping || come.stop;
+  if (come.reload) {
+    scan_at = Clock::now();
   }
 }
 
@@ -343,7 +273,8 @@ void Instance::Impl::on_notice() {
 }
 
 int Instance::Impl::wait_ms() const {
-  const auto next = std::min({scan_at, rescan_at, retry_at, housekeeping_at});
+  const auto next =
+      std::min({scan_at, rescan_at, progress.retry_at(), housekeeping_at});
   const auto left =
       std::chrono::ceil<milliseconds>(next - Clock::now()).count();
   return static_cast<int>(std::clamp<long>(left, 0, kEvents.count()));
@@ -354,8 +285,8 @@ void Instance::Impl::run_timers() {
   if (now >= scan_at || now >= rescan_at) {
     scan();
   }
-  if (now >= retry_at) {
-    retry();
+  if (now >= progress.retry_at()) {
+    progress.note(agent->retry());
   }
   if (now >= housekeeping_at) {
     housekeeping();

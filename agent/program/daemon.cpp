@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <csignal>
 #include <optional>
 #include <unordered_map>
 #include <utility>
@@ -13,7 +12,6 @@
 #include <nlohmann/json.hpp>
 #include <poll.h>
 #include <spdlog/spdlog.h>
-#include <sys/signalfd.h>
 
 #include "agent/program/health.h"
 #include "agent/program/metrics.h"
@@ -23,6 +21,7 @@
 #include "cli/instance.h"
 #include "cli/names.h"
 #include "cli/output.h"
+#include "cli/progress.h"
 #include "cli/requests.h"
 #include "cli/server.h"
 #include "cli/version.h"
@@ -38,8 +37,6 @@ using std::chrono::seconds;
 
 // Flow events are fetched at this pace: the datapath wakes nobody.
 constexpr milliseconds kTurn{100};
-constexpr seconds kRetryFirst{1};
-constexpr seconds kRetryMax{30};
 constexpr seconds kHousekeeping{1};
 
 // The map that an error of the applier names, or empty.
@@ -58,8 +55,7 @@ struct Daemon::Impl {
   explicit Impl(DaemonOptions options_in) : options(std::move(options_in)) {}
 
   DaemonOptions options;
-  Fd socket_lock;
-  Fd pin_lock;
+  cli::InstanceLocks locks;
   Fd signals;
   cli::Cluster no_objects;  // the operator has them
   cli::Names names;
@@ -71,7 +67,7 @@ struct Daemon::Impl {
   std::uint64_t apply_failures = 0;
   std::uint64_t received = 0;
   std::uint64_t applied = 0;
-  std::string apply_problem;
+  cli::Progress progress;
   std::optional<wire::Ack> told;
   std::string logged_disconnect;
   std::unordered_map<IpAddress, std::string> pods;  // of this node
@@ -81,10 +77,8 @@ struct Daemon::Impl {
   bool deny_unknown = false;
   bool stopping = false;
   cli::OperatorSource source;
-  Clock::time_point retry_at = Clock::time_point::max();
   Clock::time_point housekeeping_at = Clock::now();
   Clock::time_point measured_at;
-  seconds retry_wait = kRetryFirst;
 
   Result<void> take_locks();
   Result<void> open_signals();
@@ -112,38 +106,22 @@ struct Daemon::Impl {
 };
 
 Result<void> Daemon::Impl::take_locks() {
-  auto file = options.socket;
-  auto on_socket = cli::lock_file(file.replace_extension(".lock"));
-  if (!on_socket) {
-    return std::unexpected(on_socket.error());
+  auto taken =
+      cli::lock_instance(options.socket, options.agent.datapath.pin_dir);
+  if (!taken) {
+    return std::unexpected(taken.error());
   }
-  socket_lock = std::move(*on_socket);
-  const auto& pin_dir = options.agent.datapath.pin_dir;
-  if (auto mounted = cli::ensure_bpffs(pin_dir); !mounted) {
-    return mounted;
-  }
-  auto on_pins = cli::lock_folder(pin_dir);
-  if (!on_pins) {
-    return std::unexpected(on_pins.error());
-  }
-  pin_lock = std::move(*on_pins);
+  locks = std::move(*taken);
   return {};
 }
 
-// Before any library starts a thread: these are to be blocked in all of them.
+// Before any library starts a thread.
 Result<void> Daemon::Impl::open_signals() {
-  sigset_t set;
-  ::sigemptyset(&set);
-  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
-    ::sigaddset(&set, signal);
+  auto opened = cli::open_signals();
+  if (!opened) {
+    return std::unexpected(opened.error());
   }
-  if (::pthread_sigmask(SIG_BLOCK, &set, nullptr) != 0) {
-    return fail_errno("pthread_sigmask");
-  }
-  signals = Fd(::signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
-  if (!signals.valid()) {
-    return fail_errno("signalfd");
-  }
+  signals = std::move(*opened);
   return {};
 }
 
@@ -161,7 +139,7 @@ Result<void> Daemon::Impl::open_agent() {
   deny_unknown = options.deny_unknown;
   if (auto denied = agent->deny_unclaimed(deny_unknown); !denied) {
     spdlog::error("unknown pods cannot be cut off: {}", denied.error().message);
-    retry_at = Clock::now() + retry_wait;
+    progress.retry_later();
   }
   return {};
 }
@@ -223,28 +201,15 @@ Result<void> Daemon::Impl::prepare() {
   return {};
 }
 
-// What a failure leaves to do is tried again by retry(); it is logged when it
-// begins, when its reason changes and when it is over.
 void Daemon::Impl::outcome(const Result<void>& result,
                            Clock::time_point begun) {
   if (result) {
     apply_times.add(Clock::now() - begun);
-    if (!apply_problem.empty()) {
-      spdlog::info("the policies are in force again");
-    }
-    apply_problem.clear();
     applied = received;
-    retry_at = Clock::time_point::max();
-    retry_wait = kRetryFirst;
   } else {
     ++apply_failures;
-    if (apply_problem != result.error().message) {
-      apply_problem = result.error().message;
-      spdlog::error("not in force, last good state kept: {}", apply_problem);
-    }
-    retry_at = Clock::now() + retry_wait;
-    retry_wait = std::min(retry_wait * 2, kRetryMax);
   }
+  progress.note(result);
   acknowledge();
 }
 
@@ -310,11 +275,11 @@ void Daemon::Impl::acknowledge() {
     return;
   }
   wire::Ack ack{.received = received, .applied = applied, .failures = {}};
-  if (!apply_problem.empty()) {
+  if (const auto& problem = progress.problem(); !problem.empty()) {
     ack.failures.push_back({.policy_set = 0,
-                            .map = map_in(apply_problem),
+                            .map = map_in(problem),
                             .endpoint = {},
-                            .message = apply_problem});
+                            .message = problem});
   }
   for (auto& [name, problem] : agent->endpoint_problems()) {
     ack.failures.push_back({.policy_set = 0,
@@ -329,7 +294,6 @@ void Daemon::Impl::acknowledge() {
 }
 
 void Daemon::Impl::retry() {
-  retry_at = Clock::time_point::max();
   const auto begun = Clock::now();
   const auto result = agent->retry();
   snapshot_in_force =
@@ -397,17 +361,11 @@ void Daemon::Impl::on_event(const sluice_flow_event& event) {
 }
 
 void Daemon::Impl::on_signal() {
-  signalfd_siginfo info{};
-  while (::read(signals.get(), &info, sizeof(info)) == sizeof(info)) {
-    if (info.ssi_signo != SIGHUP) {
-      spdlog::info("stopping; what is in force stays in force");
-      stopping = true;
-    }
-  }
+  stopping = cli::read_signals(signals.get()).stop || stopping;
 }
 
 cli::RequestContext Daemon::Impl::context() {
-  auto problem = apply_problem;
+  auto problem = progress.problem();
   if (problem.empty() && !snapshot_in_force) {
     problem = "no operator has been heard yet; what was in force before stays";
   }
@@ -422,7 +380,7 @@ cli::RequestContext Daemon::Impl::context() {
 
 void Daemon::Impl::run_timers() {
   const auto now = Clock::now();
-  if (now >= retry_at) {
+  if (now >= progress.retry_at()) {
     retry();
   }
   if (now >= housekeeping_at) {
@@ -430,7 +388,7 @@ void Daemon::Impl::run_timers() {
   }
   if (health) {
     health->beat();
-    health->set_ready(snapshot_in_force && apply_problem.empty());
+    health->set_ready(snapshot_in_force && progress.problem().empty());
     // However often somebody asks.
     if (health->wants_metrics() && now - measured_at >= seconds(1)) {
       measure();

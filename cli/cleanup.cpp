@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/cleanup.h"
+
+#include <system_error>
+#include <utility>
+
+#include "agent/agent.h"
+#include "cli/host.h"
+#include "cli/instance.h"
+
+namespace sluice::cli {
+
+Result<void> clean_up(const std::filesystem::path& pin_dir,
+                      const std::filesystem::path& socket) {
+  std::error_code ignored;
+  InstanceLocks locks;
+  const auto lock = lock_path(socket);
+  if (std::filesystem::exists(pin_dir, ignored)) {
+    auto locked = lock_folder(pin_dir);
+    if (!locked) {
+      return std::unexpected(locked.error());
+    }
+    locks.pins = std::move(*locked);
+  }
+  if (std::filesystem::exists(lock, ignored)) {
+    auto locked = lock_file(lock);
+    if (!locked) {
+      return std::unexpected(locked.error());
+    }
+    locks.socket = std::move(*locked);
+  }
+  if (auto done = agent::cleanup(pin_dir); !done) {
+    return done;
+  }
+  for (const auto& file : {socket, names_file(socket), lock}) {
+    std::filesystem::remove(file, ignored);
+  }
+  // Only if it is empty; it may be somebody else's.
+  std::filesystem::remove(pin_dir, ignored);
+  return {};
+}
+
+}  // namespace sluice::cli
