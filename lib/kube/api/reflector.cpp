@@ -8,6 +8,7 @@
 
 #include "lib/kube/api/backoff.h"
 #include "lib/kube/api/event_decoder.h"
+#include "lib/kube/api/line_splitter.h"
 #include "lib/kube/api/list_splitter.h"
 
 namespace sluice::kube {
@@ -16,8 +17,6 @@ namespace {
 using std::chrono::milliseconds;
 using Clock = Loop::Clock;
 
-// A buffer that one long line made larger than this is given back.
-constexpr std::size_t kKeepBuffer = std::size_t{1} << 20;
 // A watch that the server ends properly before is not asked for again at once.
 constexpr milliseconds kShortWatch{1000};
 // A large list may take its time until the first byte.
@@ -74,7 +73,6 @@ class Reflector::Impl : public std::enable_shared_from_this<Impl> {
 
   // The watch.
   void watch();
-  Result<void> take_bytes(std::string_view bytes);
   Result<void> take_line(std::string_view line);
   void watch_done(ApiResult<void> result);
 
@@ -119,8 +117,7 @@ class Reflector::Impl : public std::enable_shared_from_this<Impl> {
 
   std::optional<EventDecoder> decoder_;
   std::optional<ListSplitter> splitter_;
-  std::string buffer_;        // received and not yet taken; ends within a line
-  std::size_t searched_ = 0;  // so much of it has no end of line
+  std::optional<LineSplitter> lines_;
   std::optional<ApiError> told_;  // an ERROR event
   bool broken_ = false;           // the watch said what no server says
   Clock::time_point watch_since_;
@@ -424,8 +421,8 @@ void Reflector::Impl::watch() {
   enter(State::kWatching);
   ++stats_.watches;
   watch_since_ = Clock::now();
-  buffer_.clear();
-  searched_ = 0;
+  lines_.emplace([this](std::string_view line) { return take_line(line); },
+                 options_.max_object);
   told_.reset();
   broken_ = false;
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(
@@ -439,47 +436,18 @@ void Reflector::Impl::watch() {
        .body = {},
        .purpose = purpose("watch"),
        .silence = options_.silence},
-      {.on_data = [this](std::string_view bytes) { return take_bytes(bytes); },
+      {.on_data =
+           [this](std::string_view bytes) {
+             stats_.bytes += bytes.size();
+             auto fed = lines_->feed(bytes);
+             broken_ = !fed && !told_;
+             return fed;
+           },
        .on_end =
            [this](ApiResult<void> result) { watch_done(std::move(result)); }});
 }
 
-Result<void> Reflector::Impl::take_bytes(std::string_view bytes) {
-  stats_.bytes += bytes.size();
-  buffer_.reserve(buffer_.size() + bytes.size() + kDecodePadding);
-  buffer_ += bytes;
-  const std::string_view all = buffer_;
-  std::size_t begin = 0;
-  for (auto end = all.find('\n', searched_); end != std::string_view::npos;
-       end = all.find('\n', begin)) {
-    const std::string_view line = all.substr(begin, end - begin);
-    begin = end + 1;
-    if (auto taken = take_line(line); !taken) {
-      broken_ = !told_;
-      return taken;
-    }
-  }
-  buffer_.erase(0, begin);
-  searched_ = buffer_.size();
-  if (buffer_.size() > options_.max_object) {
-    broken_ = true;
-    return fail("a line longer than " + std::to_string(options_.max_object) +
-                " bytes");
-  }
-  if (buffer_.capacity() > kKeepBuffer && buffer_.size() < kKeepBuffer / 2) {
-    buffer_.shrink_to_fit();
-  }
-  return {};
-}
-
 Result<void> Reflector::Impl::take_line(std::string_view line) {
-  if (line.size() > options_.max_object) {
-    return fail("a line longer than " + std::to_string(options_.max_object) +
-                " bytes");
-  }
-  if (line.empty() || line == "\r") {
-    return {};
-  }
   auto decoded = decoder_->watch_line(line);
   if (!decoded) {
     return std::unexpected(
@@ -511,7 +479,7 @@ void Reflector::Impl::watch_done(ApiResult<void> result) {
   if (lived >= options_.stable) {
     backoff_.reset();
   }
-  buffer_ = {};
+  lines_.reset();
   if (result) {
     if (lived >= kShortWatch) {
       return watch();

@@ -11,7 +11,8 @@
 namespace sluice::kube {
 
 // What an object of a resource is decoded to. A new kind: a value here, an
-// alternative of Event::object (event.h), a function in event_decoder.cpp.
+// alternative of Event::object (event.h), a function in fast_decode.cpp or
+// event_decoder.cpp.
 enum class Shape : std::uint8_t {
   kNamespace,
   kPod,

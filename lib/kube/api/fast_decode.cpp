@@ -1,0 +1,445 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/kube/api/fast_decode.h"
+
+#include <algorithm>
+#include <iterator>
+#include <optional>
+#include <utility>
+
+#include <netinet/in.h>
+
+#include "lib/kube/api/json_reader.h"
+
+namespace sluice::kube::fast {
+namespace {
+
+constexpr std::string_view kOwnPrefix = "sluice.io/";
+constexpr std::string_view kServiceLabel = "kubernetes.io/service-name";
+
+bool read_address(std::string_view text, std::vector<IpAddress>& out) {
+  const auto address = parse_ip(text);
+  if (!address) {
+    return false;
+  }
+  if (std::ranges::find(out, *address) == out.end()) {
+    out.push_back(*address);
+  }
+  return true;
+}
+
+bool read_protocol(od::value& value, std::uint8_t& out) {
+  return unless_null(value, [&](od::value& there) {
+    std::string_view text;
+    if (there.get_string().get(text) != SUCCESS) {
+      return false;
+    }
+    out = text == "TCP"    ? IPPROTO_TCP
+          : text == "UDP"  ? IPPROTO_UDP
+          : text == "SCTP" ? IPPROTO_SCTP
+                           : 0;
+    return out != 0;
+  });
+}
+
+// What every object has. Labels and annotations only where they are asked for.
+struct Metadata {
+  Event* event = nullptr;
+  Labels* labels = nullptr;
+  Labels* annotations = nullptr;
+};
+
+bool read_metadata(od::value& value, const Metadata& out) {
+  unsigned seen = 0;
+  Event& event = *out.event;
+  const bool good =
+      members(value, [&](std::string_view key, od::value& member) {
+        if (key == "name") {
+          return first(seen, 1) && read(member, event.name);
+        }
+        if (key == "namespace") {
+          return first(seen, 2) && read(member, event.ns);
+        }
+        if (key == "uid") {
+          return first(seen, 4) && read(member, event.uid);
+        }
+        if (key == "resourceVersion") {
+          return first(seen, 8) && read(member, event.resource_version);
+        }
+        if (key == "generation") {
+          return first(seen, 16) &&
+                 read_number(member, 0, INT64_MAX, event.generation);
+        }
+        if (key == "labels" && out.labels != nullptr) {
+          return first(seen, 32) && read_labels(member, "", *out.labels);
+        }
+        if (key == "annotations" && out.annotations != nullptr) {
+          return first(seen, 64) &&
+                 read_labels(member, kOwnPrefix, *out.annotations);
+        }
+        return true;
+      });
+  return good && !event.name.empty();
+}
+
+// The members of an object's root: metadata, and what visit(key, value, seen)
+// knows of the others. Bits from 2 on are visit's.
+template <typename Visit>
+bool read_root(od::object object, const Metadata& metadata,
+               const Visit& visit) {
+  unsigned seen = 0;
+  const bool good =
+      members(object, [&](std::string_view key, od::value& member) {
+        if (key == "metadata") {
+          return first(seen, 1) && read_metadata(member, metadata);
+        }
+        return visit(key, member, seen);
+      });
+  return good && (seen & 1U) != 0;
+}
+
+bool other_member(std::string_view /*key*/, od::value& /*value*/,
+                  unsigned& /*seen*/) {
+  return true;
+}
+
+void to_lower(std::string& text) {
+  std::ranges::transform(text, text.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  });
+}
+
+bool read_container_port(od::value& value, std::vector<ContainerPort>& out) {
+  ContainerPort port{.name = {}, .port = 0, .protocol = IPPROTO_TCP};
+  std::int64_t number = 0;
+  unsigned seen = 0;
+  const bool good =
+      members(value, [&](std::string_view key, od::value& member) {
+        if (key == "name") {
+          return first(seen, 1) && read(member, port.name);
+        }
+        if (key == "containerPort") {
+          return first(seen, 2) && read_number(member, 1, 65535, number);
+        }
+        if (key == "protocol") {
+          return first(seen, 4) && read_protocol(member, port.protocol);
+        }
+        return true;
+      });
+  if (!good || number == 0) {
+    return false;
+  }
+  if (!port.name.empty()) {
+    to_lower(port.name);
+    port.port = static_cast<std::uint16_t>(number);
+    out.push_back(std::move(port));
+  }
+  return true;
+}
+
+// Named ports of one container, if it runs as long as the pod does.
+bool read_container(od::value& value, bool init,
+                    std::vector<ContainerPort>& out) {
+  std::vector<ContainerPort> ports;
+  std::string restart;
+  unsigned seen = 0;
+  const bool good =
+      members(value, [&](std::string_view key, od::value& member) {
+        if (key == "ports") {
+          return first(seen, 1) && elements(member, [&](od::value& port) {
+                   return read_container_port(port, ports);
+                 });
+        }
+        if (init && key == "restartPolicy") {
+          return first(seen, 2) && read(member, restart);
+        }
+        return true;
+      });
+  if (good && (!init || restart == "Always")) {
+    std::ranges::move(ports, std::back_inserter(out));
+  }
+  return good;
+}
+
+bool read_pod_spec(od::value& value, Pod& pod) {
+  std::vector<ContainerPort> of_containers;
+  unsigned seen = 0;
+  const bool good =
+      members(value, [&](std::string_view key, od::value& member) {
+        if (key == "containers" || key == "initContainers") {
+          const bool init = key == "initContainers";
+          return first(seen, init ? 1 : 2) &&
+                 elements(member, [&](od::value& container) {
+                   return read_container(container, init,
+                                         init ? pod.ports : of_containers);
+                 });
+        }
+        if (key == "nodeName") {
+          return first(seen, 4) && read(member, pod.node);
+        }
+        if (key == "serviceAccountName") {
+          return first(seen, 8) && read(member, pod.service_account);
+        }
+        if (key == "hostNetwork") {
+          return first(seen, 16) && read(member, pod.host_network);
+        }
+        return true;
+      });
+  std::ranges::move(of_containers, std::back_inserter(pod.ports));
+  return good;
+}
+
+bool read_pod_ip(od::value& value, std::vector<IpAddress>& out) {
+  std::string_view ip;
+  unsigned seen = 0;
+  const bool good =
+      members(value, [&](std::string_view key, od::value& member) {
+        return key != "ip" ||
+               (first(seen, 1) && member.get_string().get(ip) == SUCCESS);
+      });
+  return good && read_address(ip, out);
+}
+
+bool read_pod_status(od::value& value, Pod& pod) {
+  std::string phase;
+  std::string first_ip;
+  std::vector<IpAddress> ips;
+  unsigned seen = 0;
+  const bool good =
+      members(value, [&](std::string_view key, od::value& member) {
+        if (key == "phase") {
+          return first(seen, 1) && read(member, phase);
+        }
+        if (key == "podIP") {
+          return first(seen, 2) && read(member, first_ip);
+        }
+        if (key == "podIPs") {
+          return first(seen, 4) && elements(member, [&](od::value& element) {
+                   return read_pod_ip(element, ips);
+                 });
+        }
+        return true;
+      });
+  pod.finished = phase == "Succeeded" || phase == "Failed";
+  if (!good || (!first_ip.empty() && !read_address(first_ip, pod.ips))) {
+    return false;
+  }
+  for (const IpAddress& ip : ips) {
+    if (std::ranges::find(pod.ips, ip) == pod.ips.end()) {
+      pod.ips.push_back(ip);
+    }
+  }
+  const auto v6 = std::ranges::count(pod.ips, true, &IpAddress::v6);
+  return v6 <= 1 && static_cast<std::ptrdiff_t>(pod.ips.size()) - v6 <= 1;
+}
+
+bool decode(od::object object, Event& event, Pod& pod) {
+  pod.service_account = "default";
+  const bool good = read_root(
+      object,
+      {.event = &event, .labels = &pod.labels, .annotations = &pod.annotations},
+      [&](std::string_view key, od::value& member, unsigned& seen) {
+        if (key == "spec") {
+          return first(seen, 2) && unless_null(member, [&](od::value& spec) {
+                   return read_pod_spec(spec, pod);
+                 });
+        }
+        if (key == "status") {
+          return first(seen, 4) && unless_null(member, [&](od::value& status) {
+                   return read_pod_status(status, pod);
+                 });
+        }
+        return true;
+      });
+  pod.ns = event.ns.empty() ? "default" : event.ns;
+  pod.name = event.name;
+  return good;
+}
+
+bool decode(od::object object, Event& event, Namespace& ns) {
+  const bool good = read_root(
+      object,
+      {.event = &event, .labels = &ns.labels, .annotations = &ns.annotations},
+      other_member);
+  ns.name = event.name;
+  return good;
+}
+
+bool read_node_address(od::value& value, std::vector<IpAddress>& out) {
+  std::string type;
+  std::string address;
+  unsigned seen = 0;
+  const bool good =
+      members(value, [&](std::string_view key, od::value& member) {
+        if (key == "type") {
+          return first(seen, 1) && read(member, type);
+        }
+        if (key == "address") {
+          return first(seen, 2) && read(member, address);
+        }
+        return true;
+      });
+  // One that ought to have an address and has none is for the slow way.
+  return good && ((type != "InternalIP" && type != "ExternalIP") ||
+                  read_address(address, out));
+}
+
+bool decode(od::object object, Event& event, Node& node) {
+  // Decoded and dropped, so that both ways look at the same.
+  Labels annotations;
+  const bool good = read_root(
+      object,
+      {.event = &event, .labels = &node.labels, .annotations = &annotations},
+      [&](std::string_view key, od::value& member, unsigned& seen) {
+        if (key != "status") {
+          return true;
+        }
+        return first(seen, 2) && unless_null(member, [&](od::value& status) {
+                 unsigned in_status = 0;
+                 return members(
+                     status, [&](std::string_view name, od::value& value) {
+                       return name != "addresses" ||
+                              (first(in_status, 1) &&
+                               elements(value, [&](od::value& element) {
+                                 return read_node_address(element, node.ips);
+                               }));
+                     });
+               });
+      });
+  node.name = event.name;
+  return good;
+}
+
+bool read_slice_port(od::value& value, std::vector<SlicePort>& out) {
+  SlicePort port{.name = {}, .protocol = IPPROTO_TCP, .port = 0};
+  std::int64_t number = 0;
+  unsigned seen = 0;
+  const bool good =
+      members(value, [&](std::string_view key, od::value& member) {
+        if (key == "name") {
+          return first(seen, 1) && read(member, port.name);
+        }
+        if (key == "port") {
+          return first(seen, 2) && read_number(member, 0, 65535, number);
+        }
+        if (key == "protocol") {
+          return first(seen, 4) && read_protocol(member, port.protocol);
+        }
+        return true;
+      });
+  port.port = static_cast<std::uint16_t>(number);
+  out.push_back(std::move(port));
+  return good;
+}
+
+bool read_conditions(od::value& value, SliceEndpoint& endpoint) {
+  std::optional<bool> ready;
+  std::optional<bool> serving;
+  std::optional<bool> terminating;
+  unsigned seen = 0;
+  const bool good =
+      members(value, [&](std::string_view key, od::value& member) {
+        if (key == "ready") {
+          return first(seen, 1) && read(member, ready);
+        }
+        if (key == "serving") {
+          return first(seen, 2) && read(member, serving);
+        }
+        if (key == "terminating") {
+          return first(seen, 4) && read(member, terminating);
+        }
+        return true;
+      });
+  endpoint.ready = ready.value_or(true);
+  endpoint.serving = serving.value_or(endpoint.ready);
+  endpoint.terminating = terminating.value_or(false);
+  return good;
+}
+
+bool read_slice_address(od::value& value, SliceEndpoint& endpoint) {
+  std::string_view text;
+  return value.get_string().get(text) == SUCCESS && text != "None" &&
+         read_address(text, endpoint.addresses);
+}
+
+bool read_slice_endpoint(od::value& value, std::vector<SliceEndpoint>& out) {
+  SliceEndpoint endpoint;
+  unsigned seen = 0;
+  const bool good =
+      members(value, [&](std::string_view key, od::value& member) {
+        if (key == "addresses") {
+          return first(seen, 1) && elements(member, [&](od::value& address) {
+                   return read_slice_address(address, endpoint);
+                 });
+        }
+        if (key == "conditions") {
+          return first(seen, 2) && unless_null(member, [&](od::value& there) {
+                   return read_conditions(there, endpoint);
+                 });
+        }
+        return true;
+      });
+  out.push_back(std::move(endpoint));
+  return good;
+}
+
+bool decode(od::object object, Event& event, EndpointSlice& slice) {
+  Labels labels;
+  Labels annotations;
+  std::string address_type;
+  const bool good = read_root(
+      object, {.event = &event, .labels = &labels, .annotations = &annotations},
+      [&](std::string_view key, od::value& member, unsigned& seen) {
+        if (key == "addressType") {
+          return first(seen, 2) && read(member, address_type);
+        }
+        if (key == "ports") {
+          return first(seen, 4) && elements(member, [&](od::value& port) {
+                   return read_slice_port(port, slice.ports);
+                 });
+        }
+        if (key == "endpoints") {
+          return first(seen, 8) && elements(member, [&](od::value& endpoint) {
+                   return read_slice_endpoint(endpoint, slice.endpoints);
+                 });
+        }
+        return true;
+      });
+  slice.ns = event.ns.empty() ? "default" : event.ns;
+  slice.name = event.name;
+  if (const auto service = labels.find(kServiceLabel);
+      service != labels.end()) {
+    slice.service = service->second;
+  }
+  return good && address_type != "FQDN";
+}
+
+template <typename T>
+bool decode_into(od::object object, Event& event) {
+  return decode(object, event, event.object.emplace<T>());
+}
+
+}  // namespace
+
+bool decode(od::object object, Event& event) {
+  switch (event.resource->shape) {
+    case Shape::kNamespace:
+      return decode_into<Namespace>(object, event);
+    case Shape::kPod:
+      return decode_into<Pod>(object, event);
+    case Shape::kNode:
+      return decode_into<Node>(object, event);
+    case Shape::kEndpointSlice:
+      return decode_into<EndpointSlice>(object, event);
+    case Shape::kService:
+    case Shape::kCidrGroup:
+    case Shape::kJson:
+      return false;
+  }
+  return false;
+}
+
+bool read_identity(od::object object, Event& event) {
+  return read_root(object, {.event = &event}, other_member);
+}
+
+}  // namespace sluice::kube::fast
