@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/attach.h"
 
-#include <array>
 #include <cerrno>
 #include <string>
-#include <string_view>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
-#include "lib/base/fd.h"
+#include "agent/filter.h"
 
 namespace sluice::agent {
 namespace {
@@ -43,40 +41,9 @@ Result<bpf_prog_info> program_info(int fd) {
   return info;
 }
 
-enum class Slot : std::uint8_t {
-  kNoHook,  // no clsact, or no interface
-  kEmpty,
-  kOurs,     // a program of ours
-  kForeign,  // someone else took it
-};
-
-struct Occupant {
-  Slot slot = Slot::kNoHook;
-  std::uint32_t program = 0;
-};
-
 Result<Occupant> look(std::uint32_t ifindex, bpf_tc_attach_point point) {
-  const auto hook = hook_at(ifindex, point);
-  auto options = our_slot();
-  const int error = -bpf_tc_query(&hook, &options);
-  if (error == ENOENT) {
-    return Occupant{.slot = Slot::kEmpty};
-  }
-  if (error == EINVAL || error == ENODEV) {
-    return Occupant{.slot = Slot::kNoHook};
-  }
-  if (error != 0) {
-    return fail_errno(point_name(point) + ": query", error);
-  }
-  Occupant found{.slot = Slot::kForeign, .program = options.prog_id};
-  const Fd program(bpf_prog_get_fd_by_id(options.prog_id));
-  if (program.valid()) {
-    const auto info = program_info(program.get());
-    if (info && std::string_view(info->name).starts_with(kProgramPrefix)) {
-      found.slot = Slot::kOurs;
-    }
-  }
-  return found;
+  auto found = find_filter(ifindex, point);
+  return found ? found : with_context(point_name(point), found.error());
 }
 
 Result<void> attach_at(std::uint32_t ifindex, bpf_tc_attach_point point,

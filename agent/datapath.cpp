@@ -23,6 +23,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "agent/pins.h"
 #include "lib/base/fd.h"
 #include "pod.skel.h"
 
@@ -34,20 +35,6 @@ constexpr std::array<std::string_view, kMapCount> kMapNames = {
     "prefixes4",    "prefixes6",  "policy",      "conntrack4", "conntrack6",
     "flow_cache",   "fragments4", "fragments6",  "reasons",    "events",
     "event_budget", "jumps"};
-
-// Names of the pins; libbpf knows the programs by their functions' names.
-struct PinnedProgram {
-  const char* pin;
-  const char* function;
-};
-enum ProgramIndex : std::uint8_t { kFromPod, kToPod, kLog, kFloor };
-constexpr int kProgramCount = 4;
-constexpr std::array<PinnedProgram, kProgramCount> kPrograms = {{
-    {.pin = "from_pod", .function = "sluice_from_pod"},
-    {.pin = "to_pod", .function = "sluice_to_pod"},
-    {.pin = "log", .function = "sluice_log"},
-    {.pin = nullptr, .function = "sluice_floor"},
-}};
 
 std::size_t index_of(Map map) {
   return static_cast<std::size_t>(map);
@@ -209,69 +196,7 @@ Result<std::uint32_t> measure_hz() {
       kUsual, {}, [&](std::uint32_t hz) { return misfit(moments, hz); });
 }
 
-// ---- pins ----
-
-// Files made in bpffs by one load(); taken back unless it succeeds.
-class NewPins {
- public:
-  NewPins() = default;
-  NewPins(const NewPins&) = delete;
-  NewPins& operator=(const NewPins&) = delete;
-  NewPins(NewPins&&) = delete;
-  NewPins& operator=(NewPins&&) = delete;
-  ~NewPins() {
-    for (const std::string& path : paths_) {
-      ::unlink(path.c_str());
-    }
-  }
-  Result<void> pin(int fd, const std::filesystem::path& path) {
-    if (bpf_obj_pin(fd, path.c_str()) != 0) {
-      return fail_errno("pinning " + path.string());
-    }
-    paths_.push_back(path.string());
-    return {};
-  }
-  void keep() { paths_.clear(); }
-
- private:
-  std::vector<std::string> paths_;
-};
-
-// Absence is a descriptor that is not valid.
-Result<Fd> open_pin(const std::filesystem::path& path) {
-  Fd fd(bpf_obj_get(path.c_str()));
-  if (!fd.valid() && errno != ENOENT) {
-    return fail_errno("opening " + path.string());
-  }
-  return fd;
-}
-
-Result<std::filesystem::path> make_pin_folder(
-    const std::filesystem::path& pin_dir) {
-  std::filesystem::path folder = pin_dir / SLUICE_ABI_VERSION_DIR;
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error) {
-    return fail_errno("making " + folder.string(), error.value());
-  }
-  struct statfs info{};
-  if (statfs(folder.c_str(), &info) != 0) {
-    return fail_errno(folder.string());
-  }
-  if (static_cast<std::uint64_t>(info.f_type) != BPF_FS_MAGIC) {
-    return fail(pin_dir.string() + ": not in a BPF file system (bpffs)");
-  }
-  return folder;
-}
-
-Result<bpf_map_info> map_info(int fd) {
-  bpf_map_info info{};
-  __u32 size = sizeof(info);
-  if (bpf_obj_get_info_by_fd(fd, &info, &size) != 0) {
-    return fail_errno("reading a map's description");
-  }
-  return info;
-}
+// ---- maps ----
 
 std::string layout(std::uint32_t type, std::uint32_t key, std::uint32_t value,
                    std::uint32_t flags) {
@@ -292,69 +217,6 @@ Result<void> check_layout(const bpf_map* map, const bpf_map_info& pinned,
                 found + ") than this version needs (" + wanted + ")");
   }
   return {};
-}
-
-// ---- comparing programs ----
-
-struct ProgramFacts {
-  std::array<std::uint8_t, BPF_TAG_SIZE> tag{};
-  std::vector<std::uint32_t> shared_maps;   // ids, sorted
-  std::vector<std::uint8_t> configuration;  // its .rodata
-
-  bool operator==(const ProgramFacts&) const = default;
-};
-
-bool is_rodata(const bpf_map_info& info) {
-  return std::string_view(info.name).ends_with(".rodata");
-}
-
-Result<std::vector<std::uint32_t>> map_ids(int program, bpf_prog_info& info) {
-  __u32 size = sizeof(info);
-  if (bpf_obj_get_info_by_fd(program, &info, &size) != 0) {
-    return fail_errno("reading a program's description");
-  }
-  std::vector<std::uint32_t> ids(info.nr_map_ids);
-  bpf_prog_info again{};
-  again.nr_map_ids = info.nr_map_ids;
-  again.map_ids = reinterpret_cast<std::uintptr_t>(ids.data());
-  size = sizeof(again);
-  if (bpf_obj_get_info_by_fd(program, &again, &size) != 0) {
-    return fail_errno("reading a program's maps");
-  }
-  return ids;
-}
-
-// What tells whether two programs do the same to the same maps.
-Result<ProgramFacts> facts_of(int program) {
-  bpf_prog_info info{};
-  auto ids = map_ids(program, info);
-  if (!ids) {
-    return std::unexpected(ids.error());
-  }
-  ProgramFacts facts;
-  std::ranges::copy(info.tag, facts.tag.begin());
-  for (const std::uint32_t id : *ids) {
-    const Fd map(bpf_map_get_fd_by_id(id));
-    if (!map.valid()) {
-      return fail_errno("opening a program's map");
-    }
-    const auto described = map_info(map.get());
-    if (!described) {
-      return std::unexpected(described.error());
-    }
-    if (!is_rodata(*described)) {
-      facts.shared_maps.push_back(id);
-      continue;
-    }
-    facts.configuration.resize(described->value_size);
-    const std::uint32_t zero = 0;
-    if (bpf_map_lookup_elem(map.get(), &zero, facts.configuration.data()) !=
-        0) {
-      return fail_errno("reading a program's configuration");
-    }
-  }
-  std::ranges::sort(facts.shared_maps);
-  return facts;
 }
 
 // An array in the kernel, seen as memory.
@@ -407,8 +269,8 @@ struct Datapath::Impl {
   std::array<int, kMapCount> map_fds{};
   std::array<std::uint32_t, kMapCount> capacities{};
   // The programs in use: pinned ones that were kept, or ours.
-  std::array<Fd, kProgramCount> programs;
-  std::array<bool, kProgramCount> kept{};  // it is pinned already
+  ProgramSet programs;
+  bool kept = false;  // they are pinned already
   Mapping<sluice_state> state;
   Mapping<sluice_endpoint> endpoints;
   Mapping<sluice_flow_slot> flow_cache;
@@ -421,15 +283,11 @@ struct Datapath::Impl {
   Result<void> pin_maps(const std::filesystem::path& folder, NewPins& pins);
   Result<void> choose_programs(const std::filesystem::path& folder);
   Result<void> fill_jumps();
-  Result<void> pin_programs(const std::filesystem::path& folder);
+  [[nodiscard]] Result<ProgramSet> fresh_programs() const;
 
   [[nodiscard]] bpf_map* map(std::size_t index) const {
     return bpf_object__find_map_by_name(skeleton->obj,
                                         std::string(kMapNames[index]).c_str());
-  }
-  [[nodiscard]] bpf_program* program(std::size_t index) const {
-    return bpf_object__find_program_by_name(skeleton->obj,
-                                            kPrograms[index].function);
   }
 };
 
@@ -569,67 +427,55 @@ Result<void> Datapath::Impl::pin_maps(const std::filesystem::path& folder,
   return {};
 }
 
-// A pinned program that does the same to the same maps is kept, so that a
-// restart changes nothing; otherwise the new one is used.
-Result<void> Datapath::Impl::choose_programs(
-    const std::filesystem::path& folder) {
-  for (std::size_t i = 0; i < kProgramCount; ++i) {
-    const int fresh = bpf_program__fd(program(i));
-    Fd chosen(::dup(fresh));
-    if (!chosen.valid()) {
+Result<ProgramSet> Datapath::Impl::fresh_programs() const {
+  const std::array<const bpf_program*, kPinnedPrograms> programs_of_ours = {
+      skeleton->progs.sluice_from_pod, skeleton->progs.sluice_to_pod,
+      skeleton->progs.sluice_log};
+  ProgramSet fresh;
+  for (int i = 0; i < kPinnedPrograms; ++i) {
+    fresh.programs[i].reset(::dup(bpf_program__fd(programs_of_ours[i])));
+    if (!fresh.programs[i].valid()) {
       return fail_errno("dup");
     }
-    if (!folder.empty() && kPrograms[i].pin != nullptr) {
-      auto pinned = open_pin(folder / kPrograms[i].pin);
-      if (!pinned) {
-        return std::unexpected(pinned.error());
-      }
-      if (pinned->valid()) {
-        const auto theirs = facts_of(pinned->get());
-        const auto ours = facts_of(fresh);
-        if (!ours) {
-          return std::unexpected(ours.error());
-        }
-        if (theirs && *theirs == *ours) {
-          chosen = std::move(*pinned);
-          kept[i] = true;
-        }
-      }
-    }
-    programs[i] = std::move(chosen);
+  }
+  fresh.configuration.reset(::dup(bpf_map__fd(skeleton->maps.rodata)));
+  if (!fresh.configuration.valid()) {
+    return fail_errno("dup");
+  }
+  return fresh;
+}
+
+// Pinned programs that do the same to the same maps are kept, so that a restart
+// changes nothing; otherwise the new ones are used. What cannot be compared is
+// not the same.
+Result<void> Datapath::Impl::choose_programs(
+    const std::filesystem::path& folder) {
+  auto fresh = fresh_programs();
+  if (!fresh) {
+    return std::unexpected(fresh.error());
+  }
+  programs = std::move(*fresh);
+  if (folder.empty()) {
+    return {};
+  }
+  auto pinned = pinned_programs(folder);
+  if (!pinned) {
+    return std::unexpected(pinned.error());
+  }
+  if (pinned->configuration.valid() &&
+      same(*pinned, programs).value_or(false)) {
+    programs = std::move(*pinned);
+    kept = true;
   }
   return {};
 }
 
 Result<void> Datapath::Impl::fill_jumps() {
   const std::uint32_t slot = SLUICE_JUMP_LOG;
-  const int fd = programs[kLog].get();
+  const int fd = programs.programs[kLog].get();
   if (bpf_map_update_elem(map_fds[index_of(Map::kJumps)], &slot, &fd,
                           BPF_ANY) != 0) {
     return fail_errno("filling map jumps");
-  }
-  return {};
-}
-
-// Puts the programs in use where the next start looks for them. A
-// pin cannot be overwritten, so a new one is made beside it and renamed over
-// it.
-Result<void> Datapath::Impl::pin_programs(const std::filesystem::path& folder) {
-  for (std::size_t i = 0; i < kProgramCount; ++i) {
-    if (kPrograms[i].pin == nullptr || kept[i]) {
-      continue;
-    }
-    const std::filesystem::path path = folder / kPrograms[i].pin;
-    const std::filesystem::path next = path.string() + "_next";
-    ::unlink(next.c_str());
-    if (bpf_obj_pin(programs[i].get(), next.c_str()) != 0) {
-      return fail_errno("pinning " + next.string());
-    }
-    if (::rename(next.c_str(), path.c_str()) != 0) {
-      const int code = errno;
-      ::unlink(next.c_str());
-      return fail_errno("renaming " + next.string(), code);
-    }
   }
   return {};
 }
@@ -674,7 +520,8 @@ Result<Datapath> Datapath::load(const DatapathOptions& options) {
     if (auto done = impl.fill_jumps(); !done) {
       return done;
     }
-    return folder.empty() ? Result<void>() : impl.pin_programs(folder);
+    return folder.empty() || impl.kept ? Result<void>()
+                                       : pin_programs(impl.programs, folder);
   };
   if (auto done = steps(); !done) {
     return std::unexpected(done.error());
@@ -692,13 +539,13 @@ std::uint32_t Datapath::capacity(Map map) const {
 }
 
 int Datapath::from_pod_fd() const {
-  return impl_->programs[kFromPod].get();
+  return impl_->programs.programs[kFromPod].get();
 }
 int Datapath::to_pod_fd() const {
-  return impl_->programs[kToPod].get();
+  return impl_->programs.programs[kToPod].get();
 }
 int Datapath::floor_fd() const {
-  return impl_->programs[kFloor].get();
+  return bpf_program__fd(impl_->skeleton->progs.sluice_floor);
 }
 std::uint32_t Datapath::hz() const {
   return impl_->skeleton->rodata->sluice_hz;
