@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/cluster.h"
 
+#include <algorithm>
 #include <utility>
 
+#include "cli/host.h"
 #include "lib/kube/manifest.h"
 
 namespace sluice::cli {
@@ -94,6 +96,21 @@ Result<Cluster> load_cluster(const std::filesystem::path& path,
   }
   cluster.store().commit();
   return cluster;
+}
+
+Result<std::string> choose_node(Cluster& cluster, const std::string& wanted) {
+  const auto nodes = cluster.store().nodes();
+  std::string chosen = wanted;
+  if (chosen.empty()) {
+    chosen = nodes.size() == 1 ? nodes[0].name : host_name();
+    if (!nodes.empty() &&
+        std::ranges::find(nodes, chosen, &kube::Node::name) == nodes.end()) {
+      return fail("there are several nodes: choose one with --node");
+    }
+  }
+  cluster.store().set_local_node({.name = chosen, .labels = {}, .ips = {}});
+  cluster.store().commit();
+  return chosen;
 }
 
 }  // namespace sluice::cli

@@ -41,6 +41,10 @@ class Cluster {
 Result<Cluster> load_cluster(const std::filesystem::path& path,
                              const policy::TranslatorOptions& options = {});
 
+// Looks from a node from now on, and returns its name: the one asked for, or
+// the only one, or this host. An error if there are several to choose from.
+Result<std::string> choose_node(Cluster& cluster, const std::string& wanted);
+
 struct ExplainRequest {
   std::string from;  // "namespace/pod" or an address
   std::string to;

@@ -14,6 +14,7 @@ void add_cleanup(CLI::App& app, int& exit_code);
 void add_status(CLI::App& app, int& exit_code);
 void add_endpoint(CLI::App& app, int& exit_code);
 void add_policy(CLI::App& app, int& exit_code);
+void add_peer(CLI::App& app, int& exit_code);
 void add_conntrack(CLI::App& app, int& exit_code);
 void add_monitor(CLI::App& app, int& exit_code);
 void add_explain(CLI::App& app, int& exit_code);

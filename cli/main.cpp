@@ -30,7 +30,7 @@ int run(int argc, char** argv) {
   app.set_version_flag("--version", std::string("sluice ") + kVersion);
   int exit_code = kExitOk;
   for (const auto add :
-       {add_run, add_cleanup, add_status, add_endpoint, add_policy,
+       {add_run, add_cleanup, add_status, add_endpoint, add_policy, add_peer,
         add_conntrack, add_monitor, add_explain, add_test}) {
     add(app, exit_code);
   }

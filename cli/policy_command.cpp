@@ -8,7 +8,6 @@
 
 #include "cli/cluster.h"
 #include "cli/commands.h"
-#include "cli/host.h"
 #include "cli/instance.h"
 #include "cli/names.h"
 #include "cli/options.h"
@@ -61,35 +60,15 @@ int list(const Arguments& arguments) {
   return all_valid ? kExitOk : kExitNegative;
 }
 
-// The node to look from: the one asked for, or the only one, or this host.
-Result<std::string> pick_node(const Cluster& cluster,
-                              const std::string& wanted) {
-  const auto nodes = cluster.store().nodes();
-  if (!wanted.empty()) {
-    return wanted;
-  }
-  if (nodes.size() == 1) {
-    return nodes[0].name;
-  }
-  auto here = host_name();
-  if (nodes.empty() ||
-      std::ranges::find(nodes, here, &kube::Node::name) != nodes.end()) {
-    return here;
-  }
-  return fail("there are several nodes: choose one with --node");
-}
-
 int dump_dir(const Arguments& arguments) {
   auto cluster = load_cluster(arguments.dir);
   if (!cluster) {
     return complain(cluster.error().message);
   }
-  const auto node = pick_node(*cluster, arguments.node);
+  const auto node = choose_node(*cluster, arguments.node);
   if (!node) {
     return complain(node.error().message);
   }
-  cluster->store().set_local_node({.name = *node, .labels = {}, .ips = {}});
-  cluster->store().commit();
   const auto state = cluster->translator().snapshot(*node);
   const Names names(state);
   PolicyDumpView view;

@@ -169,6 +169,14 @@ void print(std::ostream& out, const PolicyDumpView& view) {
   table.print(out);
 }
 
+void print(std::ostream& out, const PeerListView& view) {
+  Table table({"ADDRESSES", "CLASS"});
+  for (const auto& peer : view.peers) {
+    table.row({peer.prefix, std::to_string(peer.cidr_id)});
+  }
+  table.print(out);
+}
+
 void print(std::ostream& out, const ConntrackListView& view) {
   Table table({"ENDPOINT", "OPENED BY", "PROTOCOL", "LOCAL", "REMOTE", "STATE",
                "REASON", "PACKETS IN/OUT", "RULE"});

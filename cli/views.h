@@ -105,6 +105,14 @@ struct PolicyDumpView {
   std::vector<EntryView> entries;
 };
 
+struct PeerView {
+  std::string prefix;
+  std::uint32_t cidr_id = 0;
+};
+struct PeerListView {
+  std::vector<PeerView> peers;
+};
+
 struct ConntrackView {
   std::string endpoint;
   std::uint32_t ifindex = 0;
@@ -191,6 +199,7 @@ void print(std::ostream& out, const StatusView& view);
 void print(std::ostream& out, const EndpointListView& view);
 void print(std::ostream& out, const PolicyListView& view);
 void print(std::ostream& out, const PolicyDumpView& view);
+void print(std::ostream& out, const PeerListView& view);
 void print(std::ostream& out, const ConntrackListView& view);
 void print(std::ostream& out, const ExplainView& view);
 // One line.

@@ -54,6 +54,8 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(EntryView, prefixlen, policy_id,
                                                 rule, endpoints, peers, l4,
                                                 decides, policy, path)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(PolicyDumpView, entries)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(PeerView, prefix, cidr_id)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(PeerListView, peers)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
     ConntrackView, endpoint, ifindex, protocol, direction, remote, remote_name,
     local_port, remote_port, state, reason, rule, policy, epoch, current,

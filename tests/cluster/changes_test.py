@@ -3,7 +3,6 @@
 
 from tests.cluster import suite
 from tests.netns.sluice import ccnp, cnp, ports
-from tests.netns.traffic import ALLOWED, DENIED, Probe
 
 _CLIENTS = {"fromEndpoints": [{"matchLabels": {"role": "client"}}]}
 
@@ -13,29 +12,6 @@ class Changes(suite.ClusterCase):
     def setUp(self):
         super().setUp()
         self.addCleanup(self.cluster.clear_policies)
-
-    def expect(self, *lines):
-        """Lines such as "x/b > x/a A": TCP port 80, or "x/b > x/a udp/53 D", both families."""
-        expected = {}
-        for line in lines:
-            source, _, destination, *what, verdict = line.split()
-            for family in (4, 6):
-                probe = Probe(self.host(source), self.host(destination), what[0] if what else "tcp/80",
-                              family)
-                expected[probe] = {"A": ALLOWED, "D": DENIED}[verdict]
-        self.cluster.wait_for_table(expected)
-
-    def host(self, name):
-        return self.cluster.net.host(name)
-
-    def pod(self, name, node, number, **options):
-        """A pod of this test, with an address in x's subnet."""
-        pod = self.cluster.add_pod(name, node, 0, number, **options)
-        self.addCleanup(lambda: name in self.cluster.pods() and self.cluster.delete_pod(name))
-        return pod
-
-    def label(self, name, **labels):
-        self.api.patch("Pod", *name.split("/"), {"metadata": {"labels": labels}})
 
     def test_an_address_goes_to_another_pod(self):
         self.pod("x/client", "node2", 50, labels={"role": "client"})

@@ -15,7 +15,7 @@ import re
 import signal
 import subprocess
 
-from tests.cluster import suite
+from tests.cluster import services, suite
 from tests.netns import lab as netlab
 from tests.netns import traffic
 from tests.netns.sluice import wait_for
@@ -82,6 +82,7 @@ class Cluster:
     def __init__(self, plane):
         self.plane, self.api = plane, plane.api
         self.net = netlab.Lab()
+        self.services = services.Services(self)
         self.operators, self.agents = [], {}
         self.service = self.api.get("Service", suite.SYSTEM, "sluice-operator")["spec"]["clusterIP"]
         for name in _NODES:
@@ -109,6 +110,7 @@ class Cluster:
         status (unless `address` is false)."""
         ports = {f"serve-{port}-{proto.lower()}": (port, proto)
                  for port in (80, 81) for proto in ("TCP", "UDP", "SCTP")}
+        ports.update(options.pop("ports", {}))
         pod = self.net.pod(self.net.nodes[node], full_name, subnet, number, ports=ports, **options)
         self.create_pod(pod, address)
         return pod

@@ -4,7 +4,7 @@ changes afterwards is followed again."""
 
 from tests.cluster import suite
 from tests.netns.sluice import cnp, ports
-from tests.netns.traffic import ALLOWED, DENIED, Probe, Stream
+from tests.netns.traffic import Stream
 
 _RATE = 500  # packets per second and stream
 
@@ -14,19 +14,9 @@ class Restarts(suite.ClusterCase):
     def setUp(self):
         super().setUp()
         self.addCleanup(self.cluster.clear_policies)
-        self.plane = self.cluster.plane
         self.api.create(cnp("x", "a", {"pod": "a"}, ingress=[{
             "fromEndpoints": [{"matchLabels": {"pod": "b"}}], "toPorts": ports("80/UDP")}]))
-        self.follows("x/b > x/a udp/80 A", "x/b > x/a udp/82 D", "x/c > x/a udp/80 D")
-
-    def follows(self, *lines, seconds=60):
-        expected = {}
-        for line in lines:
-            source, _, destination, what, verdict = line.split()
-            for family in (4, 6):
-                probe = Probe(self.cluster.net.host(source), self.cluster.net.host(destination), what, family)
-                expected[probe] = {"A": ALLOWED, "D": DENIED}[verdict]
-        self.cluster.wait_for_table(expected, seconds)
+        self.expect("x/b > x/a udp/80 A", "x/b > x/a udp/82 D", "x/c > x/a udp/80 D")
 
     def ride(self, disturb):
         """Streams that may and may not pass, between nodes, while something is disturbed and
@@ -44,9 +34,9 @@ class Restarts(suite.ClusterCase):
                 stream.wait_sent(100)
             disturb()
             self.api.create(cnp("x", "after", {"pod": "c"}, ingress=[{}]))
-            self.follows("x/b > x/c udp/90 D")
+            self.expect("x/b > x/c udp/90 D")
             self.api.delete("CiliumNetworkPolicy", "x", "after")
-            self.follows("x/b > x/c udp/90 A")
+            self.expect("x/b > x/c udp/90 A")
             for stream in streams.values():
                 stream.wait_sent(100)
         finally:
@@ -80,7 +70,7 @@ class Restarts(suite.ClusterCase):
             self.api.create(cnp("x", "meanwhile", {"pod": "a"}, ingress=[{
                 "fromEndpoints": [{"matchLabels": {"pod": "c"}}], "toPorts": ports("90/UDP")}]))
             self.cluster.start_agent("node1")
-            self.follows("x/c > x/a udp/90 A", "x/b > x/a udp/90 D")
+            self.expect("x/c > x/a udp/90 A", "x/b > x/a udp/90 D")
         self.ride(disturb)
 
     def test_the_api_server_restarts(self):

@@ -13,8 +13,8 @@ import threading
 from tests.cluster import lab
 from tests.cluster.api import KINDS, ApiError
 
-_FOLLOWED = ("Namespace", "Node", "Pod", "EndpointSlice", "NetworkPolicy", "CiliumCIDRGroup",
-             "CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy")
+_FOLLOWED = ("Namespace", "Node", "Pod", "Service", "EndpointSlice", "NetworkPolicy",
+             "CiliumCIDRGroup", "CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy")
 _FOLDER = "/run/manifests"
 _PERIOD_SECONDS = 0.1
 

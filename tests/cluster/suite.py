@@ -6,6 +6,7 @@ import os
 import unittest
 
 from tests.cluster.control_plane import ControlPlane
+from tests.netns.traffic import ALLOWED, DENIED, Probe
 
 SYSTEM = "sluice-system"
 
@@ -51,7 +52,31 @@ class ClusterCase(unittest.TestCase):
 
     def setUp(self):
         self.cluster = cluster()
-        self.api = self.cluster.api
+        self.plane, self.api = self.cluster.plane, self.cluster.api
+
+    def expect(self, *lines, seconds=20):
+        """Returns when packets say so: "x/b > x/a A" (TCP port 80), "x/b > x/a udp/53 D";
+        each in both families."""
+        expected = {}
+        for line in lines:
+            source, _, destination, *what, verdict = line.split()
+            for family in (4, 6):
+                probe = Probe(self.host(source), self.host(destination), what[0] if what else "tcp/80",
+                              family)
+                expected[probe] = {"A": ALLOWED, "D": DENIED}[verdict]
+        self.cluster.wait_for_table(expected, seconds)
+
+    def host(self, name):
+        return self.cluster.net.host(name)
+
+    def pod(self, name, node, number, **options):
+        """A pod of this test, with an address in x's subnet."""
+        pod = self.cluster.add_pod(name, node, 0, number, **options)
+        self.addCleanup(lambda: name in self.cluster.pods() and self.cluster.delete_pod(name))
+        return pod
+
+    def label(self, name, **labels):
+        self.api.patch("Pod", *name.split("/"), {"metadata": {"labels": labels}})
 
 
 def vectors(name):

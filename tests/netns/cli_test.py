@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the commands say of a running instance is what its kernel does."""
 
+import ipaddress
 import json
 import os
 import select
@@ -65,6 +66,18 @@ class Cli(suite.Case):
     def test_dump_works_after_a_stop(self):
         self.sluice.stop()
         self.check_dump()
+
+    def peers(self, *arguments):
+        text = run(os.environ["SLUICE"], "peer", "list", *arguments, "-o", "json")
+        return {p["prefix"]: p["cidr_id"] for p in json.loads(text)["peers"]}
+
+    def test_peers_are_those_of_the_kernel(self):
+        peers = self.peers("--pin-dir", self.sluice.pin_dir)
+        web = next(e for e in self.dumped_entries()[0] if e["l4"] == "80/TCP")
+        for family in (4, 6):
+            self.assertEqual(peers[str(ipaddress.ip_network(self.host("x/b").address(family)))],
+                             web["cidr_id"])
+        self.assertEqual(self.peers(self.sluice.manifests.path, "--node", "node1"), peers)
 
     def monitor(self, *options):
         process = self.node.ns.popen(os.environ["SLUICE"], "monitor", "-o", "json", "--socket",

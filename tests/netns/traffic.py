@@ -32,7 +32,8 @@ def has_sctp():
 class Probe:
     """One packet or connection. `what`: "tcp/80", "udp/53", "sctp/80", "sctp-init/80" (the
     first packet only, which needs no SCTP in the kernel), "ping", "ip/47" (a bare packet of
-    that protocol). `address`: another one of the destination's."""
+    that protocol), "ask-udp/53" and "ask-tcp/53" (whoever is there sends back what it was sent).
+    `address`: another one of the destination's."""
     source: object
     destination: object
     what: str
@@ -142,6 +143,42 @@ class _Datagram(_Attempt):
             return False
 
 
+class _AskDatagram(_Attempt):
+    def __init__(self, probe, number):
+        super().__init__()
+        self.text = f"question {number}".encode()
+        self.socket = self.open(probe.source, probe.family, socket.SOCK_DGRAM)
+        self.readable = self.socket
+        self.socket.connect((_target(probe), int(probe.what.split("/")[1])))
+        self.socket.send(self.text)
+
+    def look(self):
+        try:
+            return self.socket.recv(2048) == self.text
+        except BlockingIOError:
+            return False
+
+
+class _AskStream(_Connect):
+    def __init__(self, probe, number):
+        super().__init__(probe, number)
+        self.text, self.asked = f"question {number}".encode(), False
+
+    def look(self):
+        if not self.asked and super().look():
+            if self.error:
+                raise OSError(self.error, f"the lab is broken: {os.strerror(self.error)}")
+            self.socket.send(self.text)
+            self.asked = True
+            self.readable, self.writable = self.socket, None
+        if not self.asked:
+            return False
+        try:
+            return self.socket.recv(2048) == self.text
+        except BlockingIOError:
+            return False
+
+
 class _Ping(_Attempt):
     def __init__(self, probe, number):
         super().__init__()
@@ -218,7 +255,7 @@ class _SctpInit(_Attempt):
 
 
 _KINDS = {"tcp": _Connect, "udp": _Datagram, "sctp": _Sctp, "sctp-init": _SctpInit, "ping": _Ping,
-          "ip": _Bare}
+          "ip": _Bare, "ask-udp": _AskDatagram, "ask-tcp": _AskStream}
 
 
 # ---- streams ---------------------------------------------------------------------

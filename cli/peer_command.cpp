@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <memory>
+#include <utility>
+
+#include <CLI/CLI.hpp>
+
+#include "cli/cluster.h"
+#include "cli/commands.h"
+#include "cli/options.h"
+#include "cli/pins.h"
+#include "cli/show.h"
+
+namespace sluice::cli {
+namespace {
+
+constexpr const char* kFooter = R"(
+Entries of the policy map are about classes of peers (their cidr_id); this says
+which addresses are of which class. An address that is not listed is of the
+class of the longest prefix that holds it, or, without one, of class 0: any
+peer. Without DIR: what the kernel holds, read from the pins. With DIR: what
+the folder's policies make of it on a node.)";
+
+struct Arguments {
+  std::filesystem::path dir;
+  std::filesystem::path pin_dir;
+  std::string node;
+  Format format = Format::kTable;
+};
+
+Result<std::vector<PeerEntry>> peers_of_dir(const Arguments& arguments) {
+  auto cluster = load_cluster(arguments.dir);
+  if (!cluster) {
+    return std::unexpected(cluster.error());
+  }
+  const auto node = choose_node(*cluster, arguments.node);
+  if (!node) {
+    return std::unexpected(node.error());
+  }
+  return cluster->translator().snapshot(*node).peers;
+}
+
+int list(const Arguments& arguments) {
+  const auto peers = arguments.dir.empty()
+                         ? read_pinned_peers(arguments.pin_dir)
+                         : peers_of_dir(arguments);
+  if (!peers) {
+    return complain(peers.error().message);
+  }
+  PeerListView view;
+  for (const auto& peer : *peers) {
+    view.peers.push_back(
+        {.prefix = to_string(peer.prefix), .cidr_id = peer.cidr_id});
+  }
+  show(view, arguments.format);
+  return kExitOk;
+}
+
+}  // namespace
+
+void add_peer(CLI::App& app, int& exit_code) {
+  auto* group = app.add_subcommand("peer", "Whom policies can tell apart");
+  group->require_subcommand(1);
+  auto* command =
+      group->add_subcommand("list", "List addresses and their peer classes");
+  command->footer(kFooter);
+  const auto arguments = std::make_shared<Arguments>();
+  command->add_option("DIR", arguments->dir,
+                      "Folder of manifests, or one file");
+  command
+      ->add_option("--node", arguments->node,
+                   "With DIR: the node whose peers are shown")
+      ->type_name("NAME");
+  add_pin_dir_option(*command, arguments->pin_dir);
+  add_output_option(*command, arguments->format);
+  command->callback([arguments, &exit_code] { exit_code = list(*arguments); });
+}
+
+}  // namespace sluice::cli

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Egress policy and Services, with packets that are rewritten to a backend behind
+the pod's interface, as kube-proxy does it. Both address families each time, and
+"allowed" means that the answer came back."""
+
+from tests.cluster import suite
+from tests.cluster.services import Backend, Front, Responder
+from tests.netns.sluice import ccnp, cnp, network_policy
+from tests.netns.traffic import ALLOWED, DENIED, Probe
+
+_DNS = [{"name": "dns", "port": 53, "protocol": "UDP", "targetPort": 5300},
+        {"name": "dns-tcp", "port": 53, "protocol": "TCP", "targetPort": 5300}]
+_BOTH = [{"ports": [{"port": "5300", "protocol": "UDP"}, {"port": "5300", "protocol": "TCP"}]}]
+_FROM_A = {"pod": "a"}
+_VERDICTS = {"A": ALLOWED, "D": DENIED}
+
+
+class ServiceAddresses(suite.ClusterCase):
+    """x/a asks; y/dns1 is on its node, y/dns2 and y/other are elsewhere."""
+
+    @classmethod
+    def setUpClass(cls):
+        cluster = suite.cluster()
+        cls.pods = {name: cluster.add_pod(
+            f"y/{name}", node, 1, number, labels={"app": app, "behind": "yes"},
+            ports={"lookup": (port, "UDP")})
+            for name, node, number, app, port in (
+                ("dns1", "node1", 61, "dns", 5300), ("dns2", "node2", 62, "dns", 5301),
+                ("other", "node3", 63, "other", 5300))}
+        cls.responder = Responder()
+        for pod in cls.pods.values():
+            cls.responder.serve(pod, 5300, 5301)
+        cls.addClassCleanup(cls.responder.close)
+        for name in cls.pods:
+            cls.addClassCleanup(cluster.delete_pod, f"y/{name}")
+
+    def setUp(self):
+        super().setUp()
+        self.services = self.cluster.services
+        self.addCleanup(self.services.clear)
+        self.addCleanup(self.cluster.clear_policies)
+
+    def backends(self, *names, ready=True):
+        return [Backend(self.pods[n], ready) for n in names]
+
+    def put_dns(self, *names, **spec):
+        return self.services.put("y/dns", _DNS, self.backends(*names), {"behind": "yes"}, **spec)
+
+    def allow_dns(self, name="dns", **more):
+        """x/a may call the dns pods at their port, and nobody else."""
+        self.api.create(cnp("x", name, _FROM_A, egress=[{
+            "toEndpoints": [{"matchLabels": {"k8s:io.kubernetes.pod.namespace": "y", "app": "dns"}}],
+            "toPorts": _BOTH, **more}]))
+
+    def probes(self, lines):
+        """"x/a > dns udp/53 A": through the Service's address; "x/a > y/dns1 udp/53 A": directly;
+        "x/a > dns@external udp/53 A", "x/a > node1 udp/30053 A". ask-…: with an answer."""
+        expected = {}
+        for line in lines:
+            source, _, destination, what, verdict = line.split()
+            for family in (4, 6):
+                name, _, kind = destination.partition("@")
+                if f"y/{name}" in self.services.names():
+                    address = self.services.address(f"y/{name}", family, kind or "cluster")
+                else:
+                    address = self.cluster.net.host(name).address(family)
+                expected[Probe(self.cluster.net.host(source), Front(destination), "ask-" + what, family,
+                               address)] = _VERDICTS[verdict]
+        return expected
+
+    def expect(self, *lines):
+        self.cluster.wait_for_table(self.probes(lines))
+
+    def test_the_policy_allows_the_backends(self):
+        self.put_dns("dns1", "dns2")
+        self.expect("x/a > dns udp/53 A", "x/a > dns tcp/53 A")
+        self.allow_dns()
+        self.expect("x/a > dns udp/53 A", "x/a > dns tcp/53 A", "x/a > y/dns1 udp/5300 A",
+                    "x/a > y/dns2 tcp/5300 A", "x/a > y/dns1 udp/5301 D", "x/a > y/other udp/5300 D",
+                    "x/b > dns udp/53 A", "x/b > y/other udp/5300 A")
+
+    def test_the_policy_does_not_allow_the_backends(self):
+        self.put_dns("other")
+        self.allow_dns()
+        self.expect("x/a > dns udp/53 D", "x/a > dns tcp/53 D", "x/b > dns udp/53 A")
+
+    def test_one_protocol_of_two(self):
+        self.put_dns("dns1", "dns2")
+        self.allow_dns(toPorts=[{"ports": [{"port": "5300", "protocol": "UDP"}]}])
+        self.expect("x/a > dns udp/53 A", "x/a > dns tcp/53 D")
+
+    def test_a_backend_comes_that_is_not_allowed(self):
+        self.put_dns("dns1")
+        self.allow_dns()
+        self.expect("x/a > dns udp/53 A", "x/a > dns tcp/53 A")
+        self.services.set_backends("y/dns", *self.backends("dns1", "other"))
+        self.expect("x/a > dns udp/53 D", "x/a > dns tcp/53 D", "x/a > y/dns1 udp/5300 A",
+                    "x/b > dns udp/53 A")
+        self.services.set_backends("y/dns", *self.backends("dns1", "dns2"))
+        self.expect("x/a > dns udp/53 A", "x/a > dns tcp/53 A")
+
+    def test_a_backend_that_is_not_ready_does_not_count(self):
+        self.services.put("y/dns", _DNS, [*self.backends("dns1"), *self.backends("other", ready=False)],
+                          {"behind": "yes"})
+        self.allow_dns()
+        self.expect("x/a > dns udp/53 A", "x/a > dns tcp/53 A")
+        self.services.set_backends("y/dns", *self.backends("dns1", "other"))
+        self.expect("x/a > dns udp/53 D", "x/a > dns tcp/53 D")
+
+    def test_backends_go(self):
+        self.put_dns("dns1", "other")
+        self.allow_dns()
+        self.expect("x/a > dns udp/53 D")
+        self.services.set_backends("y/dns", *self.backends("dns1"))
+        self.expect("x/a > dns udp/53 A")
+        self.services.set_backends("y/dns")
+        self.expect("x/a > dns udp/53 D", "x/b > dns udp/53 D", "x/a > y/dns1 udp/5300 A")
+        self.services.set_backends("y/dns", *self.backends("dns2"))
+        self.expect("x/a > dns udp/53 A", "x/b > dns udp/53 A")
+
+    def test_a_backends_labels_change(self):
+        self.put_dns("dns1", "dns2")
+        self.allow_dns()
+        self.expect("x/a > dns udp/53 A")
+        self.addCleanup(self.api.patch, "Pod", "y", "dns2", {"metadata": {"labels": {"app": "dns"}}})
+        self.api.patch("Pod", "y", "dns2", {"metadata": {"labels": {"app": "fallen"}}})
+        self.expect("x/a > dns udp/53 D", "x/a > dns tcp/53 D")
+        self.api.patch("Pod", "y", "dns2", {"metadata": {"labels": {"app": "dns"}}})
+        self.expect("x/a > dns udp/53 A", "x/a > dns tcp/53 A")
+
+    def test_a_port_by_name_is_each_backends_own(self):
+        port = [{"name": "dns", "port": 53, "protocol": "UDP", "targetPort": "lookup"}]
+        self.services.put("y/dns", port, self.backends("dns1", "dns2"), {"behind": "yes"})
+        self.allow_dns(toPorts=[{"ports": [{"port": "lookup", "protocol": "UDP"}]}])
+        self.expect("x/a > dns udp/53 A", "x/a > y/dns1 udp/5300 A", "x/a > y/dns2 udp/5301 A",
+                    "x/a > y/dns1 udp/5301 D", "x/a > y/dns2 udp/5300 D")
+        self.cluster.clear_policies()
+        self.allow_dns()
+        self.expect("x/a > dns udp/53 D", "x/a > y/dns1 udp/5300 A", "x/a > y/dns2 udp/5301 D")
+
+    def test_the_services_port_changes(self):
+        self.put_dns("dns1", "dns2")
+        self.allow_dns()
+        self.expect("x/a > dns udp/53 A")
+        moved = [{**p, "port": 1053} for p in _DNS]
+        self.services.put("y/dns", moved, self.backends("dns1", "dns2"), {"behind": "yes"})
+        self.expect("x/a > dns udp/1053 A", "x/a > dns tcp/1053 A")
+        elsewhere = [{**p, "targetPort": 5301} for p in _DNS]
+        self.services.put("y/dns", elsewhere, self.backends("dns1", "dns2"), {"behind": "yes"})
+        self.expect("x/a > dns udp/53 D", "x/a > dns tcp/53 D", "x/b > dns udp/53 A")
+
+    def test_a_headless_service_has_no_address(self):
+        self.services.put("y/dns", _DNS, self.backends("dns1", "dns2"), {"behind": "yes"}, clusterIP="None")
+        self.allow_dns()
+        self.expect("x/a > y/dns1 udp/5300 A", "x/a > y/dns2 tcp/5300 A", "x/a > y/other udp/5300 D")
+
+    def test_an_address_of_the_range_does_not_let_a_service_around_its_backends(self):
+        self.put_dns("dns1", "other")
+        self.api.create(network_policy("x", "p", {"matchLabels": _FROM_A}, policyTypes=["Egress"], egress=[
+            {"to": [{"ipBlock": {"cidr": c}} for c in ("10.96.0.0/16", "fd00:96::/112")]}]))
+        self.expect("x/a > dns udp/53 D", "x/a > dns tcp/53 D", "x/b > dns udp/53 A")
+
+    def test_a_network_policy_allows_the_backends(self):
+        self.put_dns("dns1", "dns2")
+        self.api.create(network_policy("x", "p", {"matchLabels": _FROM_A}, policyTypes=["Egress"], egress=[
+            {"to": [{"namespaceSelector": {"matchLabels": {"ns": "y"}},
+                     "podSelector": {"matchLabels": {"app": "dns"}}}],
+             "ports": [{"port": 5300, "protocol": "UDP"}]}]))
+        self.expect("x/a > dns udp/53 A", "x/a > dns tcp/53 D", "x/a > y/other udp/5300 D")
+        self.services.set_backends("y/dns", *self.backends("dns1", "dns2", "other"))
+        self.expect("x/a > dns udp/53 D")
+
+    def test_external_addresses_and_those_of_a_balancer(self):
+        self.services.put(
+            "y/dns", _DNS[:1], self.backends("dns1"), {"behind": "yes"}, type="LoadBalancer",
+            externalIPs=["198.51.100.7", "2001:db8:51::7"],
+            status={"loadBalancer": {"ingress": [{"ip": "198.51.100.8"}, {"ip": "2001:db8:51::8"}]}})
+        self.allow_dns()
+        addresses = ("dns", "dns@external", "dns@balancer")
+        self.expect(*(f"x/a > {address} udp/53 A" for address in addresses))
+        self.services.set_backends("y/dns", *self.backends("dns1", "other"))
+        self.expect(*(f"x/{pod} > {address} udp/53 {verdict}" for pod, verdict in (("a", "D"), ("b", "A"))
+                      for address in addresses))
+
+    def test_node_ports(self):
+        """At the pod's own node and at another one."""
+        made = self.put_dns("dns1", "dns2", type="NodePort")
+        udp, tcp = (p["nodePort"] for p in made["spec"]["ports"])
+        self.allow_dns()
+        self.expect(*(f"x/a > {node} {what} A" for node in ("node1", "node3")
+                      for what in (f"udp/{udp}", f"tcp/{tcp}")))
+        self.services.set_backends("y/dns", *self.backends("dns1", "other"))
+        self.expect(*(f"x/{pod} > {node} {what} {verdict}" for pod, verdict in (("a", "D"), ("b", "A"))
+                      for node in ("node1", "node3") for what in (f"udp/{udp}", f"tcp/{tcp}")))
+
+    def test_a_backend_sees_the_pod_that_called(self):
+        self.put_dns("dns1", "dns2")
+        self.api.create(cnp("y", "p", {"app": "dns"}, ingress=[{"fromEndpoints": [
+            {"matchLabels": {"k8s:io.kubernetes.pod.namespace": "x", "pod": "a"}}]}]))
+        self.expect("x/a > dns udp/53 A", "x/a > dns tcp/53 A", "x/b > dns udp/53 D", "x/b > dns tcp/53 D")
+
+    def test_to_services_by_name(self):
+        self.put_dns("dns1", "other")
+        self.api.create(cnp("x", "p", _FROM_A, egress=[{"toServices": [
+            {"k8sService": {"serviceName": "dns", "namespace": "y"}}]}]))
+        self.expect("x/a > dns udp/53 A", "x/a > dns tcp/53 A", "x/a > y/dns2 udp/5300 A",
+                    "x/a > y/other udp/5301 A")
+
+    def test_to_services_by_selector(self):
+        self.put_dns("dns1", "other", labels={"kind": "lookup"})
+        self.api.create(ccnp("p", _FROM_A, egress=[{"toServices": [
+            {"k8sServiceSelector": {"selector": {"matchLabels": {"kind": "lookup"}}}}], "toPorts": _BOTH}]))
+        self.expect("x/a > dns udp/53 A", "x/a > y/dns1 udp/5300 A", "x/a > y/dns1 udp/5301 D")
+        self.services.remove("y/dns")
+        self.expect("x/a > y/dns1 udp/5300 D", "x/a > y/dns1 udp/5301 D")
+
+    def test_to_services_without_pods_behind(self):
+        outside = self.cluster.outside()
+        self.responder.serve(outside, 5300)
+        self.services.put("y/dns", _DNS, [Backend(addresses=(outside.ipv4, outside.ipv6))])
+        self.api.create(cnp("x", "p", _FROM_A, egress=[{"toServices": [
+            {"k8sService": {"serviceName": "dns", "namespace": "y"}}]}]))
+        self.expect("x/a > dns udp/53 A", "x/a > dns tcp/53 A", "x/a > E udp/5300 A",
+                    "x/a > y/dns1 udp/5300 D")
+        self.services.set_backends("y/dns")
+        self.expect("x/a > dns udp/53 D", "x/a > E udp/5300 D")
