@@ -200,7 +200,8 @@ RuleInfo name_rule(const SetDirection& direction, const Decided& decided) {
 }  // namespace
 
 // Says of every backend of the Services' port what the set says of it.
-void Translator::Impl::explain_backends(const Frontend& frontend,
+void Translator::Impl::explain_backends(const PodRecord& pod,
+                                        const Frontend& frontend,
                                         const SetDirection& direction,
                                         const Question& question,
                                         Answer& answer) const {
@@ -218,12 +219,21 @@ void Translator::Impl::explain_backends(const Frontend& frontend,
         port.targets.emplace_back(id, backend.port);
       }
       const auto decided =
-          sets.decide_port(direction, port).value_or(Decided{});
+          sets.decide_port(direction, 0, port, {}).value_or(Decided{});
       Answer::Behind behind{.address = backend.address,
                             .port = backend.port,
                             .pod = classes.pod_name(backend.address),
                             .allowed = false,
                             .decided = name_rule(direction, decided)};
+      const auto& own = pod.pod.ips;
+      if (behind.decided.action == "deny" &&
+          std::ranges::find(own, backend.address) != own.end()) {
+        behind.decided = {.id = SLUICE_RULE_SELF,
+                          .policy = {},
+                          .path = {},
+                          .action = "allow",
+                          .log_value = {}};
+      }
       behind.allowed = behind.decided.action != "deny";
       answer.backends.push_back(std::move(behind));
     }
@@ -269,7 +279,7 @@ std::optional<Answer> Translator::explain(const Question& question) const {
   const auto* about = &peer;
   const auto& direction = set->directions[side];
   if (find_port(impl_->sets.frontend(cidr_id), question) != nullptr) {
-    impl_->explain_backends(peer.frontend, direction, question, answer);
+    impl_->explain_backends(pod, peer.frontend, direction, question, answer);
     if (!answer.backends.empty()) {
       const auto& first = answer.backends.front();
       asked.peer = first.address;

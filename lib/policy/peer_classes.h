@@ -160,6 +160,9 @@ class PeerClasses {
       const IpAddress& address) const;
   // "namespace/pod" of the pod that has the address; empty if none has.
   [[nodiscard]] std::string pod_name(const IpAddress& address) const;
+  // The pods that claim the address.
+  [[nodiscard]] const std::vector<PodRecord*>& pods_at(
+      const IpAddress& address) const;
   [[nodiscard]] const std::set<std::uint32_t>& with_service(
       const std::string& name) const;
   [[nodiscard]] const std::set<std::uint32_t>& with_node_ports() const {

@@ -121,6 +121,14 @@ std::vector<std::uint32_t> PeerClasses::classes_of(
   return {exact.cidr_id, exact.local};
 }
 
+const std::vector<PodRecord*>& PeerClasses::pods_at(
+    const IpAddress& address) const {
+  static const std::vector<PodRecord*> none;
+  const auto& addresses = family(address.v6).addresses;
+  const auto it = addresses.find(address);
+  return it == addresses.end() ? none : it->second.pods;
+}
+
 std::string PeerClasses::pod_name(const IpAddress& address) const {
   const auto& f = family(address.v6);
   const auto it = f.addresses.find(address);

@@ -247,6 +247,11 @@ SetKey PolicySets::key_for(const PodRecord& pod) const {
   std::ranges::sort(key.specs, earlier);
   if (!key.specs.empty()) {
     key.ports = resolve_ports(pod.pod, names);
+    // The record is only looked up.
+    const auto own = own_.find(const_cast<PodRecord*>(&pod));
+    if (own != own_.end()) {
+      key.own = own->second;
+    }
   }
   return key;
 }
@@ -260,6 +265,10 @@ std::uint32_t PolicySets::new_set_id(const SetKey& key) const {
   for (const auto& port : key.ports) {
     hash.add(port.name).add(port.protocol).add(port.port);
   }
+  for (const auto& own : key.own) {
+    hash.add("own").add(own.front).add(own.protocol).add(own.port);
+    hash.add(own.target).add(own.number);
+  }
   constexpr std::uint32_t kMask = 0x7fffffff;
   auto id = static_cast<std::uint32_t>(hash.value()) & kMask;
   while (id == 0 || sets_.contains(id)) {
@@ -269,6 +278,7 @@ std::uint32_t PolicySets::new_set_id(const SetKey& key) const {
 }
 
 void PolicySets::assign(PodRecord& pod) {
+  to_split_.insert(&pod);
   const auto key = pod.managed() ? key_for(pod) : SetKey{};
   std::uint32_t id = 0;
   if (!key.specs.empty()) {
@@ -304,6 +314,8 @@ void PolicySets::unassign(PodRecord& pod) {
   leave_set(pod);
   pod.policy_set = 0;
   changes_.pods.erase(&pod);
+  own_.erase(&pod);
+  to_split_.erase(&pod);
 }
 
 void PolicySets::leave_set(PodRecord& pod) {
@@ -402,9 +414,9 @@ void PolicySets::index(const SetRecord& set, bool add) {
   }
 }
 
-void PolicySets::update() {
-  const auto fronts = update_frontends();
-  for (const std::uint32_t id : dirty_) {
+// Gives the sets whose rules changed these rules.
+void PolicySets::build_dirty(std::set<std::uint32_t>& built) {
+  for (const std::uint32_t id : std::exchange(dirty_, {})) {
     auto& set = *sets_.at(id);
     index(set, false);
     if (changes_.retired.contains(id)) {
@@ -418,10 +430,23 @@ void PolicySets::update() {
     }
     build(set);
     index(set, true);
-    compile_all(set);
-    changes_.rebuilt.insert(id);
+    built.insert(id);
   }
-  dirty_.clear();
+}
+
+void PolicySets::update() {
+  const auto fronts = update_frontends();
+  std::set<std::uint32_t> built;
+  build_dirty(built);
+  split_sets();
+  build_dirty(built);
+  for (const std::uint32_t id : built) {
+    // Splitting may have left nobody who has it.
+    if (sets_.contains(id) && !changes_.retired.contains(id)) {
+      compile_all(*sets_.at(id));
+      changes_.rebuilt.insert(id);
+    }
+  }
   const auto& classes = classes_.changes();
   for (const std::uint32_t cidr_id : classes.created) {
     if (!classes.retired.contains(cidr_id)) {
@@ -438,18 +463,22 @@ void PolicySets::update() {
   }
 }
 
+void PolicySets::discard(std::uint32_t set_id) {
+  const auto it = sets_.find(set_id);
+  index(*it->second, false);
+  it->second->visit_classes([&](std::uint32_t cidr_id) {
+    erase_from(sets_by_class_, cidr_id, set_id);
+  });
+  for (auto* spec : it->second->key.specs) {
+    spec->sets.erase(set_id);
+  }
+  set_ids_.erase(it->second->key);
+  sets_.erase(it);
+}
+
 void PolicySets::clear_changes() {
   for (const std::uint32_t id : changes_.retired) {
-    const auto it = sets_.find(id);
-    index(*it->second, false);
-    it->second->visit_classes([&](std::uint32_t cidr_id) {
-      erase_from(sets_by_class_, cidr_id, id);
-    });
-    for (auto* spec : it->second->key.specs) {
-      spec->sets.erase(id);
-    }
-    set_ids_.erase(it->second->key);
-    sets_.erase(it);
+    discard(id);
   }
   dying_.clear();
   dying_policies_.clear();

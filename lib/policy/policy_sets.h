@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -53,9 +54,23 @@ struct PlacedRule {
   bool named_at_peer = false;  // egress rule with named ports: per class
 };
 
+// A port of a Service's address behind which a pod stands that nobody else
+// there can be mistaken for: no other backend has its class and target port.
+struct OwnPort {
+  std::uint32_t front = 0;  // the address's class
+  std::uint8_t protocol = 0;
+  std::uint16_t port = 0;
+  std::uint32_t target = 0;  // the pod's class
+  std::uint16_t number = 0;  // its port
+  auto operator<=>(const OwnPort&) const = default;
+};
+
 struct SetKey {
   std::vector<SpecRecord*> specs;   // sorted by policy and index
   std::vector<ResolvedPort> ports;  // the subjects' own, used at ingress
+  // At which the set's subject counts as allowed for itself, where its policies
+  // would not allow it and do allow all others that stand there.
+  std::vector<OwnPort> own;  // sorted
   auto operator<=>(const SetKey&) const = default;
 };
 
@@ -123,6 +138,8 @@ class PolicySets {
     std::map<std::uint32_t, OfSet> sets;
     // Pods whose set may have to change.
     std::unordered_set<PodRecord*> pods;
+    // Pods whose set update() changed.
+    std::unordered_set<PodRecord*> moved;
   };
 
   PolicySets(SelectorCache& selectors, PeerClasses& classes,
@@ -143,9 +160,10 @@ class PolicySets {
   // The pod is no subject any more.
   void unassign(PodRecord& pod);
 
-  // Rebuilds sets whose policies changed and compiles entries for new
-  // classes and for Services that changed. Call after the classes and the
-  // Services are up to date.
+  // Rebuilds sets whose policies changed, gives pods that reach themselves
+  // through Services sets of their own where that makes a difference, and
+  // compiles entries for new classes and for Services that changed. Call after
+  // the classes and the Services are up to date.
   void update();
   [[nodiscard]] const Changes& changes() const { return changes_; }
   void clear_changes();
@@ -166,9 +184,11 @@ class PolicySets {
   [[nodiscard]] const std::vector<FrontendPort>* frontend(
       std::uint32_t cidr_id) const;
   // What the set says of one port behind which these stand: allowed only if
-  // all of them are. nullopt: nothing that the address itself would not say.
+  // all of them are; `own` is the subject itself, for all ports. nullopt:
+  // nothing that the address itself would not say.
   [[nodiscard]] std::optional<Decided> decide_port(
-      const SetDirection& direction, const FrontendPort& port) const;
+      const SetDirection& direction, std::uint32_t front,
+      const FrontendPort& port, std::span<const OwnPort> own) const;
 
  private:
   struct RuleId {
@@ -189,6 +209,8 @@ class PolicySets {
   [[nodiscard]] SetKey key_for(const PodRecord& pod) const;
   [[nodiscard]] std::uint32_t new_set_id(const SetKey& key) const;
   void leave_set(PodRecord& pod);
+  void discard(std::uint32_t set_id);
+  void build_dirty(std::set<std::uint32_t>& built);
   static void build(SetRecord& set);
   static void place_rules(SetRecord& set, Direction direction);
   void index(const SetRecord& set, bool add);
@@ -197,15 +219,27 @@ class PolicySets {
                            std::set<std::uint32_t>& ids) const;
   [[nodiscard]] std::set<std::uint32_t> sets_touched_by(
       std::uint32_t cidr_id) const;
-  [[nodiscard]] std::vector<L4Entry> compile(const SetDirection& direction,
+  [[nodiscard]] std::vector<L4Entry> compile(const SetRecord& set,
                                              Direction which,
                                              std::uint32_t cidr_id,
                                              const ClassKey& peer) const;
-  [[nodiscard]] std::set<std::uint32_t> classes_touching(
-      const SetDirection& direction, Direction which) const;
-  [[nodiscard]] std::vector<FrontendPort> resolve(
-      const Frontend& frontend) const;
+  [[nodiscard]] std::set<std::uint32_t> classes_touching(const SetRecord& set,
+                                                         Direction which) const;
+
+  // The backends of a Service's address that stand for themselves alone.
+  using LoneBackends = std::map<OwnPort, IpAddress>;
+  struct Resolved {
+    std::vector<FrontendPort> ports;
+    LoneBackends lone;
+  };
+  [[nodiscard]] Resolved resolve(std::uint32_t cidr_id) const;
   void set_frontend(std::uint32_t cidr_id, std::vector<FrontendPort> ports);
+  void note_lone(std::uint32_t cidr_id, const Resolved& now);
+  [[nodiscard]] bool counts_as_own(const SetDirection& egress,
+                                   const OwnPort& port,
+                                   const std::set<OwnPort>& all) const;
+  [[nodiscard]] std::vector<OwnPort> own_ports(const PodRecord& pod) const;
+  void split_sets();
   [[nodiscard]] std::set<std::uint32_t> update_frontends();
   void compile_class(std::uint32_t cidr_id);
   void drop_class(std::uint32_t cidr_id);
@@ -225,6 +259,11 @@ class PolicySets {
   std::map<std::uint32_t, std::vector<FrontendPort>> frontends_;  // by class
   // Service addresses by the classes of what stands behind them.
   std::unordered_map<std::uint32_t, std::set<std::uint32_t>> fronts_of_;
+  std::map<std::uint32_t, LoneBackends> lone_;  // by class
+  std::map<IpAddress, std::set<OwnPort>> lone_at_;
+  std::unordered_map<PodRecord*, std::vector<OwnPort>> own_;  // not empty
+  // Pods of which it must be asked whether they need a set of their own.
+  std::unordered_set<PodRecord*> to_split_;
   std::set<std::uint32_t> sets_with_any_egress_;  // any-peer egress rules
   std::set<PolicyKey> with_services_;             // policies that name some
   std::set<std::uint32_t> sets_with_named_any_;   // any-peer egress named ports

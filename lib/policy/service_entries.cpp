@@ -22,8 +22,9 @@ const std::vector<FrontendPort>* PolicySets::frontend(
   return it == frontends_.end() ? nullptr : &it->second;
 }
 
-std::optional<Decided> PolicySets::decide_port(const SetDirection& direction,
-                                               const FrontendPort& port) const {
+std::optional<Decided> PolicySets::decide_port(
+    const SetDirection& direction, std::uint32_t front,
+    const FrontendPort& port, std::span<const OwnPort> own) const {
   if (port.targets.empty()) {
     // Nothing would answer. Not letting it pass keeps what may come to stand
     // there from being reached before it has been judged.
@@ -33,6 +34,13 @@ std::optional<Decided> PolicySets::decide_port(const SetDirection& direction,
   std::optional<std::uint32_t> last;
   std::vector<Candidate> rules;
   for (const auto& [target, number] : port.targets) {
+    if (std::ranges::binary_search(own, OwnPort{.front = front,
+                                                .protocol = port.protocol,
+                                                .port = port.port,
+                                                .target = target,
+                                                .number = number})) {
+      continue;
+    }
     if (last != target) {
       last = target;
       rules = candidates(direction, classes_.key(target));
@@ -51,12 +59,17 @@ std::optional<Decided> PolicySets::decide_port(const SetDirection& direction,
       result = decided;
     }
   }
+  if (!result) {
+    return Decided{.kind = Decided::Kind::kAllow, .rule = SLUICE_RULE_SELF};
+  }
   return result;
 }
 
-std::vector<FrontendPort> PolicySets::resolve(const Frontend& frontend) const {
+PolicySets::Resolved PolicySets::resolve(std::uint32_t cidr_id) const {
+  const auto& frontend = classes_.key(cidr_id).frontend;
   const std::size_t family = frontend.v6 ? 1 : 0;
   std::map<std::pair<std::uint8_t, std::uint16_t>, FrontendPort> ports;
+  std::map<OwnPort, std::set<IpAddress>> behind;
   const auto add = [&](const ServicePortView& view, std::uint16_t number) {
     auto& port = ports[{view.protocol, number}];
     port.protocol = view.protocol;
@@ -64,6 +77,14 @@ std::vector<FrontendPort> PolicySets::resolve(const Frontend& frontend) const {
     for (const auto& backend : view.backends[family]) {
       for (const std::uint32_t id : classes_.classes_of(backend.address)) {
         port.targets.emplace_back(id, backend.port);
+        auto& same = behind[{.front = cidr_id,
+                             .protocol = view.protocol,
+                             .port = number,
+                             .target = id,
+                             .number = backend.port}];
+        if (same.size() < 2) {
+          same.insert(backend.address);
+        }
       }
     }
   };
@@ -81,12 +102,17 @@ std::vector<FrontendPort> PolicySets::resolve(const Frontend& frontend) const {
       }
     }
   }
-  std::vector<FrontendPort> result;
+  Resolved result;
   for (auto& [key, port] : ports) {
     std::ranges::sort(port.targets);
     const auto repeated = std::ranges::unique(port.targets);
     port.targets.erase(repeated.begin(), repeated.end());
-    result.push_back(std::move(port));
+    result.ports.push_back(std::move(port));
+  }
+  for (const auto& [own, addresses] : behind) {
+    if (addresses.size() == 1) {
+      result.lone.emplace(own, *addresses.begin());
+    }
   }
   return result;
 }
@@ -141,16 +167,18 @@ std::set<std::uint32_t> PolicySets::update_frontends() {
     if (changes.retired.contains(id)) {
       continue;
     }
-    auto ports = resolve(classes_.key(id).frontend);
+    auto now = resolve(id);
+    note_lone(id, now);
     const auto* known = frontend(id);
-    if (known == nullptr || *known != ports) {
+    if (known == nullptr || *known != now.ports) {
       // Sets that only looked at the old backends have entries for it.
-      set_frontend(id, std::move(ports));
+      set_frontend(id, std::move(now.ports));
       changed.insert(id);
     }
   }
   for (const std::uint32_t id : changes.retired) {
     if (frontend(id) != nullptr) {
+      note_lone(id, {});
       set_frontend(id, {});
       frontends_.erase(id);
     }

@@ -65,25 +65,27 @@ std::vector<Candidate> PolicySets::candidates(const SetDirection& direction,
   return result;
 }
 
-std::vector<L4Entry> PolicySets::compile(const SetDirection& direction,
-                                         Direction which, std::uint32_t cidr_id,
+std::vector<L4Entry> PolicySets::compile(const SetRecord& set, Direction which,
+                                         std::uint32_t cidr_id,
                                          const ClassKey& peer) const {
+  const auto& direction = set.directions[index_of(which)];
   if (cidr_id == SLUICE_CIDR_ANY) {
     const Decision nothing({}, direction.isolated);
     return compile_l4(*direction.any_decision, nothing,
                       fallback(direction.isolated, which, false));
   }
-  const auto own = candidates(direction, peer);
+  const auto applicable = candidates(direction, peer);
   std::vector<const Candidate*> pointers;
-  pointers.reserve(own.size());
-  for (const auto& candidate : own) {
+  pointers.reserve(applicable.size());
+  for (const auto& candidate : applicable) {
     pointers.push_back(&candidate);
   }
   Decision decision(pointers, direction.isolated);
   const auto* ports = which == Direction::kEgress ? frontend(cidr_id) : nullptr;
   if (ports != nullptr) {
     for (const auto& port : *ports) {
-      if (const auto decided = decide_port(direction, port)) {
+      if (const auto decided =
+              decide_port(direction, cidr_id, port, set.key.own)) {
         decision.override_port(port.protocol, port.port, *decided);
       }
     }
@@ -146,8 +148,9 @@ void PolicySets::replace_entries(SetRecord& set, Direction direction,
 
 // Classes that the rules of the direction may say something else of than of any
 // peer.
-std::set<std::uint32_t> PolicySets::classes_touching(
-    const SetDirection& direction, Direction which) const {
+std::set<std::uint32_t> PolicySets::classes_touching(const SetRecord& set,
+                                                     Direction which) const {
+  const auto& direction = set.directions[index_of(which)];
   std::set<std::uint32_t> ids;
   for (const auto& [id, rules] : direction.by_selector) {
     const auto& with = classes_.with_selector(id);
@@ -161,6 +164,9 @@ std::set<std::uint32_t> PolicySets::classes_touching(
   }
   if (which == Direction::kIngress) {
     return ids;
+  }
+  for (const auto& own : set.key.own) {
+    ids.insert(own.front);
   }
   if (!direction.any_peer.empty()) {
     for (const auto& [cidr_id, ports] : frontends_) {
@@ -181,7 +187,7 @@ void PolicySets::compile_all(SetRecord& set) {
   const auto& retired = classes_.changes().retired;
   for (const Direction direction : kDirections) {
     auto& side = set.directions[index_of(direction)];
-    auto ids = classes_touching(side, direction);
+    auto ids = classes_touching(set, direction);
     ids.insert(SLUICE_CIDR_ANY);
     std::vector<std::uint32_t> gone;
     for (const auto& [id, entries] : side.entries) {
@@ -195,7 +201,7 @@ void PolicySets::compile_all(SetRecord& set) {
     for (const std::uint32_t id : ids) {
       if (!retired.contains(id)) {
         replace_entries(set, direction, id,
-                        compile(side, direction, id, classes_.key(id)));
+                        compile(set, direction, id, classes_.key(id)));
       }
     }
   }
@@ -247,8 +253,7 @@ void PolicySets::compile_class(std::uint32_t cidr_id) {
     }
     for (const Direction direction : kDirections) {
       replace_entries(set, direction, cidr_id,
-                      compile(set.directions[index_of(direction)], direction,
-                              cidr_id, peer));
+                      compile(set, direction, cidr_id, peer));
     }
   }
 }

@@ -203,6 +203,9 @@ void Translator::Impl::flush() {
   }
   classes.update();
   sets.update();
+  for (const auto* record : sets.changes().moved) {
+    note_endpoint(record->pod.node, record->name());
+  }
   distribute();
   services.clear_changes();
   sets.clear_changes();

@@ -108,8 +108,9 @@ struct Translator::Impl {
   static void withdraw_names(NodeWatch& watch, std::uint32_t id);
   Transaction take_all(NodeWatch& watch);
   Transaction take_changes(NodeWatch& watch) const;
-  void explain_backends(const Frontend& frontend, const SetDirection& direction,
-                        const Question& question, Answer& answer) const;
+  void explain_backends(const PodRecord& pod, const Frontend& frontend,
+                        const SetDirection& direction, const Question& question,
+                        Answer& answer) const;
   [[nodiscard]] State snapshot(const std::string& node) const;
 
   TranslatorOptions options;

@@ -224,6 +224,9 @@ bool Evaluator::allowed(const Question& question) const {
                        Question asked = question;
                        asked.peer = peer_at(backend.address, *question.subject);
                        asked.port = backend.port;
+                       if (contains(question.subject->ips, backend.address)) {
+                         return true;  // itself
+                       }
                        if (!asked.peer.host && !asked.peer.remote_node) {
                          return allowed_plainly(asked);
                        }

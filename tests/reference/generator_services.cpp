@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Services with their EndpointSlices, and probes to them.
 #include <array>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -55,6 +56,47 @@ json conditions(Random& random) {
   if (random.percent(50)) {
     result["serving"] = random.percent(50);
     result["terminating"] = random.percent(60);
+  }
+  return result;
+}
+
+// "namespace/name" of pods that may stand behind the Service, by their labels
+// or by its slices.
+std::vector<std::string> pods_behind(const json& objects, const json& service) {
+  const json& meta = service["metadata"];
+  std::set<std::string> addresses;
+  for (const auto& object : objects) {
+    const json labels = object["metadata"].value("labels", json::object());
+    if (object["kind"] == "EndpointSlice" &&
+        labels.value("kubernetes.io/service-name", "") == meta["name"]) {
+      for (const auto& endpoint : object["endpoints"]) {
+        for (const auto& address : endpoint["addresses"]) {
+          addresses.insert(address.get<std::string>());
+        }
+      }
+    }
+  }
+  const json selector = service["spec"].value("selector", json::object());
+  std::vector<std::string> result;
+  for (const auto& object : objects) {
+    if (object["kind"] != "Pod" || object["spec"].value("hostNetwork", false)) {
+      continue;
+    }
+    const json& pod = object["metadata"];
+    const json labels = pod.value("labels", json::object());
+    bool behind = !selector.empty() && pod["namespace"] == meta["namespace"];
+    for (const auto& term : selector.items()) {
+      behind = behind && labels.value(term.key(), "") == term.value();
+    }
+    const json status = object.value("status", json::object());
+    behind = behind || addresses.contains(status.value("podIP", ""));
+    for (const auto& ip : status.value("podIPs", json::array())) {
+      behind = behind || addresses.contains(ip.value("ip", ""));
+    }
+    if (behind) {
+      result.push_back(pod["namespace"].get<std::string>() + "/" +
+                       pod["name"].get<std::string>());
+    }
   }
   return result;
 }
@@ -159,13 +201,16 @@ json Generator::make_slices(const json& service) {
 json Generator::service_probe(const json& objects,
                               const std::vector<std::string>& pods) {
   json found = json::array();
+  std::size_t at = 0;  // the Service
   const auto add = [&](const json& port, const json& number,
                        const json& address) {
     found.push_back({{"protocol", port["protocol"]},
                      {"port", number},
-                     {"to", {{"ip", address}}}});
+                     {"to", {{"ip", address}}},
+                     {"from", at}});
   };
-  for (const auto& object : objects) {
+  for (; at < objects.size(); ++at) {
+    const json& object = objects[at];
     if (object["kind"] != "Service") {
       continue;
     }
@@ -193,7 +238,11 @@ json Generator::service_probe(const json& objects,
     return nullptr;
   }
   json probe = random_.pick(found);
-  probe["from"] = {{"pod", random_.pick(pods)}};
+  // Often a pod that stands behind the Service itself.
+  const auto own =
+      pods_behind(objects, objects[probe["from"].get<std::size_t>()]);
+  const bool to_itself = !own.empty() && random_.percent(40);
+  probe["from"] = {{"pod", random_.pick(to_itself ? own : pods)}};
   return probe;
 }
 

@@ -352,5 +352,83 @@ TEST_F(ServicesTest, EndpointOfTheSameKindChangesNoEntry) {
   EXPECT_TRUE(t.take("n1").empty());
 }
 
+Policy isolate_dns_pods() {
+  auto policy = egress({app("other")}, {.any = true}, Action::kAllow, "own");
+  policy.specs[0].subject = app("dns");
+  return policy;
+}
+
+// A pod's policy set and what it says of the Service's port.
+std::pair<std::uint32_t, bool> from(const Translator& t,
+                                    const std::string& name,
+                                    const std::string& node,
+                                    const std::string& to = "10.96.0.10",
+                                    std::uint16_t port = 53) {
+  const Model model(t.snapshot(node));
+  const auto* endpoint = model.endpoint(name);
+  return {
+      endpoint->policy_set,
+      model.lookup(*endpoint, Direction::kEgress, ip(to), kUdp, port).allowed};
+}
+
+TEST_F(ServicesTest, PodReachesItselfThroughItsOwnService) {
+  t.set(isolate_dns_pods());
+  EXPECT_FALSE(from(t, "x/dns-a", "n1").second) << "dns-b is as good as itself";
+  EXPECT_EQ(from(t, "x/dns-a", "n1").first, from(t, "x/dns-b", "n2").first);
+  t.remove_pod("x", "dns-b");
+  EXPECT_TRUE(from(t, "x/dns-a", "n1").second);
+  EXPECT_TRUE(from(t, "x/dns-a", "n1", "10.0.255.2", 30053).second)
+      << "a node's port is the Service's as well";
+  EXPECT_FALSE(from(t, "x/dns-a", "n1", "10.96.0.10", 54).second);
+  t.set(pod("dns-b", "dns", "10.0.0.3", "n2"));
+  EXPECT_FALSE(from(t, "x/dns-a", "n1").second);
+  EXPECT_EQ(from(t, "x/dns-a", "n1").first, from(t, "x/dns-b", "n2").first)
+      << "the set of its own is gone";
+}
+
+TEST_F(ServicesTest, PodReachesItselfIfItMayReachAllOthersToo) {
+  t.set(isolate_dns_pods());
+  t.set(slice({{.addresses = {ip("10.0.0.2")}},
+               {.addresses = {ip("10.0.0.4")}}}));  // itself and x/other
+  EXPECT_TRUE(from(t, "x/dns-a", "n1").second);
+  t.set(slice({{.addresses = {ip("10.0.0.2")}},
+               {.addresses = {ip("10.0.0.1")}}}));  // itself and x/client
+  EXPECT_FALSE(from(t, "x/dns-a", "n1").second);
+}
+
+TEST_F(ServicesTest, OthersMayNotReachAPodAsItReachesItself) {
+  t.remove_pod("x", "dns-b");
+  t.set(isolate_dns_pods());
+  t.set(egress({app("other")}));
+  EXPECT_TRUE(from(t, "x/dns-a", "n1").second);
+  EXPECT_FALSE(allowed("10.96.0.10", 53));
+}
+
+TEST_F(ServicesTest, PolicyThatAllowsThePodAnywayNeedsNoSetOfItsOwn) {
+  auto policy = isolate_dns_pods();
+  policy.specs[0].rules[0].peers.emplace_back(app("dns"));
+  t.set(policy);
+  const auto before = from(t, "x/dns-a", "n1");
+  EXPECT_TRUE(before.second);
+  t.remove_pod("x", "dns-b");
+  EXPECT_EQ(from(t, "x/dns-a", "n1"), before);
+}
+
+TEST_F(ServicesTest, ExplainSaysThatThePodReachesItself) {
+  t.remove_pod("x", "dns-b");
+  t.set(isolate_dns_pods());
+  const auto answer = t.explain({.subject = "x/dns-a",
+                                 .direction = Direction::kEgress,
+                                 .peer = ip("10.96.0.10"),
+                                 .protocol = kUdp,
+                                 .port = 53});
+  ASSERT_TRUE(answer);
+  EXPECT_TRUE(answer->allowed);
+  EXPECT_EQ(answer->rule, std::uint32_t{SLUICE_RULE_SELF});
+  ASSERT_THAT(answer->backends, SizeIs(1));
+  EXPECT_TRUE(answer->backends[0].allowed);
+  EXPECT_EQ(answer->backends[0].decided.id, std::uint32_t{SLUICE_RULE_SELF});
+}
+
 }  // namespace
 }  // namespace sluice::policy
