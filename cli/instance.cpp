@@ -90,6 +90,11 @@ std::filesystem::path names_file(const std::filesystem::path& socket) {
   return file.replace_extension(".names.json");
 }
 
+std::filesystem::path journal_file(const std::filesystem::path& socket) {
+  auto file = socket;
+  return file.replace_extension(".journal");
+}
+
 // The first Node object that has an address of this host names the node.
 void Instance::Impl::choose_node() {
   node = options.node;

@@ -21,6 +21,8 @@ struct RunOptions {
 
 // Where the names of what is in force are kept, beside the socket.
 std::filesystem::path names_file(const std::filesystem::path& socket);
+// Where an agent keeps what its operator said last.
+std::filesystem::path journal_file(const std::filesystem::path& socket);
 
 // Operator and agent in one process, for one node and one folder of manifests.
 class Instance {

@@ -27,6 +27,7 @@
 #include "cli/version.h"
 #include "cli/views_json.h"
 #include "lib/base/fd.h"
+#include "lib/wire/journal.h"
 
 namespace sluice::agentd {
 namespace {
@@ -38,6 +39,7 @@ using std::chrono::seconds;
 // Flow events are fetched at this pace: the datapath wakes nobody.
 constexpr milliseconds kTurn{100};
 constexpr seconds kHousekeeping{1};
+constexpr seconds kJournalRetry{30};
 
 // The map that an error of the applier names, or empty.
 std::string map_in(const std::string& message) {
@@ -74,6 +76,10 @@ struct Daemon::Impl {
   bool pods_dirty = true;
   bool names_dirty = false;
   bool snapshot_in_force = false;
+  bool going_on = false;  // from what the process before this one was told
+  std::optional<wire::Journal> journal;
+  Clock::time_point journal_at;  // not begun anew before
+  wire::OnUnknown told_unknown = wire::OnUnknown::kAgentDefault;
   bool deny_unknown = false;
   bool stopping = false;
   cli::OperatorSource source;
@@ -86,8 +92,12 @@ struct Daemon::Impl {
   Result<void> open_servers();
   Result<void> connect();
   Result<void> prepare();
+  void go_on();
+  void keep(const Result<void>& written);
+  void keep_all(const State& state);
   void on_snapshot(std::uint64_t revision, const State& state);
   void on_transaction(const Transaction& transaction);
+  [[nodiscard]] bool denies(wire::OnUnknown value) const;
   void on_unknown(wire::OnUnknown value);
   void on_connect(bool resumed, const std::string& version);
   void on_disconnect(const std::string& why);
@@ -136,12 +146,52 @@ Result<void> Daemon::Impl::open_agent() {
   if (auto kept = cli::Names::load(cli::names_file(options.socket))) {
     names = std::move(*kept);
   }
-  deny_unknown = options.deny_unknown;
+  go_on();
+  return {};
+}
+
+// From where the process before this one was. Interfaces that nobody has
+// claimed first: then those that an endpoint claims change hands in one step.
+void Daemon::Impl::go_on() {
+  const auto file = cli::journal_file(options.socket);
+  journal.emplace(file, options.client.node);
+  auto kept = wire::Journal::load(file, options.client.node);
+  if (!kept) {
+    spdlog::warn("what the operator said last cannot be read: {}",
+                 kept.error().message);
+  } else if (*kept) {
+    told_unknown = (*kept)->on_unknown;
+  }
+  deny_unknown = denies(told_unknown);
   if (auto denied = agent->deny_unclaimed(deny_unknown); !denied) {
     spdlog::error("unknown pods cannot be cut off: {}", denied.error().message);
     progress.retry_later();
   }
-  return {};
+  if (!kept || !*kept) {
+    return;
+  }
+  const State& state = (*kept)->state;
+  names = cli::Names(state);
+  names_dirty = true;
+  const auto result = agent->replace(state);
+  going_on = true;
+  progress.note(result);
+  spdlog::info(
+      "going on from what the operator said last: {} endpoints, {} "
+      "entries, {} peers",
+      state.endpoints.size(), state.entries.size(), state.peers.size());
+}
+
+void Daemon::Impl::keep(const Result<void>& written) {
+  if (!written) {
+    journal_at = Clock::now() + kJournalRetry;
+    spdlog::warn("what the operator says is not kept for the next start: {}",
+                 written.error().message);
+  }
+}
+
+void Daemon::Impl::keep_all(const State& state) {
+  keep(journal->begin(state, told_unknown));
 }
 
 Result<void> Daemon::Impl::open_servers() {
@@ -220,6 +270,7 @@ void Daemon::Impl::on_snapshot(std::uint64_t revision, const State& state) {
   told.reset();
   names = cli::Names(state);
   names_dirty = pods_dirty = true;
+  keep_all(state);
   const auto result = agent->replace(state);
   snapshot_in_force = snapshot_in_force || result.has_value();
   spdlog::info("snapshot: revision {}, {} endpoints, {} entries, {} peers",
@@ -234,13 +285,20 @@ void Daemon::Impl::on_transaction(const Transaction& transaction) {
   names.apply(transaction);
   names_dirty = true;
   pods_dirty = pods_dirty || !transaction.endpoints.empty();
+  keep(journal->add(transaction));
   outcome(agent->apply(transaction), begun);
 }
 
+bool Daemon::Impl::denies(wire::OnUnknown value) const {
+  return value == wire::OnUnknown::kDeny ||
+         (value == wire::OnUnknown::kAgentDefault && options.deny_unknown);
+}
+
 void Daemon::Impl::on_unknown(wire::OnUnknown value) {
-  const bool deny =
-      value == wire::OnUnknown::kDeny ||
-      (value == wire::OnUnknown::kAgentDefault && options.deny_unknown);
+  const bool deny = denies(value);
+  if (std::exchange(told_unknown, value) != value) {
+    keep(journal->set_on_unknown(value));
+  }
   if (deny != deny_unknown) {
     spdlog::info("pods that no verdict is known for: {}",
                  deny ? "denied" : "allowed");
@@ -326,6 +384,11 @@ void Daemon::Impl::measure() {
 void Daemon::Impl::housekeeping() {
   housekeeping_at = Clock::now() + kHousekeeping;
   save_names();
+  // Of nothing that was said to this process there is no journal to begin.
+  const bool lacking = received != 0 && !journal->complete();
+  if (journal->grown() || (lacking && Clock::now() >= journal_at)) {
+    keep_all(agent->wanted());
+  }
   server->expire(Clock::now());
 }
 
@@ -366,7 +429,7 @@ void Daemon::Impl::on_signal() {
 
 cli::RequestContext Daemon::Impl::context() {
   auto problem = progress.problem();
-  if (problem.empty() && !snapshot_in_force) {
+  if (problem.empty() && !snapshot_in_force && !going_on) {
     problem = "no operator has been heard yet; what was in force before stays";
   }
   return {.cluster = &no_objects,

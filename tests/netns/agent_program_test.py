@@ -13,10 +13,9 @@ import urllib.error
 import urllib.request
 
 from tests.netns import suite
-from tests.netns.sluice import Manifests, cnp, ports, wait_for
+from tests.netns.sluice import Manifests, Monitor, cnp, ports, wait_for
 from tests.netns.traffic import Stream
 
-_A = {"pod": "a"}
 _TOKEN = "the-node's-token"
 _PORT = 9443
 _GATEWAY = "169.254.1.1"  # the router's, where the operator is
@@ -28,8 +27,8 @@ def _binary(*parts):
     return os.path.abspath(os.path.join(build, *parts))
 
 
-def _allow(*what):
-    return cnp("x", "p", _A, ingress=[{"fromEndpoints": [{"matchLabels": {"pod": "b"}}],
+def _allow(*what, to="a"):
+    return cnp("x", "p" if to == "a" else to, {"pod": to}, ingress=[{"fromEndpoints": [{"matchLabels": {"pod": "b"}}],
                                        "toPorts": ports(*what)}])
 
 
@@ -198,7 +197,9 @@ class AgentProgram(unittest.TestCase):
         self.agent.kill()
         self.agent.start()  # with nobody to ask
         self.check("x/b > x/a tcp/80 A, x/b > x/a tcp/81 D")
-        self.assertIn("no operator has been heard", self.agent.query("status")["problem"])
+        status = self.agent.query("status")
+        self.assertTrue(status["enforced"], status["problem"])
+        self.assertIn("what it said last stays in force", json.dumps(status["problems"]))
         self.agent.stop()
         self.check("x/b > x/a tcp/80 A, x/b > x/a tcp/81 D")
         # Another instance: other revisions, another certificate.
@@ -266,6 +267,46 @@ class AgentProgram(unittest.TestCase):
         self.operator.wait_acknowledged("node1", before)
         self.check("x/b > x/u2 tcp/80 D")
 
+    def test_command_works_while_there_is_no_operator(self):
+        """Of an agent that has never heard one: what the process before it was told."""
+        self.begin()
+        self.operator.kill()
+        before = {what: self.agent.query(*what) for what in
+                  (("endpoint", "list"), ("policy", "list"), ("policy", "dump"))}
+        self.agent.kill()
+        self.agent.start()
+        for what, answer in before.items():
+            self.assertEqual(self.agent.query(*what), answer, what)
+        monitor = Monitor(self.node, self.agent.socket, "--drops")
+        self.addCleanup(monitor.end)
+        event = monitor.event(lambda e: e["to_name"] == "x/a", lambda: self.check("y/b > x/a tcp/80 D"))
+        self.assertEqual((event["verdict"], event["isolating"]), ("denied", ["CiliumNetworkPolicy/x/p"]))
+
+    def test_known_pod_whose_interface_is_made_anew_without_an_operator(self):
+        """While the agent runs, and while it does not."""
+        self.begin("--on-unknown", "deny", "--pod-interfaces", "v*")
+        pod = self.new_pod("u4", 44)
+        self.manifests.put("late", pod.object(), _allow("80/TCP", to="u4"))
+        wait_for(lambda: self.attached("x/u4"), "u4 is enforced")
+        self.operator.kill()
+        before = pod.ifindex
+        pod.unplug()
+        pod.plug()
+        self.assertNotEqual(pod.ifindex, before)
+        wait_for(lambda: self.attached("x/u4", pod.ifindex), "attached again")
+        self.check("x/b > x/u4 tcp/80 A, x/b > x/u4 tcp/81 D")
+        self.agent.kill()
+        pod.unplug()
+        pod.plug()
+        self.agent.start()
+        wait_for(lambda: self.attached("x/u4", pod.ifindex), "attached again")
+        self.check("x/b > x/u4 tcp/80 A, x/b > x/u4 tcp/81 D")
+        # Its object has not gone, as far as anybody here knows; its interface has.
+        pod.unplug()
+        self.addCleanup(pod.plug)
+        wait_for(lambda: not self.attached("x/u4"), "nothing is left of the interface")
+        self.wait_denied(0)
+
     def test_operator_says_what_becomes_of_unknown_pods(self):
         self.begin("--pod-interfaces", "v*")
         self.new_pod("u3", 43)
@@ -277,6 +318,106 @@ class AgentProgram(unittest.TestCase):
         os.unlink(os.path.join(self.manifests.path, "on-unknown"))
         self.wait_denied(0)
         self.check("x/b > x/u3 tcp/80 A, x/u3 > E tcp/80 A")
+
+    def attached(self, name, ifindex=None):
+        """Whether the agent says that a pod's policies are in force, on this interface."""
+        found = [e for e in self.agent.query("endpoint", "list")["endpoints"] if e["name"] == name]
+        return bool(found) and found[0]["attached"] and ifindex in (None, found[0]["ifindex"])
+
+    def test_life_of_a_pod_that_is_unknown_at_first(self):
+        """Packets to two ports all the time, of which its policy will allow one."""
+        self.begin("--on-unknown", "deny", "--pod-interfaces", "v*")
+        pod = self.new_pod("u5", 45)
+        self.wait_denied(1)
+        streams = [Stream(self.host("x/b"), pod, [(pod.address(f), 1080), (pod.address(f), 1081)],
+                          rate=500, sources=4) for f in (4, 6)]
+        before = [stream.wait_sent(100) or stream.sent() for stream in streams]
+        self.manifests.put("late", pod.object(), _allow("80/TCP", "1080/UDP", to="u5"))
+        wait_for(lambda: self.attached("x/u5"), "its policy is enforced")
+        self.check("x/b > x/u5 tcp/80 A, x/b > x/u5 tcp/81 D")
+        # The agent starts anew while there is nobody to tell it who is who.
+        other = self.new_pod("u6", 46)
+        self.wait_denied(1)
+        self.operator.kill()
+        self.agent.kill()
+        claimed = [stream.sent() for stream in streams]
+        self.agent.start()
+        self.wait_denied(1)
+        self.assertTrue(self.attached("x/u5"))
+        self.check("x/b > x/u6 tcp/80 D, x/u6 > E tcp/80 D, x/b > x/u5 tcp/80 A")
+        for stream, begun, known in zip(streams, before, claimed):
+            stream.wait_sent(50)
+            sent, arrived = stream.stop()
+            self.assertEqual([n for n in arrived if n % 2], [], "forbidden packets passed")
+            self.assertEqual([n for n in arrived if n < begun], [], "packets passed before the verdict")
+            late = [n for n in arrived if n >= known]
+            self.assertEqual(len(late), (sent + 1) // 2 - (known + 1) // 2, "allowed packets were lost")
+        other.unplug()
+        self.wait_denied(0)
+        other.plug()  # for the end of the test
+        self.wait_denied(1)
+
+    def test_pod_that_goes_leaves_nothing(self):
+        self.begin("--on-unknown", "deny", "--pod-interfaces", "v*")
+        pod = self.new_pod("u7", 47)
+        self.manifests.put("late", pod.object(), _allow("80/TCP", to="u7"))
+        wait_for(lambda: self.attached("x/u7"), "its policy is enforced")
+        before = self.operator.acknowledged("node1")
+        pod.unplug()
+        self.addCleanup(pod.plug)
+        self.manifests.remove("late")
+        self.operator.wait_acknowledged("node1", before)
+        self.wait_denied(0)
+        self.assertNotIn("x/u7", [e["name"] for e in self.agent.query("endpoint", "list")["endpoints"]])
+        self.assertNotIn("CiliumNetworkPolicy/x/u7", json.dumps(self.agent.query("policy", "dump")))
+
+    def test_what_was_acknowledged_is_not_taken_back(self):
+        """By an agent that is killed at once, and starts while the operator does not answer."""
+        self.begin()
+        for port in (81, 82, 83):
+            self.change(f"{port}/TCP")
+            self.operator.process.send_signal(signal.SIGSTOP)
+            epoch = self.agent.query("status")["epoch"]
+            self.agent.kill()
+            self.agent.start()
+            status = self.agent.query("status")
+            self.assertEqual((status["epoch"], status["enforced"]), (epoch, True), status["problem"])
+            self.check(f"x/b > x/a tcp/{port} A, x/b > x/a tcp/{port - 1} D")
+            self.operator.forget("node1")
+            self.operator.process.send_signal(signal.SIGCONT)
+            self.operator.wait_acknowledged("node1")
+
+    def test_what_the_operator_said_of_unknown_pods_outlives_the_agent(self):
+        self.begin("--pod-interfaces", "v*")
+        with open(os.path.join(self.manifests.path, "on-unknown"), "w", encoding="ascii") as file:
+            file.write("deny")
+        self.new_pod("u8", 48)
+        self.wait_denied(1)
+        self.operator.kill()
+        self.agent.kill()
+        self.agent.start()
+        self.wait_denied(1)
+        self.check("x/b > x/u8 tcp/80 D, x/u8 > E tcp/80 D, x/b > x/a tcp/80 A, x/b > x/a tcp/81 D")
+
+    def test_journal_that_is_damaged_changes_nothing(self):
+        """What is in force stays, as it does where there is no journal."""
+        self.begin()
+        self.operator.kill()
+        self.agent.kill()
+        journal = os.path.splitext(self.agent.socket)[0] + ".journal"
+        with open(journal, "r+b") as file:
+            file.seek(-3, os.SEEK_END)
+            byte = file.read(1)
+            file.seek(-3, os.SEEK_END)
+            file.write(bytes([byte[0] ^ 1]))
+        self.agent.start()
+        self.check("x/b > x/a tcp/80 A, x/b > x/a tcp/81 D")
+        self.assertIn("what the operator said last cannot be read", self.agent.log())
+        self.assertIn("no operator has been heard", self.agent.query("status")["problem"])
+        self.operator.forget("node1")
+        self.operator.start()
+        self.operator.wait_acknowledged("node1")
+        self.assertTrue(self.agent.query("status")["enforced"])
 
     def wait_denied(self, count):
         wait_for(lambda: f"sluice_agent_unclaimed_denied {count}" in self.agent.http("/metrics")[1],
@@ -349,5 +490,5 @@ class AgentProgram(unittest.TestCase):
         self.check("y/b > x/a tcp/80 D")
         self.agent.cleanup()
         self.assertFalse(os.path.exists(self.agent.pin_dir))
-        self.assertFalse(os.path.exists(self.agent.socket))
+        self.assertEqual(os.listdir(os.path.dirname(self.agent.socket)), [])
         self.check("y/b > x/a tcp/80 A")

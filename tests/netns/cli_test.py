@@ -4,13 +4,12 @@
 import ipaddress
 import json
 import os
-import select
 import struct
 import subprocess
 
 from tests.netns import suite
 from tests.netns.lab import run
-from tests.netns.sluice import cnp, ports, wait_for
+from tests.netns.sluice import Monitor, cnp, ports, wait_for
 
 _A = {"pod": "a"}
 _POLICY = cnp("x", "p", _A, ingress=[{"fromEndpoints": [{"matchLabels": {"pod": "b"}}],
@@ -80,53 +79,35 @@ class Cli(suite.Case):
         self.assertEqual(self.peers(self.sluice.manifests.path, "--node", "node1"), peers)
 
     def monitor(self, *options):
-        process = self.node.ns.popen(os.environ["SLUICE"], "monitor", "-o", "json", "--socket",
-                                     self.sluice.socket, *options, stdout=subprocess.PIPE)
-        self.addCleanup(process.stdout.close)
-        self.addCleanup(process.wait, 10)
-        self.addCleanup(process.kill)
-        return process
-
-    def events_until(self, process, wanted, cause):
-        """Causes packets until an event is as wanted."""
-        text = b""
-
-        def seen():
-            nonlocal text
-            cause()
-            while select.select([process.stdout], [], [], 0)[0]:
-                more = os.read(process.stdout.fileno(), 65536)
-                self.assertTrue(more, "monitor ended")
-                text += more
-            lines = [json.loads(line) for line in text.split(b"\n")[:-1]]
-            return next((e for e in lines if wanted(e)), None)
-        return wait_for(seen, "an event", seconds=30)
+        monitor = Monitor(self.node, self.sluice.socket, *options)
+        self.addCleanup(monitor.end)
+        return monitor
 
     def test_monitor_says_who_and_why(self):
-        process = self.monitor()
+        monitor = self.monitor()
         source, target = self.host("x/c"), self.host("x/a")
-        dropped = self.events_until(
-            process, lambda e: e["verdict"] == "denied" and e["from"] == source.address(4),
+        dropped = monitor.event(
+            lambda e: e["verdict"] == "denied" and e["from"] == source.address(4),
             lambda: self.check("x/c > x/a tcp/80 D 4"))
         self.assertEqual((dropped["from_name"], dropped["to_name"]), ("x/c", "x/a"))
         self.assertEqual((dropped["to"], dropped["port"]), (target.address(4), 80))
         self.assertEqual((dropped["protocol"], dropped["direction"]), ("TCP", "ingress"))
         self.assertEqual(dropped["reason"], "default deny")
         self.assertEqual(dropped["isolating"], [_NAME])
-        allowed = self.events_until(
-            process, lambda e: e["direction"] == "ingress" and e["from_name"] == "x/b",
+        allowed = monitor.event(
+            lambda e: e["direction"] == "ingress" and e["from_name"] == "x/b",
             lambda: self.check("x/b > x/a tcp/80 A 4"))
         self.assertEqual(allowed["verdict"], "allowed")
         self.assertEqual((allowed["policy"], allowed["path"]), (_NAME, "spec.ingress[0]"))
 
     def test_monitor_of_drops_shows_nothing_else(self):
-        process = self.monitor("--drops")
+        monitor = self.monitor("--drops")
         seen = []
 
         def is_drop(event):
             seen.append(event["verdict"])
             return event["verdict"] == "denied"
-        self.events_until(process, is_drop, lambda: self.check("x/b A 4, x/c D 4"))
+        monitor.event(is_drop, lambda: self.check("x/b A 4, x/c D 4"))
         self.assertEqual(set(seen), {"denied"})
 
     def test_explain_agrees_with_packets(self):

@@ -184,3 +184,29 @@ def ports(*what):
             element["protocol"] = protocol
         listed.append(element)
     return [{"ports": listed}]
+
+
+class Monitor:
+    """`sluice monitor` of a socket."""
+
+    def __init__(self, node, path, *options):
+        self._process = node.ns.popen(os.environ["SLUICE"], "monitor", "-o", "json", "--socket", path,
+                                      *options, stdout=subprocess.PIPE)
+        self._text = b""
+
+    def event(self, wanted, cause):
+        """Causes packets until an event is as wanted."""
+        def seen():
+            cause()
+            while select.select([self._process.stdout], [], [], 0)[0]:
+                more = os.read(self._process.stdout.fileno(), 65536)
+                assert more, "monitor ended"
+                self._text += more
+            lines = [json.loads(line) for line in self._text.split(b"\n")[:-1]]
+            return next((e for e in lines if wanted(e)), None)
+        return wait_for(seen, "an event", seconds=30)
+
+    def end(self):
+        self._process.kill()
+        self._process.wait(10)
+        self._process.stdout.close()
