@@ -50,10 +50,17 @@ class ScenarioJudge {
       report_.failures.push_back(
           failure_of("objects", scenario_->line, failure));
     }
+    for (const auto& note : testbed_.notes()) {
+      report_.notes.push_back(scenario_->file + ":" +
+                              std::to_string(scenario_->line) + " " +
+                              scenario_->name + ": " + note);
+    }
     report_.probes = scenario_->probes.size();
     for (const auto& probe : scenario_->probes) {
-      side(probe, policy::Direction::kEgress, probe.egress);
-      side(probe, policy::Direction::kIngress, probe.ingress);
+      if (is_test(probe)) {
+        side(probe, policy::Direction::kEgress, probe.egress);
+        side(probe, policy::Direction::kIngress, probe.ingress);
+      }
     }
     if (kernel_ != nullptr) {
       ask_kernel();
@@ -68,6 +75,26 @@ class ScenarioJudge {
             .source = scenario_->file + ":" + std::to_string(line),
             .what = what,
             .actual = actual};
+  }
+
+  // What asks nothing, or of a misspelt pod, must not look like a test that
+  // passes.
+  bool is_test(const Probe& probe) {
+    if (!probe.egress && !probe.ingress) {
+      report_.failures.push_back(
+          failure_of(to_string(probe), probe.line,
+                     "expects nothing, neither egress nor ingress"));
+      return false;
+    }
+    for (const auto* end : {&probe.from, &probe.to}) {
+      if (!testbed_.knows(*end)) {
+        report_.failures.push_back(
+            failure_of(to_string(probe), probe.line,
+                       "there is no pod " + end->name + " in the scenario"));
+        return false;
+      }
+    }
+    return true;
   }
 
   void side(const Probe& probe, policy::Direction direction,

@@ -35,6 +35,8 @@ struct ScenarioReport {
   std::uint64_t questions = 0;  // model or kernel lookups
   std::uint64_t unasked = 0;    // sides without a common address family
   std::vector<FailureView> failures;
+  // Objects that were passed over: "file:line name: object, why".
+  std::vector<std::string> notes;
 };
 
 // Packets through the loaded programs. For one thread: it moves that thread

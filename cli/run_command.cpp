@@ -18,9 +18,9 @@ namespace {
 
 constexpr const char* kRunFooter = R"(
 Every *.yaml, *.yml and *.json in DIR and its subfolders is read, and again
-whenever it changes: Namespaces, Pods, Nodes, EndpointSlices, NetworkPolicies,
-CiliumNetworkPolicies, CiliumClusterwideNetworkPolicies, CiliumCIDRGroups and
-ClusterNetworkPolicies. Other kinds are passed over. An object that becomes
+whenever it changes: Namespaces, Pods, Nodes, Services, EndpointSlices,
+NetworkPolicies, CiliumNetworkPolicies, CiliumClusterwideNetworkPolicies,
+CiliumCIDRGroups and ClusterNetworkPolicies. Other kinds are passed over. An object that becomes
 invalid keeps its last valid version in force; `sluice policy list` says why.
 
 The node is the Node object that has an address of this host, else the host's

@@ -160,7 +160,8 @@ class Results {
                              {"lookups", questions_},
                              {"not_asked", unasked_},
                              {"failed", failed_},
-                             {"failures", failures_}},
+                             {"failures", failures_},
+                             {"notes", notes_}},
                         2)
                 << '\n';
     } else {
@@ -168,8 +169,9 @@ class Results {
         std::cout << unasked_
                   << " verdicts not checked: no common address family\n";
       }
-      std::cout << next_ << " scenarios, " << probes_ << " probes, " << failed_
-                << " failed\n";
+      std::cout << next_ << (next_ == 1 ? " scenario, " : " scenarios, ")
+                << probes_ << (probes_ == 1 ? " probe, " : " probes, ")
+                << failed_ << " failed\n";
     }
     return failed_ == 0 ? kExitOk : kExitNegative;
   }
@@ -180,6 +182,13 @@ class Results {
     questions_ += report.questions;
     unasked_ += report.unasked;
     failed_ += report.failures.size();
+    for (auto& note : report.notes) {
+      if (format_ == Format::kJson) {
+        notes_.push_back(std::move(note));
+      } else {
+        std::cout << "note: " << printable(note) << '\n';
+      }
+    }
     for (auto& failure : report.failures) {
       if (format_ == Format::kJson) {
         failures_.push_back(std::move(failure));
@@ -198,6 +207,7 @@ class Results {
   std::uint64_t unasked_ = 0;
   std::uint64_t failed_ = 0;
   std::vector<FailureView> failures_;
+  std::vector<std::string> notes_;
   std::string error_;
 };
 

@@ -140,6 +140,10 @@ void Testbed::check_objects(const Scenario& scenario) {
     const auto name =
         slash == std::string::npos ? "" : problem.object.substr(slash + 1);
     if (problem.severity == op::Severity::kNote) {
+      notes_.push_back(problem.object + " " + problem.message);
+      if (must_fail.contains(name)) {
+        rejected.insert(name);
+      }
       continue;
     }
     if (!must_fail.contains(name)) {
@@ -241,6 +245,14 @@ const policy::Model& Testbed::model(const std::string& node) {
             .first;
   }
   return found->second;
+}
+
+bool Testbed::knows(const ProbeEnd& end) const {
+  if (end.kind != ProbeEnd::Kind::kPod) {
+    return true;
+  }
+  const auto [ns, name] = split_name(end.name);
+  return cluster_.store().pod(ns, name) != nullptr;
 }
 
 bool Testbed::has_policy(const ProbeEnd& end) {

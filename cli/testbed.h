@@ -36,10 +36,14 @@ class Testbed {
   [[nodiscard]] const std::vector<std::string>& object_failures() const {
     return object_failures_;
   }
+  // Objects that were passed over, because their kind is not known.
+  [[nodiscard]] const std::vector<std::string>& notes() const { return notes_; }
   [[nodiscard]] const Cluster& cluster() const { return cluster_; }
   // The view of one node, made when first asked for.
   const policy::Model& model(const std::string& node);
 
+  // False if that end of the probe is a pod that the scenario does not have.
+  [[nodiscard]] bool knows(const ProbeEnd& end) const;
   // True if that end of the probe is a pod with policy of its own.
   bool has_policy(const ProbeEnd& end);
   // One question for each address family that both ends have. ICMP and ICMPv6
@@ -62,6 +66,7 @@ class Testbed {
 
   Cluster cluster_;
   std::vector<std::string> object_failures_;
+  std::vector<std::string> notes_;
   std::vector<IpPrefix> taken_;  // CIDRs and addresses in the objects
   std::minstd_rand random_{1};
   std::map<std::string, Addresses> entities_;

@@ -17,10 +17,12 @@ using nlohmann::json;
 
 constexpr std::array<std::string_view, 5> kNull{"", "~", "null", "Null",
                                                 "NULL"};
-constexpr std::array<std::string_view, 11> kTrue{
-    "true", "True", "TRUE", "y", "Y", "yes", "Yes", "YES", "on", "On", "ON"};
-constexpr std::array<std::string_view, 11> kFalse{
-    "false", "False", "FALSE", "n", "N", "no", "No", "NO", "off", "Off", "OFF"};
+// Not y and n: no reader of today agrees with another about these, and nobody
+// who calls a namespace y means true.
+constexpr std::array<std::string_view, 9> kTrue{
+    "true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON"};
+constexpr std::array<std::string_view, 9> kFalse{
+    "false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF"};
 constexpr std::array<std::string_view, 12> kNotFinite{
     ".inf",  ".Inf",  ".INF",  "+.inf", "+.Inf", "+.INF",
     "-.inf", "-.Inf", "-.INF", ".nan",  ".NaN",  ".NAN"};

@@ -307,6 +307,9 @@ void PolicySets::assign(PodRecord& pod) {
   if (id != 0) {
     sets_.at(id)->pods.insert(&pod);
     changes_.retired.erase(id);
+    if (emptied_.erase(id) != 0) {
+      dirty_.insert(id);  // its rules were taken, and it is in use again
+    }
   }
 }
 
@@ -426,6 +429,7 @@ void PolicySets::build_dirty(std::set<std::uint32_t>& built) {
         side.by_selector.clear();
         side.any_peer.clear();
       }
+      emptied_.insert(id);
       continue;
     }
     build(set);
@@ -480,6 +484,7 @@ void PolicySets::clear_changes() {
   for (const std::uint32_t id : changes_.retired) {
     discard(id);
   }
+  emptied_.clear();
   dying_.clear();
   dying_policies_.clear();
   changes_ = {};

@@ -268,6 +268,7 @@ class PolicySets {
   std::set<PolicyKey> with_services_;             // policies that name some
   std::set<std::uint32_t> sets_with_named_any_;   // any-peer egress named ports
   std::set<std::uint32_t> dirty_;
+  std::set<std::uint32_t> emptied_;  // retired ones without rules
   std::set<PolicyKey> removed_;
   // Specs that are gone but may stand in sets until these are retired.
   std::vector<std::unique_ptr<SpecRecord>> dying_;

@@ -192,6 +192,36 @@ TEST(JudgeTest, SideWithoutPolicyMustBeExpected) {
   EXPECT_EQ(report.failures.size(), 2U);
 }
 
+TEST(JudgeTest, ProbeOfAPodThatIsNotThereIsAFailure) {
+  const auto report = judge_scenario(scenario({{.from = pod("x/bb"),
+                                                .to = pod("x/a"),
+                                                .port = 80,
+                                                .ingress = Verdict::kAllow}}),
+                                     nullptr);
+  ASSERT_EQ(report.failures.size(), 1U);
+  EXPECT_THAT(report.failures[0].actual, HasSubstr("no pod x/bb"));
+}
+
+TEST(JudgeTest, ProbeThatExpectsNothingIsAFailure) {
+  const auto report = judge_scenario(
+      scenario({{.from = pod("x/b"), .to = pod("x/a"), .port = 80}}), nullptr);
+  ASSERT_EQ(report.failures.size(), 1U);
+  EXPECT_THAT(report.failures[0].actual, HasSubstr("expects nothing"));
+}
+
+TEST(JudgeTest, ObjectOfAnUnknownKindIsNoted) {
+  auto misspelt = scenario({});
+  misspelt.objects.push_back(
+      {.object = std::make_shared<const nlohmann::json>(nlohmann::json::parse(
+           R"({"apiVersion":"cilium.io/v2","kind":"CiliumNetworkPolcy",
+               "metadata":{"name":"q","namespace":"x"}})")),
+       .line = 1});
+  const auto report = judge_scenario(misspelt, nullptr);
+  EXPECT_TRUE(report.failures.empty());
+  ASSERT_EQ(report.notes.size(), 1U);
+  EXPECT_THAT(report.notes[0], HasSubstr("CiliumNetworkPolcy/x/q ignored"));
+}
+
 TEST(JudgeTest, ObjectsMustBeValidOrNotAsTheScenarioSays) {
   auto accepted = scenario({});
   accepted.invalid = {{.object = "x/p", .stage = "agent-parse"}};

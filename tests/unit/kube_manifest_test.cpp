@@ -215,10 +215,10 @@ TEST(ManifestScalar, plain_ones_are_typed_by_yaml_1_1) {
   EXPECT_EQ(value("1.5"), 1.5);
   EXPECT_EQ(value("1e3"), 1000);
   EXPECT_EQ(value(".5"), 0.5);
-  for (const char* yes : {"true", "True", "yes", "on", "y"}) {
+  for (const char* yes : {"true", "True", "yes", "on"}) {
     EXPECT_EQ(value(yes), true) << yes;
   }
-  for (const char* no : {"false", "FALSE", "no", "off", "n"}) {
+  for (const char* no : {"false", "FALSE", "no", "off"}) {
     EXPECT_EQ(value(no), false) << no;
   }
   for (const char* null : {"", "~", "null", "Null", "NULL"}) {
@@ -228,8 +228,9 @@ TEST(ManifestScalar, plain_ones_are_typed_by_yaml_1_1) {
 
 TEST(ManifestScalar, plain_ones_of_no_other_type_are_strings) {
   for (const char* text :
-       {"web", "10.0.0.0/8", "1.2.3", "0x", "0o8", "1e", "12a", "+",
-        "2001-01-01", "12:30:45", "tRUE", "1e999", "0xfffffffffffffffff"}) {
+       {"web", "y", "n", "Y", "N", "10.0.0.0/8", "1.2.3", "0x", "0o8", "1e",
+        "12a", "+", "2001-01-01", "12:30:45", "tRUE", "1e999",
+        "0xfffffffffffffffff"}) {
     EXPECT_EQ(value(text), text);
   }
 }

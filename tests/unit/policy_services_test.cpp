@@ -386,6 +386,21 @@ TEST_F(ServicesTest, PodReachesItselfThroughItsOwnService) {
       << "the set of its own is gone";
 }
 
+TEST_F(ServicesTest, PodFallsBackToTheSetThatAllOthersJustLeft) {
+  t.set(isolate_dns_pods());
+  t.set(slice(
+      {{.addresses = {ip("10.0.0.2")}}, {.addresses = {ip("10.0.0.4")}}}));
+  EXPECT_TRUE(from(t, "x/dns-a", "n1").second);
+  EXPECT_NE(from(t, "x/dns-a", "n1").first, from(t, "x/dns-b", "n2").first);
+  // dns-b is no subject any more, and dns-a may not reach x/other.
+  t.set(pod("dns-b", "other", "10.0.0.3", "n2"));
+  auto policy = isolate_dns_pods();
+  policy.specs[0].rules[0].peers = {app("client")};
+  t.set(policy);
+  EXPECT_FALSE(from(t, "x/dns-a", "n1").second);
+  EXPECT_TRUE(from(t, "x/dns-a", "n1", "10.0.0.1").second);
+}
+
 TEST_F(ServicesTest, PodReachesItselfIfItMayReachAllOthersToo) {
   t.set(isolate_dns_pods());
   t.set(slice({{.addresses = {ip("10.0.0.2")}},
