@@ -76,6 +76,10 @@ class ControlPlane:
         return os.path.join(self.folder, name)
 
     @property
+    def etcd_url(self):
+        return f"http://127.0.0.1:{self._ports['etcd']}"
+
+    @property
     def ca_file(self):
         return self.path("ca.crt")
 
@@ -86,7 +90,7 @@ class ControlPlane:
     # ---- the two programs ----------------------------------------------------------
 
     def start_etcd(self):
-        client, peer = (f"http://127.0.0.1:{self._ports[p]}" for p in ("etcd", "peer"))
+        client, peer = self.etcd_url, f"http://127.0.0.1:{self._ports['peer']}"
         self._etcd = self._start(
             "etcd", "etcd", "--data-dir", self.path("etcd"), "--name", "one",
             "--listen-client-urls", client, "--advertise-client-urls", client,
@@ -96,7 +100,7 @@ class ControlPlane:
     def start_apiserver(self, wait=True):
         self._apiserver = self._start(
             "kube-apiserver", os.path.join(self.binaries, "kube-apiserver"),
-            f"--etcd-servers=http://127.0.0.1:{self._ports['etcd']}",
+            f"--etcd-servers={self.etcd_url}",
             "--bind-address=127.0.0.1", f"--secure-port={self._ports['api']}",
             f"--advertise-address={self._advertise}", "--allow-privileged=true",
             f"--tls-cert-file={self.path('server.crt')}",
@@ -179,7 +183,7 @@ class ControlPlane:
                                                       "certificate-authority": self.ca_file}}],
             "users": [{"name": "user", "user": user}],
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": "user"}}]}
-        return self._write(name, json.dumps(content, indent=1))
+        return self.write_file(name, json.dumps(content, indent=1))
 
     def kubeconfig_of(self, namespace, account, seconds=3600):
         """A kubeconfig for a service account, with its real token in a file beside it."""
@@ -189,13 +193,14 @@ class ControlPlane:
     def token_file_of(self, namespace, account, audiences=(), seconds=3600, pod=None, name=None):
         """A file with a fresh token, replaced in one step, as kubelet rotates one."""
         token = self.api.token_for(namespace, account, audiences, seconds, pod)
-        return self._write(name or f"{namespace}.{account}.token", token)
+        return self.write_file(name or f"{namespace}.{account}.token", token)
 
     def api_of(self, namespace, account):
         """A client with the rights of a service account."""
         return Api(self.server, self.ca_file, self.api.token_for(namespace, account))
 
-    def _write(self, name, text):
+    def write_file(self, name, text):
+        """A file in the folder, replaced in one step; its path."""
         path = self.path(name)
         with open(path + ".new", "w", encoding="utf-8") as file:
             file.write(text)

@@ -121,7 +121,7 @@ TEST_F(RequestsTest, a_note_is_an_event_of_its_object) {
   EXPECT_EQ(request().target,
             "/apis/events.k8s.io/v1/namespaces/default/events");
   const json event = json::parse(request().body);
-  EXPECT_EQ(event["metadata"]["generateName"], "p.");
+  EXPECT_EQ(event["metadata"]["generateName"], "p-");
   EXPECT_EQ(event["type"], "Warning");
   EXPECT_EQ(event["reason"], "Invalid");
   EXPECT_EQ(event["note"].get<std::string>().size(), 1024U);

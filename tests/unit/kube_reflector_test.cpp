@@ -2,6 +2,7 @@
 #include <atomic>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <gmock/gmock.h>
@@ -382,6 +383,41 @@ TEST_F(ReflectorTest, silence_ends_a_watch_and_it_resumes) {
   ASSERT_TRUE(until([&] { return reflector_->stats().watches >= 3; }));
   EXPECT_EQ(reflector_->stats().lists, 1U);
   EXPECT_THAT(reflector_->error(), HasSubstr("nothing for 0.04 s"));
+}
+
+// Bytes keep coming, so nobody is silent; but they never say anything.
+TEST_F(ReflectorTest, a_server_that_only_trickles_is_left) {
+  ReflectorOptions options = quick();
+  options.watch_min = options.watch_max = seconds(0);
+  options.watch_overdue = options.page_longest = milliseconds(80);
+  const auto trickle = [](Peer& peer, std::string_view byte) {
+    peer.begin();
+    while (peer.chunk(byte)) {
+      std::this_thread::sleep_for(milliseconds(1));  // that is how slow it is
+    }
+  };
+  serve(
+      [&](const HttpRequest&, Peer& peer, int number) {
+        if (number == 0) {
+          return trickle(peer, " ");
+        }
+        peer.reply(200, list({pod("a", 10)}, 10));
+      },
+      [&](const HttpRequest&, Peer& peer, int number) {
+        if (number == 0) {
+          return trickle(peer, "\n");
+        }
+        peer.begin();
+        peer.chunk(line("ADDED", pod("b", 11)));
+        peer.wait_gone();
+      },
+      options);
+  ASSERT_TRUE(until([&] { return reflector_->stats().failures == 1; }));
+  EXPECT_EQ(reflector_->error(), "list pods: not over after 0.08 s");
+  ASSERT_TRUE(until([&] { return reflector_->stats().failures == 2; }));
+  EXPECT_EQ(reflector_->error(), "watch pods: not over after 0.08 s");
+  ASSERT_TRUE(until_seen(2));
+  EXPECT_THAT(seen_, ElementsAre("set a 10", "set b 11"));
 }
 
 TEST_F(ReflectorTest, an_object_that_cannot_be_decoded_stops_nothing) {

@@ -86,6 +86,19 @@ int Client::Impl::on_socket(CURL* /*easy*/, curl_socket_t fd, int what,
   return watched ? 0 : -1;
 }
 
+void Client::Impl::count(const Transfer& transfer) {
+  CURL* easy = transfer.easy.get();
+  curl_off_t bytes = 0;
+  long connections = 0;
+  long version = 0;
+  curl_easy_getinfo(easy, CURLINFO_SIZE_DOWNLOAD_T, &bytes);
+  curl_easy_getinfo(easy, CURLINFO_NUM_CONNECTS, &connections);
+  curl_easy_getinfo(easy, CURLINFO_HTTP_VERSION, &version);
+  stats_.compressed += static_cast<std::uint64_t>(bytes);
+  stats_.connections += static_cast<std::uint64_t>(connections);
+  stats_.http2 += version == CURL_HTTP_VERSION_2_0 ? 1 : 0;
+}
+
 int Client::Impl::on_timer(CURLM* /*multi*/, long timeout_ms, void* self) {
   auto& impl = *static_cast<Impl*>(self);
   if (timeout_ms < 0) {
@@ -166,6 +179,7 @@ void Client::Impl::collect() {
       continue;
     }
     Transfer& transfer = *found->second;
+    count(transfer);
     const int status = transfer.status();
     const bool good = status >= 200 && status < 300;
     if (code == CURLE_OK && good) {
@@ -235,11 +249,13 @@ void Client::Impl::check_time(std::uint64_t id) {
     return;
   }
   distrust_pool_ = true;
+  const Request& request = transfer.request;
   finish(id, std::unexpected(transfer.error(
-                 transfer.receiving
-                     ? "nothing for " + seconds_text(transfer.request.silence)
-                     : "no answer within " +
-                           seconds_text(transfer.request.timeout))));
+                 !transfer.receiving
+                     ? "no answer within " + seconds_text(request.timeout)
+                 : now >= transfer.end
+                     ? "not over after " + seconds_text(request.longest)
+                     : "nothing for " + seconds_text(request.silence))));
 }
 
 void Client::Impl::detach(Transfer& transfer) {

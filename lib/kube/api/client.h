@@ -55,6 +55,8 @@ struct Request {
   std::chrono::milliseconds timeout{30'000};
   // Of a stream: without a byte.
   std::chrono::milliseconds silence{60'000};
+  // Of a stream: from the headers to the end, however much comes.
+  std::chrono::milliseconds longest{std::chrono::hours(24)};
   std::size_t max_response = std::size_t{16}
                              << 20;  // decompressed; not streams
 };
@@ -83,9 +85,12 @@ struct ClientOptions {
 };
 
 struct ClientStats {
-  std::uint64_t requests = 0;  // streams included
-  std::uint64_t failures = 0;  // answers that are errors, or none at all
-  std::uint64_t bytes = 0;     // received, decompressed
+  std::uint64_t requests = 0;     // streams included
+  std::uint64_t failures = 0;     // answers that are errors, or none at all
+  std::uint64_t bytes = 0;        // received, decompressed
+  std::uint64_t compressed = 0;   // the same of what is over, as it was sent
+  std::uint64_t connections = 0;  // opened
+  std::uint64_t http2 = 0;        // answers that came over HTTP/2
 };
 
 class Client;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -68,6 +69,7 @@ class Client::Impl {
     std::string failure;  // why we ended it
     std::array<char, CURL_ERROR_SIZE> curl_error{};
     Loop::Clock::time_point deadline;
+    Loop::Clock::time_point end;  // of a stream that is receiving
     Timer timer;
 
     [[nodiscard]] bool is_stream() const { return !reply; }
@@ -76,9 +78,13 @@ class Client::Impl {
       if (!is_stream()) {
         return;
       }
-      deadline = Loop::Clock::now() + request.silence;
+      const auto now = Loop::Clock::now();
+      if (!receiving) {
+        end = now + request.longest;
+      }
+      deadline = std::min(end, now + request.silence);
       if (!std::exchange(receiving, true)) {
-        timer = owner->loop_->after(request.silence,
+        timer = owner->loop_->after(deadline - now,
                                     [this] { owner->check_time(id); });
       }
     }
@@ -103,6 +109,7 @@ class Client::Impl {
 
   void act(curl_socket_t fd, int what);
   void collect();
+  void count(const Transfer& transfer);
   void check_time(std::uint64_t id);
   void finish(std::uint64_t id, ApiResult<void> result);
   void detach(Transfer& transfer);

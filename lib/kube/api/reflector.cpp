@@ -296,7 +296,8 @@ void Reflector::Impl::next_page() {
       {.path = path(list_query()),
        .body = {},
        .purpose = purpose("list"),
-       .timeout = kListTimeout},
+       .timeout = kListTimeout,
+       .longest = options_.page_longest},
       {.on_data =
            [this](std::string_view bytes) {
              stats_.bytes += bytes.size();
@@ -435,7 +436,8 @@ void Reflector::Impl::watch() {
       {.path = path(query),
        .body = {},
        .purpose = purpose("watch"),
-       .silence = options_.silence},
+       .silence = options_.silence,
+       .longest = seconds + options_.watch_overdue},
       {.on_data =
            [this](std::string_view bytes) {
              stats_.bytes += bytes.size();

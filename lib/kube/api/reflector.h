@@ -50,6 +50,10 @@ struct ReflectorOptions {
   std::chrono::milliseconds silence{150'000};
   std::chrono::seconds watch_min{300};  // asked of the server: uniformly random
   std::chrono::seconds watch_max{600};
+  // A server that does not end a watch so long after what was asked of it, or a
+  // page of a list at all, is left, even if it keeps sending.
+  std::chrono::milliseconds watch_overdue{30'000};
+  std::chrono::milliseconds page_longest{600'000};
   // A kind that is not there: look again after a random time in between.
   std::chrono::milliseconds absent_poll_min{5'000};
   std::chrono::milliseconds absent_poll_max{10'000};

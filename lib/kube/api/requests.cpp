@@ -266,11 +266,12 @@ Call create_event(Client& client, const EventNote& note, ObjectReply reply) {
   if (!note.ns.empty()) {
     regarding["namespace"] = note.ns;
   }
+  // A prefix is to be a name with a hyphen behind it; a dot is refused.
   const json event{
       {"apiVersion", "events.k8s.io/v1"},
       {"kind", "Event"},
       {"metadata",
-       {{"generateName", note.name.substr(0, 200) + "."}, {"namespace", ns}}},
+       {{"generateName", note.name.substr(0, 200) + "-"}, {"namespace", ns}}},
       {"eventTime", micro_time(std::chrono::system_clock::now())},
       {"type", note.warning ? "Warning" : "Normal"},
       {"reason", cut(note.reason, kMaxWord)},
