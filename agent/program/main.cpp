@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <csignal>
 #include <exception>
-#include <map>
 #include <string>
+#include <utility>
 
 #include <CLI/CLI.hpp>
 
 #include "agent/program/daemon.h"
+#include "agent/program/target.h"
 #include "cli/cleanup.h"
 #include "cli/host.h"
 #include "cli/options.h"
@@ -29,15 +30,39 @@ struct Arguments {
   bool cleanup = false;
 };
 
-int run(const Arguments& arguments) {
+// What the daemon needs to begin at all; so a wrong command line changes
+// nothing in the kernel.
+Result<void> check(DaemonOptions& options) {
+  auto& client = options.client;
+  if (client.node.empty()) {
+    return fail("--node, or NODE_NAME in the environment, is needed");
+  }
+  if (client.target.empty()) {
+    return fail("--operator is needed");
+  }
+  auto target = operator_target(client.target);
+  if (!target) {
+    return std::unexpected(target.error());
+  }
+  client.target = std::move(*target);
+  if (client.ca_file.empty() && !client.plain_text) {
+    return fail("--ca-file is needed, or --plain-text");
+  }
+  return {};
+}
+
+int run(Arguments& arguments) {
+  auto& options = arguments.options;
   if (arguments.cleanup) {
-    const auto& options = arguments.options;
     const auto done =
         cli::clean_up(options.agent.datapath.pin_dir, options.socket);
     return done ? cli::kExitOk : cli::complain(done.error().message);
   }
+  if (auto checked = check(options); !checked) {
+    return cli::complain(checked.error().message);
+  }
   cli::start_log("sluice-agent");
-  auto daemon = Daemon::start(arguments.options);
+  auto daemon = Daemon::start(options);
   if (!daemon) {
     return cli::complain(daemon.error().message);
   }
@@ -76,14 +101,16 @@ void add_operator_options(CLI::App& app, DaemonOptions& options) {
 }
 
 void add_node_options(CLI::App& app, DaemonOptions& options) {
-  static const std::map<std::string, bool> unknown{{"allow", false},
-                                                   {"deny", true}};
   options.agent.pod_interfaces = {"veth*", "cali*", "lxc*", "eni*"};
-  app.add_option("--on-unknown", options.deny_unknown,
-                 "What passes to and from pods that no verdict is known for "
-                 "yet, unless the operator says otherwise: allow (everything; "
-                 "the default) or deny (nothing)")
-      ->transform(CLI::CheckedTransformer(unknown).description(""))
+  app.add_option_function<std::string>(
+         "--on-unknown",
+         [&options](const std::string& word) {
+           options.deny_unknown = word == "deny";
+         },
+         "What passes to and from pods that no verdict is known for "
+         "yet, unless the operator says otherwise: allow (everything; "
+         "the default) or deny (nothing)")
+      ->check(CLI::IsMember({"allow", "deny"}).description(""))
       ->type_name("allow|deny");
   app.add_option("--pod-interfaces", options.agent.pod_interfaces,
                  "Interfaces that are pods', for --on-unknown=deny; default "

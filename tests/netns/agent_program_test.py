@@ -5,6 +5,7 @@ doing it while there is none."""
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -40,14 +41,14 @@ class Operator:
         self.out = tempfile.mkdtemp(prefix="operator-", dir="/run")
         self.process = None
 
-    def start(self):
+    def start(self, port_number=_PORT):
         port = os.path.join(self.out, "port")
         if os.path.exists(port):
             os.unlink(port)
         with open(os.path.join(self.out, "log"), "ab") as log:
             self.process = subprocess.Popen(
                 [_binary("tests", "netns", "fake_operator"), self.manifests.path,
-                 f"0.0.0.0:{_PORT}", self.out, _TOKEN],
+                 f"0.0.0.0:{port_number}", self.out, _TOKEN],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
         wait_for(lambda: os.path.exists(port) or self.process.poll() is not None, "operator listens")
         assert self.process.poll() is None, "the operator ended"
@@ -87,6 +88,7 @@ class Agent:
         self.log_path = f"/run/agent-{number}.log"
         self.token = f"/run/agent-{number}.token"
         self.process = None
+        self.ca_file = os.path.join(operator.out, "ca.crt")
         os.makedirs(os.path.dirname(self.socket), exist_ok=True)
         self.set_token(_TOKEN)
 
@@ -99,7 +101,7 @@ class Agent:
             self.process = self.node.ns.popen(
                 _binary("agent", "program", "sluice-agent"), "--node", self.node.name,
                 "--operator", f"{_GATEWAY}:{_PORT}", "--operator-name", "operator.test",
-                "--ca-file", os.path.join(self.operator.out, "ca.crt"), "--token-file", self.token,
+                "--ca-file", self.ca_file, "--token-file", self.token,
                 "--pin-dir", self.pin_dir, "--socket", self.socket, "--health", "127.0.0.1:9965",
                 *self.options, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
         # A socket that was killed with its owner is there until the next one has it.
@@ -439,6 +441,21 @@ class AgentProgram(unittest.TestCase):
         self.check("x/b > x/a tcp/80 A")
         flows = self.agent.query("conntrack", "list")["entries"]
         self.assertIn("x/a", [f["endpoint"] for f in flows])
+        # As people read it, too.
+        for what in (("status",), ("endpoint", "list"), ("policy", "list"), ("policy", "dump"),
+                     ("conntrack", "list")):
+            code, out, err = self.agent.command(*what)
+            self.assertEqual((code, err), (0, ""), what)
+            self.assertGreater(len(out.splitlines()), 1, what)
+        monitor = Monitor(self.node, self.agent.socket)
+        self.addCleanup(monitor.end)
+        event = monitor.event(lambda e: e["direction"] == "ingress" and e["to_name"] == "x/a",
+                              lambda: self.check("x/b > x/a tcp/80 A"))
+        self.assertEqual((event["from_name"], event["verdict"], event["policy"]),
+                         ("x/b", "allowed", "CiliumNetworkPolicy/x/p"))
+        code, _, err = self.agent.command("cleanup", "--pin-dir", self.agent.pin_dir)
+        self.assertEqual(code, 2, "while an agent runs")
+        self.assertIn("another instance", err)
         code, _, err = self.agent.command("explain", "--from", "x/b", "--to", "x/a", "--port", "80/TCP")
         self.assertEqual(code, 2)
         self.assertIn("an agent does not have the objects", err)
@@ -462,16 +479,61 @@ class AgentProgram(unittest.TestCase):
             self.assertIn("\n" + line, "\n" + text)
         self.assertEqual(self.agent.http("/nothing")[0], 404)
 
+    def wait_refused(self, why):
+        """Several times, of which the log tells once."""
+        def attempts():
+            text = self.agent.http("/metrics")[1]
+            return int(re.search(r"^sluice_agent_operator_attempts_total (\d+)$", text, re.M).group(1))
+        before = attempts()
+        wait_for(lambda: why in self.agent.log() and attempts() > before + 4, f"refused: {why}")
+        self.assertEqual(self.agent.log().count("no operator, what it said last"), 1, self.agent.log())
+        self.assertEqual(self.agent.http("/readyz")[0], 503)
+
+    def test_operator_that_is_not_the_one_of_the_CA_is_not_listened_to(self):
+        self.operator.start()
+        other = Operator(self.manifests)
+        other.start(_PORT + 1)
+        other.kill()
+        self.agent = Agent(self.node, self.operator)
+        self.agent.ca_file = os.path.join(other.out, "ca.crt")
+        self.agent.start()
+        self.wait_refused("unavailable")
+        self.check("y/b > x/a tcp/80 A")
+
+    def test_nobody_where_the_operator_should_be(self):
+        self.operator.start()
+        self.operator.kill()
+        self.agent = Agent(self.node, self.operator)
+        self.agent.start()
+        self.wait_refused("unavailable")
+
     def test_wrong_token_gets_nothing_and_the_right_one_later_does(self):
         self.operator.start()
         self.agent = Agent(self.node, self.operator)
         self.agent.set_token("wrong")
         self.agent.start()
-        wait_for(lambda: "the token is not accepted" in self.agent.log(), "refused")
+        self.wait_refused("the token is not accepted")
         self.check("y/b > x/a tcp/80 A")
         self.agent.set_token(_TOKEN)
         self.operator.wait_acknowledged("node1")
         self.check("y/b > x/a tcp/80 D")
+
+    def test_wrong_command_lines_change_nothing(self):
+        good = ["--node", "n", "--operator", "10.0.0.1:9443", "--ca-file", "/x", "--pin-dir",
+                "/sys/fs/bpf/wrong", "--socket", "/run/wrong/s"]
+        for wrong, why in (
+                (good[2:], "--node"), (good[:2] + good[4:], "--operator"),
+                (good[:4] + good[6:], "--ca-file"), ([*good[:3], "host", *good[4:]], "HOST:PORT"),
+                ([*good[:3], "$(HOST):$(PORT)", *good[4:]], "a variable that is not set"),
+                ([*good, "--on-unknown", "maybe"], "allow"), ([*good, "--nodes", "x"], "--nodes"),
+                ([*good, "more"], "more")):
+            done = subprocess.run([_binary("agent", "program", "sluice-agent"), *wrong], check=False,
+                                  env={}, text=True, timeout=15, stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT)
+            self.assertEqual(done.returncode, 2, done.stdout)
+            self.assertIn(why, done.stdout)
+            self.assertFalse(os.path.exists("/sys/fs/bpf/wrong"), wrong)
+            self.assertFalse(os.path.exists("/run/wrong"), wrong)
 
     def test_pod_without_an_interface_is_reported(self):
         self.begin()
