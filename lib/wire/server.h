@@ -38,7 +38,7 @@ struct ServerOptions {
   // Changes kept for one slow or absent agent; beyond it gets a snapshot.
   std::size_t pending_changes_max = 1'000'000;
   // Transactions sent and not acknowledged; what comes meanwhile is merged.
-  std::size_t unacknowledged_max = 4;
+  std::size_t unacknowledged_max = 1;
   std::size_t chunk_bytes = 1'000'000;
 };
 

@@ -91,7 +91,7 @@ TEST_F(WireStream, SlowAgentGetsOneMergedTransaction) {
   begin();
   agent->acknowledges = false;
   const auto unacknowledged = Operator::plain().unacknowledged_max;
-  // Nothing is acknowledged: four are sent at most, the rest becomes one.
+  // Nothing is acknowledged: no more than that are sent, the rest becomes one.
   for (std::uint64_t revision = 2; revision <= 101; ++revision) {
     change(*op, revision, static_cast<int>(revision % 3),
            static_cast<std::uint32_t>(revision));
