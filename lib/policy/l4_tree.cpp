@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <set>
 #include <tuple>
 
@@ -11,30 +12,67 @@ namespace {
 
 constexpr std::uint32_t kPorts = 65536;
 
-struct AskedBefore {
-  bool operator()(const Candidate* a, const Candidate* b) const {
-    if (asked_before(*a, *b)) {
-      return true;
+// The candidates in the order in which they are asked, and which of them count.
+// A bit for each, so that the first that counts is found a word at a time.
+class Ranked {
+ public:
+  explicit Ranked(std::span<const Candidate* const> candidates)
+      : order_(candidates.begin(), candidates.end()),
+        depth_(candidates.size(), 0),
+        counts_((candidates.size() + kBits - 1) / kBits, 0) {
+    std::ranges::stable_sort(order_, [](const auto* a, const auto* b) {
+      return asked_before(*a, *b);
+    });
+    for (const Tier tier : {Tier::kAdmin, Tier::kNormal, Tier::kBaseline}) {
+      begins_[static_cast<std::size_t>(tier) + 1] =
+          std::ranges::upper_bound(order_, tier, {}, &Candidate::tier) -
+          order_.begin();
     }
-    return !asked_before(*b, *a) && a < b;
   }
+
+  [[nodiscard]] std::span<const Candidate* const> order() const {
+    return order_;
+  }
+  // A candidate may name overlapping ranges, so it is counted how many cover
+  // the port.
+  void add(std::size_t rank, int change) {
+    depth_[rank] += change;
+    const auto bit = std::uint64_t{1} << rank % kBits;
+    if (depth_[rank] > 0) {
+      counts_[rank / kBits] |= bit;
+    } else {
+      counts_[rank / kBits] &= ~bit;
+    }
+  }
+  void reset(const std::vector<int>& depth) {
+    for (std::size_t rank = 0; rank < depth.size(); ++rank) {
+      depth_[rank] = 0;
+      add(rank, depth[rank]);
+    }
+  }
+  // The first one of the tier that counts, or null.
+  [[nodiscard]] const Candidate* first(Tier tier) const {
+    const auto begin = begins_[static_cast<std::size_t>(tier)];
+    const auto end = begins_[static_cast<std::size_t>(tier) + 1];
+    for (auto at = begin; at < end; at = (at / kBits + 1) * kBits) {
+      const auto word = counts_[at / kBits] >> at % kBits;
+      if (word != 0) {
+        const auto rank = at + static_cast<std::size_t>(std::countr_zero(word));
+        return rank < end ? order_[rank] : nullptr;
+      }
+    }
+    return nullptr;
+  }
+
+ private:
+  static constexpr std::size_t kBits = 64;
+  std::vector<const Candidate*> order_;
+  std::vector<int> depth_;               // by rank
+  std::vector<std::uint64_t> counts_;    // depth above 0
+  std::array<std::size_t, 4> begins_{};  // of tiers in `order_`
 };
-using Active = std::set<const Candidate*, AskedBefore>;
 
-// The first active candidate of a tier, or null.
-const Candidate* first_of(const Active& active, Tier tier) {
-  for (const auto* candidate : active) {
-    if (candidate->tier == tier) {
-      return candidate;
-    }
-    if (candidate->tier > tier) {
-      break;
-    }
-  }
-  return nullptr;
-}
-
-Decided decide(const Active& active, bool isolated) {
+Decided decide(const Ranked& ranked, bool isolated) {
   using Kind = Decided::Kind;
   const auto decided_by = [&](const Candidate& candidate) {
     const bool deny = candidate.action == Action::kDeny;
@@ -46,52 +84,40 @@ Decided decide(const Active& active, bool isolated) {
         .jump = deny ? std::uint16_t{SLUICE_JUMP_NONE} : candidate.jump,
         .rule = candidate.rule};
   };
-  if (active.empty()) {
-    return {};
-  }
-  const auto* admin = first_of(active, Tier::kAdmin);
+  const auto* admin = ranked.first(Tier::kAdmin);
   if (admin != nullptr && admin->action != Action::kPass) {
     return decided_by(*admin);
   }
-  if (const auto* normal = first_of(active, Tier::kNormal)) {
+  if (const auto* normal = ranked.first(Tier::kNormal)) {
     return decided_by(*normal);
   }
   if (isolated) {
     return {};  // the normal tier is final for an isolated endpoint
   }
-  const auto* baseline = first_of(active, Tier::kBaseline);
+  const auto* baseline = ranked.first(Tier::kBaseline);
   if (baseline != nullptr && baseline->action != Action::kPass) {
     return decided_by(*baseline);
   }
   return {};
 }
 
-Decision::Segments sweep(std::span<const Candidate* const> candidates,
-                         std::uint8_t protocol, bool isolated) {
-  // Port -> candidates that begin (+1) or end (-1) to count there. A candidate
-  // may name overlapping ranges, so it counts how many cover the port.
-  std::map<std::uint32_t, std::vector<std::pair<const Candidate*, int>>> edges;
-  Active active;
-  std::map<const Candidate*, int> depth;
-  for (const auto* candidate : candidates) {
-    if (candidate->any_l4) {
-      active.insert(candidate);
-      depth[candidate] = 1;
-    }
-    for (const auto& range : candidate->ranges) {
-      if (range.protocol == protocol && range.first <= range.last) {
-        edges[range.first].emplace_back(candidate, 1);
-        edges[range.last + 1U].emplace_back(candidate, -1);
-      }
-    }
-  }
+// Where a candidate begins (+1) or ends (-1) to count.
+struct Edge {
+  std::uint32_t port = 0;
+  std::uint32_t rank = 0;
+  int change = 0;
+};
+
+Decision::Segments sweep(Ranked& ranked, std::vector<Edge>& edges,
+                         bool isolated) {
+  std::ranges::sort(edges, {}, &Edge::port);
   Decision::Segments result;
   std::uint32_t from = 0;
   const auto close = [&](std::uint32_t to) {
     if (to == from) {
       return;
     }
-    const auto decided = decide(active, isolated);
+    const auto decided = decide(ranked, isolated);
     if (!result.empty() && result.back().decided == decided) {
       result.back().last = static_cast<std::uint16_t>(to - 1);
     } else {
@@ -101,17 +127,9 @@ Decision::Segments sweep(std::span<const Candidate* const> candidates,
     }
     from = to;
   };
-  for (const auto& [port, changes] : edges) {
-    close(port);
-    for (const auto& [candidate, change] : changes) {
-      int& count = depth[candidate];
-      count += change;
-      if (count == 0) {
-        active.erase(candidate);
-      } else {
-        active.insert(candidate);
-      }
-    }
+  for (const auto& edge : edges) {
+    close(edge.port);
+    ranked.add(edge.rank, edge.change);
   }
   close(kPorts);
   return result;
@@ -224,18 +242,25 @@ bool asked_before(const Candidate& a, const Candidate& b) {
 
 Decision::Decision(std::span<const Candidate* const> candidates,
                    bool isolated) {
-  Active any;
-  for (const auto* candidate : candidates) {
-    if (candidate->any_l4) {
-      any.insert(candidate);
-    }
-    for (const auto& range : candidate->ranges) {
-      protocols_.try_emplace(range.protocol);
+  Ranked ranked(candidates);
+  const auto order = ranked.order();
+  std::vector<int> any(order.size(), 0);
+  std::map<std::uint8_t, std::vector<Edge>> edges;
+  for (std::uint32_t rank = 0; rank < order.size(); ++rank) {
+    any[rank] = order[rank]->any_l4 ? 1 : 0;
+    for (const auto& range : order[rank]->ranges) {
+      auto& list = edges[range.protocol];
+      if (range.first <= range.last) {
+        list.push_back({.port = range.first, .rank = rank, .change = 1});
+        list.push_back({.port = range.last + 1U, .rank = rank, .change = -1});
+      }
     }
   }
-  any_ = decide(any, isolated);
-  for (auto& [protocol, segments] : protocols_) {
-    segments = sweep(candidates, protocol, isolated);
+  ranked.reset(any);
+  any_ = decide(ranked, isolated);
+  for (auto& [protocol, list] : edges) {
+    ranked.reset(any);
+    protocols_[protocol] = sweep(ranked, list, isolated);
   }
 }
 
@@ -279,7 +304,7 @@ void Decision::override_port(std::uint8_t protocol, std::uint16_t port,
 
 Decided decide_at(std::span<const Candidate> candidates, bool isolated,
                   std::uint8_t protocol, std::uint16_t port) {
-  Active active;
+  std::vector<const Candidate*> covering;
   for (const auto& candidate : candidates) {
     const bool covers =
         candidate.any_l4 ||
@@ -288,10 +313,12 @@ Decided decide_at(std::span<const Candidate> candidates, bool isolated,
                  port <= range.last;
         });
     if (covers) {
-      active.insert(&candidate);
+      covering.push_back(&candidate);
     }
   }
-  return decide(active, isolated);
+  Ranked ranked(covering);
+  ranked.reset(std::vector<int>(covering.size(), 1));
+  return decide(ranked, isolated);
 }
 
 bool L4Entry::operator==(const L4Entry& other) const {
@@ -327,6 +354,20 @@ std::vector<L4Entry> compile_l4(const Decision& above, const Decision& below,
         .emit(0, 0);
   }
   return out;
+}
+
+void merge_ranges(std::vector<PortRange>& ranges) {
+  std::ranges::sort(ranges);
+  std::vector<PortRange> result;
+  for (const auto& range : ranges) {
+    if (!result.empty() && result.back().protocol == range.protocol &&
+        range.first <= std::uint32_t{result.back().last} + 1) {
+      result.back().last = std::max(result.back().last, range.last);
+    } else {
+      result.push_back(range);
+    }
+  }
+  ranges = std::move(result);
 }
 
 std::vector<PortPrefix> port_prefixes(std::uint16_t first, std::uint16_t last) {

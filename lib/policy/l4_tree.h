@@ -26,6 +26,9 @@ struct Candidate {
   std::vector<PortRange> ranges;
 };
 
+// Sorts them and makes one of those that overlap or touch.
+void merge_ranges(std::vector<PortRange>& ranges);
+
 // The order in which candidates are asked: tier; in the normal tier deny before
 // allow; then order.
 bool asked_before(const Candidate& a, const Candidate& b);

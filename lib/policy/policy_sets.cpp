@@ -353,6 +353,7 @@ void PolicySets::place_rules(SetRecord& set, Direction direction) {
       } else {
         placed.named_at_peer = !rule.rule->l4.named.empty();
       }
+      merge_ranges(candidate.ranges);
       side.rules.push_back(std::move(placed));
     }
   }

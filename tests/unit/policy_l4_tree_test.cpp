@@ -117,6 +117,24 @@ TEST(CompileL4, PassInTheAdminTierGoesOnToTheDefault) {
 }
 
 // Entries looked up as the datapath does give what asking every rule gives.
+TEST(MergeRanges, OverlapsAndNeighboursOfOneProtocolBecomeOne) {
+  std::vector<PortRange> ranges{
+      {.protocol = 17, .first = 80, .last = 90},
+      {.protocol = 6, .first = 101, .last = 65535},
+      {.protocol = 6, .first = 80, .last = 90},
+      {.protocol = 6, .first = 85, .last = 100},
+      {.protocol = 6, .first = 70, .last = 78},
+      {.protocol = 6, .first = 65535, .last = 65535},
+  };
+  merge_ranges(ranges);
+  const std::vector<PortRange> expected{
+      {.protocol = 6, .first = 70, .last = 78},
+      {.protocol = 6, .first = 80, .last = 65535},
+      {.protocol = 17, .first = 80, .last = 90},
+  };
+  EXPECT_EQ(ranges, expected);
+}
+
 TEST(CompileL4, RandomRulesGiveTheVerdictOfAskingEachRule) {
   std::mt19937 random(7);
   const auto number = [&](int low, int high) {
