@@ -13,7 +13,6 @@
 #include <poll.h>
 #include <spdlog/spdlog.h>
 
-#include "agent/program/health.h"
 #include "agent/program/metrics.h"
 #include "cli/cluster.h"
 #include "cli/flow.h"
@@ -27,6 +26,7 @@
 #include "cli/version.h"
 #include "cli/views_json.h"
 #include "lib/base/fd.h"
+#include "lib/health/health_server.h"
 #include "lib/wire/journal.h"
 
 namespace sluice::agentd {
@@ -64,8 +64,8 @@ struct Daemon::Impl {
   std::optional<agent::Agent> agent;
   std::optional<wire::Client> client;
   std::optional<cli::Server> server;
-  std::optional<HealthServer> health;
-  ApplyTimes apply_times;
+  std::optional<health::HealthServer> health;
+  health::Durations apply_times;
   std::uint64_t apply_failures = 0;
   std::uint64_t received = 0;
   std::uint64_t applied = 0;
@@ -110,6 +110,7 @@ struct Daemon::Impl {
   void on_event(const sluice_flow_event& event);
   const std::string& pod_of(const std::string& ip);
   void on_signal();
+  [[nodiscard]] std::string problem() const;
   cli::RequestContext context();
   void run_timers();
   Result<void> loop();
@@ -206,7 +207,7 @@ Result<void> Daemon::Impl::open_servers() {
   if (options.health.empty()) {
     return {};
   }
-  auto listening = HealthServer::open(options.health);
+  auto listening = health::HealthServer::open(options.health);
   if (!listening) {
     return std::unexpected(listening.error());
   }
@@ -427,18 +428,22 @@ void Daemon::Impl::on_signal() {
   stopping = cli::read_signals(signals.get()).stop || stopping;
 }
 
-cli::RequestContext Daemon::Impl::context() {
-  auto problem = progress.problem();
-  if (problem.empty() && !snapshot_in_force && !going_on) {
-    problem = "no operator has been heard yet; what was in force before stays";
+// Why what is wanted is not in force; empty if it is.
+std::string Daemon::Impl::problem() const {
+  if (progress.problem().empty() && !snapshot_in_force && !going_on) {
+    return "no operator has been heard yet; what was in force before stays";
   }
+  return progress.problem();
+}
+
+cli::RequestContext Daemon::Impl::context() {
   return {.cluster = &no_objects,
           .source = &source,
           .agent = &*agent,
           .names = &names,
           .node = options.client.node,
           .dir = {},
-          .problem = std::move(problem)};
+          .problem = problem()};
 }
 
 void Daemon::Impl::run_timers() {
@@ -451,7 +456,7 @@ void Daemon::Impl::run_timers() {
   }
   if (health) {
     health->beat();
-    health->set_ready(snapshot_in_force && progress.problem().empty());
+    health->set_ready(problem());
     // However often somebody asks.
     if (health->wants_metrics() && now - measured_at >= seconds(1)) {
       measure();

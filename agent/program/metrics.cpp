@@ -2,115 +2,57 @@
 #include "agent/program/metrics.h"
 
 #include <algorithm>
-#include <array>
 #include <utility>
-#include <vector>
-
-#include <prometheus/metric_family.h>
-#include <prometheus/text_serializer.h>
 
 namespace sluice::agentd {
 namespace {
 
-using prometheus::ClientMetric;
-using prometheus::MetricFamily;
-using prometheus::MetricType;
+using health::MetricFamilies;
 
-// Families in the order in which they are added.
-class Families {
- public:
-  MetricFamily& add(const char* name, const char* help, MetricType type) {
-    all_.push_back({name, help, type, {}});
-    return all_.back();
-  }
-  void gauge(const char* name, const char* help, double value) {
-    auto& metric = add(name, help, MetricType::Gauge).metric.emplace_back();
-    metric.gauge.value = value;
-  }
-  void counter(const char* name, const char* help, std::uint64_t value) {
-    auto& metric = add(name, help, MetricType::Counter).metric.emplace_back();
-    metric.counter.value = static_cast<double>(value);
-  }
-  [[nodiscard]] const std::vector<MetricFamily>& all() const { return all_; }
-
- private:
-  std::vector<MetricFamily> all_;
-};
-
-ClientMetric labelled(std::vector<ClientMetric::Label> labels) {
-  ClientMetric metric;
-  metric.label = std::move(labels);
-  return metric;
+void add_build(MetricFamilies& families, const Measured& measured) {
+  families.gauge(
+      "sluice_agent_build_info", "Version of the agent.",
+      {{{{"version", measured.version}, {"node", measured.node}}, 1}});
 }
 
-void add_build(Families& families, const Measured& measured) {
-  auto metric =
-      labelled({{"version", measured.version}, {"node", measured.node}});
-  metric.gauge.value = 1;
-  families
-      .add("sluice_agent_build_info", "Version of the agent.",
-           MetricType::Gauge)
-      .metric.push_back(std::move(metric));
-}
-
-void add_verdicts(Families& families, const Measured& measured) {
-  std::vector<ClientMetric> packets;
-  std::vector<ClientMetric> bytes;
+void add_verdicts(MetricFamilies& families, const Measured& measured) {
+  MetricFamilies::Samples packets;
+  MetricFamilies::Samples bytes;
   for (const auto& reason : measured.agent.reasons) {
-    auto metric =
-        labelled({{"reason", reason.reason}, {"direction", reason.direction}});
-    metric.counter.value = static_cast<double>(reason.packets);
-    packets.push_back(metric);
-    metric.counter.value = static_cast<double>(reason.bytes);
-    bytes.push_back(std::move(metric));
+    const MetricFamilies::Labels labels{{"reason", reason.reason},
+                                        {"direction", reason.direction}};
+    packets.emplace_back(labels, static_cast<double>(reason.packets));
+    bytes.emplace_back(labels, static_cast<double>(reason.bytes));
   }
-  families
-      .add("sluice_agent_packets_total",
-           "Packets judged, by the reason of the verdict.", MetricType::Counter)
-      .metric = std::move(packets);
-  families
-      .add("sluice_agent_bytes_total",
-           "Bytes judged, by the reason of the verdict.", MetricType::Counter)
-      .metric = std::move(bytes);
+  families.counter("sluice_agent_packets_total",
+                   "Packets judged, by the reason of the verdict.", packets);
+  families.counter("sluice_agent_bytes_total",
+                   "Bytes judged, by the reason of the verdict.", bytes);
 }
 
-void add_maps(Families& families, const Measured& measured) {
-  std::vector<ClientMetric> used;
-  std::vector<ClientMetric> capacity;
+void add_maps(MetricFamilies& families, const Measured& measured) {
+  MetricFamilies::Samples used;
+  MetricFamilies::Samples capacity;
   for (const auto& map : measured.agent.maps) {
-    auto metric = labelled({{"map", map.name}});
-    metric.gauge.value = static_cast<double>(map.used);
-    used.push_back(metric);
-    metric.gauge.value = static_cast<double>(map.capacity);
-    capacity.push_back(std::move(metric));
+    const MetricFamilies::Labels labels{{"map", map.name}};
+    used.emplace_back(labels, static_cast<double>(map.used));
+    capacity.emplace_back(labels, static_cast<double>(map.capacity));
   }
-  families
-      .add("sluice_agent_map_entries", "Entries in a kernel map.",
-           MetricType::Gauge)
-      .metric = std::move(used);
-  families
-      .add("sluice_agent_map_capacity", "Entries that a kernel map can hold.",
-           MetricType::Gauge)
-      .metric = std::move(capacity);
+  families.gauge("sluice_agent_map_entries", "Entries in a kernel map.", used);
+  families.gauge("sluice_agent_map_capacity",
+                 "Entries that a kernel map can hold.", capacity);
 }
 
-void add_endpoints(Families& families, const Measured& measured) {
+void add_endpoints(MetricFamilies& families, const Measured& measured) {
   const auto& endpoints = measured.agent.endpoints;
   const auto enforced =
       std::ranges::count(endpoints, true, &agent::EndpointStatus::attached);
-  auto& family = families.add("sluice_agent_endpoints",
-                              "Pods of this node, by whether what is wanted "
-                              "is in force for them.",
-                              MetricType::Gauge);
-  const std::array<std::pair<const char*, double>, 2> states{
-      {{"enforced", static_cast<double>(enforced)},
-       {"pending",
-        static_cast<double>(static_cast<long>(endpoints.size()) - enforced)}}};
-  for (const auto& [state, count] : states) {
-    auto metric = labelled({{"state", state}});
-    metric.gauge.value = count;
-    family.metric.push_back(std::move(metric));
-  }
+  const auto pending = static_cast<long>(endpoints.size()) - enforced;
+  families.gauge("sluice_agent_endpoints",
+                 "Pods of this node, by whether what is wanted is in force for "
+                 "them.",
+                 {{{{"state", "enforced"}}, static_cast<double>(enforced)},
+                  {{{"state", "pending"}}, static_cast<double>(pending)}});
   families.gauge("sluice_agent_unclaimed_denied",
                  "Interfaces cut off because no verdict is known for them.",
                  static_cast<double>(measured.agent.unclaimed_denied));
@@ -119,29 +61,17 @@ void add_endpoints(Families& families, const Measured& measured) {
                  measured.deny_unknown ? 1 : 0);
 }
 
-void add_apply(Families& families, const Measured& measured) {
-  ClientMetric metric;
-  const auto& counts = measured.apply_times.counts();
-  std::uint64_t total = 0;
-  for (std::size_t i = 0; i < ApplyTimes::kBounds.size(); ++i) {
-    total += counts[i];
-    metric.histogram.bucket.push_back(
-        {.cumulative_count = total, .upper_bound = ApplyTimes::kBounds[i]});
-  }
-  metric.histogram.sample_count = total + counts.back();
-  metric.histogram.sample_sum = measured.apply_times.sum();
-  families
-      .add("sluice_agent_apply_seconds",
-           "Time from a transaction's arrival to its being in force.",
-           MetricType::Histogram)
-      .metric.push_back(std::move(metric));
+void add_apply(MetricFamilies& families, const Measured& measured) {
+  families.histogram("sluice_agent_apply_seconds",
+                     "Time from a transaction's arrival to its being in force.",
+                     measured.apply_times);
   families.counter("sluice_agent_apply_failures_total",
                    "Transactions that could not be put into force, and tries "
                    "to do it again.",
                    measured.apply_failures);
 }
 
-void add_revisions(Families& families, const Measured& measured) {
+void add_revisions(MetricFamilies& families, const Measured& measured) {
   families.gauge("sluice_agent_revision_received",
                  "Last revision received from the operator.",
                  static_cast<double>(measured.received));
@@ -156,7 +86,7 @@ void add_revisions(Families& families, const Measured& measured) {
           : 0);
 }
 
-void add_operator(Families& families, const Measured& measured) {
+void add_operator(MetricFamilies& families, const Measured& measured) {
   const auto& client = measured.client;
   families.gauge("sluice_agent_operator_connected",
                  "1 if the agent is connected to an operator.",
@@ -177,14 +107,8 @@ void add_operator(Families& families, const Measured& measured) {
 
 }  // namespace
 
-void ApplyTimes::add(std::chrono::duration<double> time) {
-  const auto* const slot = std::ranges::lower_bound(kBounds, time.count());
-  ++counts_[static_cast<std::size_t>(slot - kBounds.data())];
-  sum_ += time.count();
-}
-
 std::string metrics_text(const Measured& measured) {
-  Families families;
+  MetricFamilies families;
   add_build(families, measured);
   add_verdicts(families, measured);
   add_maps(families, measured);
@@ -192,7 +116,8 @@ std::string metrics_text(const Measured& measured) {
   add_apply(families, measured);
   add_revisions(families, measured);
   add_operator(families, measured);
-  return prometheus::TextSerializer().Serialize(families.all());
+  families.process();
+  return families.text();
 }
 
 }  // namespace sluice::agentd

@@ -7,14 +7,16 @@
 
 #include "lib/base/result.h"
 
-namespace sluice::agentd {
+namespace sluice::health {
 
-// What kubelet and Prometheus are told: /healthz, /readyz and /metrics over
-// HTTP. Served by two threads of its own from what the program's thread last
-// said, so nobody who asks can hold that one up.
+// What kubelet and Prometheus are told by a program: /healthz, /readyz and
+// /metrics over HTTP. Served by two threads of its own from what the program's
+// thread last said, so nobody who asks can hold that one up.
+//
+// All members are called from the program's thread.
 class HealthServer {
  public:
-  // `address`: "0.0.0.0:9965".
+  // `address`: "0.0.0.0:9965". An error if nothing can listen there.
   static Result<HealthServer> open(const std::string& address);
   HealthServer(HealthServer&&) noexcept;
   HealthServer& operator=(HealthServer&&) noexcept;
@@ -25,7 +27,8 @@ class HealthServer {
   // The program's thread is alive; if this is not said for half a minute,
   // /healthz fails.
   void beat();
-  void set_ready(bool ready);
+  // Why /readyz fails, in one line; empty: it does not. Not ready at first.
+  void set_ready(const std::string& problem);
   // True if somebody wants newer metrics than those that were last set.
   [[nodiscard]] bool wants_metrics() const;
   void set_metrics(std::string text);
@@ -36,4 +39,4 @@ class HealthServer {
   std::unique_ptr<Impl> impl_;
 };
 
-}  // namespace sluice::agentd
+}  // namespace sluice::health

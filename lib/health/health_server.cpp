@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "agent/program/health.h"
+#include "lib/health/health_server.h"
 
 #include <atomic>
 #include <condition_variable>
@@ -11,7 +11,7 @@
 
 #include <CivetServer.h>
 
-namespace sluice::agentd {
+namespace sluice::health {
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -33,9 +33,9 @@ void answer(mg_connection* connection, int status, const char* type,
 
 struct Shared {
   std::atomic<Clock::rep> beat{Clock::now().time_since_epoch().count()};
-  std::atomic<bool> ready{false};
   std::atomic<int> waiting{0};
-  std::mutex mutex;
+  std::mutex mutex;  // guards what follows
+  std::string problem = "starting";
   std::condition_variable fresh;
   std::uint64_t version = 0;
   std::string metrics;
@@ -61,9 +61,13 @@ class Readyz final : public CivetHandler {
  public:
   explicit Readyz(Shared& shared) : shared_(shared) {}
   bool handleGet(CivetServer* /*server*/, mg_connection* connection) override {
-    const bool ready = shared_.ready;
-    answer(connection, ready ? 200 : 503, "text/plain",
-           ready ? "ok\n" : "the operator's policies are not in force yet\n");
+    std::string problem;
+    {
+      const std::lock_guard lock(shared_.mutex);
+      problem = shared_.problem;
+    }
+    answer(connection, problem.empty() ? 200 : 503, "text/plain",
+           (problem.empty() ? "ok" : problem) + "\n");
     return true;
   }
 
@@ -130,8 +134,9 @@ void HealthServer::beat() {
   impl_->shared.beat = Clock::now().time_since_epoch().count();
 }
 
-void HealthServer::set_ready(bool ready) {
-  impl_->shared.ready = ready;
+void HealthServer::set_ready(const std::string& problem) {
+  const std::lock_guard lock(impl_->shared.mutex);
+  impl_->shared.problem = problem;
 }
 
 bool HealthServer::wants_metrics() const {
@@ -145,4 +150,4 @@ void HealthServer::set_metrics(std::string text) {
   impl_->shared.fresh.notify_all();
 }
 
-}  // namespace sluice::agentd
+}  // namespace sluice::health
