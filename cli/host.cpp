@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <csignal>
 #include <cstring>
 #include <memory>
 #include <optional>
@@ -16,11 +15,8 @@
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <netinet/in.h>
-#include <spdlog/sinks/stdout_color_sinks.h>
-#include <spdlog/spdlog.h>
 #include <sys/file.h>
 #include <sys/mount.h>
-#include <sys/signalfd.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -172,43 +168,6 @@ Result<InstanceLocks> lock_instance(const std::filesystem::path& socket,
   }
   return InstanceLocks{.socket = std::move(*on_socket),
                        .pins = std::move(*on_pins)};
-}
-
-Result<Fd> open_signals() {
-  sigset_t set;
-  ::sigemptyset(&set);
-  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
-    ::sigaddset(&set, signal);
-  }
-  if (::pthread_sigmask(SIG_BLOCK, &set, nullptr) != 0) {
-    return fail_errno("pthread_sigmask");
-  }
-  Fd fd(::signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
-  if (!fd.valid()) {
-    return fail_errno("signalfd");
-  }
-  return fd;
-}
-
-Signals read_signals(int fd) {
-  Signals signals;
-  signalfd_siginfo info{};
-  while (::read(fd, &info, sizeof(info)) == sizeof(info)) {
-    if (info.ssi_signo == SIGHUP) {
-      signals.reload = true;
-    } else {
-      spdlog::info("stopping; what is in force stays in force");
-      signals.stop = true;
-    }
-  }
-  return signals;
-}
-
-void start_log(const std::string& program) {
-  auto logger = spdlog::stderr_color_mt(program);
-  logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %^%l%$ %v");
-  spdlog::set_default_logger(std::move(logger));
-  spdlog::flush_on(spdlog::level::info);
 }
 
 }  // namespace sluice::cli

@@ -38,17 +38,4 @@ Result<InstanceLocks> lock_instance(const std::filesystem::path& socket,
                                     const std::filesystem::path& pin_dir);
 std::filesystem::path lock_path(const std::filesystem::path& socket);
 
-// A descriptor that is readable when SIGTERM, SIGINT or SIGHUP has come. To be
-// called before any thread is started: they are blocked in all that follow.
-Result<Fd> open_signals();
-struct Signals {
-  bool stop = false;    // SIGTERM, SIGINT; logged
-  bool reload = false;  // SIGHUP
-};
-// All that have come.
-Signals read_signals(int fd);
-
-// Sends the log to stderr, each line with the time.
-void start_log(const std::string& program);
-
 }  // namespace sluice::cli

@@ -21,6 +21,7 @@
 #include "cli/server.h"
 #include "cli/views_json.h"
 #include "lib/base/fd.h"
+#include "lib/base/process.h"
 #include "operator/manifest_dir.h"
 
 namespace sluice::cli {
@@ -264,7 +265,10 @@ void Instance::Impl::on_event(const sluice_flow_event& event) {
 
 void Instance::Impl::on_signal() {
   const auto come = read_signals(signals.get());
-  stopping = stopping || come.stop;
+  if (come.stop) {
+    spdlog::info("stopping; what is in force stays in force");
+    stopping = true;
+  }
   if (come.reload) {
     scan_at = Clock::now();
   }

@@ -12,6 +12,7 @@
 #include "cli/instance.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "lib/base/process.h"
 
 namespace sluice::cli {
 namespace {

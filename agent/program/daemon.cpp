@@ -26,6 +26,7 @@
 #include "cli/version.h"
 #include "cli/views_json.h"
 #include "lib/base/fd.h"
+#include "lib/base/process.h"
 #include "lib/health/health_server.h"
 #include "lib/wire/journal.h"
 
@@ -128,7 +129,7 @@ Result<void> Daemon::Impl::take_locks() {
 
 // Before any library starts a thread.
 Result<void> Daemon::Impl::open_signals() {
-  auto opened = cli::open_signals();
+  auto opened = sluice::open_signals();
   if (!opened) {
     return std::unexpected(opened.error());
   }
@@ -425,7 +426,10 @@ void Daemon::Impl::on_event(const sluice_flow_event& event) {
 }
 
 void Daemon::Impl::on_signal() {
-  stopping = cli::read_signals(signals.get()).stop || stopping;
+  if (read_signals(signals.get()).stop) {
+    spdlog::info("stopping; what is in force stays in force");
+    stopping = true;
+  }
 }
 
 // Why what is wanted is not in force; empty if it is.

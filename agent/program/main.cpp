@@ -13,6 +13,7 @@
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/version.h"
+#include "lib/base/process.h"
 
 namespace sluice::agentd {
 namespace {
@@ -61,7 +62,7 @@ int run(Arguments& arguments) {
   if (auto checked = check(options); !checked) {
     return cli::complain(checked.error().message);
   }
-  cli::start_log("sluice-agent");
+  start_log("sluice-agent");
   auto daemon = Daemon::start(options);
   if (!daemon) {
     return cli::complain(daemon.error().message);

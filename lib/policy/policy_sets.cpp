@@ -524,4 +524,22 @@ RuleInfo PolicySets::rule_info(const SpecRecord& spec, const RuleRecord& rule) {
           .log_value = spec.spec->log_value};
 }
 
+void PolicySets::visit_subjects(
+    const PolicyKey& key,
+    const std::function<void(const kube::Pod&)>& visit) const {
+  const auto record = policies_.find(key);
+  if (record == policies_.end()) {
+    return;
+  }
+  for (const auto& spec : record->second->specs) {
+    for (const std::uint32_t id : spec->sets) {
+      if (const auto* set = find(id); set != nullptr) {
+        for (const auto* pod : set->pods) {
+          visit(pod->pod);
+        }
+      }
+    }
+  }
+}
+
 }  // namespace sluice::policy

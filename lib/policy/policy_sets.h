@@ -168,6 +168,9 @@ class PolicySets {
   [[nodiscard]] const Changes& changes() const { return changes_; }
   void clear_changes();
 
+  // See Translator::visit_subjects().
+  void visit_subjects(const PolicyKey& key,
+                      const std::function<void(const kube::Pod&)>& visit) const;
   // nullptr if there is no such set.
   [[nodiscard]] const SetRecord* find(std::uint32_t id) const;
   [[nodiscard]] static std::vector<PolicyEntry> entries(const SetRecord& set);

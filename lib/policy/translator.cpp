@@ -305,4 +305,11 @@ void Translator::set_reserved(const IpAddress& address,
   impl_->classes.set_reserved(address, entity);
 }
 
+void Translator::visit_subjects(
+    const PolicyKey& key,
+    const std::function<void(const kube::Pod&)>& visit) const {
+  impl_->flush();
+  impl_->sets.visit_subjects(key, visit);
+}
+
 }  // namespace sluice::policy

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -76,6 +77,12 @@ class Translator {
 
   // The node's whole view, sorted. The node need not be watched.
   [[nodiscard]] State snapshot(const std::string& node) const;
+
+  // Calls `visit` for every pod that the policy selects and that is a subject
+  // of policy: with an address, not finished, not in its node's network. A pod
+  // that several specs of it select may come more than once.
+  void visit_subjects(const PolicyKey& key,
+                      const std::function<void(const kube::Pod&)>& visit) const;
 
   // Why a packet is allowed or denied at one end, by the rules themselves.
   struct Question {

@@ -241,47 +241,87 @@ Version decode(const v1::ProtocolVersion& version) {
   return {.major = version.major(), .minor = version.minor()};
 }
 
-v1::Progress encode(const Ack& ack, std::uint64_t origin) {
-  v1::Progress result;
-  result.set_origin(origin);
-  result.set_received(ack.received);
-  result.set_applied(ack.applied);
-  for (const auto& failure : ack.failures) {
-    if (result.failures_size() == kFailuresMax) {
+namespace {
+
+// Failures beyond a number, and text beyond a length, are left out.
+template <typename Message>
+void add_failures(const std::vector<Failure>& failures, Message& message) {
+  for (const auto& failure : failures) {
+    if (message.failures_size() == kFailuresMax) {
       break;
     }
-    auto& to = *result.add_failures();
+    auto& to = *message.add_failures();
     to.set_policy_set(failure.policy_set);
     to.set_map(failure.map.substr(0, kFailureTextMax));
     to.set_endpoint(failure.endpoint.substr(0, kFailureTextMax));
     to.set_message(failure.message.substr(0, kFailureTextMax));
   }
-  return result;
 }
 
-Result<Ack> decode(const v1::Progress& progress) {
-  if (progress.failures_size() > kFailuresMax) {
+template <typename Message>
+Result<std::vector<Failure>> failures_of(const Message& message) {
+  if (message.failures_size() > kFailuresMax) {
     return fail("progress: too many failures");
   }
-  Ack ack{.received = progress.received(),
-          .applied = progress.applied(),
-          .failures = {}};
-  if (ack.applied > ack.received) {
-    return fail("progress: applied more than was received");
-  }
-  for (const auto& failure : progress.failures()) {
+  std::vector<Failure> failures;
+  for (const auto& failure : message.failures()) {
     for (const auto* text :
          {&failure.map(), &failure.endpoint(), &failure.message()}) {
       if (text->size() > kFailureTextMax) {
         return fail("progress: the text of a failure is too long");
       }
     }
-    ack.failures.push_back({.policy_set = failure.policy_set(),
-                            .map = failure.map(),
-                            .endpoint = failure.endpoint(),
-                            .message = failure.message()});
+    failures.push_back({.policy_set = failure.policy_set(),
+                        .map = failure.map(),
+                        .endpoint = failure.endpoint(),
+                        .message = failure.message()});
   }
-  return ack;
+  return failures;
+}
+
+}  // namespace
+
+v1::Progress encode(const Ack& ack, std::uint64_t origin) {
+  v1::Progress result;
+  result.set_origin(origin);
+  result.set_received(ack.received);
+  result.set_applied(ack.applied);
+  add_failures(ack.failures, result);
+  return result;
+}
+
+Result<Ack> decode(const v1::Progress& progress) {
+  auto failures = failures_of(progress);
+  if (!failures) {
+    return std::unexpected(failures.error());
+  }
+  if (progress.applied() > progress.received()) {
+    return fail("progress: applied more than was received");
+  }
+  return Ack{.received = progress.received(),
+             .applied = progress.applied(),
+             .failures = std::move(*failures)};
+}
+
+void encode(const NodeReport& report, v1::NodeReport& message) {
+  message.set_node(report.node);
+  message.set_connected(report.connected);
+  for (const auto version : report.in_force) {
+    message.add_in_force(version);
+  }
+  add_failures(report.failures, message);
+}
+
+Result<NodeReport> decode(const v1::NodeReport& message) {
+  auto failures = failures_of(message);
+  if (!failures) {
+    return std::unexpected(failures.error());
+  }
+  return NodeReport{
+      .node = message.node(),
+      .connected = message.connected(),
+      .in_force = {message.in_force().begin(), message.in_force().end()},
+      .failures = std::move(*failures)};
 }
 
 }  // namespace sluice::wire

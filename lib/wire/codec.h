@@ -86,8 +86,10 @@ class Decoder {
 
 v1::ProtocolVersion encode(const Version& version);
 Version decode(const v1::ProtocolVersion& version);
-// Failures beyond a number, and text beyond a length, are left out.
+// Of these, failures beyond a number, and text beyond a length, are left out.
 v1::Progress encode(const Ack& ack, std::uint64_t origin);
 Result<Ack> decode(const v1::Progress& progress);
+void encode(const NodeReport& report, v1::NodeReport& message);
+Result<NodeReport> decode(const v1::NodeReport& message);
 
 }  // namespace sluice::wire

@@ -44,4 +44,16 @@ struct Ack {
   bool operator==(const Ack&) const = default;
 };
 
+// How far the agent of one node is, as one replica of the operator tells it to
+// another. Revisions are each replica's own; so progress is told as what of the
+// API server's objects is in force there: `in_force` has a resourceVersion for
+// every kind of policy, in an order that all replicas share.
+struct NodeReport {
+  std::string node;
+  bool connected = false;
+  std::vector<std::uint64_t> in_force;
+  std::vector<Failure> failures;
+  bool operator==(const NodeReport&) const = default;
+};
+
 }  // namespace sluice::wire

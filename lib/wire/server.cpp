@@ -7,6 +7,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "lib/wire/report_service.h"
 #include "lib/wire/session.h"
 #include "lib/wire/transport.h"
 
@@ -55,6 +56,7 @@ struct Server::Impl {
   Authenticator* authenticator = nullptr;
   std::shared_ptr<StreamEvents> events;
   std::unique_ptr<Service> service;
+  std::unique_ptr<ReportService> reports;
   std::optional<ReloadableCertificate> certificate;
   std::unique_ptr<grpc::Server> server;
   int port = 0;
@@ -94,6 +96,8 @@ Result<void> Server::Impl::open() {
   service = std::make_unique<Service>(events, options.streams_max,
                                       options.unknown_streams_max,
                                       options.chunk_bytes);
+  reports =
+      std::make_unique<ReportService>(events->poller(), options.replica_token);
   auto credentials = grpc::InsecureServerCredentials();
   if (options.certificate) {
     auto made = ReloadableCertificate::create(*options.certificate);
@@ -110,6 +114,7 @@ Result<void> Server::Impl::open() {
   set_limits(builder, options);
   builder.AddListeningPort(options.address, credentials, &port);
   builder.RegisterService(service.get());
+  builder.RegisterService(reports.get());
   server = builder.BuildAndStart();
   if (!server || port == 0) {
     return fail(options.address + ": cannot listen there");
@@ -463,6 +468,11 @@ void Server::dispatch() {
   for (auto& event : impl.events->take()) {
     impl.handle(event);
   }
+  for (const auto& report : impl.reports->take()) {
+    if (impl.handlers.on_report) {
+      impl.handlers.on_report(report.replica, report.first, report.nodes);
+    }
+  }
   impl.run_timers();
   impl.ask_for_snapshots();
 }
@@ -535,6 +545,14 @@ Result<void> Server::set_certificate(const TlsCertificate& certificate) {
     return fail("the server uses plain text");
   }
   return impl_->certificate->set(certificate);
+}
+
+void Server::forget_replica(const std::string& replica) {
+  impl_->reports->forget(replica);
+}
+
+void Server::set_replica_token(const std::string& token) {
+  impl_->reports->set_token(token);
 }
 
 ServerStats Server::stats() const {

@@ -24,6 +24,8 @@ struct ServerOptions {
   std::optional<TlsCertificate> certificate;
   bool plain_text = false;
   std::string program_version;  // told to agents, for their logs
+  // Of replicas that may report; empty: none may. See replication.h.
+  std::string replica_token;
 
   // A stream that has not said who it is by then is ended.
   std::chrono::milliseconds hello_timeout{10'000};
@@ -87,6 +89,12 @@ class Server {
     // The agent has not come back: nothing is kept for it any more, and the
     // next one gets a snapshot.
     std::function<void(const std::string& node)> on_forget;
+    // Another replica tells of its agents: of the nodes that changed since it
+    // told last or, the `first` time, of all. Replicas that are not heard of
+    // any more are for the owner to forget_replica().
+    std::function<void(const std::string& replica, bool first,
+                       const std::vector<NodeReport>& nodes)>
+        on_report;
     // For the log: a stream was refused or ended for what it did. Bounded by
     // the caller.
     std::function<void(const std::string& peer, const std::string& why)>
@@ -124,10 +132,14 @@ class Server {
   // reconnect, until the node is forgotten. In the order of send().
   void set_on_unknown(const std::string& node, OnUnknown value);
 
+  // The replica's next report is its first one again.
+  void forget_replica(const std::string& replica);
+
   // Ends the agent's stream; it will come back, to another replica perhaps.
   void disconnect(const std::string& node, const std::string& why);
   // For new connections, within two seconds. The old one stays on failure.
   Result<void> set_certificate(const TlsCertificate& certificate);
+  void set_replica_token(const std::string& token);
 
   [[nodiscard]] ServerStats stats() const;
 

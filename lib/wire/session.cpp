@@ -17,20 +17,6 @@ class Refusal
   void OnDone() override { delete this; }
 };
 
-std::string token_of(const grpc::CallbackServerContext& context) {
-  constexpr std::string_view kBearer = "Bearer ";
-  const auto& metadata = context.client_metadata();
-  const auto found = metadata.find("authorization");
-  if (found == metadata.end()) {
-    return {};
-  }
-  const std::string_view value(found->second.data(), found->second.size());
-  if (!value.starts_with(kBearer) || value.size() > kTokenBytesMax) {
-    return {};
-  }
-  return std::string(value.substr(kBearer.size()));
-}
-
 v1::Settings::OnUnknown word_for(OnUnknown value) {
   switch (value) {
     case OnUnknown::kAllow:
@@ -44,6 +30,20 @@ v1::Settings::OnUnknown word_for(OnUnknown value) {
 }
 
 }  // namespace
+
+std::string bearer_token(const grpc::CallbackServerContext& context) {
+  constexpr std::string_view kBearer = "Bearer ";
+  const auto& metadata = context.client_metadata();
+  const auto found = metadata.find("authorization");
+  if (found == metadata.end()) {
+    return {};
+  }
+  const std::string_view value(found->second.data(), found->second.size());
+  if (!value.starts_with(kBearer) || value.size() > kTokenBytesMax) {
+    return {};
+  }
+  return std::string(value.substr(kBearer.size()));
+}
 
 void StreamEvents::push(StreamEvent event) {
   {
@@ -242,8 +242,8 @@ grpc::ServerBidiReactor<v1::FromAgent, v1::FromOperator>* Service::Subscribe(
     return new Refusal(
         grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "too many streams"));
   }
-  auto stream = std::make_shared<Stream>(events_, *context, token_of(*context),
-                                         chunk_bytes_);
+  auto stream = std::make_shared<Stream>(events_, *context,
+                                         bearer_token(*context), chunk_bytes_);
   {
     const std::lock_guard lock(mutex_);
     new_.push_back(stream);

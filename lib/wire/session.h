@@ -22,6 +22,9 @@ namespace sluice::wire {
 
 class Stream;
 
+// Of the header "authorization: Bearer ..."; empty if there is none.
+std::string bearer_token(const grpc::CallbackServerContext& context);
+
 struct StreamEvent {
   enum Kind : std::uint8_t { kMessage, kIdentity, kSnapshotSent, kGone };
   Kind kind = kGone;

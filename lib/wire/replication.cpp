@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/wire/replication.h"
+
+#include <array>
+#include <atomic>
+#include <mutex>
+#include <optional>
+#include <utility>
+
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+
+#include "lib/wire/codec.h"
+#include "lib/wire/report_service.h"
+#include "lib/wire/session.h"
+#include "lib/wire/transport.h"
+
+namespace sluice::wire {
+namespace {
+
+constexpr std::size_t kReplicasMax = 64;
+constexpr std::size_t kReplicaNameMax = 512;
+// Reports that wait for the owner; more than there can be replicas.
+constexpr std::size_t kWaitingMax = 1'024;
+
+bool equal(std::string_view a, std::string_view b) {
+  return a.size() == b.size() &&
+         CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
+}
+
+}  // namespace
+
+std::string replica_token(std::string_view key_pem) {
+  constexpr std::string_view kPurpose = "sluice operator replica";
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+  unsigned int size = 0;
+  if (::HMAC(EVP_sha256(), key_pem.data(), static_cast<int>(key_pem.size()),
+             reinterpret_cast<const unsigned char*>(kPurpose.data()),
+             kPurpose.size(), digest.data(), &size) == nullptr) {
+    return {};
+  }
+  constexpr std::string_view kHex = "0123456789abcdef";
+  std::string text;
+  for (unsigned int i = 0; i < size; ++i) {
+    text += kHex[digest.at(i) >> 4U];
+    text += kHex[digest.at(i) & 15U];
+  }
+  return text;
+}
+
+// ---- where reports arrive ---------------------------------------------------
+
+grpc::Status ReportService::receive(const grpc::CallbackServerContext& context,
+                                    const v1::ReplicaReport& request,
+                                    v1::ReplicaReply& reply) {
+  if (decode(request.version()).major != kVersion.major) {
+    return {grpc::StatusCode::FAILED_PRECONDITION,
+            "another major version of the protocol"};
+  }
+  ReplicaReport report{.replica = request.replica(), .nodes = {}};
+  for (const auto& node : request.nodes()) {
+    auto decoded = decode(node);
+    if (!decoded) {
+      return {grpc::StatusCode::INVALID_ARGUMENT, decoded.error().message};
+    }
+    report.nodes.push_back(std::move(*decoded));
+  }
+  const std::lock_guard lock(mutex_);
+  if (token_.empty() || !equal(bearer_token(context), token_)) {
+    return {grpc::StatusCode::UNAUTHENTICATED, "not a replica's token"};
+  }
+  if (report.replica.size() > kReplicaNameMax ||
+      (known_.size() >= kReplicasMax && !known_.contains(report.replica)) ||
+      reports_.size() >= kWaitingMax) {
+    return {grpc::StatusCode::RESOURCE_EXHAUSTED, "too many replicas"};
+  }
+  report.first = known_.insert(report.replica).second;
+  reply.set_tell_all(report.first);
+  reports_.push_back(std::move(report));
+  return grpc::Status::OK;
+}
+
+grpc::ServerUnaryReactor* ReportService::Report(
+    grpc::CallbackServerContext* context, const v1::ReplicaReport* request,
+    v1::ReplicaReply* reply) {
+  auto* reactor = context->DefaultReactor();
+  reactor->Finish(receive(*context, *request, *reply));
+  poller_.notify();
+  return reactor;
+}
+
+std::vector<ReplicaReport> ReportService::take() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(reports_, {});
+}
+
+void ReportService::forget(const std::string& replica) {
+  const std::lock_guard lock(mutex_);
+  known_.erase(replica);
+}
+
+void ReportService::set_token(std::string token) {
+  const std::lock_guard lock(mutex_);
+  token_ = std::move(token);
+}
+
+// ---- where they come from ---------------------------------------------------
+
+namespace {
+
+// One report on its way; gRPC and the sender hold it.
+struct Flight {
+  grpc::ClientContext context;
+  v1::ReplicaReport request;
+  v1::ReplicaReply reply;
+};
+
+// What gRPC's threads leave for the owner.
+struct Landed {
+  explicit Landed(Poller poller_in) : poller(std::move(poller_in)) {}
+  Poller poller;
+  std::mutex mutex;
+  std::optional<ReportSender::Outcome> outcome;
+};
+
+}  // namespace
+
+struct ReportSender::Impl {
+  ReportSenderOptions options;
+  Handler handler;
+  std::shared_ptr<Landed> landed;
+  std::shared_ptr<grpc::Channel> channel;
+  std::unique_ptr<v1::Replication::Stub> stub;
+  std::shared_ptr<Flight> flight;
+};
+
+ReportSender::ReportSender() : impl_(std::make_unique<Impl>()) {}
+ReportSender::ReportSender(ReportSender&&) noexcept = default;
+ReportSender& ReportSender::operator=(ReportSender&&) noexcept = default;
+
+ReportSender::~ReportSender() {
+  if (impl_ && impl_->flight) {
+    impl_->flight->context.TryCancel();
+  }
+}
+
+Result<ReportSender> ReportSender::start(const ReportSenderOptions& options,
+                                         Handler handler) {
+  quiet_grpc();
+  auto poller = Poller::open();
+  if (!poller) {
+    return std::unexpected(poller.error());
+  }
+  ReportSender sender;
+  auto& impl = *sender.impl_;
+  impl.options = options;
+  impl.handler = std::move(handler);
+  impl.landed = std::make_shared<Landed>(std::move(*poller));
+  auto credentials =
+      options.ca_pem.empty()
+          ? grpc::InsecureChannelCredentials()
+          : grpc::SslCredentials({.pem_root_certs = options.ca_pem,
+                                  .pem_private_key = {},
+                                  .pem_cert_chain = {}});
+  ClientOptions channel;
+  channel.server_name = options.server_name;
+  channel.welcome_timeout = options.timeout;
+  impl.channel = grpc::CreateCustomChannel(options.target, credentials,
+                                           channel_arguments(channel));
+  impl.stub = v1::Replication::NewStub(impl.channel);
+  return sender;
+}
+
+int ReportSender::poll_fd() const {
+  return impl_->landed->poller.fd();
+}
+
+bool ReportSender::busy() const {
+  return impl_->flight != nullptr;
+}
+
+void ReportSender::dispatch() {
+  auto& impl = *impl_;
+  impl.landed->poller.drain();
+  std::optional<Outcome> outcome;
+  {
+    const std::lock_guard lock(impl.landed->mutex);
+    outcome = std::exchange(impl.landed->outcome, std::nullopt);
+  }
+  if (outcome) {
+    impl.flight.reset();
+    impl.handler(*outcome);
+  }
+}
+
+void ReportSender::send(const std::vector<NodeReport>& nodes) {
+  auto& impl = *impl_;
+  auto flight = std::make_shared<Flight>();
+  *flight->request.mutable_version() = encode(kVersion);
+  flight->request.set_replica(impl.options.replica);
+  for (const auto& node : nodes) {
+    encode(node, *flight->request.add_nodes());
+  }
+  flight->context.AddMetadata("authorization", "Bearer " + impl.options.token);
+  flight->context.set_deadline(std::chrono::system_clock::now() +
+                               impl.options.timeout);
+  impl.flight = flight;
+  impl.stub->async()->Report(
+      &flight->context, &flight->request, &flight->reply,
+      [flight, landed = impl.landed](const grpc::Status& status) {
+        Outcome outcome{.problem = {},
+                        .tell_all = status.ok() && flight->reply.tell_all()};
+        if (!status.ok()) {
+          outcome.problem =
+              status.error_message().empty()
+                  ? "status " + std::to_string(status.error_code())
+                  : status.error_message();
+        }
+        {
+          const std::lock_guard lock(landed->mutex);
+          landed->outcome = std::move(outcome);
+        }
+        landed->poller.notify();
+      });
+}
+
+}  // namespace sluice::wire

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/base/result.h"
+#include "lib/wire/protocol.h"
+
+// What replicas of the operator tell the one that writes status: how far the
+// agents are that are connected to them.
+namespace sluice::wire {
+
+// Who knows it is a replica: made of the private key that all replicas share
+// and nobody else has. Sent over verified TLS only.
+std::string replica_token(std::string_view key_pem);
+
+struct ReportSenderOptions {
+  std::string target;       // "10.0.0.1:9443"
+  std::string server_name;  // in the certificate
+  std::string ca_pem;       // what to trust; empty: plain text
+  std::string token;        // replica_token()
+  std::string replica;      // who says so
+  std::chrono::milliseconds timeout{5'000};
+};
+
+// Sends reports to one other replica, one at a time. All members are called
+// from the owner's thread; the handler is called from dispatch().
+class ReportSender {
+ public:
+  struct Outcome {
+    std::string problem;    // why it did not arrive; empty: it did
+    bool tell_all = false;  // the next one is to have all nodes
+  };
+  using Handler = std::function<void(const Outcome&)>;
+
+  static Result<ReportSender> start(const ReportSenderOptions& options,
+                                    Handler handler);
+  ReportSender(ReportSender&&) noexcept;
+  ReportSender& operator=(ReportSender&&) noexcept;
+  ReportSender(const ReportSender&) = delete;
+  ReportSender& operator=(const ReportSender&) = delete;
+  ~ReportSender();  // gives up what is on its way; calls no handler
+
+  // Readable when dispatch() has something to do.
+  [[nodiscard]] int poll_fd() const;
+  void dispatch();
+
+  // One is on its way: send() is not to be called before its outcome.
+  [[nodiscard]] bool busy() const;
+  // `nodes`: those that changed since the last report that arrived.
+  void send(const std::vector<NodeReport>& nodes);
+
+ private:
+  ReportSender();
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// At most so many nodes go into one report.
+inline constexpr std::size_t kReportNodesMax = 2'000;
+
+}  // namespace sluice::wire

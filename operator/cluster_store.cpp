@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "operator/cluster_store.h"
+
+#include <array>
+#include <charconv>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+#include "lib/kube/api/resource.h"
+#include "lib/policy/parse.h"
+
+namespace sluice::op {
+namespace {
+
+using kube::Event;
+using nlohmann::json;
+
+constexpr std::string_view kOnUnknown = "sluice.io/on-unknown";
+constexpr std::array<std::string_view, kPolicyKinds> kKinds{
+    "CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy", "NetworkPolicy",
+    "ClusterNetworkPolicy"};
+
+ObjectKey key_of(const Event& event) {
+  return {.kind = event.resource->kind, .ns = event.ns, .name = event.name};
+}
+
+std::uint64_t number_of(const std::string& version) {
+  std::uint64_t number = 0;
+  const auto* const end = version.data() + version.size();
+  const auto [stop, error] = std::from_chars(version.data(), end, number);
+  return error == std::errc{} && stop == end ? number : 0;
+}
+
+std::shared_ptr<const json> conditions_of(const json& object) {
+  const auto status = object.find("status");
+  if (status == object.end() || !status->is_object()) {
+    return std::make_shared<const json>(json::array());
+  }
+  const auto conditions = status->find("conditions");
+  return std::make_shared<const json>(
+      conditions != status->end() && conditions->is_array() ? *conditions
+                                                            : json::array());
+}
+
+}  // namespace
+
+std::size_t policy_kind_index(const std::string& kind) {
+  std::size_t index = 0;
+  while (index < kKinds.size() && kKinds.at(index) != kind) {
+    ++index;
+  }
+  return index;
+}
+
+struct ClusterStore::Impl {
+  Impl(policy::Translator& translator_in, std::string ns_in)
+      : translator(translator_in), ns(std::move(ns_in)) {}
+
+  struct Awaited {
+    std::string node;
+    std::string ns;
+  };
+
+  policy::Translator& translator;
+  std::string ns;
+  std::map<ObjectKey, PolicyObject> policies;
+  std::set<ObjectKey> changed;
+  std::map<ObjectKey, std::string> undecodable;
+  std::unordered_map<std::string, wire::OnUnknown> spaces;  // that say it
+  std::unordered_map<std::string, Awaited> awaited;         // by "ns/pod"
+  // Pods awaited by node, then by namespace.
+  std::map<std::string, std::map<std::string, std::size_t>> awaiting;
+  std::set<std::string> on_unknown_changes;
+  std::unordered_map<std::string, std::string> agent_pods;  // pod -> node
+
+  bool take_policy(const Event& event);
+  bool take_group(const Event& event);
+  bool take_other(const Event& event);
+  bool remove_policy(const ObjectKey& key);
+  PolicyObject& renew(const Event& event, bool& is_new, bool& removed);
+  void note(const kube::Namespace& space);
+  void note(const kube::Pod& pod);
+  void forget_pod(const std::string& pod_ns, const std::string& name);
+  void await(const std::string& pod, const std::optional<Awaited>& now);
+};
+
+// The record of the object, brought up to date but for what its content says.
+// `is_new`: it is another object, or another generation, than before.
+PolicyObject& ClusterStore::Impl::renew(const Event& event, bool& is_new,
+                                        bool& removed) {
+  const auto key = key_of(event);
+  auto& record = policies[key];
+  // Another object of the same name: the first one is gone, and with it the
+  // version of it that was in force.
+  if (!record.uid.empty() && record.uid != event.uid) {
+    removed = remove_policy(key) || removed;
+    policies[key] = {};
+  }
+  auto& now = policies[key];
+  is_new = now.uid.empty() || now.generation != event.generation ||
+           event.generation == 0;
+  now.key = key;
+  now.resource = event.resource;
+  now.uid = event.uid;
+  now.generation = event.generation;
+  now.latest_version = event.resource_version;
+  if (is_new) {
+    now.resource_version = number_of(event.resource_version);
+  }
+  changed.insert(key);
+  return now;
+}
+
+bool ClusterStore::Impl::remove_policy(const ObjectKey& key) {
+  const auto found = policies.find(key);
+  if (found == policies.end()) {
+    return false;
+  }
+  const bool was_in_force = found->second.in_force;
+  if (was_in_force) {
+    remove(translator, key);
+  }
+  policies.erase(found);
+  changed.insert(key);
+  return was_in_force;
+}
+
+bool ClusterStore::Impl::take_policy(const Event& event) {
+  if (event.type == Event::Type::kDeleted) {
+    return remove_policy(key_of(event));
+  }
+  bool is_new = false;
+  bool told = false;
+  auto& record = renew(event, is_new, told);
+  if (event.type == Event::Type::kInvalid) {
+    record.valid = false;
+    record.reason = event.error;
+    return told;
+  }
+  const auto& object = *std::get<Event::Json>(event.object);
+  record.conditions = conditions_of(object);
+  if (!is_new) {
+    return told;  // its status, labels or annotations: nothing of the rules
+  }
+  auto parsed = policy::parse_policy(object);
+  record.valid = parsed.has_value();
+  record.warnings.clear();
+  if (!parsed) {
+    record.reason = parsed.error().message;
+    return told;
+  }
+  record.reason.clear();
+  record.warnings = parsed->warnings;
+  record.in_force = true;
+  record.in_force_generation = event.generation;
+  translator.set(*parsed);
+  return true;
+}
+
+// A group's labels count too, and they have no generation.
+bool ClusterStore::Impl::take_group(const Event& event) {
+  if (event.type == Event::Type::kDeleted) {
+    return remove_policy(key_of(event));
+  }
+  bool is_new = false;
+  bool told = false;
+  auto& record = renew(event, is_new, told);
+  record.valid = event.type == Event::Type::kSet;
+  record.reason = event.error;
+  if (!record.valid) {
+    return told;
+  }
+  record.in_force = true;
+  record.in_force_generation = event.generation;
+  translator.set(std::get<kube::CidrGroup>(event.object));
+  return true;
+}
+
+void ClusterStore::Impl::await(const std::string& pod,
+                               const std::optional<Awaited>& now) {
+  if (const auto found = awaited.find(pod); found != awaited.end()) {
+    const auto& [node, space] = found->second;
+    if (now && now->node == node) {
+      return;  // a pod's namespace never changes
+    }
+    auto& spaces_here = awaiting[node];
+    if (--spaces_here[space] == 0) {
+      spaces_here.erase(space);
+    }
+    if (spaces_here.empty()) {
+      awaiting.erase(node);
+    }
+    on_unknown_changes.insert(node);
+    awaited.erase(found);
+  }
+  if (now) {
+    ++awaiting[now->node][now->ns];
+    on_unknown_changes.insert(now->node);
+    awaited.emplace(pod, *now);
+  }
+}
+
+void ClusterStore::Impl::note(const kube::Pod& pod) {
+  const bool awaits = !pod.node.empty() && pod.ips.empty() &&
+                      !pod.host_network && !pod.finished;
+  await(pod.ns + "/" + pod.name,
+        awaits ? std::optional(Awaited{.node = pod.node, .ns = pod.ns})
+               : std::nullopt);
+  if (pod.ns == ns) {
+    agent_pods[pod.name] = pod.node;
+  }
+}
+
+void ClusterStore::Impl::forget_pod(const std::string& pod_ns,
+                                    const std::string& name) {
+  await(pod_ns + "/" + name, std::nullopt);
+  if (pod_ns == ns) {
+    agent_pods.erase(name);
+  }
+}
+
+void ClusterStore::Impl::note(const kube::Namespace& space) {
+  const auto found = space.annotations.find(kOnUnknown);
+  const std::string_view word =
+      found == space.annotations.end() ? std::string_view{} : found->second;
+  const auto before = spaces.contains(space.name)
+                          ? spaces[space.name]
+                          : wire::OnUnknown::kAgentDefault;
+  const auto now = word == "deny"    ? wire::OnUnknown::kDeny
+                   : word == "allow" ? wire::OnUnknown::kAllow
+                                     : wire::OnUnknown::kAgentDefault;
+  if (now == wire::OnUnknown::kAgentDefault) {
+    spaces.erase(space.name);
+  } else {
+    spaces[space.name] = now;
+  }
+  if (now == before) {
+    return;
+  }
+  for (const auto& [node, here] : awaiting) {
+    if (here.contains(space.name)) {
+      on_unknown_changes.insert(node);
+    }
+  }
+}
+
+bool ClusterStore::Impl::take_other(const Event& event) {
+  const auto key = key_of(event);
+  if (event.type == Event::Type::kInvalid) {
+    undecodable[key] = event.error;
+    return false;
+  }
+  undecodable.erase(key);
+  if (event.type == Event::Type::kDeleted) {
+    if (key.kind == "Pod") {
+      forget_pod(key.ns, key.name);
+    } else if (key.kind == "Namespace") {
+      note(kube::Namespace{.name = key.name, .labels = {}, .annotations = {}});
+    }
+    remove(translator, key);
+    return true;
+  }
+  if (const auto* pod = std::get_if<kube::Pod>(&event.object)) {
+    note(*pod);
+    translator.set(*pod);
+  } else if (const auto* space = std::get_if<kube::Namespace>(&event.object)) {
+    note(*space);
+    translator.set(*space);
+  } else if (const auto* node = std::get_if<kube::Node>(&event.object)) {
+    translator.set(*node);
+  } else if (const auto* service = std::get_if<kube::Service>(&event.object)) {
+    translator.set(*service);
+  } else if (const auto* slice =
+                 std::get_if<kube::EndpointSlice>(&event.object)) {
+    translator.set(*slice);
+  }
+  return true;
+}
+
+ClusterStore::ClusterStore(policy::Translator& translator, std::string ns)
+    : impl_(std::make_unique<Impl>(translator, std::move(ns))) {}
+ClusterStore::~ClusterStore() = default;
+
+bool ClusterStore::take(const Event& event) {
+  switch (event.resource->shape) {
+    case kube::Shape::kJson:
+      return impl_->take_policy(event);
+    case kube::Shape::kCidrGroup:
+      return impl_->take_group(event);
+    default:
+      return impl_->take_other(event);
+  }
+}
+
+const std::map<ObjectKey, PolicyObject>& ClusterStore::policies() const {
+  return impl_->policies;
+}
+
+const PolicyObject* ClusterStore::policy(const ObjectKey& key) const {
+  const auto found = impl_->policies.find(key);
+  return found == impl_->policies.end() ? nullptr : &found->second;
+}
+
+std::vector<ObjectKey> ClusterStore::take_changed() {
+  const auto changed = std::exchange(impl_->changed, {});
+  return {changed.begin(), changed.end()};
+}
+
+const std::map<ObjectKey, std::string>& ClusterStore::undecodable() const {
+  return impl_->undecodable;
+}
+
+wire::OnUnknown ClusterStore::on_unknown(const std::string& node) const {
+  const auto here = impl_->awaiting.find(node);
+  if (here == impl_->awaiting.end()) {
+    return wire::OnUnknown::kAgentDefault;
+  }
+  bool all_allow = true;
+  for (const auto& [space, count] : here->second) {
+    const auto said = impl_->spaces.find(space);
+    if (said == impl_->spaces.end()) {
+      all_allow = false;
+    } else if (said->second == wire::OnUnknown::kDeny) {
+      return wire::OnUnknown::kDeny;
+    }
+  }
+  return all_allow ? wire::OnUnknown::kAllow : wire::OnUnknown::kAgentDefault;
+}
+
+std::vector<std::string> ClusterStore::take_on_unknown_changes() {
+  const auto changes = std::exchange(impl_->on_unknown_changes, {});
+  return {changes.begin(), changes.end()};
+}
+
+std::string ClusterStore::node_of(const std::string& pod) const {
+  const auto found = impl_->agent_pods.find(pod);
+  return found == impl_->agent_pods.end() ? std::string{} : found->second;
+}
+
+}  // namespace sluice::op

@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "operator/enforcement.h"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+namespace sluice::op {
+namespace {
+
+// So many nodes and reasons are named; the rest is counted.
+constexpr std::size_t kNamed = 3;
+constexpr const char* kPending = "Pending";
+constexpr const char* kUnreachable = "AgentUnreachable";
+constexpr const char* kFailed = "ApplyFailed";
+
+// What is no failure yet, only not done yet.
+bool is_passing(const std::string& reason) {
+  return reason == kPending || reason == kUnreachable;
+}
+
+std::string nodes_text(std::size_t done, std::size_t all) {
+  return std::to_string(done) + "/" + std::to_string(all) +
+         (all == 1 ? " node" : " nodes");
+}
+
+}  // namespace
+
+// ---- NodeProgress -----------------------------------------------------------
+
+void NodeProgress::advance(const Versions& versions) {
+  if (versions_ == versions) {
+    return;
+  }
+  versions_ = versions;
+  for (const auto& [name, node] : nodes_) {
+    changed_.insert(name);
+  }
+}
+
+void NodeProgress::connected(const std::string& node, bool resumed) {
+  auto& record = nodes_[node];
+  record.connected = true;
+  if (!resumed) {
+    // Until it has its snapshot, nothing is known of what it has.
+    record.pending = {{.revision = 0, .before = {}}};
+    record.failures.clear();
+  }
+  changed_.insert(node);
+}
+
+void NodeProgress::disconnected(const std::string& node) {
+  nodes_[node].connected = false;
+  changed_.insert(node);
+}
+
+void NodeProgress::forget(const std::string& node) {
+  nodes_.erase(node);
+  changed_.insert(node);
+}
+
+void NodeProgress::snapshot(const std::string& node, std::uint64_t revision) {
+  auto& record = nodes_[node];
+  record.pending = {{.revision = revision, .before = {}}};
+  record.failures.clear();
+  changed_.insert(node);
+}
+
+void NodeProgress::sent(const std::string& node, std::uint64_t revision) {
+  auto& record = nodes_[node];
+  if (!record.pending.empty() && record.pending.front().revision == 0) {
+    return;  // goes to nobody: a snapshot comes first
+  }
+  record.pending.push_back({.revision = revision, .before = versions_});
+  changed_.insert(node);
+}
+
+void NodeProgress::acknowledged(const std::string& node, const wire::Ack& ack) {
+  const auto found = nodes_.find(node);
+  if (found == nodes_.end()) {
+    return;
+  }
+  auto& pending = found->second.pending;
+  while (!pending.empty() && pending.front().revision != 0 &&
+         pending.front().revision <= ack.applied) {
+    pending.pop_front();
+  }
+  found->second.failures = ack.failures;
+  changed_.insert(node);
+}
+
+wire::NodeReport NodeProgress::report(const std::string& node) const {
+  wire::NodeReport report{
+      .node = node, .connected = false, .in_force = {}, .failures = {}};
+  const auto found = nodes_.find(node);
+  if (found == nodes_.end()) {
+    return report;
+  }
+  const auto& [connected, pending, failures] = found->second;
+  const auto& versions = pending.empty() ? versions_ : pending.front().before;
+  report.connected = connected;
+  report.in_force.assign(versions.begin(), versions.end());
+  report.failures = failures;
+  return report;
+}
+
+std::vector<std::string> NodeProgress::nodes() const {
+  std::vector<std::string> result;
+  result.reserve(nodes_.size());
+  for (const auto& [name, node] : nodes_) {
+    result.push_back(name);
+  }
+  return result;
+}
+
+std::vector<std::string> NodeProgress::take_changed() {
+  const auto changed = std::exchange(changed_, {});
+  return {changed.begin(), changed.end()};
+}
+
+std::size_t NodeProgress::behind() const {
+  return static_cast<std::size_t>(std::ranges::count_if(
+      nodes_, [](const auto& item) { return !item.second.pending.empty(); }));
+}
+
+// ---- Enforcement ------------------------------------------------------------
+
+void Enforcement::set(const std::string& replica,
+                      const wire::NodeReport& report) {
+  if (!report.connected && report.in_force.empty()) {
+    forget_node(replica, report.node);
+  } else {
+    nodes_[report.node].by_replica[replica] = report;
+  }
+}
+
+void Enforcement::forget_node(const std::string& replica,
+                              const std::string& name) {
+  const auto found = nodes_.find(name);
+  if (found == nodes_.end()) {
+    return;
+  }
+  found->second.by_replica.erase(replica);
+  if (found->second.by_replica.empty()) {
+    nodes_.erase(found);
+  }
+}
+
+void Enforcement::forget(const std::string& replica) {
+  for (auto at = nodes_.begin(); at != nodes_.end();) {
+    at->second.by_replica.erase(replica);
+    at = at->second.by_replica.empty() ? nodes_.erase(at) : std::next(at);
+  }
+}
+
+const wire::NodeReport* Enforcement::best(const Node& node) {
+  const wire::NodeReport* found = nullptr;
+  for (const auto& [replica, report] : node.by_replica) {
+    if (found == nullptr || (report.connected && !found->connected)) {
+      found = &report;
+    }
+  }
+  return found;
+}
+
+// Why a pod that is to be enforced is not, although the node has all it needs;
+// empty if there is no such pod.
+std::string Enforcement::endpoint_failure(const wire::NodeReport& report,
+                                          const std::set<std::string>& pods) {
+  for (const auto& failure : report.failures) {
+    if (!failure.endpoint.empty() && pods.contains(failure.endpoint)) {
+      return failure.endpoint + ": " + failure.message;
+    }
+  }
+  return {};
+}
+
+void Enforcement::forget_policy(const ObjectKey& key) {
+  histories_.erase(key);
+}
+
+// Why the node does not have the policy in force; an empty reason: it has.
+Enforcement::Lack Enforcement::lack(const std::string& name,
+                                    const std::set<std::string>& pods,
+                                    const PolicyObject& policy) const {
+  const auto node = nodes_.find(name);
+  const auto* report = node == nodes_.end() ? nullptr : best(node->second);
+  const auto kind = policy_kind_index(policy.key.kind);
+  const auto has = [&] {
+    return policy.resource_version != 0 && kind < report->in_force.size() &&
+           report->in_force[kind] >= policy.resource_version;
+  };
+  if (report == nullptr || !report->connected) {
+    return {.node = name,
+            .reason = kUnreachable,
+            .detail = "no agent is connected"};
+  }
+  if (has()) {
+    auto failure = endpoint_failure(*report, pods);
+    return failure.empty() ? Lack{}
+                           : Lack{.node = name,
+                                  .reason = kFailed,
+                                  .detail = std::move(failure)};
+  }
+  for (const auto& failure : report->failures) {
+    if (failure.endpoint.empty()) {
+      return {.node = name, .reason = kFailed, .detail = failure.message};
+    }
+  }
+  return {.node = name, .reason = kPending, .detail = {}};
+}
+
+// One text and one reason of what the nodes lack.
+Enforced Enforcement::describe(const std::vector<Lack>& lacks,
+                               std::size_t nodes) {
+  Enforced result;
+  if (lacks.empty()) {
+    result.enforced = true;
+    result.reason = "Enforced";
+    result.message =
+        nodes == 0 ? "no pods are selected" : nodes_text(nodes, nodes);
+    return result;
+  }
+  // What needs somebody comes first.
+  for (const char* reason : {kFailed, kUnreachable, kPending}) {
+    if (std::ranges::any_of(
+            lacks, [&](const Lack& lack) { return lack.reason == reason; })) {
+      result.reason = reason;
+      break;
+    }
+  }
+  result.message = nodes_text(nodes - lacks.size(), nodes);
+  std::size_t named = 0;
+  for (const auto& lack : lacks) {
+    if (lack.reason != result.reason || named == kNamed) {
+      continue;
+    }
+    ++named;
+    result.message += "; " + lack.node + ": " +
+                      (lack.detail.empty() ? "on its way" : lack.detail);
+  }
+  if (named < lacks.size()) {
+    result.message += "; and " + std::to_string(lacks.size() - named) + " more";
+  }
+  return result;
+}
+
+Enforced Enforcement::judge(const PolicyObject& policy,
+                            const Subjects& subjects,
+                            const std::optional<Enforced>& shown,
+                            Clock::time_point now) {
+  std::map<std::string, std::set<std::string>> pods;
+  subjects([&](const std::string& node, const std::string& pod) {
+    pods[node].insert(pod);
+  });
+  std::vector<Lack> lacks;
+  for (const auto& [node, here] : pods) {
+    if (auto found = lack(node, here, policy); !found.reason.empty()) {
+      lacks.push_back(std::move(found));
+    }
+  }
+  auto result = describe(lacks, pods.size());
+  auto& history = histories_[policy.key];
+  if (history.uid != policy.uid || history.generation != policy.generation) {
+    history = {.uid = policy.uid,
+               .generation = policy.generation,
+               .enforced = shown && shown->enforced,
+               .broken_since = Clock::time_point::max(),
+               .last = shown.value_or(Enforced{})};
+  }
+  if (result.enforced) {
+    history.enforced = true;
+    history.broken_since = Clock::time_point::max();
+  } else {
+    history.broken_since = std::min(history.broken_since, now);
+    if (history.enforced && is_passing(result.reason) &&
+        now - history.broken_since < kPatience) {
+      return history.last;
+    }
+  }
+  history.last = result;
+  return result;
+}
+
+}  // namespace sluice::op

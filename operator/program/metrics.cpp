@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "operator/program/metrics.h"
+
+#include <utility>
+
+namespace sluice::operatord {
+namespace {
+
+using health::MetricFamilies;
+using Samples = MetricFamilies::Samples;
+
+template <typename Value>
+Samples by_kind(const std::vector<ClusterWatch::Kind>& kinds,
+                const Value& value) {
+  Samples samples;
+  for (const auto& kind : kinds) {
+    samples.emplace_back(MetricFamilies::Labels{{"kind", kind.kind}},
+                         static_cast<double>(value(kind)));
+  }
+  return samples;
+}
+
+void add_watches(MetricFamilies& families, const Measured& measured) {
+  const auto& kinds = measured.kinds;
+  families.gauge("sluice_operator_objects",
+                 "Objects that the API server has, by kind.",
+                 by_kind(kinds, [](const auto& k) { return k.objects; }));
+  families.gauge(
+      "sluice_operator_watch_synced",
+      "1 if all objects of a kind have been seen once.",
+      by_kind(kinds, [](const auto& k) { return k.synced ? 1 : 0; }));
+  families.counter(
+      "sluice_operator_watch_events_total",
+      "Objects that came, changed or went.",
+      by_kind(kinds, [](const auto& k) { return k.stats.events; }));
+  families.counter(
+      "sluice_operator_watch_restarts_total",
+      "Lists and watches that ended with an error and were begun again.",
+      by_kind(kinds, [](const auto& k) { return k.stats.failures; }));
+  Samples invalid;
+  for (const auto& [kind, count] : measured.undecodable) {
+    invalid.emplace_back(MetricFamilies::Labels{{"kind", kind}},
+                         static_cast<double>(count));
+  }
+  for (const auto& [kind, counts] : measured.policies) {
+    invalid.emplace_back(MetricFamilies::Labels{{"kind", kind}},
+                         static_cast<double>(counts.invalid));
+  }
+  families.gauge("sluice_operator_invalid_objects",
+                 "Objects of which the newest version is not valid.", invalid);
+}
+
+void add_policies(MetricFamilies& families, const Measured& measured) {
+  Samples samples;
+  for (const auto& [kind, counts] : measured.policies) {
+    const auto add = [&](const char* condition, std::size_t count) {
+      samples.emplace_back(
+          MetricFamilies::Labels{{"kind", kind}, {"condition", condition}},
+          static_cast<double>(count));
+    };
+    add("Valid", counts.valid);
+    if (measured.leads) {
+      add("Enforced", counts.enforced);
+    }
+  }
+  families.gauge("sluice_operator_policies",
+                 "Policies of which a condition is true; Enforced is known to "
+                 "the replica that leads.",
+                 samples);
+}
+
+void add_distribution(MetricFamilies& families, const Measured& measured) {
+  const auto& server = measured.server;
+  families.gauge("sluice_operator_agents_connected",
+                 "Agents connected to this replica.",
+                 static_cast<double>(server.agents));
+  families.gauge("sluice_operator_streams",
+                 "Streams open, with agents known or not.",
+                 static_cast<double>(server.streams));
+  families.counter("sluice_operator_streams_refused_total",
+                   "Streams refused or ended for what they did.",
+                   server.refused);
+  families.counter("sluice_operator_snapshots_sent_total",
+                   "Whole views sent to agents.", server.snapshots_sent);
+  families.counter("sluice_operator_transactions_sent_total",
+                   "Changes sent to agents.", server.transactions_sent);
+  families.counter("sluice_operator_bytes_sent_total",
+                   "Bytes of messages sent to agents.", server.bytes_sent);
+  families.gauge("sluice_operator_nodes_behind",
+                 "Nodes of this replica that have not yet put into force all "
+                 "that was sent.",
+                 static_cast<double>(measured.nodes_behind));
+  families.gauge("sluice_operator_revision",
+                 "Sets of changes translated; every replica counts its own.",
+                 static_cast<double>(measured.revision));
+  families.histogram("sluice_operator_translate_seconds",
+                     "Time to translate a set of changes and hand it to the "
+                     "streams.",
+                     measured.translate_times);
+}
+
+void add_api(MetricFamilies& families, const Measured& measured) {
+  families.counter("sluice_operator_api_requests_total",
+                   "Requests to the API server.", measured.api.requests);
+  families.counter("sluice_operator_api_failures_total",
+                   "Requests to the API server that failed.",
+                   measured.api.failures);
+  families.gauge("sluice_operator_leader", "1 if this replica writes status.",
+                 measured.leads ? 1 : 0);
+  families.counter("sluice_operator_status_writes_total",
+                   "Status of policies written.", measured.status.writes);
+  families.counter("sluice_operator_status_write_failures_total",
+                   "Status and events that could not be written, tries again "
+                   "included.",
+                   measured.status.failures);
+  families.counter("sluice_operator_events_total",
+                   "Events made about policies.", measured.status.events);
+  families.gauge("sluice_operator_certificate_expiration_timestamp_seconds",
+                 "When the certificate that agents are shown ceases to be "
+                 "valid; 0: there is none.",
+                 measured.certificate_not_after_seconds);
+}
+
+}  // namespace
+
+std::string metrics_text(const Measured& measured) {
+  MetricFamilies families;
+  families.gauge("sluice_operator_build_info", "Version of the operator.",
+                 {{{{"version", measured.version}}, 1}});
+  add_watches(families, measured);
+  add_policies(families, measured);
+  add_distribution(families, measured);
+  add_api(families, measured);
+  families.process();
+  return families.text();
+}
+
+}  // namespace sluice::operatord

@@ -1,0 +1,469 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "operator/program/operator.h"
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <utility>
+
+#include <spdlog/spdlog.h>
+#include <sys/epoll.h>
+
+#include "lib/base/process.h"
+#include "lib/health/health_server.h"
+#include "lib/kube/api/leader_elector.h"
+#include "operator/cluster_store.h"
+#include "operator/enforcement.h"
+#include "operator/program/agent_authenticator.h"
+#include "operator/program/cluster_watch.h"
+#include "operator/program/metrics.h"
+#include "operator/program/policy_status.h"
+#include "operator/program/replica_link.h"
+#include "operator/program/status_writer.h"
+
+namespace sluice::operatord {
+namespace {
+
+using op::Clock;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+// Nothing has to be waited for longer: reports, status and metrics are looked
+// after at this pace.
+constexpr milliseconds kTurn{50};
+// A replica that has not been heard of for so long is gone, and with it what it
+// said; its agents are elsewhere by then.
+constexpr seconds kReplicaGone{6};
+constexpr seconds kMeasured{1};
+// Refused streams are logged so often at most.
+constexpr seconds kRefusedLogged{5};
+constexpr milliseconds kListenAgain{2'000};
+
+}  // namespace
+
+struct Operator::Impl {
+  explicit Impl(OperatorOptions options_in)
+      : options(std::move(options_in)),
+        translator(options.translator),
+        store(translator, options.ns) {}
+
+  OperatorOptions options;
+  std::unique_ptr<kube::Loop> loop;
+  std::unique_ptr<kube::Client> client;
+  policy::Translator translator;
+  op::ClusterStore store;
+  op::NodeProgress progress;
+  std::unique_ptr<ClusterWatch> watch;
+  std::unique_ptr<AgentAuthenticator> authenticator;
+  std::unique_ptr<Certificate> certificate;
+  std::optional<wire::TlsMaterial> tls;
+  double not_after_seconds = 0;
+  std::unique_ptr<StatusWriter> writer;
+  std::unique_ptr<PolicyStatus> status;
+  std::unique_ptr<ReplicaLink> link;
+  std::unique_ptr<kube::LeaderElector> elector;
+  std::optional<wire::Server> server;
+  std::optional<health::HealthServer> health;
+  health::Durations translate_times;
+  std::map<std::string, Clock::time_point> replicas;  // last heard of
+  std::string identity;
+  std::uint64_t revision = 0;
+  bool dirty = false;
+  std::string listen_problem;
+  Clock::time_point listen_at;
+  Clock::time_point measured_at;
+  Clock::time_point refused_at;
+  std::uint64_t refused_untold = 0;
+  bool stopping = false;
+  bool released = false;
+
+  Result<void> prepare();
+  Result<void> open_health();
+  void on_certificate(const wire::TlsMaterial& material);
+  [[nodiscard]] std::string server_name() const;
+  [[nodiscard]] CertificateOptions certificate_options() const;
+
+  [[nodiscard]] std::string problem() const;
+  void serve_when_ready();
+  wire::Server::Handlers handlers();
+  void on_snapshot_needed(const std::string& node);
+  void on_report(const std::string& replica, bool first,
+                 const std::vector<wire::NodeReport>& nodes);
+  void on_refused(const std::string& peer, const std::string& why);
+
+  void commit();
+  void distribute();
+  void look_after_replicas(Clock::time_point now);
+  void measure();
+  void turn(milliseconds wait);
+};
+
+std::string Operator::Impl::server_name() const {
+  return options.service + "." + options.ns + ".svc";
+}
+
+CertificateOptions Operator::Impl::certificate_options() const {
+  auto result = options.certificate;
+  if (result.ns.empty()) {
+    result.ns = options.ns;
+  }
+  if (result.dns_names.empty()) {
+    result.dns_names = {server_name(), options.service + "." + options.ns,
+                        server_name() + ".cluster.local", options.service};
+  }
+  return result;
+}
+
+Result<void> Operator::Impl::open_health() {
+  if (options.health.empty()) {
+    return {};
+  }
+  auto opened = health::HealthServer::open(options.health);
+  if (!opened) {
+    return std::unexpected(opened.error());
+  }
+  health = std::move(*opened);
+  return {};
+}
+
+Result<void> Operator::Impl::prepare() {
+  auto made_loop = kube::Loop::create();
+  if (!made_loop) {
+    return std::unexpected(made_loop.error());
+  }
+  loop = std::move(*made_loop);
+  auto made_client =
+      kube::Client::create(*loop, options.cluster, options.client);
+  if (!made_client) {
+    return std::unexpected(made_client.error());
+  }
+  client = std::move(*made_client);
+  if (auto opened = open_health(); !opened) {
+    return opened;
+  }
+  identity = replica_identity(options.identity, options.advertise);
+  watch =
+      std::make_unique<ClusterWatch>(*client, store, [this] { dirty = true; });
+  authenticator = std::make_unique<AgentAuthenticator>(
+      *client,
+      AgentAuthenticatorOptions{.username =
+                                    "system:serviceaccount:" + options.ns +
+                                    ":" + options.agent_account},
+      [this](const std::string& pod) { return store.node_of(pod); });
+  writer = std::make_unique<StatusWriter>(*client, options.identity);
+  status = std::make_unique<PolicyStatus>(store, translator, progress, *writer);
+  link = std::make_unique<ReplicaLink>(*loop, progress, identity);
+  elector = std::make_unique<kube::LeaderElector>(
+      *client,
+      kube::LeaderElectorOptions{
+          .ns = options.ns,
+          .name = options.lease,
+          .identity = identity,
+          .lease_duration = options.lease_duration,
+          .renew_deadline = options.lease_duration * 2 / 3,
+          .retry_period = options.lease_duration / 8},
+      [this](bool leads) {
+        spdlog::info("{}", leads ? "leads: writes status" : "does not lead");
+        status->set_leading(leads);
+        if (leads) {
+          status->nodes_changed(progress.nodes());
+        }
+      });
+  if (options.server.plain_text) {
+    link->set_certificate(std::nullopt, {});
+  } else {
+    certificate = std::make_unique<Certificate>(
+        *client, certificate_options(),
+        [this](const wire::TlsMaterial& material) {
+          on_certificate(material);
+        });
+    certificate->start();
+  }
+  watch->start();
+  return {};
+}
+
+void Operator::Impl::on_certificate(const wire::TlsMaterial& material) {
+  tls = material;
+  const auto until = wire::not_after(material.server.certificate_pem);
+  not_after_seconds =
+      until ? std::chrono::duration<double>(until->time_since_epoch()).count()
+            : 0;
+  link->set_certificate(tls, server_name());
+  if (!server) {
+    return;
+  }
+  server->set_replica_token(wire::replica_token(material.server.key_pem));
+  if (auto set = server->set_certificate(material.server); !set) {
+    spdlog::error("certificate: {}", set.error().message);
+  }
+}
+
+std::string Operator::Impl::problem() const {
+  if (!watch->synced()) {
+    return watch->problem();
+  }
+  if (!options.server.plain_text && !tls) {
+    return "certificate: " + certificate->problem();
+  }
+  return server ? std::string{} : listen_problem;
+}
+
+// Not before everything has been seen: a view of a part of the cluster would
+// open what the rest of it closes.
+void Operator::Impl::serve_when_ready() {
+  if (server || !watch->synced() || (!options.server.plain_text && !tls) ||
+      Clock::now() < listen_at) {
+    return;
+  }
+  auto how = options.server;
+  how.replica_token = wire::replica_token(tls ? tls->server.key_pem : "");
+  if (tls) {
+    how.certificate = tls->server;
+  }
+  auto started = wire::Server::start(how, handlers(), *authenticator);
+  if (!started) {
+    if (listen_problem != started.error().message) {
+      listen_problem = started.error().message;
+      spdlog::error("{}", listen_problem);
+    }
+    listen_at = Clock::now() + kListenAgain;
+    return;
+  }
+  server = std::move(*started);
+  auto watched = loop->set_fd(server->poll_fd(), EPOLLIN,
+                              [this](std::uint32_t) { server->dispatch(); });
+  if (!watched) {
+    spdlog::critical("{}", watched.error().message);
+    server.reset();
+    listen_at = Clock::now() + kListenAgain;
+    return;
+  }
+  spdlog::info("serves agents at {}", options.server.address);
+  // Not before: who leads must know what agents do.
+  elector->start();
+}
+
+wire::Server::Handlers Operator::Impl::handlers() {
+  wire::Server::Handlers result;
+  result.on_connect = [this](const wire::Connected& agent) {
+    spdlog::info("agent of {} connected from {}, version {}{}", agent.node,
+                 agent.peer, agent.agent_version,
+                 agent.resumed ? ", goes on where it was" : "");
+    progress.connected(agent.node, agent.resumed);
+    server->set_on_unknown(agent.node, store.on_unknown(agent.node));
+  };
+  result.on_snapshot_needed = [this](const std::string& node) {
+    on_snapshot_needed(node);
+  };
+  result.on_ack = [this](const std::string& node, const wire::Ack& ack) {
+    progress.acknowledged(node, ack);
+  };
+  result.on_disconnect = [this](const std::string& node,
+                                const std::string& why) {
+    spdlog::info("agent of {} disconnected: {}", node, why);
+    progress.disconnected(node);
+  };
+  result.on_forget = [this](const std::string& node) {
+    translator.forget_node(node);
+    progress.forget(node);
+  };
+  result.on_report = [this](const std::string& replica, bool first,
+                            const std::vector<wire::NodeReport>& nodes) {
+    on_report(replica, first, nodes);
+  };
+  result.on_refused = [this](const std::string& peer, const std::string& why) {
+    on_refused(peer, why);
+  };
+  return result;
+}
+
+void Operator::Impl::on_snapshot_needed(const std::string& node) {
+  translator.watch_node(node);
+  const auto all = translator.take(node);
+  auto state = std::make_shared<State>();
+  apply(*state, all);
+  server->send_snapshot(node, all.revision, std::move(state));
+  progress.snapshot(node, all.revision);
+}
+
+void Operator::Impl::on_report(const std::string& replica, bool first,
+                               const std::vector<wire::NodeReport>& nodes) {
+  replicas[replica] = Clock::now();
+  status->report(replica, first, nodes);
+}
+
+void Operator::Impl::on_refused(const std::string& peer,
+                                const std::string& why) {
+  const auto now = Clock::now();
+  if (now - refused_at < kRefusedLogged) {
+    ++refused_untold;
+    return;
+  }
+  refused_at = now;
+  spdlog::warn("{} refused: {}{}", peer, why,
+               refused_untold == 0 ? ""
+                                   : " (and " + std::to_string(refused_untold) +
+                                         " more since)");
+  refused_untold = 0;
+}
+
+// What of the changes concerns an agent goes to it, all at once; what comes
+// meanwhile gathers for the next time.
+void Operator::Impl::distribute() {
+  const auto begun = Clock::now();
+  ++revision;
+  for (const auto& node : translator.changed_nodes()) {
+    auto changes = std::make_shared<Transaction>(translator.take(node));
+    if (changes->empty() && changes->rules.empty() && changes->sets.empty()) {
+      continue;
+    }
+    progress.sent(node, changes->revision);
+    server->send(node, std::move(changes));
+  }
+  // Only now: a pod that is claimed by what was just sent is not opened by the
+  // end of what its namespace said of unknown pods.
+  for (const auto& node : store.take_on_unknown_changes()) {
+    server->set_on_unknown(node, store.on_unknown(node));
+  }
+  translate_times.add(Clock::now() - begun);
+}
+
+void Operator::Impl::commit() {
+  serve_when_ready();
+  if (!server) {
+    return;
+  }
+  if (std::exchange(dirty, false)) {
+    distribute();
+    progress.advance(watch->versions());
+  }
+  const auto nodes = progress.take_changed();
+  status->objects_changed(store.take_changed());
+  if (status->leads()) {
+    status->nodes_changed(nodes);
+  }
+  link->set_leader(elector->leader());
+  link->nodes_changed(nodes);
+}
+
+void Operator::Impl::look_after_replicas(Clock::time_point now) {
+  for (auto at = replicas.begin(); at != replicas.end();) {
+    if (now - at->second < kReplicaGone) {
+      ++at;
+      continue;
+    }
+    spdlog::info("nothing heard of replica {} any more", at->first);
+    status->forget_replica(at->first);
+    server->forget_replica(at->first);
+    at = replicas.erase(at);
+  }
+}
+
+void Operator::Impl::measure() {
+  Measured measured;
+  measured.version = SLUICE_VERSION;
+  measured.kinds = watch->kinds();
+  for (const auto& [key, why] : store.undecodable()) {
+    ++measured.undecodable[key.kind];
+  }
+  measured.policies = status->counts();
+  if (server) {
+    measured.server = server->stats();
+  }
+  measured.api = client->stats();
+  measured.status = writer->stats();
+  measured.translate_times = translate_times;
+  measured.revision = revision;
+  measured.nodes_behind = progress.behind();
+  measured.leads = elector->leads();
+  measured.certificate_not_after_seconds = not_after_seconds;
+  health->set_metrics(metrics_text(measured));
+}
+
+void Operator::Impl::turn(milliseconds wait) {
+  loop->wait(std::min(wait, kTurn));
+  commit();
+  const auto now = Clock::now();
+  status->turn(revision, now);
+  if (server) {
+    link->turn(now);
+    look_after_replicas(now);
+  }
+  if (health) {
+    health->beat();
+    health->set_ready(problem());
+    if (health->wants_metrics() && now - measured_at >= kMeasured) {
+      measured_at = now;
+      measure();
+    }
+  }
+}
+
+Operator::Operator() = default;
+
+Operator::~Operator() {
+  if (impl_ && impl_->server) {
+    impl_->loop->remove_fd(impl_->server->poll_fd());
+  }
+}
+
+Result<std::unique_ptr<Operator>> Operator::start(OperatorOptions options) {
+  auto made = std::unique_ptr<Operator>(new Operator());
+  made->impl_ = std::make_unique<Impl>(std::move(options));
+  if (auto ready = made->impl_->prepare(); !ready) {
+    return std::unexpected(ready.error());
+  }
+  return made;
+}
+
+void Operator::turn(milliseconds wait) {
+  impl_->turn(wait);
+}
+
+Result<void> Operator::run(int signals) {
+  auto& impl = *impl_;
+  auto watched = impl.loop->set_fd(signals, EPOLLIN, [&](std::uint32_t) {
+    if (read_signals(signals).stop && !impl.stopping) {
+      spdlog::info("stopping; agents keep what they have");
+      impl.stopping = true;
+      if (!impl.server) {
+        impl.released = true;
+        return;
+      }
+      impl.elector->release([&] { impl.released = true; });
+    }
+  });
+  if (!watched) {
+    return watched;
+  }
+  std::string told;
+  while (!impl.released) {
+    impl.turn(kTurn);
+    if (const auto now = impl.problem(); now != told) {
+      told = now;
+      if (!told.empty()) {
+        spdlog::info("not ready: {}", told);
+      }
+    }
+  }
+  impl.loop->remove_fd(signals);
+  return {};
+}
+
+int Operator::port() const {
+  return impl_->server ? impl_->server->port() : 0;
+}
+
+std::string Operator::problem() const {
+  return impl_->problem();
+}
+
+OperatorFigures Operator::figures() const {
+  return {
+      .revision = impl_->revision,
+      .server = impl_->server ? impl_->server->stats() : wire::ServerStats{},
+      .nodes_behind = impl_->progress.behind()};
+}
+
+}  // namespace sluice::operatord

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lib/base/result.h"
+#include "lib/kube/api/client.h"
+#include "lib/kube/api/cluster_config.h"
+#include "lib/kube/api/loop.h"
+#include "lib/policy/translator.h"
+#include "lib/wire/server.h"
+#include "operator/program/certificate.h"
+
+namespace sluice::operatord {
+
+struct OperatorOptions {
+  kube::ClusterConfig cluster;
+  kube::ClientOptions client;
+  // Certificate and replica token are filled in.
+  wire::ServerOptions server;
+  CertificateOptions certificate;  // `ns` and names are filled in if empty
+  std::string health;              // address; empty: no HTTP
+  std::string ns = "sluice-system";
+  std::string identity;   // unique among replicas: the pod's name
+  std::string advertise;  // "ADDRESS:PORT" at which other replicas reach it
+  std::string lease = "sluice-operator";
+  std::string service = "sluice-operator";     // name in the certificate
+  std::string agent_account = "sluice-agent";  // service account of agents
+  policy::TranslatorOptions translator;
+  std::chrono::milliseconds lease_duration{15'000};
+};
+
+// What the program measures of itself, for metrics and benchmarks.
+struct OperatorFigures {
+  std::uint64_t revision = 0;
+  wire::ServerStats server;
+  std::size_t nodes_behind = 0;
+};
+
+// One replica of the operator: watches the API server, translates, serves
+// agents and, while it leads, writes status. Everything happens in the thread
+// that calls run() or turn().
+class Operator {
+ public:
+  // Begins to watch; serves as soon as everything has been seen once.
+  static Result<std::unique_ptr<Operator>> start(OperatorOptions options);
+  Operator(const Operator&) = delete;
+  Operator& operator=(const Operator&) = delete;
+  Operator(Operator&&) = delete;
+  Operator& operator=(Operator&&) = delete;
+  ~Operator();
+
+  // Until SIGTERM or SIGINT comes through `signals` (see open_signals()); then
+  // frees the lease. Agents keep what they have.
+  Result<void> run(int signals);
+  // Waits for something to do, at most so long, and does it.
+  void turn(std::chrono::milliseconds wait);
+
+  // 0 until it serves.
+  [[nodiscard]] int port() const;
+  // Why it does not serve yet; empty: it does.
+  [[nodiscard]] std::string problem() const;
+  [[nodiscard]] OperatorFigures figures() const;
+
+ private:
+  Operator();
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace sluice::operatord

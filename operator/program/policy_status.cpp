@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "operator/program/policy_status.h"
+
+#include <iterator>
+#include <optional>
+#include <utility>
+
+namespace sluice::operatord {
+namespace {
+
+using op::Clock;
+using op::Enforced;
+using op::ObjectKey;
+using op::PolicyObject;
+
+// A new version that is on its way to the nodes is not said to be so if it
+// arrives within this time: one write instead of two.
+constexpr std::chrono::milliseconds kSilence{200};
+// Pods come and go without an event of the policy: everything is looked at
+// again after this time.
+constexpr std::chrono::milliseconds kSweep{2'000};
+
+bool is_group(const PolicyObject& object) {
+  return op::policy_kind_index(object.key.kind) == op::kPolicyKinds;
+}
+
+// networking.k8s.io/v1 has no status for policies.
+bool has_status(const PolicyObject& object) {
+  return object.key.kind != "NetworkPolicy";
+}
+
+std::string joined(const std::vector<std::string>& texts) {
+  std::string result;
+  for (const auto& text : texts) {
+    result += (result.empty() ? "" : "; ") + text;
+  }
+  return result;
+}
+
+std::string what_stays(const PolicyObject& object) {
+  return object.in_force
+             ? "generation " + std::to_string(object.in_force_generation) +
+                   " stays in force"
+             : "nothing of it is in force";
+}
+
+std::vector<Condition> conditions(const PolicyObject& object,
+                                  const Enforced& enforced,
+                                  std::uint64_t revision) {
+  std::vector<Condition> wanted{{.type = "Valid",
+                                 .status = true,
+                                 .reason = "Valid",
+                                 .message = joined(object.warnings)}};
+  if (!is_group(object)) {
+    auto message = enforced.message;
+    if (enforced.enforced) {
+      message += ", revision " + std::to_string(revision);
+    }
+    wanted.push_back({.type = "Enforced",
+                      .status = enforced.enforced,
+                      .reason = enforced.reason,
+                      .message = std::move(message)});
+  }
+  return wanted;
+}
+
+}  // namespace
+
+PolicyStatus::PolicyStatus(const op::ClusterStore& store,
+                           const policy::Translator& translator,
+                           const op::NodeProgress& progress,
+                           StatusWriter& writer)
+    : store_(store),
+      translator_(translator),
+      progress_(progress),
+      writer_(writer) {}
+
+void PolicyStatus::set_leading(bool leads) {
+  leads_ = leads;
+  if (!leads) {
+    writer_.stop();
+    enforcement_ = {};
+    active_.clear();
+    told_.clear();
+    return;
+  }
+  for (const auto& [key, object] : store_.policies()) {
+    active_.insert(key);
+  }
+}
+
+void PolicyStatus::objects_changed(const std::vector<ObjectKey>& keys) {
+  for (const auto& key : keys) {
+    const auto* object = store_.policy(key);
+    if (object == nullptr) {
+      enforcement_.forget_policy(key);
+      told_.erase(key);
+      active_.erase(key);
+      writer_.forget(key);
+    } else if (leads_) {
+      writer_.seen(*object);
+      active_.insert(key);
+    }
+  }
+}
+
+void PolicyStatus::nodes_changed(const std::vector<std::string>& nodes) {
+  for (const auto& node : nodes) {
+    enforcement_.set({}, progress_.report(node));
+  }
+}
+
+void PolicyStatus::report(const std::string& replica, bool first,
+                          const std::vector<wire::NodeReport>& nodes) {
+  if (first) {
+    enforcement_.forget(replica);
+  }
+  for (const auto& node : nodes) {
+    enforcement_.set(replica, node);
+  }
+}
+
+void PolicyStatus::forget_replica(const std::string& replica) {
+  enforcement_.forget(replica);
+}
+
+Enforced PolicyStatus::enforced(const PolicyObject& object,
+                                Clock::time_point now) {
+  std::optional<Enforced> shown;
+  if (const auto condition = shown_condition(object, "Enforced")) {
+    shown = Enforced{.enforced = condition->status,
+                     .reason = condition->reason,
+                     .message = condition->message};
+  }
+  const policy::PolicyKey key{
+      .kind = object.key.kind, .ns = object.key.ns, .name = object.key.name};
+  const auto subjects = [&](const auto& visit) {
+    translator_.visit_subjects(key, [&](const kube::Pod& pod) {
+      visit(pod.node, pod.ns + "/" + pod.name);
+    });
+  };
+  return enforcement_.judge(object, subjects, shown, now);
+}
+
+// True if there is nothing more to be said of it until something changes.
+bool PolicyStatus::judge(const PolicyObject& object, std::uint64_t revision,
+                         Clock::time_point now) {
+  auto& told = told_[object.key];
+  if (told.uid != object.uid || told.generation != object.generation) {
+    told = {.uid = object.uid, .generation = object.generation, .since = now};
+  }
+  if (!object.valid) {
+    told.enforced = false;
+    tell_invalid(object, told);
+    return true;
+  }
+  const auto result =
+      is_group(object) ? Enforced{.enforced = true} : enforced(object, now);
+  told.enforced = result.enforced;
+  if (result.reason == "Pending" && now - told.since < kSilence) {
+    return false;
+  }
+  tell_valid(object, result, revision, told);
+  return result.enforced;
+}
+
+void PolicyStatus::tell_invalid(const PolicyObject& object, Told& told) {
+  const auto stays = what_stays(object);
+  const auto message = object.reason + "; " + stays;
+  const auto shown = shown_condition(object, "Valid");
+  const bool known = shown && !shown->status && shown->message == message;
+  if (!known && told.invalid != message) {
+    writer_.event(object, true, "Invalid", message);
+  }
+  told.invalid = message;
+  if (!has_status(object)) {
+    return;
+  }
+  std::vector<Condition> wanted{{.type = "Valid",
+                                 .status = false,
+                                 .reason = "Invalid",
+                                 .message = message}};
+  if (!is_group(object)) {
+    wanted.push_back({.type = "Enforced",
+                      .status = false,
+                      .reason = "Invalid",
+                      .message = stays});
+  }
+  writer_.want(object, std::move(wanted));
+}
+
+void PolicyStatus::tell_valid(const PolicyObject& object,
+                              const Enforced& enforced, std::uint64_t revision,
+                              Told& told) {
+  const auto warnings = joined(object.warnings);
+  const auto valid = shown_condition(object, "Valid");
+  const bool known = valid && valid->message == warnings;
+  if (!warnings.empty() && !std::exchange(told.warned, true) && !known) {
+    writer_.event(object, true, "Questionable", warnings);
+  }
+  if (enforced.reason != "ApplyFailed") {
+    told.failure.clear();
+  } else if (told.failure != enforced.message) {
+    const auto shown = shown_condition(object, "Enforced");
+    if (!shown || shown->message != enforced.message) {
+      writer_.event(object, true, "NotEnforced", enforced.message);
+    }
+    told.failure = enforced.message;
+  }
+  if (has_status(object)) {
+    writer_.want(object, conditions(object, enforced, revision));
+  }
+}
+
+void PolicyStatus::turn(std::uint64_t revision, Clock::time_point now) {
+  if (!leads_ || now - turned_ < kTurn) {
+    return;
+  }
+  turned_ = now;
+  if (now - swept_ >= kSweep) {
+    swept_ = now;
+    for (const auto& [key, object] : store_.policies()) {
+      active_.insert(key);
+    }
+  }
+  for (auto at = active_.begin(); at != active_.end();) {
+    const auto* object = store_.policy(*at);
+    const bool settled = object == nullptr || judge(*object, revision, now);
+    at = settled ? active_.erase(at) : std::next(at);
+  }
+}
+
+std::map<std::string, PolicyStatus::Counts> PolicyStatus::counts() const {
+  std::map<std::string, Counts> result;
+  for (const auto& [key, object] : store_.policies()) {
+    auto& counts = result[key.kind];
+    ++(object.valid ? counts.valid : counts.invalid);
+    const auto told = told_.find(key);
+    counts.enforced += told != told_.end() && told->second.enforced ? 1 : 0;
+  }
+  return result;
+}
+
+}  // namespace sluice::operatord

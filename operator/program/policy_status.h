@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "lib/policy/translator.h"
+#include "operator/cluster_store.h"
+#include "operator/enforcement.h"
+#include "operator/program/status_writer.h"
+
+namespace sluice::operatord {
+
+// Says of every policy whether it is valid and whether it is enforced: in its
+// status and, where a user must act, by an event. Only while this replica
+// leads. One thread, that of the loop.
+class PolicyStatus {
+ public:
+  // All outlive it.
+  PolicyStatus(const op::ClusterStore& store,
+               const policy::Translator& translator,
+               const op::NodeProgress& progress, StatusWriter& writer);
+
+  void set_leading(bool leads);
+  [[nodiscard]] bool leads() const { return leads_; }
+
+  // Objects came, changed or went.
+  void objects_changed(const std::vector<op::ObjectKey>& keys);
+  // Agents of this replica did something.
+  void nodes_changed(const std::vector<std::string>& nodes);
+  // Another replica's agents count too.
+  void report(const std::string& replica, bool first,
+              const std::vector<wire::NodeReport>& nodes);
+  void forget_replica(const std::string& replica);
+
+  // Judges what is not settled, and everything from time to time. `revision` is
+  // told with it. To be called at least every kTurn.
+  void turn(std::uint64_t revision, op::Clock::time_point now);
+  static constexpr std::chrono::milliseconds kTurn{50};
+
+  struct Counts {
+    std::size_t valid = 0;
+    std::size_t invalid = 0;
+    std::size_t enforced = 0;  // 0 where this replica does not lead
+  };
+  // By kind.
+  [[nodiscard]] std::map<std::string, Counts> counts() const;
+
+ private:
+  struct Told {
+    std::string uid;
+    std::int64_t generation = 0;
+    std::string invalid;  // what an event told
+    std::string failure;  // likewise
+    bool warned = false;
+    bool enforced = false;
+    op::Clock::time_point since;  // this generation is known
+  };
+
+  bool judge(const op::PolicyObject& object, std::uint64_t revision,
+             op::Clock::time_point now);
+  op::Enforced enforced(const op::PolicyObject& object,
+                        op::Clock::time_point now);
+  void tell_invalid(const op::PolicyObject& object, Told& told);
+  void tell_valid(const op::PolicyObject& object, const op::Enforced& enforced,
+                  std::uint64_t revision, Told& told);
+
+  const op::ClusterStore& store_;
+  const policy::Translator& translator_;
+  const op::NodeProgress& progress_;
+  StatusWriter& writer_;
+  op::Enforcement enforcement_;
+  bool leads_ = false;
+  std::map<op::ObjectKey, Told> told_;
+  std::set<op::ObjectKey> active_;  // not settled
+  op::Clock::time_point swept_;
+  op::Clock::time_point turned_;
+};
+
+}  // namespace sluice::operatord

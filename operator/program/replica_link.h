@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+
+#include "lib/kube/api/loop.h"
+#include "lib/wire/replication.h"
+#include "lib/wire/tls.h"
+#include "operator/enforcement.h"
+
+namespace sluice::operatord {
+
+// Who holds the Lease: "POD@ADDRESS:PORT", so that the others find it.
+std::string replica_identity(const std::string& name,
+                             const std::string& address);
+// The address in an identity; empty if there is none.
+std::string address_of(const std::string& identity);
+
+// Tells the replica that leads how far this one's agents are. One thread, that
+// of the loop.
+class ReplicaLink {
+ public:
+  // Both outlive it. `identity` is this replica's.
+  ReplicaLink(kube::Loop& loop, const op::NodeProgress& progress,
+              std::string identity);
+  ReplicaLink(const ReplicaLink&) = delete;
+  ReplicaLink& operator=(const ReplicaLink&) = delete;
+  ReplicaLink(ReplicaLink&&) = delete;
+  ReplicaLink& operator=(ReplicaLink&&) = delete;
+  ~ReplicaLink();
+
+  // How to reach the others: nullopt for plain text.
+  void set_certificate(const std::optional<wire::TlsMaterial>& tls,
+                       const std::string& server_name);
+  // Whom to tell: the identity of the leader; empty or this one's own: nobody.
+  void set_leader(const std::string& identity);
+  void nodes_changed(const std::vector<std::string>& nodes);
+  // Sends what is to be sent; to be called often.
+  void turn(op::Clock::time_point now);
+
+ private:
+  void connect();
+  void disconnect();
+  void outcome(const wire::ReportSender::Outcome& outcome);
+  void tell_all();
+
+  kube::Loop& loop_;
+  const op::NodeProgress& progress_;
+  const std::string identity_;
+  std::optional<wire::TlsMaterial> tls_;
+  std::string server_name_;
+  std::string leader_;
+  std::optional<wire::ReportSender> sender_;
+  std::set<std::string> changed_;  // nodes
+  std::set<std::string> sent_;     // and not known to have arrived
+  op::Clock::time_point next_;
+  std::string told_problem_;
+};
+
+}  // namespace sluice::operatord

@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "operator/program/status_writer.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+#include <spdlog/spdlog.h>
+
+#include "lib/kube/api/backoff.h"
+#include "lib/kube/api/resource.h"
+
+namespace sluice::operatord {
+namespace {
+
+using kube::ApiResult;
+using nlohmann::json;
+using op::ObjectKey;
+using op::PolicyObject;
+
+constexpr std::size_t kInFlight = 8;
+constexpr std::size_t kEventsWaiting = 1'000;
+constexpr std::chrono::milliseconds kRetryFirst{500};
+constexpr std::chrono::milliseconds kRetryMost{30'000};
+constexpr int kNotFound = 404;
+constexpr int kConflict = 409;
+
+// RFC 3339 in whole seconds, as meta/v1 Time is.
+std::string now_text() {
+  auto text = kube::micro_time(std::chrono::system_clock::now());
+  const auto dot = text.find('.');
+  return dot == std::string::npos ? text : text.substr(0, dot) + "Z";
+}
+
+std::string text_of(const json& object, const char* name) {
+  const auto found = object.find(name);
+  return found != object.end() && found->is_string() ? found->get<std::string>()
+                                                     : std::string{};
+}
+
+const json* find_type(const json& conditions, const std::string& type) {
+  for (const auto& condition : conditions) {
+    if (condition.is_object() && text_of(condition, "type") == type) {
+      return &condition;
+    }
+  }
+  return nullptr;
+}
+
+const char* status_text(bool status) {
+  return status ? "True" : "False";
+}
+
+// "2/2 nodes, revision 7" says the same as "2/2 nodes, revision 9".
+std::string without_revision(const std::string& message) {
+  return message.substr(0, message.find(", revision "));
+}
+
+bool says(const json* shown, const Condition& wanted, std::int64_t generation) {
+  return shown != nullptr &&
+         text_of(*shown, "status") == status_text(wanted.status) &&
+         text_of(*shown, "reason") == wanted.reason &&
+         without_revision(text_of(*shown, "message")) ==
+             without_revision(wanted.message) &&
+         shown->value("observedGeneration", json()) == json(generation);
+}
+
+// `conditions` with those that are wanted in the place of the older ones.
+json merged(const json& conditions, const std::vector<Condition>& wanted,
+            std::int64_t generation) {
+  json result = json::array();
+  for (const auto& condition : conditions) {
+    if (std::ranges::none_of(wanted, [&](const Condition& mine) {
+          return condition.is_object() &&
+                 text_of(condition, "type") == mine.type;
+        })) {
+      result.push_back(condition);
+    }
+  }
+  for (const auto& condition : wanted) {
+    const auto* before = find_type(conditions, condition.type);
+    const bool same = before != nullptr && text_of(*before, "status") ==
+                                               status_text(condition.status);
+    auto since = same ? text_of(*before, "lastTransitionTime") : std::string{};
+    result.push_back({{"type", condition.type},
+                      {"status", status_text(condition.status)},
+                      {"reason", condition.reason},
+                      {"message", condition.message},
+                      {"observedGeneration", generation},
+                      {"lastTransitionTime",
+                       since.empty() ? now_text() : std::move(since)}});
+  }
+  return result;
+}
+
+std::string path_of(const PolicyObject& object) {
+  const auto& resource = *object.resource;
+  return kube::resource_path(resource, resource.versions.front(), object.key.ns,
+                             object.key.name);
+}
+
+}  // namespace
+
+std::optional<Condition> shown_condition(const PolicyObject& object,
+                                         const std::string& type) {
+  if (!object.conditions) {
+    return std::nullopt;
+  }
+  const auto* found = find_type(*object.conditions, type);
+  if (found == nullptr ||
+      found->value("observedGeneration", json()) != json(object.generation)) {
+    return std::nullopt;
+  }
+  return Condition{.type = type,
+                   .status = text_of(*found, "status") == "True",
+                   .reason = text_of(*found, "reason"),
+                   .message = text_of(*found, "message")};
+}
+
+struct StatusWriter::Impl {
+  struct Target {
+    std::string uid;
+    std::int64_t generation = 0;
+    std::string path;
+    std::optional<json> there;  // conditions, as far as is known
+    std::vector<Condition> wanted;
+    bool queued = false;
+    kube::Call call;
+    bool busy = false;
+    std::string told_problem;
+    kube::Backoff backoff{kRetryFirst, kRetryMost};
+    kube::Timer retry;
+  };
+
+  kube::Client* client = nullptr;
+  std::string instance;
+  std::map<ObjectKey, Target> targets;
+  std::deque<ObjectKey> queue;
+  std::size_t in_flight = 0;
+  std::deque<kube::EventNote> notes;
+  kube::Call note_call;
+  bool noting = false;
+  StatusStats stats;
+
+  void enqueue(const ObjectKey& key, Target& target);
+  void pump();
+  void read(const ObjectKey& key, Target& target);
+  void write(const ObjectKey& key, Target& target);
+  [[nodiscard]] static bool satisfied(const Target& target);
+  void done(const ObjectKey& key, const std::optional<kube::ApiError>& error);
+  void pump_notes();
+};
+
+bool StatusWriter::Impl::satisfied(const Target& target) {
+  return target.there &&
+         std::ranges::all_of(target.wanted, [&](const Condition& wanted) {
+           return says(find_type(*target.there, wanted.type), wanted,
+                       target.generation);
+         });
+}
+
+void StatusWriter::Impl::enqueue(const ObjectKey& key, Target& target) {
+  if (!target.queued && !target.busy && !target.wanted.empty() &&
+      !satisfied(target)) {
+    target.queued = true;
+    queue.push_back(key);
+    pump();
+  }
+}
+
+void StatusWriter::Impl::pump() {
+  while (in_flight < kInFlight && !queue.empty()) {
+    const auto key = std::move(queue.front());
+    queue.pop_front();
+    const auto found = targets.find(key);
+    if (found == targets.end() || !found->second.queued) {
+      continue;
+    }
+    auto& target = found->second;
+    target.queued = false;
+    if (target.busy || satisfied(target)) {
+      continue;
+    }
+    target.busy = true;
+    ++in_flight;
+    if (target.there) {
+      write(key, target);
+    } else {
+      read(key, target);
+    }
+  }
+}
+
+// Of kinds whose events do not tell the status.
+void StatusWriter::Impl::read(const ObjectKey& key, Target& target) {
+  target.call = kube::get_object(
+      *client, target.path, [this, key](const ApiResult<json>& answer) {
+        const auto found = targets.find(key);
+        if (answer && found != targets.end()) {
+          const auto status = answer->value("status", json::object());
+          const auto conditions =
+              status.is_object() ? status.value("conditions", json()) : json();
+          found->second.there =
+              conditions.is_array() ? conditions : json::array();
+        }
+        done(key, answer ? std::nullopt : std::optional(answer.error()));
+      });
+}
+
+void StatusWriter::Impl::write(const ObjectKey& key, Target& target) {
+  auto conditions = merged(*target.there, target.wanted, target.generation);
+  // With the uid, an object made anew under the same name is left alone.
+  json body{{"metadata", {{"uid", target.uid}}},
+            {"status", {{"conditions", conditions}}}};
+  target.call = kube::patch_object(
+      *client, target.path + "/status", kube::Patch::kMerge, body,
+      "sluice-operator",
+      [this, key, conditions](const ApiResult<json>& answer) {
+        const auto found = targets.find(key);
+        if (answer && found != targets.end()) {
+          found->second.there = conditions;
+          ++stats.writes;
+        }
+        done(key, answer ? std::nullopt : std::optional(answer.error()));
+      });
+}
+
+void StatusWriter::Impl::done(const ObjectKey& key,
+                              const std::optional<kube::ApiError>& error) {
+  --in_flight;
+  const auto found = targets.find(key);
+  if (found != targets.end()) {
+    auto& target = found->second;
+    target.busy = false;
+    if (!error) {
+      target.backoff.reset();
+      target.told_problem.clear();
+      enqueue(key, target);
+    } else if (error->status == kNotFound || error->status == kConflict) {
+      // Gone, or another object: its own event tells of it.
+      target.wanted.clear();
+    } else {
+      ++stats.failures;
+      if (target.told_problem != error->message) {
+        target.told_problem = error->message;
+        spdlog::warn("status of {}: {}", to_string(key), error->message);
+      }
+      target.retry = client->loop().after(target.backoff.next(), [this, key] {
+        if (const auto again = targets.find(key); again != targets.end()) {
+          enqueue(key, again->second);
+        }
+      });
+    }
+  }
+  pump();
+}
+
+void StatusWriter::Impl::pump_notes() {
+  if (noting || notes.empty()) {
+    return;
+  }
+  noting = true;
+  const auto note = std::move(notes.front());
+  notes.pop_front();
+  note_call =
+      kube::create_event(*client, note, [this](const ApiResult<json>& answer) {
+        noting = false;
+        if (answer) {
+          ++stats.events;
+        } else {
+          ++stats.failures;
+          spdlog::warn("event: {}", answer.error().message);
+        }
+        pump_notes();
+      });
+}
+
+StatusWriter::StatusWriter(kube::Client& client, std::string instance)
+    : impl_(std::make_unique<Impl>()) {
+  impl_->client = &client;
+  impl_->instance = std::move(instance);
+}
+
+StatusWriter::~StatusWriter() = default;
+
+void StatusWriter::seen(const PolicyObject& object) {
+  const auto found = impl_->targets.find(object.key);
+  if (found == impl_->targets.end()) {
+    return;
+  }
+  auto& target = found->second;
+  if (target.uid != object.uid) {
+    impl_->in_flight -= target.busy ? 1 : 0;
+    impl_->targets.erase(found);
+    impl_->pump();
+    return;
+  }
+  if (object.conditions && !target.busy) {
+    target.there = *object.conditions;
+  }
+}
+
+void StatusWriter::want(const PolicyObject& object,
+                        std::vector<Condition> conditions) {
+  const auto [found, is_new] = impl_->targets.try_emplace(object.key);
+  auto& target = found->second;
+  if (is_new) {
+    target.uid = object.uid;
+    target.path = path_of(object);
+    if (object.conditions) {
+      target.there = *object.conditions;
+    }
+  }
+  target.generation = object.generation;
+  target.wanted = std::move(conditions);
+  impl_->enqueue(object.key, target);
+}
+
+void StatusWriter::forget(const ObjectKey& key) {
+  const auto found = impl_->targets.find(key);
+  if (found != impl_->targets.end()) {
+    impl_->in_flight -= found->second.busy ? 1 : 0;
+    impl_->targets.erase(found);
+    impl_->pump();
+  }
+}
+
+void StatusWriter::stop() {
+  impl_->targets.clear();
+  impl_->queue.clear();
+  impl_->in_flight = 0;
+  impl_->notes.clear();
+}
+
+void StatusWriter::event(const PolicyObject& object, bool warning,
+                         const std::string& reason,
+                         const std::string& message) {
+  if (impl_->notes.size() >= kEventsWaiting) {
+    return;  // the conditions say it too
+  }
+  const auto& resource = *object.resource;
+  kube::EventNote note;
+  note.warning = warning;
+  note.reason = reason;
+  note.message = message;
+  note.api_version = resource.api_version(resource.versions.front());
+  note.kind = resource.kind;
+  note.ns = object.key.ns;
+  note.name = object.key.name;
+  note.uid = object.uid;
+  note.resource_version = object.latest_version;
+  note.instance = impl_->instance;
+  impl_->notes.push_back(std::move(note));
+  impl_->pump_notes();
+}
+
+const StatusStats& StatusWriter::stats() const {
+  return impl_->stats;
+}
+
+}  // namespace sluice::operatord
