@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <memory>
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "lib/kube/api/resource.h"
+#include "lib/policy/model.h"
+#include "operator/cluster_store.h"
+
+namespace sluice::op {
+namespace {
+
+using kube::Event;
+using nlohmann::json;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+const ObjectKey kPolicy{.kind = "CiliumNetworkPolicy", .ns = "x", .name = "p"};
+
+// A CiliumNetworkPolicy x/p for all pods of x with these ingress rules.
+json policy(const json& ingress) {
+  return {
+      {"apiVersion", "cilium.io/v2"},
+      {"kind", "CiliumNetworkPolicy"},
+      {"metadata", {{"name", "p"}, {"namespace", "x"}}},
+      {"spec", {{"endpointSelector", json::object()}, {"ingress", ingress}}}};
+}
+
+json port(const std::string& number) {
+  return json::array(
+      {{{"toPorts",
+         json::array({{{"ports", json::array({{{"port", number},
+                                               {"protocol", "TCP"}}})}}})}}});
+}
+
+class ClusterStoreTest : public ::testing::Test {
+ protected:
+  ClusterStoreTest() {
+    put(kube::namespaces(), {}, "x", kube::Namespace{.name = "x"});
+    put_pod("a", "n1", "10.0.0.1");
+  }
+
+  template <typename Object>
+  bool put(const kube::Resource& resource, const std::string& ns,
+           const std::string& name, Object object, std::int64_t generation = 1,
+           const std::string& uid = "u") {
+    Event event;
+    event.resource = &resource;
+    event.ns = ns;
+    event.name = name;
+    event.uid = uid;
+    event.generation = generation;
+    event.resource_version = std::to_string(++version_);
+    event.object = std::move(object);
+    return store_.take(event);
+  }
+  bool put_policy(json object, std::int64_t generation,
+                  const std::string& uid = "u") {
+    return put(kube::cilium_network_policies(), "x", "p",
+               Event::Json(std::make_shared<const json>(std::move(object))),
+               generation, uid);
+  }
+  bool put_pod(const std::string& name, const std::string& node,
+               const std::string& ip, const std::string& ns = "x") {
+    kube::Pod pod;
+    pod.ns = ns;
+    pod.name = name;
+    pod.node = node;
+    if (!ip.empty()) {
+      pod.ips.push_back(*parse_ip(ip));
+    }
+    return put(kube::pods(), ns, name, std::move(pod));
+  }
+  bool tell(Event::Type type, const kube::Resource& resource,
+            const std::string& ns, const std::string& name,
+            const std::string& error = {}) {
+    Event event;
+    event.type = type;
+    event.resource = &resource;
+    event.ns = ns;
+    event.name = name;
+    event.uid = "u";
+    event.error = error;
+    event.resource_version = std::to_string(++version_);
+    return store_.take(event);
+  }
+  void annotate(const std::string& ns, const std::string& word) {
+    kube::Namespace space{.name = ns};
+    if (!word.empty()) {
+      space.annotations["sluice.io/on-unknown"] = word;
+    }
+    put(kube::namespaces(), {}, ns, std::move(space));
+  }
+  [[nodiscard]] bool allowed(std::uint16_t number) const {
+    const policy::Model model(translator_.snapshot("n1"));
+    const auto* endpoint = model.endpoint("x/a");
+    EXPECT_NE(endpoint, nullptr);
+    return endpoint != nullptr &&
+           model
+               .lookup(*endpoint, policy::Direction::kIngress,
+                       *parse_ip("203.0.113.1"), 6, number)
+               .allowed;
+  }
+
+  std::uint64_t version_ = 100;
+  policy::Translator translator_;
+  ClusterStore store_{translator_, "sluice-system"};
+};
+
+TEST_F(ClusterStoreTest, ValidPolicyIsInForce) {
+  EXPECT_TRUE(put_policy(policy(port("80")), 1));
+  EXPECT_TRUE(allowed(80));
+  EXPECT_FALSE(allowed(81));
+  const auto* object = store_.policy(kPolicy);
+  ASSERT_NE(object, nullptr);
+  EXPECT_TRUE(object->valid);
+  EXPECT_TRUE(object->in_force);
+  EXPECT_EQ(object->resource_version, version_);
+  EXPECT_THAT(store_.take_changed(), ElementsAre(kPolicy));
+  EXPECT_THAT(store_.take_changed(), IsEmpty());
+}
+
+TEST_F(ClusterStoreTest, LastValidVersionStaysInForce) {
+  put_policy(policy(port("80")), 1);
+  EXPECT_FALSE(put_policy(policy(port("99999")), 2));
+  EXPECT_TRUE(allowed(80));
+  const auto* object = store_.policy(kPolicy);
+  EXPECT_FALSE(object->valid);
+  EXPECT_THAT(object->reason, HasSubstr("spec.ingress[0].toPorts[0]"));
+  EXPECT_TRUE(object->in_force);
+  EXPECT_EQ(object->in_force_generation, 1);
+  EXPECT_TRUE(put_policy(policy(port("81")), 3));
+  EXPECT_FALSE(allowed(80));
+  EXPECT_TRUE(allowed(81));
+  EXPECT_EQ(object->in_force_generation, 3);
+}
+
+TEST_F(ClusterStoreTest, ObjectThatCannotBeDecodedKeepsWhatItWas) {
+  put_policy(policy(port("80")), 1);
+  EXPECT_FALSE(tell(Event::Type::kInvalid, kube::cilium_network_policies(), "x",
+                    "p", "spec: must be an object"));
+  EXPECT_TRUE(allowed(80));
+  EXPECT_FALSE(allowed(81));
+  EXPECT_FALSE(store_.policy(kPolicy)->valid);
+  EXPECT_EQ(store_.policy(kPolicy)->reason, "spec: must be an object");
+}
+
+TEST_F(ClusterStoreTest, AnotherObjectOfTheNameInheritsNothing) {
+  put_policy(policy(port("80")), 1);
+  EXPECT_TRUE(put_policy(policy(port("99999")), 1, "another"));
+  EXPECT_TRUE(allowed(81)) << "the first one is gone, the second is not valid";
+  EXPECT_FALSE(store_.policy(kPolicy)->in_force);
+}
+
+TEST_F(ClusterStoreTest, StatusAloneIsNoNewVersion) {
+  put_policy(policy(port("80")), 1);
+  const auto first = store_.policy(kPolicy)->resource_version;
+  auto object = policy(port("80"));
+  object["status"]["conditions"] = json::array({{{"type", "Valid"}}});
+  EXPECT_FALSE(put_policy(object, 1));
+  EXPECT_EQ(store_.policy(kPolicy)->resource_version, first);
+  EXPECT_EQ(store_.policy(kPolicy)->conditions->size(), 1U);
+}
+
+TEST_F(ClusterStoreTest, DeletedPolicyIsGone) {
+  put_policy(policy(port("80")), 1);
+  store_.take_changed();
+  EXPECT_TRUE(
+      tell(Event::Type::kDeleted, kube::cilium_network_policies(), "x", "p"));
+  EXPECT_TRUE(allowed(81));
+  EXPECT_EQ(store_.policy(kPolicy), nullptr);
+  EXPECT_THAT(store_.take_changed(), ElementsAre(kPolicy));
+}
+
+TEST_F(ClusterStoreTest, PodThatCannotBeDecodedStaysWhatItWas) {
+  put_policy(policy(port("80")), 1);
+  EXPECT_FALSE(
+      tell(Event::Type::kInvalid, kube::pods(), "x", "a", "status: no"));
+  EXPECT_TRUE(allowed(80));
+  EXPECT_EQ(store_.undecodable().size(), 1U);
+  put_pod("a", "n1", "10.0.0.1");
+  EXPECT_THAT(store_.undecodable(), IsEmpty());
+}
+
+TEST_F(ClusterStoreTest, GroupIsTakenIn) {
+  put_policy(policy(json::array(
+                 {{{"fromCIDRSet", json::array({{{"cidrGroupRef", "g"}}})}}})),
+             1);
+  EXPECT_FALSE(allowed(80));
+  kube::CidrGroup group{.name = "g"};
+  group.cidrs.push_back(*parse_prefix("203.0.113.0/24"));
+  EXPECT_TRUE(put(kube::cidr_groups(), {}, "g", std::move(group)));
+  EXPECT_TRUE(allowed(80));
+  EXPECT_TRUE(tell(Event::Type::kDeleted, kube::cidr_groups(), {}, "g"));
+  EXPECT_FALSE(allowed(80));
+}
+
+TEST_F(ClusterStoreTest, AwaitedPodsSayWhatUnknownOnesMay) {
+  using wire::OnUnknown;
+  annotate("strict", "deny");
+  annotate("lax", "allow");
+  store_.take_on_unknown_changes();
+  EXPECT_EQ(store_.on_unknown("n1"), OnUnknown::kAgentDefault);
+  put_pod("s", "n1", "", "strict");
+  EXPECT_THAT(store_.take_on_unknown_changes(), ElementsAre("n1"));
+  EXPECT_EQ(store_.on_unknown("n1"), OnUnknown::kDeny);
+  EXPECT_EQ(store_.on_unknown("n2"), OnUnknown::kAgentDefault);
+  put_pod("l", "n1", "", "lax");
+  EXPECT_EQ(store_.on_unknown("n1"), OnUnknown::kDeny) << "the strictest";
+  put_pod("s", "n1", "10.0.0.9", "strict");
+  EXPECT_EQ(store_.on_unknown("n1"), OnUnknown::kAllow);
+  put_pod("d", "n1", "", "x");
+  EXPECT_EQ(store_.on_unknown("n1"), OnUnknown::kAgentDefault)
+      << "x says nothing";
+  tell(Event::Type::kDeleted, kube::pods(), "x", "d");
+  EXPECT_EQ(store_.on_unknown("n1"), OnUnknown::kAllow);
+  store_.take_on_unknown_changes();
+  annotate("lax", "");
+  EXPECT_THAT(store_.take_on_unknown_changes(), ElementsAre("n1"));
+  EXPECT_EQ(store_.on_unknown("n1"), OnUnknown::kAgentDefault);
+  annotate("lax", "nonsense");
+  EXPECT_EQ(store_.on_unknown("n1"), OnUnknown::kAgentDefault);
+}
+
+TEST_F(ClusterStoreTest, AgentsPodsHaveTheirNodes) {
+  put_pod("sluice-agent-1", "n7", "", "sluice-system");
+  EXPECT_EQ(store_.node_of("sluice-agent-1"), "n7");
+  EXPECT_EQ(store_.node_of("a"), "") << "of another namespace";
+  tell(Event::Type::kDeleted, kube::pods(), "sluice-system", "sluice-agent-1");
+  EXPECT_EQ(store_.node_of("sluice-agent-1"), "");
+}
+
+}  // namespace
+}  // namespace sluice::op
