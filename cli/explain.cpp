@@ -139,7 +139,8 @@ class Explainer {
     }
     std::size_t denied = 0;
     for (const auto& backend : answer.backends) {
-      if (backend.allowed || ++denied > kMost) {
+      const bool itself = backend.decided.id == SLUICE_RULE_SELF;
+      if (!itself && (backend.allowed || ++denied > kMost)) {
         continue;
       }
       const auto address = to_string(backend.address);
@@ -147,7 +148,7 @@ class Explainer {
                          (backend.address.v6 ? "[" + address + "]" : address) +
                          ":" + std::to_string(backend.port);
       line += backend.pod.empty() ? "" : " (" + backend.pod + ")";
-      line += " is not allowed";
+      line += itself ? " is the pod itself" : " is not allowed";
       if (!backend.decided.policy.empty()) {
         line += ", by " + backend.decided.policy + " " + backend.decided.path;
       }
@@ -168,6 +169,12 @@ class Explainer {
   PortArgument port_;
   std::map<std::string, policy::Model> models_;
 };
+
+// "80/TCP", also where the request left the protocol out.
+std::string text_of(const PortArgument& port) {
+  const int number = is_icmp(port.protocol) ? port.port >> 8 : port.port;
+  return std::to_string(number) + "/" + protocol_text(port.protocol);
+}
 
 }  // namespace
 
@@ -190,7 +197,7 @@ Result<ExplainView> explain(const Cluster& cluster,
   }
   ExplainView view{.from = from->text,
                    .to = to->text,
-                   .port = request.port,
+                   .port = text_of(*port),
                    .allowed = true,
                    .sides = {}};
   Explainer explainer(cluster, *port);

@@ -60,7 +60,8 @@ for one thing. Exit status: 0 allowed, 1 denied, 2 bad input.
       ->type_name("NAMESPACE/POD|ADDRESS");
   command
       ->add_option("--port", request.port,
-                   "Destination port and protocol, or ICMP type")
+                   "Destination port and protocol (TCP if none is named), or "
+                   "ICMP type")
       ->required()
       ->type_name("80/TCP|8/ICMP|...");
   command->add_option("DIR", arguments->dir,

@@ -82,6 +82,41 @@ TEST_F(ClusterTest, ExplainNamesWhatIsolatesAndWhatIsMissing) {
   EXPECT_EQ(side.near_misses[0].differs, "port");
 }
 
+TEST_F(ClusterTest, ExplainSaysWhichProtocolItTook) {
+  for (const auto& [asked, told] : {std::pair{"80", "80/TCP"},
+                                    {"53/udp", "53/UDP"},
+                                    {"8/icmp", "8/ICMP"}}) {
+    const auto view =
+        explain(cluster_, {.from = "x/b", .to = "x/a", .port = asked});
+    ASSERT_TRUE(view.has_value()) << view.error().message;
+    EXPECT_EQ(view->port, told);
+  }
+}
+
+TEST_F(ClusterTest, ExplainNamesThePodItselfBehindItsService) {
+  cluster_.store().set_source("s.yaml", kube::parse_manifest(R"(
+apiVersion: v1
+kind: Service
+metadata: {namespace: x, name: s}
+spec: {clusterIP: 10.96.0.1, selector: {app: a}, ports: [{port: 80}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {namespace: x, name: none}
+spec: {podSelector: {}, policyTypes: [Ingress, Egress]}
+)",
+                                                             "s.yaml"));
+  cluster_.store().commit();
+  const auto view =
+      explain(cluster_, {.from = "x/a", .to = "10.96.0.1", .port = "80"});
+  ASSERT_TRUE(view.has_value()) << view.error().message;
+  EXPECT_TRUE(view->allowed);
+  EXPECT_THAT(view->sides[0].behind,
+              ElementsAre("through Service x/s",
+                          "backend 10.0.0.1:80 (x/a) is the pod itself",
+                          "1 of 1 backends allowed"));
+}
+
 TEST_F(ClusterTest, ExplainRefusesBadInput) {
   for (const auto& request :
        {ExplainRequest{"x/none", "x/a", "80"}, ExplainRequest{"x/b", "a", "80"},
