@@ -38,6 +38,8 @@ constexpr seconds kMeasured{1};
 // Refused streams are logged so often at most.
 constexpr seconds kRefusedLogged{5};
 constexpr milliseconds kListenAgain{2'000};
+// Not ready for the same reason for so long is worth a line.
+constexpr seconds kPondered{3};
 
 }  // namespace
 
@@ -70,6 +72,8 @@ struct Operator::Impl {
   std::uint64_t revision = 0;
   bool dirty = false;
   std::string listen_problem;
+  std::string pondered;  // problem() as it was last
+  Clock::time_point tell_at = Clock::time_point::max();
   Clock::time_point listen_at;
   Clock::time_point measured_at;
   Clock::time_point refused_at;
@@ -84,6 +88,7 @@ struct Operator::Impl {
   [[nodiscard]] CertificateOptions certificate_options() const;
 
   [[nodiscard]] std::string problem() const;
+  void tell_problem(Clock::time_point now);
   void serve_when_ready();
   wire::Server::Handlers handlers();
   void on_snapshot_needed(const std::string& node);
@@ -207,6 +212,18 @@ std::string Operator::Impl::problem() const {
     return "certificate: " + certificate->problem();
   }
   return server ? std::string{} : listen_problem;
+}
+
+// To the log, once, what lasts.
+void Operator::Impl::tell_problem(Clock::time_point now) {
+  if (const auto current = problem(); current != pondered) {
+    pondered = current;
+    tell_at = current.empty() ? Clock::time_point::max() : now + kPondered;
+  }
+  if (now >= tell_at) {
+    tell_at = Clock::time_point::max();
+    spdlog::warn("not ready: {}", pondered);
+  }
 }
 
 // Not before everything has been seen: a view of a part of the cluster would
@@ -437,15 +454,9 @@ Result<void> Operator::run(int signals) {
   if (!watched) {
     return watched;
   }
-  std::string told;
   while (!impl.released) {
     impl.turn(kTurn);
-    if (const auto now = impl.problem(); now != told) {
-      told = now;
-      if (!told.empty()) {
-        spdlog::info("not ready: {}", told);
-      }
-    }
+    impl.tell_problem(Clock::now());
   }
   impl.loop->remove_fd(signals);
   return {};
