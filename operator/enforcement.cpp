@@ -163,51 +163,80 @@ const wire::NodeReport* Enforcement::best(const Node& node) {
   return found;
 }
 
-// Why a pod that is to be enforced is not, although the node has all it needs;
-// empty if there is no such pod.
-std::string Enforcement::endpoint_failure(const wire::NodeReport& report,
-                                          const std::set<std::string>& pods) {
-  for (const auto& failure : report.failures) {
-    if (!failure.endpoint.empty() && pods.contains(failure.endpoint)) {
-      return failure.endpoint + ": " + failure.message;
-    }
-  }
-  return {};
-}
-
 void Enforcement::forget_policy(const ObjectKey& key) {
   histories_.erase(key);
 }
 
+const wire::NodeReport* Enforcement::report_of(std::string_view node) const {
+  const auto found = nodes_.find(std::string(node));
+  return found == nodes_.end() ? nullptr : best(found->second);
+}
+
 // Why the node does not have the policy in force; an empty reason: it has.
-Enforcement::Lack Enforcement::lack(const std::string& name,
-                                    const std::set<std::string>& pods,
-                                    const PolicyObject& policy) const {
-  const auto node = nodes_.find(name);
-  const auto* report = node == nodes_.end() ? nullptr : best(node->second);
-  const auto kind = policy_kind_index(policy.key.kind);
-  const auto has = [&] {
-    return policy.resource_version != 0 && kind < report->in_force.size() &&
-           report->in_force[kind] >= policy.resource_version;
-  };
+Enforcement::Lack Enforcement::lack(std::string_view name,
+                                    const wire::NodeReport* report,
+                                    const PolicyObject& policy) {
+  Lack result{.node = std::string(name), .reason = {}, .detail = {}};
   if (report == nullptr || !report->connected) {
-    return {.node = name,
-            .reason = kUnreachable,
-            .detail = "no agent is connected"};
+    result.reason = kUnreachable;
+    result.detail = "no agent is connected";
+    return result;
   }
-  if (has()) {
-    auto failure = endpoint_failure(*report, pods);
-    return failure.empty() ? Lack{}
-                           : Lack{.node = name,
-                                  .reason = kFailed,
-                                  .detail = std::move(failure)};
+  const auto kind = policy_kind_index(policy.key.kind);
+  if (policy.resource_version != 0 && kind < report->in_force.size() &&
+      report->in_force[kind] >= policy.resource_version) {
+    return result;
   }
+  result.reason = kPending;
   for (const auto& failure : report->failures) {
     if (failure.endpoint.empty()) {
-      return {.node = name, .reason = kFailed, .detail = failure.message};
+      result.reason = kFailed;
+      result.detail = failure.message;
+      break;
     }
   }
-  return {.node = name, .reason = kPending, .detail = {}};
+  return result;
+}
+
+// Of every node with pods that the policy selects; `nodes` is how many there
+// are. Pods that a node has all it needs for, and cannot enforce nevertheless,
+// are rare: they are looked for only where a node tells of some.
+std::vector<Enforcement::Lack> Enforcement::lacks(const PolicyObject& policy,
+                                                  const Subjects& subjects,
+                                                  std::size_t& nodes) const {
+  std::unordered_map<std::string_view, const wire::NodeReport*> reports;
+  subjects([&](const kube::Pod& pod) { reports.try_emplace(pod.node); });
+  nodes = reports.size();
+  std::vector<Lack> result;
+  std::unordered_map<std::string, const wire::Failure*> failing;  // by pod
+  for (auto& [name, report] : reports) {
+    report = report_of(name);
+    if (auto found = lack(name, report, policy); !found.reason.empty()) {
+      result.push_back(std::move(found));
+      report = nullptr;
+      continue;
+    }
+    for (const auto& failure : report->failures) {
+      if (!failure.endpoint.empty()) {
+        failing.emplace(failure.endpoint, &failure);
+      }
+    }
+  }
+  if (!failing.empty()) {
+    subjects([&](const kube::Pod& pod) {
+      auto& report = reports[pod.node];
+      const auto found = failing.find(pod.ns + "/" + pod.name);
+      if (report != nullptr && found != failing.end()) {
+        result.push_back(
+            {.node = pod.node,
+             .reason = kFailed,
+             .detail = found->first + ": " + found->second->message});
+        report = nullptr;  // one of a node will do
+      }
+    });
+  }
+  std::ranges::sort(result, {}, &Lack::node);
+  return result;
 }
 
 // One text and one reason of what the nodes lack.
@@ -249,17 +278,9 @@ Enforced Enforcement::judge(const PolicyObject& policy,
                             const Subjects& subjects,
                             const std::optional<Enforced>& shown,
                             Clock::time_point now) {
-  std::map<std::string, std::set<std::string>> pods;
-  subjects([&](const std::string& node, const std::string& pod) {
-    pods[node].insert(pod);
-  });
-  std::vector<Lack> lacks;
-  for (const auto& [node, here] : pods) {
-    if (auto found = lack(node, here, policy); !found.reason.empty()) {
-      lacks.push_back(std::move(found));
-    }
-  }
-  auto result = describe(lacks, pods.size());
+  std::size_t nodes = 0;
+  const auto missing = lacks(policy, subjects, nodes);
+  auto result = describe(missing, nodes);
   auto& history = histories_[policy.key];
   if (history.uid != policy.uid || history.generation != policy.generation) {
     history = {.uid = policy.uid,

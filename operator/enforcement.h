@@ -10,9 +10,11 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
+#include "lib/kube/objects.h"
 #include "lib/wire/protocol.h"
 #include "operator/cluster_store.h"
 
@@ -88,11 +90,9 @@ class Enforcement {
   // Nothing is known any more of what the replica said.
   void forget(const std::string& replica);
 
-  // Calls its argument for every node with pods that the policy selects, and
-  // for each of these pods ("namespace/name").
+  // Calls its argument for every pod that the policy selects.
   using Subjects =
-      std::function<void(const std::function<void(const std::string& node,
-                                                  const std::string& pod)>&)>;
+      std::function<void(const std::function<void(const kube::Pod& pod)>&)>;
   // Of a policy whose newest version is valid. Remembers since when it is not
   // enforced. `shown`: what its status says of this version already, by this
   // replica or the one that led before.
@@ -120,11 +120,13 @@ class Enforcement {
 
   void forget_node(const std::string& replica, const std::string& node);
   [[nodiscard]] static const wire::NodeReport* best(const Node& node);
-  [[nodiscard]] static std::string endpoint_failure(
-      const wire::NodeReport& report, const std::set<std::string>& pods);
-  [[nodiscard]] Lack lack(const std::string& name,
-                          const std::set<std::string>& pods,
-                          const PolicyObject& policy) const;
+  [[nodiscard]] const wire::NodeReport* report_of(std::string_view node) const;
+  [[nodiscard]] static Lack lack(std::string_view name,
+                                 const wire::NodeReport* report,
+                                 const PolicyObject& policy);
+  [[nodiscard]] std::vector<Lack> lacks(const PolicyObject& policy,
+                                        const Subjects& subjects,
+                                        std::size_t& nodes) const;
   static Enforced describe(const std::vector<Lack>& lacks, std::size_t nodes);
 
   std::unordered_map<std::string, Node> nodes_;

@@ -79,7 +79,6 @@ struct Certificate::Impl {
   CertificateOptions options;
   Handler handler;
   std::optional<wire::TlsMaterial> current;
-  std::string published;  // CA, as the ConfigMap has it for all we know
   std::string problem = "the certificate has not been read yet";
   kube::Call call;
   kube::Timer timer;
@@ -90,7 +89,7 @@ struct Certificate::Impl {
   void make();
   void take(wire::TlsMaterial material);
   void publish();
-  void published_or_create(const ApiResult<json>& answer);
+  void create_config_map_if_missing(const ApiResult<json>& answer);
   void failed(const std::string& why);
   void later(std::chrono::milliseconds delay);
   [[nodiscard]] std::string secret_name() const {
@@ -206,20 +205,17 @@ void Certificate::Impl::take(wire::TlsMaterial material) {
 }
 
 void Certificate::Impl::publish() {
-  if (published == current->ca_pem && !options.dir.empty()) {
-    later(options.look_again);
-    return;
-  }
   call = kube::patch_object(
       *client, kube::config_map_path(options.ns, options.config_map),
       kube::Patch::kMerge, json{{"data", {{"ca.crt", current->ca_pem}}}},
-      "sluice-operator",
-      [this](const ApiResult<json>& answer) { published_or_create(answer); });
+      "sluice-operator", [this](const ApiResult<json>& answer) {
+        create_config_map_if_missing(answer);
+      });
 }
 
-void Certificate::Impl::published_or_create(const ApiResult<json>& answer) {
+void Certificate::Impl::create_config_map_if_missing(
+    const ApiResult<json>& answer) {
   if (answer) {
-    published = current->ca_pem;
     later(options.look_again);
     return;
   }

@@ -135,9 +135,7 @@ Enforced PolicyStatus::enforced(const PolicyObject& object,
   const policy::PolicyKey key{
       .kind = object.key.kind, .ns = object.key.ns, .name = object.key.name};
   const auto subjects = [&](const auto& visit) {
-    translator_.visit_subjects(key, [&](const kube::Pod& pod) {
-      visit(pod.node, pod.ns + "/" + pod.name);
-    });
+    translator_.visit_subjects(key, visit);
   };
   return enforcement_.judge(object, subjects, shown, now);
 }
@@ -212,17 +210,26 @@ void PolicyStatus::tell_valid(const PolicyObject& object,
   }
 }
 
+// A part of all policies at a time, so that no turn takes long.
+void PolicyStatus::sweep() {
+  const auto& policies = store_.policies();
+  const auto turns = static_cast<std::size_t>(kSweep / kTurn);
+  auto left = policies.empty() ? 0 : (policies.size() - 1) / turns + 1;
+  for (auto at = policies.upper_bound(swept_); left > 0; --left, ++at) {
+    if (at == policies.end()) {
+      at = policies.begin();
+    }
+    active_.insert(at->first);
+    swept_ = at->first;
+  }
+}
+
 void PolicyStatus::turn(std::uint64_t revision, Clock::time_point now) {
   if (!leads_ || now - turned_ < kTurn) {
     return;
   }
   turned_ = now;
-  if (now - swept_ >= kSweep) {
-    swept_ = now;
-    for (const auto& [key, object] : store_.policies()) {
-      active_.insert(key);
-    }
-  }
+  sweep();
   for (auto at = active_.begin(); at != active_.end();) {
     const auto* object = store_.policy(*at);
     const bool settled = object == nullptr || judge(*object, revision, now);

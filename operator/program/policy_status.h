@@ -62,6 +62,7 @@ class PolicyStatus {
     op::Clock::time_point since;  // this generation is known
   };
 
+  void sweep();
   bool judge(const op::PolicyObject& object, std::uint64_t revision,
              op::Clock::time_point now);
   op::Enforced enforced(const op::PolicyObject& object,
@@ -78,7 +79,7 @@ class PolicyStatus {
   bool leads_ = false;
   std::map<op::ObjectKey, Told> told_;
   std::set<op::ObjectKey> active_;  // not settled
-  op::Clock::time_point swept_;
+  op::ObjectKey swept_;             // the last one of sweep()
   op::Clock::time_point turned_;
 };
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <deque>
 #include <map>
 #include <optional>
 #include <set>
@@ -123,7 +124,7 @@ class EnforcementTest : public ::testing::Test {
     policy_.generation = 1;
     policy_.resource_version = 20;
     policy_.valid = true;
-    subjects_ = {{"n1", {"x/a"}}, {"n2", {"x/b"}}};
+    subjects_ = {{"n1", {"a"}}, {"n2", {"b"}}};
   }
 
   void say(const std::string& replica, const std::string& node,
@@ -141,8 +142,13 @@ class EnforcementTest : public ::testing::Test {
         policy_,
         [&](const auto& visit) {
           for (const auto& [node, pods] : subjects_) {
-            for (const auto& pod : pods) {
-              visit(node, pod);
+            for (const auto& name : pods) {
+              kube::Pod pod;
+              pod.ns = "x";
+              pod.name = name;
+              pod.node = node;
+              // Names stay where they are, as those of the translator do.
+              visit(pods_.emplace_back(std::move(pod)));
             }
           }
         },
@@ -152,6 +158,7 @@ class EnforcementTest : public ::testing::Test {
   Enforcement enforcement_;
   PolicyObject policy_;
   std::map<std::string, std::set<std::string>> subjects_;
+  std::deque<kube::Pod> pods_;
   Clock::time_point begin_ = Clock::now();
 };
 
@@ -218,7 +225,7 @@ TEST_F(EnforcementTest, PodWithoutInterfaceIsNotEnforced) {
       {{.policy_set = 0, .map = {}, .endpoint = "x/b", .message = "no veth"}});
   EXPECT_EQ(judge().message, "1/2 nodes; n2: x/b: no veth");
   EXPECT_EQ(judge().reason, "ApplyFailed");
-  subjects_["n2"] = {"x/other"};
+  subjects_["n2"] = {"other"};
   EXPECT_TRUE(judge().enforced);
 }
 
@@ -226,7 +233,7 @@ TEST_F(EnforcementTest, NodeThatLagsForAMomentChangesNothing) {
   say("", "n1", 20);
   say("", "n2", 20);
   ASSERT_TRUE(judge().enforced);
-  subjects_["n3"] = {"x/new"};
+  subjects_["n3"] = {"new"};
   say("", "n3", 19);
   EXPECT_TRUE(judge(milliseconds(1)).enforced);
   EXPECT_FALSE(judge(Enforcement::kPatience + milliseconds(1)).enforced);
@@ -261,7 +268,7 @@ TEST_F(EnforcementTest, VersionThatIsNoNumberIsNeverSaidToBeEnforced) {
 TEST_F(EnforcementTest, ManyNodesAreCountedAndAFewNamed) {
   subjects_.clear();
   for (int i = 0; i < 9; ++i) {
-    subjects_["m" + std::to_string(i)] = {"x/a"};
+    subjects_["m" + std::to_string(i)] = {"a"};
   }
   EXPECT_THAT(judge().message,
               HasSubstr("0/9 nodes; m0: no agent is connected"));
