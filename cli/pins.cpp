@@ -129,7 +129,6 @@ Result<std::vector<PeerEntry>> read_pinned_peers(
       return std::unexpected(read.error());
     }
   }
-  std::erase_if(peers, [](const PeerEntry& peer) { return peer.cidr_id == 0; });
   std::ranges::sort(peers, {}, &PeerEntry::prefix);
   return peers;
 }

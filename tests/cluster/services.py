@@ -72,6 +72,13 @@ class Services:
         self._write_slices(full_name)
         self._rewrite()
 
+    def drop_pod(self, full_name):
+        """Takes a pod that goes out of all Services."""
+        for name, (_, backends) in list(self._services.items()):
+            left = [b for b in backends if not b.pod or b.pod.full_name != full_name]
+            if len(left) < len(backends):
+                self.set_backends(name, *left)
+
     def remove(self, full_name):
         if self._services.pop(full_name, None):
             namespace, name = full_name.split("/")

@@ -10,11 +10,9 @@ import json
 import os
 import threading
 
-from tests.cluster import lab
-from tests.cluster.api import KINDS, ApiError
+from tests.cluster import fresh, lab
+from tests.cluster.api import ApiError
 
-_FOLLOWED = ("Namespace", "Node", "Pod", "Service", "EndpointSlice", "NetworkPolicy",
-             "CiliumCIDRGroup", "CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy")
 _FOLDER = "/run/manifests"
 _PERIOD_SECONDS = 0.1
 
@@ -52,14 +50,7 @@ class _Mirror:
             pause.wait(_PERIOD_SECONDS)
 
     def step(self):
-        things = []
-        for kind in _FOLLOWED:
-            for thing in self._api.get(kind)["items"]:
-                for field in ("managedFields", "resourceVersion"):
-                    thing["metadata"].pop(field, None)
-                version = KINDS[kind][0].removeprefix("apis/").removeprefix("api/")
-                things.append({**thing, "apiVersion": version, "kind": kind})
-        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": things})
+        text = json.dumps(fresh.objects(self._api))
         if text != self._last:
             with open(_FOLDER + "/.new", "w", encoding="utf-8") as file:
                 file.write(text)
