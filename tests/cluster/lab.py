@@ -40,13 +40,18 @@ class Process:
         self.log_path = f"/run/{name}.log"
         self.process = None
 
-    def start(self):
+    def start(self, *options):
         with open(self.log_path, "ab") as log:
-            self.process = self.ns.popen(*self.command, stdin=subprocess.DEVNULL, stdout=log,
+            self.process = self.ns.popen(*self.command, *options, stdin=subprocess.DEVNULL, stdout=log,
                                          stderr=subprocess.STDOUT)
 
     def running(self):
         return self.process is not None and self.process.poll() is None
+
+    def memory_peak(self):
+        """Bytes that it had in memory at most."""
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:"))
 
     def kill(self):
         self.process.kill()
@@ -173,21 +178,18 @@ class Cluster:
         lines = ["table ip operator {}", "delete table ip operator"]
         if addresses:
             targets = ", ".join(f"{n} : {a}" for n, a in enumerate(addresses))
-            lines.append(
-                "table ip operator { chain output { type nat hook output priority -100;"
-                f" ip daddr {self.service} tcp dport {_GRPC}"
-                f" dnat to numgen random mod {len(addresses)} map {{ {targets} }}; }} }}")
-        done = node.ns.popen("nft", "-f", "-", stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                             stderr=subprocess.STDOUT, text=True)
-        out = done.communicate("\n".join(lines), timeout=15)[0]
-        assert done.returncode == 0, out
+            lines += ["table ip operator {", "chain output {", "type nat hook output priority -100",
+                      f"ip daddr {self.service} tcp dport {_GRPC}"
+                      f" dnat to numgen random mod {len(addresses)} map {{ {targets} }}", "}", "}"]
+        self.nft(node, "\n".join(lines) + "\n")
 
     def start_agents(self):
         for name in self.net.nodes:
             self.start_agent(name)
 
-    def start_agent(self, name):
-        """With a token that is bound to the agent's pod on that node."""
+    def start_agent(self, name, *options):
+        """With a token that is bound to the agent's pod on that node. `options` hold for this
+        start alone."""
         pod = self.api.ensure({
             "apiVersion": "v1", "kind": "Pod",
             "metadata": {"namespace": suite.SYSTEM, "name": f"sluice-agent-{name}",
@@ -202,8 +204,25 @@ class Cluster:
             agent = Process(f"agent-{name}", self.net.nodes[name].ns,
                             agent_command(self, name, token))
             self.agents[name] = agent
-        agent.start()
+        agent.start(*options)
         return agent
+
+    def cut_off(self, name):
+        """Drops every packet between a node and the operators, both ways."""
+        self.nft(self.net.nodes[name], "table ip cut {}\ndelete table ip cut\ntable ip cut {\n"
+                  "chain out {\ntype filter hook output priority 0\n"
+                  f"ip daddr 10.0.254.0/24 drop\nip daddr {self.service} drop\n}}\n"
+                  "chain in {\ntype filter hook input priority 0\nip saddr 10.0.254.0/24 drop\n}\n}")
+
+    def rejoin(self, name):
+        self.nft(self.net.nodes[name], "table ip cut {}\ndelete table ip cut\n")
+
+    @staticmethod
+    def nft(node, text):
+        done = node.ns.popen("nft", "-f", "-", stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                             stderr=subprocess.STDOUT, text=True)
+        out = done.communicate(text, timeout=15)[0]
+        assert done.returncode == 0, f"{out}\n{text}"
 
     def ca_file(self):
         """The CA that the operator published, as kubelet would mount it."""
@@ -244,6 +263,32 @@ class Cluster:
             for thing in self.api.get(kind)["items"]:
                 meta = thing["metadata"]
                 self.api.delete(kind, meta.get("namespace"), meta["name"])
+
+    def condition(self, kind, namespace, name, what):
+        """A condition as it stands, {} if nobody has written it; with "current": is it about the
+        object's latest version."""
+        thing = self.api.get(kind, namespace, name)
+        for condition in thing.get("status", {}).get("conditions", []):
+            if condition["type"] == what:
+                return {**condition, "current": condition.get("observedGeneration")
+                        == thing["metadata"]["generation"]}
+        return {}
+
+    def wait_condition(self, kind, namespace, name, what, status, contains="", seconds=60):
+        """The condition, once it has this status for the object's latest version, and a reason
+        or message that contains the text."""
+        seen = {}
+
+        def reached():
+            nonlocal seen
+            seen = self.condition(kind, namespace, name, what)
+            return (seen.get("status") == status and seen["current"]
+                    and contains in f"{seen.get('reason')} {seen.get('message')}" and seen)
+        try:
+            return wait_for(reached, what, seconds)
+        except AssertionError:
+            raise AssertionError(f"{kind}/{name} {what} is not {status} {contains!r} but {seen}\n"
+                                 + self.logs()) from None
 
 
 # ---- command lines ------------------------------------------------------------------

@@ -10,7 +10,6 @@ import dataclasses
 import itertools
 import selectors
 import socket
-import subprocess
 import threading
 
 _MARK = "0x4000"
@@ -160,10 +159,7 @@ class Services:
 
     def rewrite_node(self, node):
         text = "".join(self._table(node, family) for family in (4, 6))
-        done = node.ns.popen("nft", "-f", "-", stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                             stderr=subprocess.STDOUT, text=True)
-        out = done.communicate(text, timeout=15)[0]
-        assert done.returncode == 0, f"{out}\n{text}"
+        self._cluster.nft(node, text)
 
     def _table(self, node, family):
         ip = "ip" if family == 4 else "ip6"

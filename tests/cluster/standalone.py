@@ -25,14 +25,14 @@ class Cluster(lab.Cluster):
         mirror.step()
         threading.Thread(target=mirror.run, daemon=True).start()
 
-    def start_agent(self, name):
+    def start_agent(self, name, *options):
         if name not in self.agents:
             self.agents[name] = lab.Process(
                 f"sluice-{name}", self.net.nodes[name].ns,
                 lab.confined([
                     lab.program("sluice"), "run", _FOLDER, "--node", name,
                     "--pin-dir", f"/run/bpf/{name}/sluice", "--socket", f"/run/{name}.sock"]))
-        self.agents[name].start()
+        self.agents[name].start(*options)
         return self.agents[name]
 
 
