@@ -167,8 +167,8 @@ class ControlPlane:
         self.write_kubeconfig("admin.kubeconfig", token=self.api.token)
         self.write_kubeconfig("admin-certificate.kubeconfig", certificate="admin")
 
-    def write_kubeconfig(self, name, token=None, token_file=None, certificate=None):
-        """A kubeconfig in the folder; its path. YAML that is also JSON."""
+    def write_kubeconfig(self, name, token=None, token_file=None, certificate=None, server=None):
+        """A kubeconfig in the folder; its path. YAML that is also JSON. `server`: another one."""
         user = {}
         if token:
             user["token"] = token
@@ -179,7 +179,7 @@ class ControlPlane:
             user["client-key"] = self.path(certificate + ".key")
         content = {
             "apiVersion": "v1", "kind": "Config", "current-context": "test",
-            "clusters": [{"name": "test", "cluster": {"server": self.server,
+            "clusters": [{"name": "test", "cluster": {"server": server or self.server,
                                                       "certificate-authority": self.ca_file}}],
             "users": [{"name": "user", "user": user}],
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": "user"}}]}

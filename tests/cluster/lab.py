@@ -161,11 +161,20 @@ class Cluster:
         for number in range(count):
             address = f"10.0.254.{number + 1}"
             netlab.run("ip", "addr", "replace", address + "/32", "dev", "lo")
-            operator = Process(f"operator-{number}", Own, operator_command(number, address, kubeconfig))
-            operator.address, operator.health = address, f"http://{address}:9964"
+            identity = f"sluice-operator-{number}"
+            operator = Process(f"operator-{number}", Own, operator_command(identity, address, kubeconfig))
+            operator.identity, operator.address = identity, address
             self.operators.append(operator)
             operator.start()
         self.balance()
+
+    def leader(self):
+        """The operator that writes status, as soon as one of those that run does."""
+        def found():
+            lease = self.api.find("Lease", suite.SYSTEM, "sluice-operator") or {"spec": {}}
+            holder = lease["spec"].get("holderIdentity")
+            return next((o for o in self.operators if o.running() and o.identity == holder), None)
+        return wait_for(found, f"an operator leads; {self.logs()}", 60)
 
     def balance(self, operators=None):
         """Rewrites the operator's Service to the replicas given, or to all that run."""
@@ -305,10 +314,10 @@ def confined(command, manifest="agent.yaml"):
     return ["setpriv", f"--bounding-set={bounds}", "--inh-caps=-all", "--no-new-privs", *command]
 
 
-def operator_command(number, address, kubeconfig):
+def operator_command(identity, address, kubeconfig):
     return [program("sluice-operator"), "--kubeconfig", kubeconfig, "--listen", f"{address}:{_GRPC}",
             "--health", f"{address}:9964", "--namespace", suite.SYSTEM,
-            "--identity", f"sluice-operator-{number}"]
+            "--identity", identity]
 
 
 def agent_command(cluster, name, token):

@@ -2,8 +2,9 @@
 """Whatever is killed, packets that may pass pass and the others do not, and what
 changes afterwards is followed again."""
 
-from tests.cluster import suite
-from tests.netns.sluice import cnp, ports
+from tests.cluster import lab, suite
+from tests.netns import lab as netlab
+from tests.netns.sluice import cnp, ports, wait_for
 from tests.netns.traffic import Stream
 
 _RATE = 500  # packets per second and stream
@@ -16,7 +17,7 @@ class Restarts(suite.ClusterCase):
         self.addCleanup(self.cluster.clear_policies)
         self.api.create(cnp("x", "a", {"pod": "a"}, ingress=[{
             "fromEndpoints": [{"matchLabels": {"pod": "b"}}], "toPorts": ports("80/UDP")}]))
-        self.expect("x/b > x/a udp/80 A", "x/b > x/a udp/82 D", "x/c > x/a udp/80 D")
+        self.expect("x/b > x/a udp/80 A", "x/b > x/a udp/82 D", "x/c > x/a udp/80 D", seconds=60)
 
     def ride(self, disturb):
         """Streams that may and may not pass, between nodes, while something is disturbed and
@@ -34,9 +35,9 @@ class Restarts(suite.ClusterCase):
                 stream.wait_sent(100)
             disturb()
             self.api.create(cnp("x", "after", {"pod": "c"}, ingress=[{}]))
-            self.expect("x/b > x/c udp/90 D")
+            self.expect("x/b > x/c udp/90 D", seconds=60)
             self.api.delete("CiliumNetworkPolicy", "x", "after")
-            self.expect("x/b > x/c udp/90 A")
+            self.expect("x/b > x/c udp/90 A", seconds=60)
             for stream in streams.values():
                 stream.wait_sent(100)
         finally:
@@ -70,8 +71,74 @@ class Restarts(suite.ClusterCase):
             self.api.create(cnp("x", "meanwhile", {"pod": "a"}, ingress=[{
                 "fromEndpoints": [{"matchLabels": {"pod": "c"}}], "toPorts": ports("90/UDP")}]))
             self.cluster.start_agent("node1")
-            self.expect("x/c > x/a udp/90 A", "x/b > x/a udp/90 D")
+            self.expect("x/c > x/a udp/90 A", "x/b > x/a udp/90 D", seconds=60)
         self.ride(disturb)
+
+    def enforced(self, name, status="True", contains=""):
+        self.cluster.wait_condition("CiliumNetworkPolicy", "x", name, "Enforced", status, contains, 90)
+
+    def test_the_leader_is_killed(self):
+        """The other one leads on, and status follows."""
+        def disturb():
+            leader = self.cluster.leader()
+            leader.kill()
+            self.addCleanup(self.start_operator, leader)
+            self.cluster.balance()
+            self.assertIsNot(self.cluster.leader(), leader)
+            self.api.create(cnp("x", "meanwhile", {"pod": "b"}, ingress=[{}]))
+            self.enforced("meanwhile")
+        self.ride(disturb)
+
+    def start_operator(self, operator):
+        if not operator.running():
+            operator.start()
+        self.cluster.balance()
+
+    def test_both_operators_are_killed(self):
+        """Without one everything stays; the first one back brings what has changed."""
+        def disturb():
+            for operator in self.cluster.operators:
+                self.addCleanup(self.start_operator, operator)
+                operator.kill()
+            self.cluster.balance()
+            self.api.create(cnp("x", "meanwhile", {"pod": "a"}, ingress=[{
+                "fromEndpoints": [{"matchLabels": {"pod": "c"}}], "toPorts": ports("90/UDP")}]))
+            self.expect("x/c > x/a udp/90 D", "x/b > x/a udp/80 A")
+            self.start_operator(self.cluster.operators[0])
+            self.expect("x/c > x/a udp/90 A", "x/b > x/a udp/90 D")
+            self.start_operator(self.cluster.operators[1])
+            self.enforced("meanwhile")
+        self.ride(disturb)
+
+    def test_an_operator_is_ended_properly(self):
+        def disturb():
+            leader = self.cluster.leader()
+            self.assertEqual(leader.stop(), 0, leader.log())
+            self.start_operator(leader)
+        self.ride(disturb)
+
+    def test_an_agent_is_cut_off_while_policies_change(self):
+        """Until its operator has noticed, and beyond: nothing opens there, the status says which
+        node is behind, and it catches up by itself."""
+        def disturb():
+            self.cluster.cut_off("node1")
+            self.addCleanup(self.cluster.rejoin, "node1")
+            self.api.create(cnp("x", "meanwhile", {"pod": "a"}, ingress=[{
+                "fromEndpoints": [{"matchLabels": {"pod": "c"}}], "toPorts": ports("90/UDP")}]))
+            self.enforced("meanwhile", "False", "node1")
+            self.expect("x/c > x/a udp/90 D", "x/b > x/a udp/80 A")
+            wait_for(lambda: "not connected" in self.agent_status("node1"), "it knows that it is alone", 120)
+            self.api.delete("CiliumNetworkPolicy", "x", "meanwhile")
+            self.api.create(cnp("x", "other", {"pod": "a"}, ingress=[{
+                "fromEndpoints": [{"matchLabels": {"pod": "c"}}], "toPorts": ports("91/UDP")}]))
+            self.enforced("other", "False", "node1")
+            self.cluster.rejoin("node1")
+            self.expect("x/c > x/a udp/91 A", "x/c > x/a udp/90 D", "x/b > x/a udp/91 D")
+            self.enforced("other")
+        self.ride(disturb)
+
+    def agent_status(self, node):
+        return netlab.run(lab.program("sluice"), "status", "--socket", f"/run/{node}.sock", check=False)
 
     def test_the_api_server_restarts(self):
         def disturb():
