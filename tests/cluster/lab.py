@@ -92,8 +92,11 @@ class Cluster:
         self.service = self.api.get("Service", suite.SYSTEM, "sluice-operator")["spec"]["clusterIP"]
         for name in _NODES:
             self.add_node(name)
+        self.populate()
+
+    def populate(self):
         for subnet, namespace in enumerate("xyz"):
-            plane.ensure_namespace(namespace, {"ns": namespace, "kubernetes.io/metadata.name": namespace})
+            self.plane.ensure_namespace(namespace, {"ns": namespace, "kubernetes.io/metadata.name": namespace})
             for number, name in enumerate("abc"):
                 self.add_pod(f"{namespace}/{name}", _NODES[(subnet + number) % 3], subnet, 11 + number)
 

@@ -10,12 +10,10 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
-from tests.netns import lab, sandbox  # noqa: E402
+from tests.netns import lab, sandbox, show  # noqa: E402
+from tests.netns.show import say  # noqa: E402
 from tests.netns.sluice import wait_for  # noqa: E402
-from tests.netns.traffic import ALLOWED, DENIED, Probe, verdicts  # noqa: E402
-
-_COLOUR = sys.stdout.isatty()
-_WIDTH = 110
+from tests.netns.traffic import DENIED, Probe, verdicts  # noqa: E402
 
 _WEB = """\
 apiVersion: cilium.io/v2
@@ -39,15 +37,6 @@ spec:
     ports: [{port: 5432, endPort: 5433}]
 """
 _BROKEN = _WEB.replace('"8080"', '"80800"')
-
-
-def say(text):
-    line = f"\n== {text}"
-    print(f"\033[1m{line}\033[0m" if _COLOUR else line, flush=True)
-
-
-def paint(text, good):
-    return f"\033[{32 if good else 31}m{text}\033[0m" if _COLOUR else text
 
 
 class Demo:
@@ -91,7 +80,7 @@ class Demo:
         monitor.terminate()
         monitor.wait()
         with open("/run/monitor", encoding="utf-8") as file:
-            self.show_lines(file.read(), 6)
+            show.lines(file.read(), 6)
 
     def look_inside(self):
         say("why, before and after the fact")
@@ -152,17 +141,7 @@ class Demo:
 
     def run(self, *arguments, lines=24):
         print(f"$ sluice {' '.join(arguments)}")
-        self.show_lines(self.text(*arguments), lines)
-
-    def show_lines(self, text, count):
-        rows = text.rstrip().splitlines()
-        for row in rows[:count]:
-            print(textwrap.fill(row, _WIDTH, initial_indent="  ", subsequent_indent="        ",
-                                drop_whitespace=len(row) > _WIDTH, break_on_hyphens=False,
-                                replace_whitespace=False))
-        if len(rows) > count:
-            print(f"  ... {len(rows) - count} more lines")
-        sys.stdout.flush()
+        show.lines(self.text(*arguments), lines)
 
     def monitor(self):
         with open("/run/monitor", "ab") as file:
@@ -182,32 +161,14 @@ class Demo:
         return {e["name"] for e in listed if e["isolated_ingress"] or e["isolated_egress"]}
 
     def matrix(self):
-        """TCP connections between all, IPv4 above, IPv6 must say the same."""
-        targets = [("shop/web", 80), ("shop/api", 8080), ("shop/db", 5432), ("internet", 443)]
-        sources = ["shop/web", "shop/api", "shop/db", "blog/visitor", "internet"]
-        probes = {(s, t, f): Probe(self.lab.host(s), self.lab.host(t), f"tcp/{port}", f)
-                  for s in sources for t, port in targets for f in (4, 6) if s != t}
-        seen = verdicts({p: DENIED for p in probes.values()})
-        heads = "".join(f"{t}:{p}".ljust(18) for t, p in targets)
-        print(f"  {'from / to':<14}{heads}".rstrip())
-        for source in sources:
-            cells = ""
-            for target, _ in targets:
-                if source == target:
-                    cells += "-".ljust(18)
-                    continue
-                four, six = (seen[probes[source, target, f]] for f in (4, 6))
-                good = four == ALLOWED
-                word = ("open" if good else "blocked") + ("" if four == six else " (IPv6 differs)")
-                cells += paint(word.ljust(18), good)
-            print(f"  {source:<14}{cells}".rstrip())
-        sys.stdout.flush()
+        show.matrix(self.lab.host, ["shop/web", "shop/api", "shop/db", "blog/visitor", "internet"],
+                    [("shop/web", 80), ("shop/api", 8080), ("shop/db", 5432), ("internet", 443)])
 
     def end(self):
         self.process.terminate()
         self.process.wait(10)
         print("\n$ sluice cleanup")
-        self.show_lines(self.text("cleanup"), 5)
+        show.lines(self.text("cleanup"), 5)
         say("done; nothing is left on this machine")
 
 
