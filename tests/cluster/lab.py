@@ -113,6 +113,18 @@ class Cluster:
             {"type": "InternalIP", "address": node.ipv6}]}}, subresource="status")
         return node
 
+    def remove_node(self, name):
+        """One without pods."""
+        if agent := self.agents.pop(name, None):
+            agent.kill()
+        self.api.delete("Pod", suite.SYSTEM, f"sluice-agent-{name}", 0)
+        self.api.delete("Node", None, name)
+        node = self.net.nodes.pop(name)
+        node.unplug()
+        subprocess.run(["umount", f"/run/bpf/{name}"], check=True)
+        os.rmdir(f"/run/bpf/{name}")
+        node.ns.remove()
+
     def add_pod(self, full_name, node, subnet, number, address=True, **options):
         """A pod on its way to running: interface, object, then its address in the object's
         status (unless `address` is false)."""
@@ -175,7 +187,8 @@ class Cluster:
         """The operator that writes status, as soon as one of those that run does."""
         def found():
             lease = self.api.find("Lease", suite.SYSTEM, "sluice-operator") or {"spec": {}}
-            holder = lease["spec"].get("holderIdentity")
+            # "NAME@ADDRESS:PORT"
+            holder = (lease["spec"].get("holderIdentity") or "").split("@")[0]
             return next((o for o in self.operators if o.running() and o.identity == holder), None)
         return wait_for(found, f"an operator leads; {self.logs()}", 60)
 
@@ -199,16 +212,20 @@ class Cluster:
         for name in self.net.nodes:
             self.start_agent(name)
 
-    def start_agent(self, name, *options):
-        """With a token that is bound to the agent's pod on that node. `options` hold for this
-        start alone."""
-        pod = self.api.ensure({
+    def agents_pod(self, name):
+        """The object of the agent's pod on a node."""
+        return self.api.ensure({
             "apiVersion": "v1", "kind": "Pod",
             "metadata": {"namespace": suite.SYSTEM, "name": f"sluice-agent-{name}",
                          "labels": {"app.kubernetes.io/name": "sluice-agent"}},
             "spec": {"nodeName": name, "serviceAccountName": "sluice-agent", "hostNetwork": True,
                      "automountServiceAccountToken": False,
                      "containers": [{"name": "agent", "image": "none"}]}})
+
+    def start_agent(self, name, *options):
+        """With a token that is bound to the agent's pod on that node. `options` hold for this
+        start alone."""
+        pod = self.agents_pod(name)
         token = self.plane.token_file_of(suite.SYSTEM, "sluice-agent", (_AUDIENCE,), pod=pod,
                                          name=f"agent-{name}.token")
         agent = self.agents.get(name)
@@ -323,10 +340,10 @@ def operator_command(identity, address, kubeconfig):
             "--identity", identity]
 
 
-def agent_command(cluster, name, token):
+def agent_command(cluster, name, token, ca_file=None):
     return confined([
         program("sluice-agent"), "--node", name, "--operator", f"{cluster.service}:{_GRPC}",
         "--operator-name", f"sluice-operator.{suite.SYSTEM}.svc",
-        "--ca-file", cluster.ca_file(), "--token-file", token,
+        "--ca-file", ca_file or cluster.ca_file(), "--token-file", token,
         "--pin-dir", f"/run/bpf/{name}/sluice", "--socket", f"/run/{name}.sock",
         "--health", "127.0.0.1:9965"])
