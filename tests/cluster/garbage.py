@@ -145,6 +145,57 @@ def grpc(message_size, size=SIZE):
     return answer
 
 
+def _varint(number):
+    result = b""
+    while number > 127:
+        result += bytes((number & 127 | 128,))
+        number >>= 7
+    return result + bytes((number,))
+
+
+def _field(number, content):
+    """Of a protobuf message, with a length."""
+    return _varint(number << 3 | 2) + _varint(len(content)) + content
+
+
+# FromOperator of lib/wire/wire.proto: a Welcome of major version 1.
+_WELCOME = _field(1, _field(1, b"\x08\x01"))
+
+
+def welcome_and(message):
+    """A server that begins as an operator does; then come 50 MB of messages, of which
+    `message(n)` gives the n-th."""
+    def answer(connection, write):
+        stream = _Http2(connection, write)
+        stream.begin()
+        sent = 0
+        for number in range(SIZE):
+            data = _WELCOME if number == 0 else message(number - 1)
+            data = b"\0" + struct.pack(">I", len(data)) + data
+            for at in range(0, len(data), 16384):
+                stream.send(data[at:at + 16384])
+            sent += len(data)
+            if sent > SIZE:
+                return
+    return answer
+
+
+def unknown_field(_number):
+    return _field(1000, _NOISE * 8)
+
+
+def chunk_of_no_end(number):
+    """Of a snapshot that never comes to its last chunk."""
+    head = b"\x08\x01\x11" + b"\1" * 8 + b"\x18\x01\x20" + _varint(number)
+    return _field(2, head + _field(10, _NOISE[:1000]) * 800)
+
+
+def chunk_of_small_things(number):
+    """A snapshot of very many objects that mean nothing."""
+    head = b"\x08\x01\x11" + b"\1" * 8 + b"\x18\x01\x20" + _varint(number)
+    return _field(2, head + _field(11, b"") * 200_000)
+
+
 class _Http2:
     """As much of a server as answers one call."""
 
