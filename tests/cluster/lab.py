@@ -28,7 +28,7 @@ _GRPC = 9443
 
 def program(name):
     """Path of a program under test."""
-    folder = {"sluice": "cli", "sluice-operator": "operator", "sluice-agent": "agent/program"}[name]
+    folder = {"sluice": "cli", "sluice-operator": "operator/program", "sluice-agent": "agent/program"}[name]
     return os.path.join(_BUILD, folder, name)
 
 
