@@ -149,8 +149,8 @@ def netns(runner):
 
 
 def cluster(runner):
-    """a real kube-apiserver: deploy/, rights, and packets between pods on three nodes"""
-    runner.test("cluster", "tests/cluster/run", "--standalone")
+    """operators and agents with a real kube-apiserver: policies by kubectl's way, packets between nodes"""
+    runner.test("cluster", "tests/cluster/run")
 
 
 def tidy(runner):

@@ -39,9 +39,8 @@ class Case(unittest.TestCase):
 @functools.cache
 def cluster():
     """Nodes, pods, operators and agents, for all suites of a process."""
-    from tests.cluster import lab, standalone  # pylint: disable=C0415
-    module = standalone if os.environ.get("SLUICE_STANDALONE") else lab
-    made = module.Cluster(deployed())
+    from tests.cluster import lab  # pylint: disable=C0415
+    made = lab.Cluster(deployed())
     made.start_operators()
     made.start_agents()
     return made
