@@ -31,10 +31,10 @@ namespace sluice::agent {
 namespace {
 
 constexpr std::array<std::string_view, kMapCount> kMapNames = {
-    "state",        "endpoints",  "ep_overflow", "peers4",     "peers6",
-    "prefixes4",    "prefixes6",  "policy",      "conntrack4", "conntrack6",
-    "flow_cache",   "fragments4", "fragments6",  "reasons",    "events",
-    "event_budget", "jumps"};
+    "state",      "endpoints",    "ep_overflow", "peers4",     "peers6",
+    "prefixes4",  "prefixes6",    "policy",      "conntrack4", "conntrack6",
+    "flow_cache", "flow_hints",   "fragments4",  "fragments6", "reasons",
+    "events",     "event_budget", "jumps"};
 
 std::size_t index_of(Map map) {
   return static_cast<std::size_t>(map);
@@ -274,6 +274,7 @@ struct Datapath::Impl {
   Mapping<sluice_state> state;
   Mapping<sluice_endpoint> endpoints;
   Mapping<sluice_flow_slot> flow_cache;
+  Mapping<sluice_flow_hints> flow_hints;
 
   // The steps of load(), in order.
   Result<void> open(const DatapathOptions& options);
@@ -399,13 +400,27 @@ Result<void> Datapath::Impl::load_object() {
       !mapped) {
     return mapped;
   }
-  if (state.get()->flow_seed == 0 &&
-      ::getrandom(&state.get()->flow_seed, sizeof(state.get()->flow_seed), 0) <
-          0) {
-    return fail_errno("reading random bytes");
+  const auto set_random = [](auto& value) -> Result<void> {
+    while (value == 0) {
+      if (::getrandom(&value, sizeof(value), 0) < 0) {
+        return fail_errno("reading random bytes");
+      }
+    }
+    return {};
+  };
+  if (auto done = set_random(state.get()->flow_seed); !done) {
+    return done;
+  }
+  if (auto done = set_random(state.get()->reset_mark); !done) {
+    return done;
   }
   if (auto mapped = flow_cache.map(map_fds[index_of(Map::kFlowCache)],
                                    SLUICE_FLOW_CACHE_SLOTS, "flow_cache");
+      !mapped) {
+    return mapped;
+  }
+  if (auto mapped = flow_hints.map(map_fds[index_of(Map::kFlowHints)],
+                                   SLUICE_FLOW_HINTS_ELEMENTS, "flow_hints");
       !mapped) {
     return mapped;
   }
@@ -430,7 +445,7 @@ Result<void> Datapath::Impl::pin_maps(const std::filesystem::path& folder,
 Result<ProgramSet> Datapath::Impl::fresh_programs() const {
   const std::array<const bpf_program*, kPinnedPrograms> programs_of_ours = {
       skeleton->progs.sluice_from_pod, skeleton->progs.sluice_to_pod,
-      skeleton->progs.sluice_log};
+      skeleton->progs.sluice_log, skeleton->progs.sluice_reset};
   ProgramSet fresh;
   for (int i = 0; i < kPinnedPrograms; ++i) {
     fresh.programs[i].reset(::dup(bpf_program__fd(programs_of_ours[i])));
@@ -471,11 +486,14 @@ Result<void> Datapath::Impl::choose_programs(
 }
 
 Result<void> Datapath::Impl::fill_jumps() {
-  const std::uint32_t slot = SLUICE_JUMP_LOG;
-  const int fd = programs.programs[kLog].get();
-  if (bpf_map_update_elem(map_fds[index_of(Map::kJumps)], &slot, &fd,
-                          BPF_ANY) != 0) {
-    return fail_errno("filling map jumps");
+  constexpr std::array<std::pair<std::uint32_t, ProgramIndex>, 2> kJumps = {
+      {{SLUICE_JUMP_LOG, kLog}, {SLUICE_JUMP_RESET, kReset}}};
+  for (const auto& [slot, program] : kJumps) {
+    const int fd = programs.programs.at(program).get();
+    if (bpf_map_update_elem(map_fds[index_of(Map::kJumps)], &slot, &fd,
+                            BPF_ANY) != 0) {
+      return fail_errno("filling map jumps");
+    }
   }
   return {};
 }
@@ -558,6 +576,9 @@ sluice_endpoint* Datapath::endpoints() const {
 }
 sluice_flow_slot* Datapath::flow_cache() const {
   return impl_->flow_cache.get();
+}
+sluice_flow_hints* Datapath::flow_hints() const {
+  return impl_->flow_hints.get();
 }
 
 }  // namespace sluice::agent

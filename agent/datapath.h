@@ -24,6 +24,7 @@ enum class Map : std::uint8_t {
   kConntrack4,
   kConntrack6,
   kFlowCache,
+  kFlowHints,
   kFragments4,
   kFragments6,
   kReasons,
@@ -31,7 +32,7 @@ enum class Map : std::uint8_t {
   kEventBudget,
   kJumps,
 };
-inline constexpr int kMapCount = 17;
+inline constexpr int kMapCount = 18;
 
 // The map's name in the kernel and in bpffs: "policy", "conntrack4", ...
 std::string_view map_name(Map map);
@@ -85,6 +86,8 @@ class Datapath {
   // Mapped, never null, SLUICE_FLOW_CACHE_SLOTS elements. Written by programs
   // at any moment.
   [[nodiscard]] sluice_flow_slot* flow_cache() const;
+  // The same, SLUICE_FLOW_HINTS_ELEMENTS elements.
+  [[nodiscard]] sluice_flow_hints* flow_hints() const;
 
  private:
   Datapath();

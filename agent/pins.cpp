@@ -17,8 +17,8 @@
 namespace sluice::agent {
 namespace {
 
-constexpr std::array<const char*, kPinnedPrograms> kPins = {"from_pod",
-                                                            "to_pod", "log"};
+constexpr std::array<const char*, kPinnedPrograms> kPins = {
+    "from_pod", "to_pod", "log", "reset"};
 constexpr const char* kConfigurationPin = "configuration";
 
 // A program's maps but its configuration, and whether it has that.

@@ -40,8 +40,8 @@ Result<std::filesystem::path> make_pin_folder(
     const std::filesystem::path& pin_dir);
 Result<bpf_map_info> map_info(int fd);
 
-enum ProgramIndex : std::uint8_t { kFromPod, kToPod, kLog };
-inline constexpr int kPinnedPrograms = 3;
+enum ProgramIndex : std::uint8_t { kFromPod, kToPod, kLog, kReset };
+inline constexpr int kPinnedPrograms = 4;
 
 // The programs of one load, with their .rodata.
 struct ProgramSet {

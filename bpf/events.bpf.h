@@ -45,6 +45,33 @@ static __always_inline struct sluice_event_budget *spend_event(const struct slui
 	return budget;
 }
 
+/* The common packet, whose headers are in the linear part. False: not one. */
+static __always_inline bool copy_addresses_in_place(struct __sk_buff *skb,
+						    struct sluice_flow_event *event)
+{
+	const void *data = (const void *)(long)skb->data;
+	const void *data_end = (const void *)(long)skb->data_end;
+	const struct ethhdr *ethernet = data;
+	const struct iphdr *ip4 = data + ETH_HLEN;
+	const struct ipv6hdr *ip6 = data + ETH_HLEN;
+
+	if ((const void *)(ip4 + 1) > data_end)
+		return false;
+	event->ethertype = ethernet->h_proto;
+	if (ethernet->h_proto == bpf_htons(ETH_P_IP)) {
+		event->family = 2; /* AF_INET */
+		*(__be32 *)event->saddr = ip4->saddr;
+		*(__be32 *)event->daddr = ip4->daddr;
+		return true;
+	}
+	if (ethernet->h_proto != bpf_htons(ETH_P_IPV6) || (const void *)(ip6 + 1) > data_end)
+		return false;
+	event->family = 10; /* AF_INET6 */
+	copy_words((__be32 *)event->saddr, ip6->saddr.in6_u.u6_addr32);
+	copy_words((__be32 *)event->daddr, ip6->daddr.in6_u.u6_addr32);
+	return true;
+}
+
 /* The addresses are where they are in every packet; a short one has none. */
 static __always_inline void copy_addresses(struct __sk_buff *skb, struct sluice_flow_event *event)
 {
@@ -92,7 +119,8 @@ static __always_inline void emit_event(struct __sk_buff *skb, const struct sluic
 	event->tcp_flags = r->tcp_flags;
 	event->sport = r->sport;
 	event->dport = r->dport;
-	copy_addresses(skb, event);
+	if (unlikely(!copy_addresses_in_place(skb, event)))
+		copy_addresses(skb, event);
 	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
 }
 

@@ -24,6 +24,7 @@ struct cache_place {
 	__u64 tag;
 	__u32 number; /* of the first of its two slots */
 	__u32 ports;  /* local_port and remote_port as they lie in memory */
+	__u8 hint;    /* of a slot that is the flow's */
 };
 
 static __always_inline bool is_cacheable(const struct packet *p)
@@ -88,26 +89,54 @@ static __always_inline void find_place(const struct context *c, struct cache_pla
 	place->tag = h ^ c->epoch;
 	/* The upper bits of a product depend on all bits of its factors. */
 	place->number = h >> (64 - SLUICE_FLOW_CACHE_BITS);
+	place->hint = h >> (56 - SLUICE_FLOW_CACHE_BITS);
 }
 
-/* The flow's slot, if its tag or (`any_epoch`) its key is there; or NULL. */
-static __always_inline struct sluice_flow_slot *find_slot(const struct context *c,
-							  const struct cache_place *place,
-							  __u32 direction, bool any_epoch, bool v6)
+/* NULL unless the slot has the flow's key and (`any_epoch` or not) its tag. */
+static __always_inline struct sluice_flow_slot *slot_if_of(const struct context *c,
+							   const struct cache_place *place,
+							   __u32 number, __u32 direction,
+							   bool any_epoch, bool v6)
 {
 	const union address *remote = remote_of(&c->packet, direction);
-	__u32 number = place->number;
 	struct sluice_flow_slot *slot = bpf_map_lookup_elem(&flow_cache, &number);
 
 	if (slot && (any_epoch || slot->tag == place->tag) &&
 	    likely(is_slot_of(slot, c, remote, place->ports, v6)))
 		return slot;
-	number ^= 1;
-	slot = bpf_map_lookup_elem(&flow_cache, &number);
-	if (slot && (any_epoch || slot->tag == place->tag) &&
-	    likely(is_slot_of(slot, c, remote, place->ports, v6)))
-		return slot;
 	return NULL;
+}
+
+/* The flow's slot, under the packet's epoch or (`any_epoch`) any; or NULL. */
+static __always_inline struct sluice_flow_slot *find_slot(const struct context *c,
+							  const struct cache_place *place,
+							  __u32 direction, bool any_epoch, bool v6)
+{
+	__u32 number = place->number;
+	__u32 element = number / 8;
+	const struct sluice_flow_hints *hints = bpf_map_lookup_elem(&flow_hints, &element);
+	struct sluice_flow_slot *slot;
+
+	if (!hints)
+		return NULL;
+	if (hints->hint[number & 7] == place->hint) {
+		slot = slot_if_of(c, place, number, direction, any_epoch, v6);
+		if (likely(slot))
+			return slot;
+	}
+	number ^= 1;
+	if (hints->hint[number & 7] == place->hint)
+		return slot_if_of(c, place, number, direction, any_epoch, v6);
+	return NULL;
+}
+
+static __always_inline void hint_at(__u32 number, __u8 hint)
+{
+	__u32 element = number / 8;
+	struct sluice_flow_hints *hints = bpf_map_lookup_elem(&flow_hints, &element);
+
+	if (hints)
+		hints->hint[number & 7] = hint;
 }
 
 /* True: the flow is allowed, and the packet accounted for. */
@@ -161,16 +190,21 @@ static __always_inline bool is_free(const struct context *c, const struct sluice
 	return c->now - slot->since >= 2 * sluice_hz || !slot->flow.ip_version;
 }
 
+/* A free slot of the two, hinted as the flow's; or NULL. */
 static __always_inline struct sluice_flow_slot *free_slot(const struct context *c,
 							  const struct cache_place *place)
 {
-	__u32 other = place->number ^ 1;
-	struct sluice_flow_slot *slot = bpf_map_lookup_elem(&flow_cache, &place->number);
+	__u32 number = place->number;
+	struct sluice_flow_slot *slot = bpf_map_lookup_elem(&flow_cache, &number);
 
-	if (slot && is_free(c, slot))
-		return slot;
-	slot = bpf_map_lookup_elem(&flow_cache, &other);
-	return slot && is_free(c, slot) ? slot : NULL;
+	if (!slot || !is_free(c, slot)) {
+		number ^= 1;
+		slot = bpf_map_lookup_elem(&flow_cache, &number);
+		if (!slot || !is_free(c, slot))
+			return NULL;
+	}
+	hint_at(number, place->hint);
+	return slot;
 }
 
 static __always_inline void take_slot(const struct context *c, struct sluice_flow_slot *slot,

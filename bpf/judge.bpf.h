@@ -61,7 +61,26 @@ static __always_inline void judge_lone_fragment(struct context *c, __u32 directi
 		leave(c, SLUICE_REASON_FRAGMENT_UNKNOWN);
 }
 
-/* True if the packet is allowed. */
+/*
+ * A segment of a flow that the policy has ended. A reset is never answered; one
+ * of ours, on its way from the side of the pod, passes.
+ */
+static __always_inline void reset_flow(struct context *c, __u32 direction)
+{
+	const struct packet *p = &c->packet;
+
+	if (p->protocol != IPPROTO_TCP || p->fragment != FRAGMENT_NONE)
+		return;
+	if (!(p->tcp_flags & TCP_RST)) {
+		c->decision.jump = SLUICE_JUMP_RESET;
+	} else if (direction == SLUICE_EGRESS && c->skb->mark == c->state->reset_mark) {
+		c->skb->mark = 0;
+		c->decision.jump = SLUICE_JUMP_NONE;
+		leave(c, SLUICE_REASON_RESET);
+	}
+}
+
+/* True if the packet is allowed as one of the flow. */
 static __always_inline bool judge_known_flow(struct context *c, struct sluice_conntrack *flow,
 					     __u32 direction, bool v6)
 {
@@ -76,6 +95,8 @@ static __always_inline bool judge_known_flow(struct context *c, struct sluice_co
 	}
 	if (!opener)
 		leave(c, SLUICE_REASON_REPLY_OF_DENIED);
+	if (c->state->on_policy_change == SLUICE_CHANGE_RESET)
+		reset_flow(c, direction);
 	return false;
 }
 
@@ -160,9 +181,13 @@ static __always_inline void judge_ip(struct context *c, __u32 direction, bool v6
 {
 	__u32 reason = parse(c, v6);
 
-	if (v6 && reason == SLUICE_GO_ON && is_neighbour_discovery(&c->packet)) {
-		leave(c, SLUICE_REASON_NEIGHBOUR_DISCOVERY);
-		return;
+	if (v6 && reason == SLUICE_GO_ON) {
+		__u32 link_reason = judge_link_message(c, direction);
+
+		if (unlikely(link_reason != SLUICE_GO_ON)) {
+			leave(c, link_reason);
+			return;
+		}
 	}
 	if (direction == SLUICE_EGRESS && c->packet.has_addresses &&
 	    !is_own(c, &c->packet.source, v6)) {

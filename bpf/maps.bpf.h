@@ -97,6 +97,14 @@ struct {
 } flow_cache SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, SLUICE_FLOW_HINTS_ELEMENTS);
+	__type(key, __u32);
+	__type(value, struct sluice_flow_hints);
+} flow_hints SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1024);
 	__type(key, struct sluice_fragment4_key);

@@ -6,6 +6,7 @@
 #include "counters.bpf.h"
 #include "events.bpf.h"
 #include "judge.bpf.h"
+#include "reset.bpf.h"
 
 /*
  * The programs on the host side of a pod's veth. They need Linux 5.10. An
@@ -91,6 +92,16 @@ int sluice_log(struct __sk_buff *skb)
 	if (s && !reported)
 		emit_event(skb, s, &r);
 	return verdict_of(r.reason);
+}
+
+/* jumps[SLUICE_JUMP_RESET]: tells the sender of a TCP segment that its flow is over. */
+SEC("tc")
+int sluice_reset(struct __sk_buff *skb)
+{
+	struct report r;
+
+	load_report(skb, &r);
+	return answer_with_reset(skb, r.direction);
 }
 
 /* Does nothing: what a test run itself costs. */

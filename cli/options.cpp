@@ -40,16 +40,18 @@ void add_pin_dir_option(CLI::App& command, std::filesystem::path& pin_dir) {
 void add_agent_options(CLI::App& command, agent::AgentOptions& options) {
   static const std::map<std::string, std::uint32_t> changes{
       {"reevaluate", SLUICE_CHANGE_REEVALUATE},
-      {"continue", SLUICE_CHANGE_CONTINUE}};
+      {"continue", SLUICE_CHANGE_CONTINUE},
+      {"reset", SLUICE_CHANGE_RESET}};
   static const std::map<std::string, bool> events{{"all", true},
                                                   {"drops", false}};
   command
       .add_option("--on-policy-change", options.on_policy_change,
                   "What a change means for established flows: reevaluate (the "
-                  "default: judged again at their next packet) or continue "
-                  "(they keep their verdict)")
+                  "default: judged again at their next packet), continue "
+                  "(they keep their verdict) or reset (judged again, and both "
+                  "ends of a TCP connection that ends are told)")
       ->transform(CLI::CheckedTransformer(changes).description(""))
-      ->type_name("reevaluate|continue");
+      ->type_name("reevaluate|continue|reset");
   command
       .add_option("--events", options.events_new_flows,
                   "Report drops and every new flow (all, the default), or "

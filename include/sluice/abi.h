@@ -26,8 +26,8 @@
 #endif
 
 /* Grows when a layout below changes; part of the pin path. */
-#define SLUICE_ABI_VERSION 1
-#define SLUICE_ABI_VERSION_DIR "v1"
+#define SLUICE_ABI_VERSION 2
+#define SLUICE_ABI_VERSION_DIR "v2"
 
 /* ---- directions, verdicts, jumps -------------------------------------- */
 
@@ -46,7 +46,8 @@ enum sluice_verdict {
 /* Slots of the program array `jumps`; sluice_policy_value.jump. */
 enum sluice_jump {
 	SLUICE_JUMP_NONE = 0,
-	SLUICE_JUMP_LOG = 1, /* emit a flow event although new flows are not reported */
+	SLUICE_JUMP_LOG = 1,   /* emit a flow event although new flows are not reported */
+	SLUICE_JUMP_RESET = 2, /* answer a TCP segment with a reset; no entry asks for it */
 	SLUICE_JUMP_MAX = 16,
 };
 
@@ -79,11 +80,14 @@ enum sluice_builtin_rule {
 	X(RELATED, ALLOW, "related icmp error")                                                    \
 	X(ARP, ALLOW, "arp")                                                                       \
 	X(NEIGHBOUR_DISCOVERY, ALLOW, "neighbour discovery")                                       \
+	X(MULTICAST_LISTENER, ALLOW, "multicast listener discovery")                               \
+	X(RESET, ALLOW, "reset of a flow that is denied")                                          \
 	X(NOT_AN_ENDPOINT, ALLOW, "not an endpoint")                                               \
 	X(UNPARSED_ALLOW, ALLOW, "not parsed, not isolated")                                       \
 	X(POLICY_DENY, DENY, "policy deny")                                                        \
 	X(DEFAULT_DENY, DENY, "default deny")                                                      \
 	X(SOURCE_ADDRESS, DENY, "source address not the pod's")                                    \
+	X(ROUTER_MESSAGE, DENY, "router's message from a pod")                                     \
 	X(TRUNCATED, DENY, "truncated packet")                                                     \
 	X(BAD_HEADER, DENY, "malformed header")                                                    \
 	X(EXTENSION_HEADERS, DENY, "too many extension headers")                                   \
@@ -115,6 +119,7 @@ struct sluice_counter {
 enum sluice_on_policy_change {
 	SLUICE_CHANGE_REEVALUATE = 0, /* look the policy up again at the next packet */
 	SLUICE_CHANGE_CONTINUE = 1,   /* established flows keep their verdict */
+	SLUICE_CHANGE_RESET = 2,      /* as REEVALUATE; what is denied then, TCP is told */
 };
 
 struct sluice_state {
@@ -123,7 +128,9 @@ struct sluice_state {
 	__u32 events_new_flows;	 /* 1: an event for every new flow that is allowed */
 	__u32 events_per_second; /* per CPU; what is over is counted in event_budget.lost */
 	__u64 flow_seed;	 /* of the flow cache's hash; random, set once */
-	__u64 reserved[5];
+	__u32 reset_mark;	 /* skb->mark of resets made here; random, set once, never 0 */
+	__u32 reserved;
+	__u64 reserved2[4];
 };
 
 /* ---- endpoints ------------------------------------------------------------ */
@@ -329,6 +336,18 @@ struct sluice_flow_slot {
 	__u32 bytes[2];
 };
 SLUICE_ASSERT(sizeof(struct sluice_flow_slot) == 64, "flow slot size");
+
+/*
+ * Array `flow_hints`, mapped into user space: a byte of the hash of every slot's
+ * flow, so that a new flow, which is in no slot, need not wait for the memory of
+ * two. Element n has the hints of slots 8 n to 8 n + 7. A hint that is wrong costs
+ * a look at a slot, or at conntrack.
+ */
+struct sluice_flow_hints {
+	__u8 hint[8];
+};
+SLUICE_ASSERT(sizeof(struct sluice_flow_hints) == 8, "flow hints size");
+#define SLUICE_FLOW_HINTS_ELEMENTS (SLUICE_FLOW_CACHE_SLOTS / 8)
 
 /* ---- fragments ---------------------------------------------------------------- */
 

@@ -91,9 +91,31 @@ TEST_P(FlowCache, BelievesNoSlotWhoseKeyAndTagDoNotBelongTogether) {
   std::ranges::fill(
       std::span(runner_.datapath().flow_cache(), SLUICE_FLOW_CACHE_SLOTS),
       forged);
-  EXPECT_FALSE(
-      allowed(SLUICE_INGRESS, net_.from(net_.b, kTcp, tcp(1000, 81, kAck))));
+  // Whatever the flow's hint is, it is among these.
+  for (int hint = 0; hint < 256; ++hint) {
+    sluice_flow_hints hints{};
+    std::ranges::fill(hints.hint, static_cast<std::uint8_t>(hint));
+    std::ranges::fill(
+        std::span(runner_.datapath().flow_hints(), SLUICE_FLOW_HINTS_ELEMENTS),
+        hints);
+    ASSERT_FALSE(
+        allowed(SLUICE_INGRESS, net_.from(net_.b, kTcp, tcp(1000, 81, kAck))))
+        << "hint " << hint;
+  }
   EXPECT_TRUE(allowed(SLUICE_INGRESS, in_));
+}
+
+TEST_P(FlowCache, GoesOnWhereTheHintsAreWrong) {
+  std::ranges::fill(
+      std::span(runner_.datapath().flow_hints(), SLUICE_FLOW_HINTS_ELEMENTS),
+      sluice_flow_hints{});
+  for (int i = 0; i < kPackets; ++i) {
+    ASSERT_TRUE(allowed(SLUICE_INGRESS, in_));
+    ASSERT_TRUE(allowed(SLUICE_EGRESS, out_));
+  }
+  ASSERT_TRUE(runner_.set(net_.isolated()));
+  EXPECT_FALSE(allowed(SLUICE_INGRESS, in_));
+  EXPECT_FALSE(allowed(SLUICE_EGRESS, out_));
 }
 
 TEST_P(FlowCache, GivesTheSlotOfAFlowThatStoppedToAnotherAndSettlesIt) {

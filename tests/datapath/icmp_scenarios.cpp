@@ -193,33 +193,111 @@ std::vector<Scenario> related_scenarios(const Net& net) {
 
 std::vector<Scenario> discovery_scenarios(const Net& net) {
   if (!net.v6) {
+    const Endpoints discover = {.from = parse_ip("0.0.0.0").value(),
+                                .to = parse_ip("255.255.255.255").value()};
     return {Scenario("arp passes whatever the policy")
                 .world(net.isolated())
                 .in(ethernet(0x0806, Bytes(28)), SLUICE_REASON_ARP)
-                .out(ethernet(0x0806, Bytes(28)), SLUICE_REASON_ARP)};
+                .out(ethernet(0x0806, Bytes(28)), SLUICE_REASON_ARP),
+            Scenario("addresses are not a pod's to ask for: dhcp")
+                .world(net.open())
+                .out(ip_frame(discover, kUdp, udp(68, 67)),
+                     SLUICE_REASON_SOURCE_ADDRESS)
+                .out(net.to(net.b, kUdp, udp(68, 67)),
+                     SLUICE_REASON_DEFAULT_ALLOW)};
   }
   const IpAddress link_local = parse_ip("fe80::1").value();
   const IpOptions near = {.hop_limit = 255};
   const IpOptions far = {.hop_limit = 254};
   std::vector<Scenario> all;
-  for (std::uint8_t type = 132; type <= 138; ++type) {
-    const bool passes = type >= 133 && type <= 137;
+  for (std::uint8_t type = 129; type <= 138; ++type) {
+    const bool discovery = type >= 133 && type <= 137;
+    const bool router = type == 134 || type == 137 || type == 130;
     const Endpoints ends = {.from = link_local, .to = net.own};
     const Endpoints back = {.from = link_local, .to = net.b};
+    const Endpoints own = {.from = net.own, .to = net.b};
+    const auto otherwise = [&](sluice_reason reason) {
+      return router ? SLUICE_REASON_ROUTER_MESSAGE : reason;
+    };
+    const auto if_near = [&](sluice_reason reason) {
+      return discovery && !router ? SLUICE_REASON_NEIGHBOUR_DISCOVERY
+                                  : otherwise(reason);
+    };
     all.push_back(Scenario("icmpv6 type " + std::to_string(type) +
                            " with hop limit 255 and without")
                       .world(net.isolated())
                       .in(ip_frame(ends, kIcmp6, icmp(type, 0), near),
-                          passes ? SLUICE_REASON_NEIGHBOUR_DISCOVERY
-                                 : SLUICE_REASON_DEFAULT_DENY)
+                          discovery ? SLUICE_REASON_NEIGHBOUR_DISCOVERY
+                                    : SLUICE_REASON_DEFAULT_DENY)
                       .in(ip_frame(ends, kIcmp6, icmp(type, 0), far),
                           SLUICE_REASON_DEFAULT_DENY)
                       .out(ip_frame(back, kIcmp6, icmp(type, 0), near),
-                           passes ? SLUICE_REASON_NEIGHBOUR_DISCOVERY
-                                  : SLUICE_REASON_SOURCE_ADDRESS)
+                           if_near(SLUICE_REASON_SOURCE_ADDRESS))
                       .out(ip_frame(back, kIcmp6, icmp(type, 0), far),
-                           SLUICE_REASON_SOURCE_ADDRESS));
+                           otherwise(SLUICE_REASON_SOURCE_ADDRESS))
+                      .out(ip_frame(own, kIcmp6, icmp(type, 0), near),
+                           if_near(SLUICE_REASON_DEFAULT_DENY))
+                      .out(ip_frame(own, kIcmp6, icmp(type, 0), far),
+                           otherwise(SLUICE_REASON_DEFAULT_DENY)));
   }
+  all.push_back(
+      Scenario("a pod is nobody's router, also without policy and in an "
+               "allowed entry")
+          .world(net.open())
+          .out(net.to(net.b, kIcmp6, icmp(134, 0), near),
+               SLUICE_REASON_ROUTER_MESSAGE)
+          .out(net.to(net.b, kIcmp6, icmp(137, 0), near),
+               SLUICE_REASON_ROUTER_MESSAGE)
+          .out(net.to(net.b, kIcmp6, icmp(134, 0),
+                      {.extensions = {{}}, .hop_limit = 255}),
+               SLUICE_REASON_ROUTER_MESSAGE)
+          .out(net.to(net.b, kIcmp6, icmp(134, 0),
+                      {.hop_limit = 255, .fragment = Fragment{.more = true}}),
+               SLUICE_REASON_ROUTER_MESSAGE)
+          .world(net.isolated({allow_type(net, SLUICE_EGRESS, 134)}))
+          .out(net.to(net.b, kIcmp6, icmp(134, 0), near),
+               SLUICE_REASON_ROUTER_MESSAGE));
+  all.push_back(Scenario("a pod speaks to its neighbours for itself alone")
+                    .world(net.open())
+                    .out(ip_frame({.from = net.c, .to = net.b}, kIcmp6,
+                                  icmp(136, 0), near),
+                         SLUICE_REASON_SOURCE_ADDRESS)
+                    .out(ip_frame({.from = net.c, .to = net.b}, kIcmp6,
+                                  icmp(135, 0), near),
+                         SLUICE_REASON_SOURCE_ADDRESS));
+  const IpAddress group = parse_ip("ff02::16").value();
+  const IpOptions alert = {.extensions = {{.body = {5, 2, 0, 0, 1, 0}}},
+                           .hop_limit = 1};
+  for (const IpAddress& from : {link_local, parse_ip("::").value()}) {
+    const auto message = [&](const IpAddress& to, std::uint8_t type) {
+      return ip_frame({.from = from, .to = to}, kIcmp6, icmp(type, 0), alert);
+    };
+    for (const std::uint8_t type : {131, 132, 143}) {
+      all.push_back(
+          Scenario("multicast listener message " + std::to_string(type) +
+                   " from " + to_string(from))
+              .world(net.isolated())
+              .out(message(group, type), SLUICE_REASON_MULTICAST_LISTENER)
+              .in(message(group, type), SLUICE_REASON_MULTICAST_LISTENER)
+              .out(message(net.b, type), SLUICE_REASON_SOURCE_ADDRESS)
+              .in(ip_frame({.from = from, .to = group}, kIcmp6, icmp(type, 0),
+                           far),
+                  SLUICE_REASON_DEFAULT_DENY));
+    }
+    all.push_back(Scenario("a pod does not query multicast listeners from " +
+                           to_string(from))
+                      .world(net.isolated())
+                      .in(message(group, 130), SLUICE_REASON_MULTICAST_LISTENER)
+                      .out(message(group, 130), SLUICE_REASON_ROUTER_MESSAGE));
+  }
+  all.push_back(Scenario("addresses are not a pod's to ask for: dhcpv6")
+                    .world(net.open())
+                    .out(ip_frame({.from = link_local,
+                                   .to = parse_ip("ff02::1:2").value()},
+                                  kUdp, udp(546, 547)),
+                         SLUICE_REASON_SOURCE_ADDRESS)
+                    .out(net.to(net.b, kUdp, udp(546, 547)),
+                         SLUICE_REASON_DEFAULT_ALLOW));
   const IpAddress unspecified = parse_ip("::").value();
   const IpAddress solicited = parse_ip("ff02::1:ff00:11").value();
   const Endpoints probe = {.from = unspecified, .to = solicited};

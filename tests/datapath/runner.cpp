@@ -223,46 +223,71 @@ void Runner::evict_flows() {
   clear<sluice_conntrack6_key>(impl_->fd(Map::kConntrack6));
 }
 
+void Runner::discard_events() {
+  ring_buffer__consume(impl_->ring.get());
+  impl_->events.clear();
+}
+
 Result<void> Runner::forget() {
   evict_flows();
   std::ranges::fill(
       std::span(impl_->datapath.flow_cache(), SLUICE_FLOW_CACHE_SLOTS),
       sluice_flow_slot{});
+  std::ranges::fill(
+      std::span(impl_->datapath.flow_hints(), SLUICE_FLOW_HINTS_ELEMENTS),
+      sluice_flow_hints{});
   clear<sluice_fragment4_key>(impl_->fd(Map::kFragments4));
   clear<sluice_fragment6_key>(impl_->fd(Map::kFragments6));
-  ring_buffer__consume(impl_->ring.get());
-  impl_->events.clear();
+  discard_events();
   return {};
 }
 
 namespace {
 
-Result<bool> test_run(int program, std::uint32_t argument, const Bytes& frame) {
+struct Ran {
+  int verdict = 0;
+  Bytes frame;  // as the program left it
+};
+
+Result<Ran> test_run(int program, std::uint32_t argument, std::uint32_t mark,
+                     const Bytes& frame) {
+  Ran ran;
+  ran.frame.resize(frame.size());
   __sk_buff context{};
   context.ifindex = kIfindex;
   context.cb[0] = argument;
+  context.mark = mark;
   LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.data(),
+              .data_out = ran.frame.data(),
               .data_size_in = static_cast<__u32>(frame.size()),
+              .data_size_out = static_cast<__u32>(ran.frame.size()),
               .ctx_in = &context, .ctx_size_in = sizeof(context));
   if (bpf_prog_test_run_opts(program, &options) != 0) {
     return fail_errno("running a program");
   }
-  const auto verdict = static_cast<int>(options.retval);
-  if (verdict != TC_ACT_UNSPEC && verdict != TC_ACT_SHOT) {
-    return fail("verdict " + std::to_string(verdict));
+  ran.verdict = static_cast<int>(options.retval);
+  ran.frame.resize(options.data_size_out);
+  if (ran.verdict != TC_ACT_UNSPEC && ran.verdict != TC_ACT_SHOT &&
+      ran.verdict != TC_ACT_REDIRECT) {
+    return fail("verdict " + std::to_string(ran.verdict));
   }
-  return verdict == TC_ACT_UNSPEC;
+  return ran;
 }
 
 }  // namespace
 
 Result<bool> Runner::verdict(sluice_direction direction, const Bytes& frame) {
-  return test_run(impl_->program(direction), 0, frame);
+  const auto ran = test_run(impl_->program(direction), 0, 0, frame);
+  if (!ran) {
+    return std::unexpected(ran.error());
+  }
+  return ran->verdict == TC_ACT_UNSPEC;
 }
 
-Result<Outcome> Runner::run(sluice_direction direction, const Bytes& frame) {
+Result<Outcome> Runner::run(sluice_direction direction, const Bytes& frame,
+                            std::uint32_t mark) {
   return run_through(impl_->program(direction), 0, direction, frame,
-                     frame.size());
+                     frame.size(), mark);
 }
 
 Result<ReasonCounters> Runner::counters() const {
@@ -284,19 +309,23 @@ Result<ReasonCounters> Runner::counters() const {
 
 Result<Outcome> Runner::run_through(int program, std::uint32_t argument,
                                     sluice_direction direction,
-                                    const Bytes& frame, std::size_t size) {
+                                    const Bytes& frame, std::size_t size,
+                                    std::uint32_t mark) {
   ring_buffer__consume(impl_->ring.get());
   impl_->events.clear();
   const auto before = counters();
-  const auto allowed = test_run(program, argument, frame);
+  auto ran = test_run(program, argument, mark, frame);
   const auto after = counters();
-  if (!allowed) {
-    return std::unexpected(allowed.error());
+  if (!ran) {
+    return std::unexpected(ran.error());
   }
   if (!before || !after) {
     return std::unexpected(before ? after.error() : before.error());
   }
-  Outcome outcome{.allowed = *allowed};
+  Outcome outcome{.allowed = ran->verdict == TC_ACT_UNSPEC};
+  if (ran->verdict == TC_ACT_REDIRECT) {
+    outcome.answer = std::move(ran->frame);
+  }
   int changed = 0;
   for (std::uint32_t slot = 0; slot < after->size(); ++slot) {
     const std::uint64_t packets =

@@ -49,6 +49,8 @@ struct Outcome {
   // nullopt if that is not what the counters say.
   std::optional<sluice_reason> reason;
   std::vector<sluice_flow_event> events;
+  // What goes back to the sender instead; empty: nothing. Not allowed then.
+  Bytes answer;
 };
 
 std::string_view reason_name(sluice_reason reason);
@@ -79,18 +81,21 @@ class Runner {
   Result<void> set(const World& world);
   // Conntrack gives up all flows, as if for others; the flow cache does not.
   void evict_flows();
+  void discard_events();
   // Forgets flows, fragments and events.
   Result<void> forget();
 
-  // One packet and everything that it changed. Not for measuring.
-  Result<Outcome> run(sluice_direction direction, const Bytes& frame);
+  // One packet, with `mark` as skb->mark, and everything that it changed. Not
+  // for measuring.
+  Result<Outcome> run(sluice_direction direction, const Bytes& frame,
+                      std::uint32_t mark = 0);
   // The verdict only.
   Result<bool> verdict(sluice_direction direction, const Bytes& frame);
   // The same of `program`, which ends in the datapath's program of that
   // direction and has `argument` in cb[0]; there it is `size` bytes long.
   Result<Outcome> run_through(int program, std::uint32_t argument,
                               sluice_direction direction, const Bytes& frame,
-                              std::size_t size);
+                              std::size_t size, std::uint32_t mark = 0);
 
   [[nodiscard]] Result<ReasonCounters> counters() const;
   // Every entry of conntrack of that family.

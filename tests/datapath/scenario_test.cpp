@@ -73,6 +73,7 @@ TEST_P(DatapathScenario, Holds) {
     ASSERT_TRUE(outcome->reason) << "not exactly one counter grew";
     EXPECT_EQ(reason_name(*outcome->reason), reason_name(step.reason));
     EXPECT_EQ(outcome->allowed, allows(step.reason));
+    EXPECT_TRUE(outcome->answer.empty());
     check_events(step, *outcome);
   }
 }

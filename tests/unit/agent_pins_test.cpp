@@ -134,18 +134,17 @@ TEST_F(Pins, programs_with_the_configuration_of_others_are_replaced) {
     ASSERT_TRUE(programs);
     ASSERT_TRUE(fs::remove(folder_ / "configuration"));
     ASSERT_NE(load(), second);
-    for (const char* name : {"from_pod", "to_pod", "log"}) {
+    const std::array<std::pair<ProgramIndex, const char*>, kPinnedPrograms>
+        pins = {{{kFromPod, "from_pod"},
+                 {kToPod, "to_pod"},
+                 {kLog, "log"},
+                 {kReset, "reset"}}};
+    for (const auto& [program, name] : pins) {
       ASSERT_TRUE(fs::remove(folder_ / name));
+      ASSERT_EQ(bpf_obj_pin(programs->programs.at(program).get(),
+                            (folder_ / name).c_str()),
+                0);
     }
-    ASSERT_EQ(bpf_obj_pin(programs->programs[kFromPod].get(),
-                          (folder_ / "from_pod").c_str()),
-              0);
-    ASSERT_EQ(bpf_obj_pin(programs->programs[kToPod].get(),
-                          (folder_ / "to_pod").c_str()),
-              0);
-    ASSERT_EQ(
-        bpf_obj_pin(programs->programs[kLog].get(), (folder_ / "log").c_str()),
-        0);
   }
   const auto third = load();
   EXPECT_NE(third.from_pod, second.from_pod);
