@@ -26,6 +26,8 @@ using namespace sluice;           // NOLINT(google-build-using-namespace)
 using namespace sluice::testing;  // NOLINT(google-build-using-namespace)
 
 constexpr std::uint32_t kRepeat = 1'000'000;
+constexpr std::uint32_t kRepeatNotFull = 200'000;  // conntrack has more room
+constexpr std::uint32_t kRepeatEvents = 10'000;    // the ring buffer too
 constexpr int kRounds = 7;
 constexpr std::uint16_t kPort = 80;
 
@@ -55,8 +57,11 @@ enum class Between : std::uint8_t {
   kNothing,
   kRandomFlow,
   kNextFlow,
-  kNextEpoch
+  kNextEpoch,
+  kInsertFlow,  // without the datapath: the kernel's part of a new flow
 };
+
+enum class Segment : std::uint8_t { kAck, kSyn, kUdp };
 
 struct Case {
   const char* name;
@@ -66,6 +71,10 @@ struct Case {
   bool isolated = true;
   bool allowed = true;        // the flow's port has an entry
   bool open_reverse = false;  // the flow was opened by the other direction
+  bool exact = false;         // the peer is in `peers`, not in `prefixes`
+  bool full = true;           // conntrack is; else it is empty at first
+  bool events = false;        // new flows are reported
+  Segment segment = Segment::kAck;
   std::uint32_t entries = 10;
 };
 
@@ -78,14 +87,15 @@ double thread_seconds() {
          (static_cast<double>(now.tv_nsec) * 1e-9);
 }
 
-// Seconds of `kRepeat` runs.
-double run(int program, const Bytes& frame, int expected) {
+// Seconds of `repeat` runs.
+double run(int program, const Bytes& frame, int expected,
+           std::uint32_t repeat) {
   __sk_buff context{};
   context.ifindex = 1;
   LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.data(),
               .data_size_in = static_cast<__u32>(frame.size()),
               .ctx_in = &context, .ctx_size_in = sizeof(context),
-              .repeat = static_cast<int>(kRepeat));
+              .repeat = static_cast<int>(repeat));
   const double begin = thread_seconds();
   if (bpf_prog_test_run_opts(program, &options) != 0) {
     die(fail_errno("running a program").error().message);
@@ -120,8 +130,8 @@ class Bench {
                      : runner_.datapath().to_pod_fd()) {
     must(runner_.set(world()));
     must(runner_.forget());
-    runner_.datapath().state()->events_new_flows = 0;
-    runner_.datapath().state()->events_per_second = 1000;
+    runner_.datapath().state()->events_new_flows = c.events ? 1 : 0;
+    runner_.datapath().state()->events_per_second = c.events ? 1U << 30 : 1000;
     frame_ = frame(c.direction);
     if (c.open_reverse) {
       const auto opener = opposite(c.direction);
@@ -134,21 +144,41 @@ class Bench {
     }
   }
 
+  // Makes the flows, fills conntrack, warms the caches.
+  void warm() { run_through(program_, passes(), kRepeat); }
+
   // Nanoseconds per packet above the floor.
   double measure() {
-    const double floor = run_through(runner_.datapath().floor_fd(), true);
-    const double full = run_through(program_, case_.allowed || !case_.isolated);
-    return (full - floor) / kRepeat * 1e9;
+    const std::uint32_t repeat = repeats();
+    const double floor =
+        run_through(runner_.datapath().floor_fd(), true, repeat);
+    if (!case_.full) {
+      runner_.evict_flows();
+    }
+    runner_.discard_events();
+    const double full = run_through(program_, passes(), repeat);
+    return (full - floor) / repeat * 1e9;
   }
 
  private:
+  // Without isolation everything is allowed.
+  [[nodiscard]] bool passes() const { return case_.allowed || !case_.isolated; }
+
+  [[nodiscard]] std::uint32_t repeats() const {
+    if (case_.events) {
+      return kRepeatEvents;
+    }
+    return case_.full ? kRepeat : kRepeatNotFull;
+  }
+
   // Ten ports for each of many classes; class b, which the packets belong to,
   // has them too, and the flow's own port if it is allowed.
   [[nodiscard]] World world() const {
     World world = case_.isolated ? net_.isolated() : net_.open();
     const auto flow_opener =
         case_.open_reverse ? opposite(case_.direction) : case_.direction;
-    Entry entry = {.direction = flow_opener, .protocol = kTcp, .port_bits = 16};
+    Entry entry = {
+        .direction = flow_opener, .protocol = protocol(), .port_bits = 16};
     for (std::uint32_t i = 0; i < case_.entries; ++i) {
       entry.cidr_id = kClassB + (i / 10);
       entry.port = static_cast<std::uint16_t>(1000 + (i % 10));
@@ -164,13 +194,32 @@ class Bench {
     return world;
   }
 
+  [[nodiscard]] std::uint8_t protocol() const {
+    return case_.segment == Segment::kUdp ? kUdp : kTcp;
+  }
+
+  // In the prefix that is class b's; `exact`: an exact address of that class.
+  [[nodiscard]] IpAddress peer() const {
+    IpAddress address = net_.b;
+    if (!case_.exact) {
+      address.bytes.at(net_.v6 ? 14 : 2) = 1;
+    }
+    return address;
+  }
+
+  [[nodiscard]] Bytes segment(std::uint16_t from, std::uint16_t to) const {
+    if (case_.segment == Segment::kUdp) {
+      return udp(from, to, 64);
+    }
+    return tcp(from, to, case_.segment == Segment::kSyn ? kSyn : kAck, 64);
+  }
+
   // A packet of the flow between port 80 of one side and 1000 of the other.
   [[nodiscard]] Bytes frame(sluice_direction direction) const {
     const bool opener = (direction == case_.direction) != case_.open_reverse;
-    const Bytes segment =
-        opener ? tcp(1000, kPort, kAck, 64) : tcp(kPort, 1000, kAck, 64);
-    return direction == SLUICE_EGRESS ? net_.to(net_.b, kTcp, segment)
-                                      : net_.from(net_.b, kTcp, segment);
+    const Bytes part = opener ? segment(1000, kPort) : segment(kPort, 1000);
+    return direction == SLUICE_EGRESS ? net_.to(peer(), protocol(), part)
+                                      : net_.from(peer(), protocol(), part);
   }
 
   void load_vary() {
@@ -187,28 +236,34 @@ class Bench {
     vary_->rodata->port_at = ip + header + (case_.open_reverse ? 2 : 0);
     bpf_map__reuse_fd(vary_->maps.state,
                       runner_.datapath().map_fd(agent::Map::kState));
+    bpf_map__set_max_entries(vary_->maps.flows, runner_.datapath().capacity(
+                                                    agent::Map::kConntrack4));
     if (datapath_vary_bpf::load(vary_.get()) != 0) {
       die("loading the benchmark's program");
     }
   }
 
-  double run_through(int program, bool allowed) {
+  double run_through(int program, bool allowed, std::uint32_t repeat) {
     const int expected = allowed ? TC_ACT_UNSPEC : TC_ACT_SHOT;
     if (!vary_) {
-      return run(program, frame_, expected);
+      return run(program, frame_, expected, repeat);
+    }
+    if (case_.between == Between::kInsertFlow && program == program_) {
+      program = bpf_program__fd(vary_->progs.insert_flow);
     }
     const std::uint32_t zero = 0;
     if (bpf_map_update_elem(bpf_map__fd(vary_->maps.target), &zero, &program,
                             BPF_ANY) != 0) {
       die("setting the benchmark's target");
     }
-    return run(bpf_program__fd(front()), frame_, expected);
+    return run(bpf_program__fd(front()), frame_, expected, repeat);
   }
 
   [[nodiscard]] bpf_program* front() const {
     switch (case_.between) {
       case Between::kRandomFlow:
         return vary_->progs.random_flow;
+      case Between::kInsertFlow:
       case Between::kNextFlow:
         return vary_->progs.next_flow;
       default:
@@ -226,7 +281,7 @@ class Bench {
 
 void run_case(benchmark::State& state, const Case& c) {
   Bench bench(c);
-  bench.measure();  // makes the flows, warms the caches
+  bench.warm();
   while (state.KeepRunning()) {
     state.SetIterationTime(bench.measure() * 1e-9);
   }
@@ -247,17 +302,45 @@ constexpr std::array kCases = {
     Case{.name = "established, 64000 flows at random, ipv6",
          .v6 = true,
          .between = Between::kRandomFlow},
-    Case{.name = "new flow, allowed, 10 entries, ipv4",
-         .between = Between::kNextFlow},
-    Case{.name = "new flow, allowed, 100000 entries, ipv4",
+    // What the kernel takes for an entry, whatever the program around it.
+    Case{.name = "bare insert, full", .between = Between::kInsertFlow},
+    Case{.name = "new flow, conntrack not full, tcp, ipv4",
          .between = Between::kNextFlow,
-         .entries = 100000},
-    Case{.name = "new flow, allowed, 10 entries, ipv6",
+         .full = false,
+         .segment = Segment::kSyn},
+    Case{.name = "new flow, conntrack not full, tcp, ipv6",
          .v6 = true,
-         .between = Between::kNextFlow},
-    Case{.name = "new flow, not isolated, ipv4",
          .between = Between::kNextFlow,
-         .isolated = false},
+         .full = false,
+         .segment = Segment::kSyn},
+    Case{.name = "new flow, conntrack not full, udp, ipv4",
+         .between = Between::kNextFlow,
+         .full = false,
+         .segment = Segment::kUdp},
+    Case{.name = "new flow, conntrack full, tcp, ipv4",
+         .between = Between::kNextFlow,
+         .segment = Segment::kSyn},
+    Case{.name = "new flow, conntrack full, udp, ipv4",
+         .between = Between::kNextFlow,
+         .segment = Segment::kUdp},
+    Case{.name = "new flow, conntrack full, tcp without syn, ipv4",
+         .between = Between::kNextFlow},
+    Case{.name = "new flow, conntrack full, tcp, 100000 entries, ipv4",
+         .between = Between::kNextFlow,
+         .segment = Segment::kSyn,
+         .entries = 100000},
+    Case{.name = "new flow, conntrack full, tcp, ipv6",
+         .v6 = true,
+         .between = Between::kNextFlow,
+         .segment = Segment::kSyn},
+    Case{.name = "new flow, conntrack full, tcp, with event, ipv4",
+         .between = Between::kNextFlow,
+         .events = true,
+         .segment = Segment::kSyn},
+    Case{.name = "new flow, conntrack full, tcp, not isolated, ipv4",
+         .between = Between::kNextFlow,
+         .isolated = false,
+         .segment = Segment::kSyn},
     Case{.name = "denied, 10 entries, ipv4", .allowed = false},
     Case{.name = "denied, 1000 entries, ipv4",
          .allowed = false,
@@ -265,9 +348,18 @@ constexpr std::array kCases = {
     Case{.name = "denied, 100000 entries, ipv4",
          .allowed = false,
          .entries = 100000},
+    Case{.name = "denied, 100000 entries, exact peer, ipv4",
+         .allowed = false,
+         .exact = true,
+         .entries = 100000},
     Case{.name = "denied, 100000 entries, ipv6",
          .v6 = true,
          .allowed = false,
+         .entries = 100000},
+    Case{.name = "denied, 100000 entries, exact peer, ipv6",
+         .v6 = true,
+         .allowed = false,
+         .exact = true,
          .entries = 100000},
     Case{.name = "re-evaluated, 10 entries, ipv4",
          .between = Between::kNextEpoch},
@@ -277,9 +369,18 @@ constexpr std::array kCases = {
     Case{.name = "re-evaluated, 100000 entries, ipv4",
          .between = Between::kNextEpoch,
          .entries = 100000},
+    Case{.name = "re-evaluated, 100000 entries, exact peer, ipv4",
+         .between = Between::kNextEpoch,
+         .exact = true,
+         .entries = 100000},
     Case{.name = "re-evaluated, 100000 entries, ipv6",
          .v6 = true,
          .between = Between::kNextEpoch,
+         .entries = 100000},
+    Case{.name = "re-evaluated, 100000 entries, exact peer, ipv6",
+         .v6 = true,
+         .between = Between::kNextEpoch,
+         .exact = true,
          .entries = 100000},
 };
 

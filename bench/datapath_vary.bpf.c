@@ -36,6 +36,14 @@ struct {
   __type(value, __u32);
 } target SEC(".maps");
 
+/* As large as the datapath's. */
+struct {
+  __uint(type, BPF_MAP_TYPE_LRU_HASH);
+  __uint(max_entries, 1024);
+  __type(key, struct sluice_conntrack4_key);
+  __type(value, struct sluice_conntrack);
+} flows SEC(".maps");
+
 __u32 flow_number = 0;
 
 static __always_inline int send_as(struct __sk_buff* skb, __u32 flow) {
@@ -65,6 +73,19 @@ SEC("tc")
 int next_flow(struct __sk_buff* skb) {
   flow_number += 1;
   return send_as(skb, flow_number % (PORTS << 16));
+}
+
+/* What the kernel takes for the one thing that every new flow needs. */
+SEC("tc")
+int insert_flow(struct __sk_buff* skb) {
+  struct sluice_conntrack4_key key = {.ifindex = skb->ifindex};
+  struct sluice_conntrack flow = {.epoch = 1};
+
+  flow_number += 1;
+  key.remote = bpf_htonl(flow_number / PORTS);
+  key.local_port = bpf_htons(flow_number % PORTS);
+  bpf_map_update_elem(&flows, &key, &flow, BPF_ANY);
+  return TC_ACT_UNSPEC;
 }
 
 /* The same packet under an epoch of its own, of the same generation. */
