@@ -78,7 +78,7 @@ class Reset : public ::testing::TestWithParam<bool> {
   }
   Outcome run(sluice_direction direction, const Bytes& frame,
               std::uint32_t mark = 0) {
-    auto outcome = runner_.run(direction, frame, mark);
+    auto outcome = runner_.run(direction, frame, {.mark = mark});
     EXPECT_TRUE(outcome) << outcome.error().message;
     return outcome ? *outcome : Outcome{};
   }

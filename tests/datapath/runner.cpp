@@ -249,14 +249,15 @@ struct Ran {
   Bytes frame;  // as the program left it
 };
 
-Result<Ran> test_run(int program, std::uint32_t argument, std::uint32_t mark,
-                     const Bytes& frame) {
+Result<Ran> test_run(int program, std::uint32_t argument,
+                     const Metadata& metadata, const Bytes& frame) {
   Ran ran;
   ran.frame.resize(frame.size());
   __sk_buff context{};
   context.ifindex = kIfindex;
   context.cb[0] = argument;
-  context.mark = mark;
+  context.mark = metadata.mark;
+  context.gso_size = metadata.gso_size;
   LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.data(),
               .data_out = ran.frame.data(),
               .data_size_in = static_cast<__u32>(frame.size()),
@@ -277,7 +278,7 @@ Result<Ran> test_run(int program, std::uint32_t argument, std::uint32_t mark,
 }  // namespace
 
 Result<bool> Runner::verdict(sluice_direction direction, const Bytes& frame) {
-  const auto ran = test_run(impl_->program(direction), 0, 0, frame);
+  const auto ran = test_run(impl_->program(direction), 0, {}, frame);
   if (!ran) {
     return std::unexpected(ran.error());
   }
@@ -285,9 +286,9 @@ Result<bool> Runner::verdict(sluice_direction direction, const Bytes& frame) {
 }
 
 Result<Outcome> Runner::run(sluice_direction direction, const Bytes& frame,
-                            std::uint32_t mark) {
+                            const Metadata& metadata) {
   return run_through(impl_->program(direction), 0, direction, frame,
-                     frame.size(), mark);
+                     frame.size(), metadata);
 }
 
 Result<ReasonCounters> Runner::counters() const {
@@ -310,11 +311,11 @@ Result<ReasonCounters> Runner::counters() const {
 Result<Outcome> Runner::run_through(int program, std::uint32_t argument,
                                     sluice_direction direction,
                                     const Bytes& frame, std::size_t size,
-                                    std::uint32_t mark) {
+                                    const Metadata& metadata) {
   ring_buffer__consume(impl_->ring.get());
   impl_->events.clear();
   const auto before = counters();
-  auto ran = test_run(program, argument, mark, frame);
+  auto ran = test_run(program, argument, metadata, frame);
   const auto after = counters();
   if (!ran) {
     return std::unexpected(ran.error());

@@ -43,6 +43,12 @@ struct World {
   sluice_on_policy_change on_policy_change = SLUICE_CHANGE_REEVALUATE;
 };
 
+// What comes with a packet beside its bytes.
+struct Metadata {
+  std::uint32_t mark = 0;
+  std::uint32_t gso_size = 0;  // bytes of a segment; 0: it is to stay whole
+};
+
 struct Outcome {
   bool allowed = false;
   // The one reason whose counter grew, by one packet and the packet's length;
@@ -85,17 +91,16 @@ class Runner {
   // Forgets flows, fragments and events.
   Result<void> forget();
 
-  // One packet, with `mark` as skb->mark, and everything that it changed. Not
-  // for measuring.
+  // One packet and everything that it changed. Not for measuring.
   Result<Outcome> run(sluice_direction direction, const Bytes& frame,
-                      std::uint32_t mark = 0);
+                      const Metadata& metadata = {});
   // The verdict only.
   Result<bool> verdict(sluice_direction direction, const Bytes& frame);
   // The same of `program`, which ends in the datapath's program of that
   // direction and has `argument` in cb[0]; there it is `size` bytes long.
   Result<Outcome> run_through(int program, std::uint32_t argument,
                               sluice_direction direction, const Bytes& frame,
-                              std::size_t size, std::uint32_t mark = 0);
+                              std::size_t size, const Metadata& metadata = {});
 
   [[nodiscard]] Result<ReasonCounters> counters() const;
   // Every entry of conntrack of that family.

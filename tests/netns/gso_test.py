@@ -130,3 +130,6 @@ class Gso(suite.Case):
 
     def test_ipv4(self):
         self.check_denied(*self.check_transfer(4))
+
+    def test_ipv6(self):
+        self.check_denied(*self.check_transfer(6))
