@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the commands say of a running instance is what its kernel does."""
 
+import glob
 import ipaddress
 import json
 import os
@@ -35,7 +36,7 @@ class Cli(suite.Case):
 
     def kernel_entries(self):
         """Fields of keys and values, as bpftool reads them."""
-        pinned = os.path.join(self.sluice.pin_dir, "v1", "policy")
+        [pinned] = glob.glob(os.path.join(self.sluice.pin_dir, "v*", "policy"))
         entries = []
         for entry in json.loads(run("bpftool", "-j", "map", "dump", "pinned", pinned)):
             key = struct.unpack("=IIIBB", _bytes(entry["key"])[:14])
