@@ -126,7 +126,8 @@ TEST(DatapathLoad, ARestartKeepsMapsAndPrograms) {
   EXPECT_EQ(second->capacity(Map::kPolicy), small_maps().policy_entries);
 }
 
-TEST(DatapathLoad, AnotherProgramReplacesThePin) {
+// Programs belong together: one that differs replaces all of them.
+TEST(DatapathLoad, AnotherProgramReplacesThePins) {
   const PrivateBpffs bpffs;
   ASSERT_TRUE(bpffs.mounted());
   const auto first = Datapath::load(bpffs.options());
@@ -138,10 +139,13 @@ TEST(DatapathLoad, AnotherProgramReplacesThePin) {
   const auto second = Datapath::load(bpffs.options());
   ASSERT_TRUE(second) << second.error().message;
   EXPECT_NE(program_id(second->from_pod_fd()), program_id(first->floor_fd()));
-  EXPECT_EQ(program_id(second->to_pod_fd()), program_id(first->to_pod_fd()));
-  const Fd pinned(bpf_obj_get(pin.c_str()));
-  ASSERT_TRUE(pinned.valid());
-  EXPECT_EQ(program_id(pinned.get()), program_id(second->from_pod_fd()));
+  EXPECT_NE(program_id(second->to_pod_fd()), program_id(first->to_pod_fd()));
+  const Fd from_pod(bpf_obj_get(pin.c_str()));
+  ASSERT_TRUE(from_pod.valid());
+  EXPECT_EQ(program_id(from_pod.get()), program_id(second->from_pod_fd()));
+  const Fd to_pod(bpf_obj_get(bpffs.pin("to_pod").c_str()));
+  ASSERT_TRUE(to_pod.valid());
+  EXPECT_EQ(program_id(to_pod.get()), program_id(second->to_pod_fd()));
 }
 
 TEST(DatapathLoad, APinnedMapOfAnotherLayoutIsAnErrorThatNamesIt) {
