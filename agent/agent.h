@@ -51,10 +51,11 @@ struct AgentStatus {
   struct Reason {
     std::string reason;
     std::string direction;
+    bool allowed = false;
     std::uint64_t packets = 0;
     std::uint64_t bytes = 0;
   };
-  std::vector<Reason> reasons;  // those that are not zero
+  std::vector<Reason> reasons;  // all, in both directions
   std::uint64_t events_lost = 0;
   std::uint64_t unclaimed_denied = 0;  // interfaces; see deny_unclaimed()
   std::string problem;  // why the wanted state is not in force, or empty

@@ -25,6 +25,13 @@ constexpr std::array<const char*, SLUICE_REASON_COUNT> kReasonTexts{
 #undef SLUICE_X
 };
 
+constexpr std::array<bool, SLUICE_REASON_COUNT> kReasonAllows{
+#define SLUICE_X(name, verdict, text) \
+  SLUICE_VERDICT_##verdict == SLUICE_VERDICT_ALLOW,
+    SLUICE_REASONS(SLUICE_X)
+#undef SLUICE_X
+};
+
 template <typename T>
 T load(const std::byte* from) {
   T value;
@@ -169,7 +176,8 @@ Result<std::vector<AgentStatus::Reason>> read_reasons(
     for (const std::uint32_t direction : {SLUICE_INGRESS, SLUICE_EGRESS}) {
       AgentStatus::Reason sum{
           .reason = kReasonTexts[reason],
-          .direction = direction == SLUICE_INGRESS ? "ingress" : "egress"};
+          .direction = direction == SLUICE_INGRESS ? "ingress" : "egress",
+          .allowed = kReasonAllows[reason]};
       auto read = sum_over_processors<sluice_counter>(
           datapath.map_fd(Map::kReasons),
           // NOLINTNEXTLINE(readability-math-missing-parentheses): abi.h's macro
@@ -181,9 +189,7 @@ Result<std::vector<AgentStatus::Reason>> read_reasons(
       if (!read) {
         return with_context("map reasons", read.error());
       }
-      if (sum.packets != 0) {
-        reasons.push_back(std::move(sum));
-      }
+      reasons.push_back(std::move(sum));
     }
   }
   return reasons;

@@ -141,10 +141,12 @@ Server::Answer status(const RequestContext& context) {
         {.name = map.name, .used = map.used, .capacity = map.capacity});
   }
   for (const auto& reason : agent.reasons) {
-    view.reasons.push_back({.reason = reason.reason,
-                            .direction = reason.direction,
-                            .packets = reason.packets,
-                            .bytes = reason.bytes});
+    if (reason.packets != 0) {
+      view.reasons.push_back({.reason = reason.reason,
+                              .direction = reason.direction,
+                              .packets = reason.packets,
+                              .bytes = reason.bytes});
+    }
   }
   view.problems = context.cluster->problems(false);
   if (context.source != nullptr) {

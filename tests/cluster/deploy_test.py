@@ -49,6 +49,14 @@ class Deploy(unittest.TestCase):
         self.assertEqual(self.dry_run("deploy/cleanup"),
                          ["daemonset.apps/sluice-cleanup created (server dry run)"])
 
+    def test_3_dashboard(self):
+        suite.deployed()
+        self.assertEqual(self.dry_run("deploy/dashboards"),
+                         ["configmap/sluice-dashboard created (server dry run)"])
+        done = subprocess.run([os.path.join(_DEPLOY, "dashboards", "generate.py"), "--check"], check=False,
+                              text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.assertEqual((done.returncode, done.stdout), (0, ""))
+
     def test_4_short_names_and_columns(self):
         plane = suite.deployed()
         policy = {"apiVersion": "cilium.io/v2", "kind": "CiliumNetworkPolicy",
