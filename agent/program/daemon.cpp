@@ -68,6 +68,8 @@ struct Daemon::Impl {
   std::optional<health::HealthServer> health;
   health::Durations apply_times;
   std::uint64_t apply_failures = 0;
+  std::uint64_t journal_failures = 0;
+  std::optional<Clock::time_point> behind_since;
   std::uint64_t received = 0;
   std::uint64_t applied = 0;
   cli::Progress progress;
@@ -112,6 +114,7 @@ struct Daemon::Impl {
   const std::string& pod_of(const std::string& ip);
   void on_signal();
   [[nodiscard]] std::string problem() const;
+  [[nodiscard]] std::string unready() const;
   cli::RequestContext context();
   void run_timers();
   Result<void> loop();
@@ -186,6 +189,7 @@ void Daemon::Impl::go_on() {
 
 void Daemon::Impl::keep(const Result<void>& written) {
   if (!written) {
+    ++journal_failures;
     journal_at = Clock::now() + kJournalRetry;
     spdlog::warn("what the operator says is not kept for the next start: {}",
                  written.error().message);
@@ -258,8 +262,10 @@ void Daemon::Impl::outcome(const Result<void>& result,
   if (result) {
     apply_times.add(Clock::now() - begun);
     applied = received;
+    behind_since.reset();
   } else {
     ++apply_failures;
+    behind_since = behind_since.value_or(begun);
   }
   progress.note(result);
   acknowledge();
@@ -372,15 +378,19 @@ void Daemon::Impl::save_names() {
 
 void Daemon::Impl::measure() {
   measured_at = Clock::now();
-  health->set_metrics(metrics_text({.version = cli::kVersion,
-                                    .node = options.client.node,
-                                    .agent = agent->status(),
-                                    .client = client->stats(),
-                                    .apply_times = apply_times,
-                                    .apply_failures = apply_failures,
-                                    .received = received,
-                                    .applied = applied,
-                                    .deny_unknown = deny_unknown}));
+  health->set_metrics(
+      metrics_text({.version = cli::kVersion,
+                    .node = options.client.node,
+                    .agent = agent->status(),
+                    .client = client->stats(),
+                    .apply_times = apply_times,
+                    .apply_failures = apply_failures,
+                    .journal_failures = journal_failures,
+                    .behind = behind_since ? measured_at - *behind_since
+                                           : Clock::duration::zero(),
+                    .received = received,
+                    .applied = applied,
+                    .deny_unknown = deny_unknown}));
 }
 
 void Daemon::Impl::housekeeping() {
@@ -440,6 +450,15 @@ std::string Daemon::Impl::problem() const {
   return progress.problem();
 }
 
+// One that goes on from before is not ready until it has heard an operator: a
+// rollout stops at an agent that cannot reach any.
+std::string Daemon::Impl::unready() const {
+  if (!progress.problem().empty() || snapshot_in_force) {
+    return progress.problem();
+  }
+  return "no operator has been heard yet: " + source.problem;
+}
+
 cli::RequestContext Daemon::Impl::context() {
   return {.cluster = &no_objects,
           .source = &source,
@@ -460,7 +479,7 @@ void Daemon::Impl::run_timers() {
   }
   if (health) {
     health->beat();
-    health->set_ready(problem());
+    health->set_ready(unready());
     // However often somebody asks.
     if (health->wants_metrics() && now - measured_at >= seconds(1)) {
       measure();

@@ -19,8 +19,10 @@ void add_verdicts(MetricFamilies& families, const Measured& measured) {
   MetricFamilies::Samples packets;
   MetricFamilies::Samples bytes;
   for (const auto& reason : measured.agent.reasons) {
-    const MetricFamilies::Labels labels{{"reason", reason.reason},
-                                        {"direction", reason.direction}};
+    const MetricFamilies::Labels labels{
+        {"reason", reason.reason},
+        {"direction", reason.direction},
+        {"verdict", reason.allowed ? "allowed" : "denied"}};
     packets.emplace_back(labels, static_cast<double>(reason.packets));
     bytes.emplace_back(labels, static_cast<double>(reason.bytes));
   }
@@ -84,6 +86,17 @@ void add_revisions(MetricFamilies& families, const Measured& measured) {
       measured.received == measured.applied && measured.agent.problem.empty()
           ? 1
           : 0);
+  families.gauge("sluice_agent_behind_seconds",
+                 "For how long something that was received has not been in "
+                 "force.",
+                 measured.behind.count());
+}
+
+void add_journal(MetricFamilies& families, const Measured& measured) {
+  families.counter("sluice_agent_journal_failures_total",
+                   "Times that what the operator said could not be kept for "
+                   "the agent's next start.",
+                   measured.journal_failures);
 }
 
 void add_operator(MetricFamilies& families, const Measured& measured) {
@@ -95,6 +108,9 @@ void add_operator(MetricFamilies& families, const Measured& measured) {
                    "Connections to an operator.", client.connects);
   families.counter("sluice_agent_operator_attempts_total",
                    "Tries to connect to an operator.", client.attempts);
+  families.counter("sluice_agent_operator_disconnects_total",
+                   "Connections to an operator that ended.",
+                   client.disconnects);
   families.counter("sluice_agent_operator_received_bytes_total",
                    "Bytes of messages received.", client.bytes_received);
   families.counter("sluice_agent_operator_refused_updates_total",
@@ -115,6 +131,7 @@ std::string metrics_text(const Measured& measured) {
   add_endpoints(families, measured);
   add_apply(families, measured);
   add_revisions(families, measured);
+  add_journal(families, measured);
   add_operator(families, measured);
   families.process();
   return families.text();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 
@@ -17,6 +18,9 @@ struct Measured {
   wire::ClientStats client;
   health::Durations apply_times;
   std::uint64_t apply_failures = 0;
+  std::uint64_t journal_failures = 0;
+  // How long something has been received that is not in force.
+  std::chrono::duration<double> behind{};
   std::uint64_t received = 0;  // revision
   std::uint64_t applied = 0;   // revision
   bool deny_unknown = false;

@@ -13,7 +13,7 @@ import unittest
 import urllib.error
 import urllib.request
 
-from tests.netns import suite
+from tests.netns import metrics, suite
 from tests.netns.sluice import Manifests, Monitor, cnp, ports, wait_for
 from tests.netns.traffic import Stream
 
@@ -202,6 +202,7 @@ class AgentProgram(unittest.TestCase):
         status = self.agent.query("status")
         self.assertTrue(status["enforced"], status["problem"])
         self.assertIn("what it said last stays in force", json.dumps(status["problems"]))
+        self.assertEqual(self.agent.http("/readyz")[0], 503, "a rollout goes no further")
         self.agent.stop()
         self.check("x/b > x/a tcp/80 A, x/b > x/a tcp/81 D")
         # Another instance: other revisions, another certificate.
@@ -466,18 +467,23 @@ class AgentProgram(unittest.TestCase):
         self.agent = Agent(self.node, self.operator)
         self.agent.start()
         self.assertEqual(self.agent.http("/healthz")[0], 200)
+        wait_for(lambda: "Connection refused" in self.agent.http("/readyz")[1], "the reason")
         self.assertEqual(self.agent.http("/readyz")[0], 503)
         self.operator.start()
         self.operator.wait_acknowledged("node1")
         wait_for(lambda: self.agent.http("/readyz")[0] == 200, "ready")
         self.check("y/b > x/a tcp/80 D")
         text = self.agent.http("/metrics")[1]
-        for line in ('sluice_agent_packets_total{reason="default deny",direction="ingress"} ',
+        for line in ('sluice_agent_packets_total{reason="default deny",direction="ingress",verdict="denied"} ',
+                     'sluice_agent_packets_total{reason="internal error",direction="egress",verdict="denied"} 0',
+                     "sluice_agent_behind_seconds 0", "sluice_agent_journal_failures_total 0",
                      'sluice_agent_map_entries{map="policy"} ', "sluice_agent_apply_seconds_bucket",
                      "sluice_agent_operator_connected 1", "sluice_agent_in_force 1",
                      'sluice_agent_endpoints{state="enforced"} ', "sluice_agent_build_info{"):
             self.assertIn("\n" + line, "\n" + text)
         self.assertEqual(self.agent.http("/nothing")[0], 404)
+        self.assertFalse({what: names for what, names in metrics.problems("sluice_agent", text).items()
+                          if names})
 
     def wait_refused(self, why):
         """Several times, of which the log tells once."""
