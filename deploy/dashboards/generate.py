@@ -89,15 +89,14 @@ def _enforcement():
         stat("Operators that lead", "sum(sluice_operator_leader)",
              "One of the replicas writes status.", bad_below=1),
         graph("Policies by what has become of them", "short",
-              [("sum by (kind, condition) (max by (kind, condition, instance) (sluice_operator_policies))",
-                "{{kind}} {{condition}}")],
-              "As the operators see it."),
+              [("max by (kind, condition) (sluice_operator_policies)", "{{kind}} {{condition}}")],
+              "Policies of which a condition is true."),
         graph("For how long nodes have been behind", "s",
               [(f"max by (node) {_agents('sluice_agent_behind_seconds')}", "{{node}}")],
               "0 if all that was received is in force."),
         graph("Nodes behind, by operator", "short",
               [("sluice_operator_nodes_behind", "{{instance}}")],
-              "Nodes that have not acknowledged the newest revision they were sent."))
+              "Nodes that have not put into force all that they were sent."))
 
 
 def _traffic():
@@ -161,7 +160,9 @@ def _connections():
         "Between API server, operators and agents",
         graph("Agents of each operator", "short",
               [("sluice_operator_agents_connected", "{{instance}}: agents"),
-               ("sluice_operator_streams", "{{instance}}: streams")], ""),
+               ("sluice_operator_streams", "{{instance}}: streams"),
+               ("sum by (instance) (rate(sluice_operator_streams_refused_total[$__rate_interval]))",
+                "{{instance}}: refused per second")], ""),
         graph("Connections of agents", "short",
               [(_rate("sluice_agent_operator_attempts_total", "node"), "{{node}}: tries"),
                (_rate("sluice_agent_operator_connects_total", "node"), "{{node}}: that succeeded"),
@@ -181,6 +182,7 @@ def _connections():
                 "{{instance}}: failed")], "Per second."),
         graph("Status written", "short",
               [("sum(rate(sluice_operator_status_writes_total[$__rate_interval]))", "written"),
+               ("sum(rate(sluice_operator_events_total[$__rate_interval]))", "events"),
                ("sum(rate(sluice_operator_status_write_failures_total[$__rate_interval]))", "failed")], "Per second."),
         graph("Refused or not kept by agents", "short",
               [(_rate("sluice_agent_operator_refused_updates_total", "node"), "{{node}}: refused as not valid"),
@@ -194,10 +196,12 @@ def _programs():
         graph("Memory", "bytes",
               [("process_resident_memory_bytes and on(instance) sluice_operator_build_info", "operator {{instance}}"),
                (f"max by (node) {_agents('process_resident_memory_bytes')}", "agent on {{node}}")],
-              "Kernel maps are not in it.", width=12),
+              "Kernel maps are not in it.", width=8),
+        graph("Operators' certificates are good for", "s",
+              [("sluice_operator_certificate_expiration_timestamp_seconds - time()", "{{instance}}")], "", width=8),
         graph("Versions", "short",
               [("count by (version) (sluice_operator_build_info)", "operator {{version}}"),
-               (f"count by (version) (sluice_agent_build_info{_NODE})", "agent {{version}}")], "", width=12))
+               (f"count by (version) (sluice_agent_build_info{_NODE})", "agent {{version}}")], "", width=8))
 
 
 def _place(panels):

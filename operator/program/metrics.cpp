@@ -37,14 +37,15 @@ void add_watches(MetricFamilies& families, const Measured& measured) {
       "sluice_operator_watch_restarts_total",
       "Lists and watches that ended with an error and were begun again.",
       by_kind(kinds, [](const auto& k) { return k.stats.failures; }));
+  // A policy may be wrong in either way; a series must be there once.
+  auto counts_invalid = measured.undecodable;
+  for (const auto& [kind, counts] : measured.policies) {
+    counts_invalid[kind] += counts.invalid;
+  }
   Samples invalid;
-  for (const auto& [kind, count] : measured.undecodable) {
+  for (const auto& [kind, count] : counts_invalid) {
     invalid.emplace_back(MetricFamilies::Labels{{"kind", kind}},
                          static_cast<double>(count));
-  }
-  for (const auto& [kind, counts] : measured.policies) {
-    invalid.emplace_back(MetricFamilies::Labels{{"kind", kind}},
-                         static_cast<double>(counts.invalid));
   }
   families.gauge("sluice_operator_invalid_objects",
                  "Objects of which the newest version is not valid.", invalid);

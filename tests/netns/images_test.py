@@ -110,13 +110,17 @@ class Images(unittest.TestCase):
         self.assertEqual(self.run_in(folder, capabilities, *command), ("", 0))
         self.assertFalse(os.path.exists(folder + "/bpf/sluice"))
 
-    def test_there_is_nothing_else_in_it(self):
-        folder = _make_image("agent")
-        self.assertEqual(sorted(os.listdir(folder + "/usr/bin")), ["sluice", "sluice-agent"])
-        executables = [name for top, _, names in os.walk(folder) for name in names
-                       if os.access(os.path.join(top, name), os.X_OK) and ".so" not in name]
-        self.assertEqual(sorted(executables), ["sluice", "sluice-agent"])
-        self.assertTrue(os.path.getsize(folder + "/etc/ssl/certs/ca-certificates.crt"))
+    def test_there_is_nothing_else_in_them(self):
+        for image, programs in (("agent", ["sluice", "sluice-agent"]), ("operator", ["sluice-operator"])):
+            folder = _make_image(image)
+            executables = [name for top, _, names in os.walk(folder) for name in names
+                           if os.access(os.path.join(top, name), os.X_OK) and ".so" not in name]
+            self.assertEqual(sorted(executables), programs)
+            self.assertTrue(os.path.getsize(folder + "/etc/ssl/certs/ca-certificates.crt"))
+            for program in programs:
+                text, code = self.run_in(folder, [], "/usr/bin/" + program, "--version")
+                self.assertEqual(code, 0, text)
+                self.assertRegex(text, r"\d+\.\d+\.\d+")
 
     def test_a_program_that_lacks_a_library_makes_no_image(self):
         folder = tempfile.mkdtemp(prefix="image-", dir="/run")

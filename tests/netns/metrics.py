@@ -20,6 +20,8 @@ def exported(text):
         assert kind != "histogram" or name.endswith("_seconds"), f"a histogram's unit: {name}"
         assert not re.search(r"_(ms|us|ns|kb|percent)(_total)?$", name), f"not a base unit: {name}"
         assert helps[name].endswith("."), f"a sentence: {name}"
+    series = re.findall(r"^([a-z].*) \S+$", text, re.M)
+    assert len(series) == len(set(series)), "a series is there twice"
     for line in text.splitlines():
         name = re.match(r"[a-z0-9_]+", line)
         assert not name or base(name.group(), types) in types, f"without a type: {line}"
