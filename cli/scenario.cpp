@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/scenario_reader.h"
+#include "lib/kube/manifest.h"
 
 namespace sluice::cli {
 namespace {
@@ -43,10 +44,11 @@ constexpr std::array kEntities{
 // Fields that carry information for people or for other tools. Everything else
 // that is not known is an error: a misspelt `ingress` would test nothing.
 constexpr std::array kScenarioFields{
-    std::string_view("name"),     std::string_view("source"),
-    std::string_view("features"), std::string_view("note"),
-    std::string_view("objects"),  std::string_view("invalid"),
-    std::string_view("enforced"), std::string_view("probes"),
+    std::string_view("name"),      std::string_view("source"),
+    std::string_view("features"),  std::string_view("note"),
+    std::string_view("objects"),   std::string_view("invalid"),
+    std::string_view("enforced"),  std::string_view("probes"),
+    std::string_view("manifests"),
 };
 constexpr std::array kProbeFields{
     std::string_view("from"),     std::string_view("to"),
@@ -355,24 +357,68 @@ Result<void> parse_texts(const json& from, Scenario& scenario) {
   return {};
 }
 
-Result<void> parse_objects(const json& from, Scenario& scenario) {
-  const auto objects = list_of(from, "objects", true);
-  if (!objects) {
-    return std::unexpected(objects.error());
-  }
-  for (std::size_t i = 0; i < (*objects)->size(); ++i) {
-    const json& object = (**objects)[i];
+// `items` of a List, and of what kubectl calls PodList and the like, are
+// objects as well.
+Result<void> parse_object_list(const json& list, const std::string& name,
+                               Scenario& scenario) {
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    const json& object = list[i];
+    const auto place = at(name.c_str(), i);
     if (!object.is_object()) {
-      return fail(at("objects", i) + ": not an object");
+      return fail(place + ": not an object");
     }
     for (const char* key : {"apiVersion", "kind"}) {
       const json* text = member(object, key);
       if (text == nullptr || !text->is_string()) {
-        return fail(at("objects", i) + "." + key + ": missing");
+        return fail(place + "." + key + ": missing");
       }
+    }
+    const json* items = member(object, "items");
+    if (object["kind"].get_ref<const std::string&>().ends_with("List") &&
+        items != nullptr && items->is_array()) {
+      if (auto parsed = parse_object_list(*items, place + ".items", scenario);
+          !parsed) {
+        return parsed;
+      }
+      continue;
     }
     scenario.objects.push_back(
         {std::make_shared<const json>(object), scenario.line});
+  }
+  return {};
+}
+
+Result<void> parse_objects(const json& from, Scenario& scenario) {
+  const bool required = member(from, "manifests") == nullptr;
+  const auto objects = list_of(from, "objects", required);
+  if (!objects) {
+    return std::unexpected(objects.error());
+  }
+  return parse_object_list(**objects, "objects", scenario);
+}
+
+// Files of manifests, and folders of them; relative to the scenario's file.
+Result<void> read_manifests(const json& from, Scenario& scenario) {
+  const auto paths = texts_of(from, "manifests");
+  if (!paths) {
+    return std::unexpected(paths.error());
+  }
+  const auto folder = std::filesystem::path(scenario.file).parent_path();
+  for (const auto& path : *paths) {
+    const auto files = manifest_files(folder / path);
+    if (!files) {
+      return with_context("manifests", files.error());
+    }
+    for (const auto& file : *files) {
+      auto manifest = kube::read_manifest(file);
+      if (!manifest || !manifest->errors.empty()) {
+        return with_context("manifests", manifest ? manifest->errors.front()
+                                                  : manifest.error());
+      }
+      for (auto& object : manifest->objects) {
+        scenario.objects.push_back({std::move(object.object), scenario.line});
+      }
+    }
   }
   return {};
 }
@@ -425,8 +471,8 @@ Result<void> parse_all(const json& from, Scenario& scenario) {
   if (auto known = only_known(from, kScenarioFields); !known) {
     return known;
   }
-  for (auto* const part :
-       {parse_texts, parse_objects, parse_invalid, parse_probes}) {
+  for (auto* const part : {parse_texts, parse_objects, read_manifests,
+                           parse_invalid, parse_probes}) {
     if (auto parsed = part(from, scenario); !parsed) {
       return parsed;
     }

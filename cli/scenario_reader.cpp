@@ -273,6 +273,29 @@ ScenarioFormat scenario_format(const std::filesystem::path& path) {
   return ScenarioFormat::kUnknown;
 }
 
+Result<std::vector<std::filesystem::path>> manifest_files(
+    const std::filesystem::path& path) {
+  std::error_code code;
+  if (!std::filesystem::is_directory(path, code)) {
+    return std::vector{path};
+  }
+  std::vector<std::filesystem::path> result;
+  std::filesystem::recursive_directory_iterator entry(path, code);
+  for (; !code && entry != std::filesystem::end(entry); entry.increment(code)) {
+    const auto extension = entry->path().extension();
+    std::error_code dangling;
+    if (entry->is_regular_file(dangling) &&
+        (extension == ".yaml" || extension == ".yml" || extension == ".json")) {
+      result.push_back(entry->path());
+    }
+  }
+  if (code) {
+    return fail_errno(path.string(), code.value());
+  }
+  std::ranges::sort(result);
+  return result;
+}
+
 Result<void> read_json_scenarios(const std::filesystem::path& path,
                                  const JsonHandler& handler) {
   const auto format = scenario_format(path);

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <vector>
 
 #include <nlohmann/json_fwd.hpp>
 
@@ -28,5 +29,10 @@ using JsonHandler =
 // own are "file: what" or "file:line: what".
 Result<void> read_json_scenarios(const std::filesystem::path& path,
                                  const JsonHandler& handler);
+
+// The path itself, or where it is a folder the manifests in it and in its
+// subfolders, sorted.
+Result<std::vector<std::filesystem::path>> manifest_files(
+    const std::filesystem::path& path);
 
 }  // namespace sluice::cli

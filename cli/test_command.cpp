@@ -36,7 +36,8 @@ that each must get; tests/vectors/README.md describes the format. *.jsonl and
 *.jsonl.gz hold one scenario per line, *.yaml one per document:
 
   name: only the front end reaches the database
-  objects: [...]            # or as many documents' worth of manifests
+  objects: [...]            # Namespaces, Pods, Nodes, Services, policies
+  manifests: [../policies]  # more objects: files, and folders of them
   probes:
   - {from: {pod: shop/web}, to: {pod: shop/db}, protocol: TCP, port: 5432,
      ingress: allow}

@@ -158,6 +158,44 @@ TEST_F(ScenarioFile, WhatIsNotUnderstoodIsNotPassedOver) {
   }
 }
 
+TEST_F(ScenarioFile, ManifestsAreReadFromWhereTheyAreKept) {
+  std::filesystem::create_directories(folder_ / "policies/more");
+  std::ofstream(folder_ / "policies/a.yaml")
+      << "apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n---\n"
+         "apiVersion: v1\nkind: Namespace\nmetadata: {name: b}\n";
+  std::ofstream(folder_ / "policies/more/c.json")
+      << R"({"apiVersion":"v1","kind":"Namespace","metadata":{"name":"c"}})";
+  std::ofstream(folder_ / "policies/README") << "nothing of ours";
+  const auto read_it = read("s.yaml", "manifests: [policies]\nprobes: []\n");
+  ASSERT_TRUE(read_it) << read_it.error().message;
+  EXPECT_EQ(read_it->at(0).objects.size(), 3U);
+  const auto one = read("s.yaml",
+                        "objects: []\nmanifests: [policies/more/c.json, "
+                        "policies/a.yaml]\nprobes: []\n");
+  ASSERT_TRUE(one) << one.error().message;
+  EXPECT_EQ(one->at(0).objects.size(), 3U);
+  EXPECT_THAT(read("s.yaml", "manifests: [none]\nprobes: []\n").error().message,
+              HasSubstr("s.yaml:1: manifests: "));
+  std::ofstream(folder_ / "policies/broken.yaml") << "{";
+  EXPECT_THAT(
+      read("s.yaml", "manifests: [policies]\nprobes: []\n").error().message,
+      HasSubstr("broken.yaml:1"));
+}
+
+TEST_F(ScenarioFile, ListsAreTakenApart) {
+  const auto result = read(
+      "s.yaml",
+      "objects:\n- apiVersion: v1\n  kind: List\n  items:\n"
+      "  - {apiVersion: v1, kind: Namespace, metadata: {name: a}}\n"
+      "  - {apiVersion: v1, kind: Namespace, metadata: {name: b}}\nprobes: []\n");
+  ASSERT_TRUE(result) << result.error().message;
+  EXPECT_EQ(result->at(0).objects.size(), 2U);
+  EXPECT_THAT(
+      error_of(
+          R"({"objects":[{"apiVersion":"v1","kind":"List","items":[{}]}],"probes":[]})"),
+      HasSubstr("objects[0].items[0].apiVersion: missing"));
+}
+
 TEST_F(ScenarioFile, SizesAreBounded) {
   EXPECT_THAT(error_of(std::string((std::size_t{16} << 20) + 1, ' ')),
               HasSubstr("longer than 16 MiB"));
