@@ -17,6 +17,7 @@
 #include "bench/made_cluster.h"
 #include "lib/kube/api/event_decoder.h"
 #include "lib/kube/api/line_splitter.h"
+#include "lib/kube/api/list_splitter.h"
 
 namespace {
 
@@ -78,6 +79,42 @@ void decode_fast(benchmark::State& state) {
   tell(state, text.size(), events);
 }
 BENCHMARK(decode_fast)->Unit(benchmark::kMillisecond);
+
+// A list, as it is taken apart while it comes; `decode` or only that.
+void take_list(benchmark::State& state, bool decode) {
+  std::string text = R"({"metadata":{"resourceVersion":"1"},"items":[)";
+  for (int i = 0; i < kLines; ++i) {
+    const std::string line = line_of(i);
+    constexpr std::size_t kBefore = 28;  // {"type":"MODIFIED","object":
+    text +=
+        (i == 0 ? "" : ",") + line.substr(kBefore, line.size() - kBefore - 2);
+  }
+  text += "]}";
+  kube::EventDecoder decoder(kube::pods(), "v1");
+  std::int64_t items = 0;
+  for (auto _ : state) {
+    kube::ListSplitter list(
+        [&](std::string_view item) -> sluice::Result<void> {
+          ++items;
+          if (decode && !decoder.list_item(item)) {
+            std::abort();
+          }
+          return {};
+        },
+        std::size_t{8} << 20);
+    for (std::size_t at = 0; at < text.size(); at += 128 << 10) {
+      if (!list.feed(std::string_view(text).substr(at, 128 << 10))) {
+        std::abort();
+      }
+    }
+    if (!list.finish()) {
+      std::abort();
+    }
+  }
+  tell(state, text.size(), items);
+}
+BENCHMARK_CAPTURE(take_list, apart, false)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(take_list, decoded, true)->Unit(benchmark::kMillisecond);
 
 void decode_plain(benchmark::State& state) {
   std::vector<std::string> lines;

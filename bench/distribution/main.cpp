@@ -189,9 +189,12 @@ int run(const Options& options) {
                 std::to_string(options.cluster.nodes), "--times-fd",
                 std::to_string(times.fd()), "--other-cpu",
                 std::to_string(options.other_cpu)});
-  while (agents.ask('p')["snapshots"] < options.cluster.nodes) {
+  for (int have = 0; have < options.cluster.nodes;) {
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    have = agents.ask('p')["snapshots"];
+    std::fprintf(stderr, "\r%d agents have their view ", have);
   }
+  std::fprintf(stderr, "\n");
   settle(agents);
   std::printf(
       "%d nodes, %d pods, %d policies: lists taken in %.1f s of CPU, %.0f MB; "

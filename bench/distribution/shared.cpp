@@ -66,8 +66,11 @@ double Samples::percentile(double p) {
 }
 
 void prepare_process(int cpu) {
-  rlimit limit{};
-  ::getrlimit(RLIMIT_NOFILE, &limit);
+  // Root may have more than its limit, and each agent takes five.
+  rlimit limit{.rlim_cur = 200'000, .rlim_max = 200'000};
+  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) {
+    ::getrlimit(RLIMIT_NOFILE, &limit);
+  }
   limit.rlim_cur = limit.rlim_max;
   ::setrlimit(RLIMIT_NOFILE, &limit);
   if (cpu >= 0) {
