@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "bench/distribution/shared.h"
@@ -29,7 +30,13 @@ struct Counted {
 class Agents {
  public:
   Agents(int port, int nodes, Times times)
-      : epoll_(::epoll_create1(EPOLL_CLOEXEC)), times_(std::move(times)) {
+      : epoll_(::epoll_create1(EPOLL_CLOEXEC)),
+        token_(::memfd_create("token", MFD_CLOEXEC)),
+        times_(std::move(times)) {
+    constexpr std::string_view kToken = "good";
+    if (::write(token_.get(), kToken.data(), kToken.size()) < 0) {
+      std::abort();
+    }
     watch(STDIN_FILENO, nullptr);
     for (int i = 0; i < nodes; ++i) {
       start("127.0.0.1:" + std::to_string(port), "node" + std::to_string(i));
@@ -64,6 +71,7 @@ class Agents {
     options.target = target;
     options.node = node;
     options.plain_text = true;
+    options.token_file = "/proc/self/fd/" + std::to_string(token_.get());
     auto client = wire::Client::start(
         options,
         {.on_snapshot =
@@ -148,6 +156,7 @@ class Agents {
   }
 
   Fd epoll_;
+  Fd token_;  // a file with the token that all of them show
   Times times_;
   Counted counted_;
   std::uint64_t bytes_before_ = 0;

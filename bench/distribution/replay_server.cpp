@@ -18,6 +18,11 @@ constexpr std::uint64_t kLag = 100;
 constexpr std::size_t kChunk = std::size_t{64} << 10;
 constexpr auto kTick = std::chrono::milliseconds(1);
 
+constexpr std::string_view kNotFound =
+    R"({"kind":"Status","code":404,"reason":"NotFound"})";
+constexpr std::string_view kGoodToken =
+    R"({"kind":"TokenReview","status":{"authenticated":true,"audiences":["sluice-operator"],"user":{"username":"system:serviceaccount:sluice-system:sluice-agent"}}})";
+
 std::string event(const char* type, const std::string& object) {
   return R"({"type":")" + std::string(type) + R"(","object":)" + object + "}\n";
 }
@@ -74,8 +79,9 @@ std::string ReplayServer::list(const std::string& plural) const {
 }
 
 void ReplayServer::answer(const HttpRequest& request, Peer& peer) {
-  if (request.method != "GET") {
-    return peer.reply(404, R"({"kind":"Status","code":404})");
+  if (request.method != "GET" ||
+      request.path.find("/leases") != std::string::npos) {
+    return answer_write(request, peer);
   }
   const std::string plural = request.path.substr(request.path.rfind('/') + 1);
   if (!request.is_watch()) {
@@ -89,6 +95,22 @@ void ReplayServer::answer(const HttpRequest& request, Peer& peer) {
   }
   peer.begin();
   peer.wait_gone();
+}
+
+// Tokens are good, the lease is kept, and everything else is taken as it comes.
+void ReplayServer::answer_write(const HttpRequest& request, Peer& peer) {
+  const std::lock_guard guard(lock_);
+  if (request.path.ends_with("/tokenreviews")) {
+    return peer.reply(201, kGoodToken);
+  }
+  if (request.path.find("/leases") != std::string::npos) {
+    if (request.method == "GET") {
+      return lease_.empty() ? peer.reply(404, kNotFound)
+                            : peer.reply(200, lease_);
+    }
+    lease_ = request.body;
+  }
+  peer.reply(request.method == "POST" ? 201 : 200, request.body);
 }
 
 void ReplayServer::watch_pods(Peer& peer) {

@@ -46,6 +46,8 @@ class ReplayServer {
 
  private:
   void answer(const kube::test::HttpRequest& request, kube::test::Peer& peer);
+  void answer_write(const kube::test::HttpRequest& request,
+                    kube::test::Peer& peer);
   [[nodiscard]] std::string list(const std::string& plural) const;
   void watch_pods(kube::test::Peer& peer);
   Sent send(const Phase& phase, kube::test::Peer& peer);
@@ -65,6 +67,7 @@ class ReplayServer {
   std::condition_variable changed_;
   std::optional<Phase> wanted_;    // guarded by lock_
   std::optional<Sent> done_;       // guarded by lock_
+  std::string lease_;              // guarded by lock_
   kube::test::FakeServer server_;  // last: its threads use the others
 };
 

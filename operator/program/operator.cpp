@@ -67,6 +67,7 @@ struct Operator::Impl {
   std::optional<wire::Server> server;
   std::optional<health::HealthServer> health;
   health::Durations translate_times;
+  std::chrono::nanoseconds handed_in{};
   std::map<std::string, Clock::time_point> replicas;  // last heard of
   std::string identity;
   std::uint64_t revision = 0;
@@ -343,7 +344,9 @@ void Operator::Impl::distribute() {
   for (const auto& node : store.take_on_unknown_changes()) {
     server->set_on_unknown(node, store.on_unknown(node));
   }
-  translate_times.add(Clock::now() - begun);
+  const auto now = Clock::now();
+  translate_times.add(now - begun);
+  handed_in = now - loop->dispatched_at();
 }
 
 void Operator::Impl::commit() {
@@ -474,7 +477,8 @@ OperatorFigures Operator::figures() const {
   return {
       .revision = impl_->revision,
       .server = impl_->server ? impl_->server->stats() : wire::ServerStats{},
-      .nodes_behind = impl_->progress.behind()};
+      .nodes_behind = impl_->progress.behind(),
+      .handed_in = impl_->handed_in};
 }
 
 }  // namespace sluice::operatord

@@ -38,6 +38,9 @@ struct OperatorFigures {
   std::uint64_t revision = 0;
   wire::ServerStats server;
   std::size_t nodes_behind = 0;
+  // Of the last revision: from the first event read for it to the last
+  // transaction handed to its stream.
+  std::chrono::nanoseconds handed_in{};
 };
 
 // One replica of the operator: watches the API server, translates, serves

@@ -223,6 +223,7 @@ void Loop::run_posted() {
 }
 
 void Loop::dispatch() {
+  dispatched_at_ = Clock::now();
   deferred_comes_ = true;
   run_fds();
   run_timers();

@@ -71,6 +71,11 @@ class Loop {
   // Waits until something is due, at most `timeout`, and dispatches.
   void wait(std::chrono::milliseconds timeout);
 
+  // When the last dispatch() began.
+  [[nodiscard]] Clock::time_point dispatched_at() const {
+    return dispatched_at_;
+  }
+
   // Calls `callback` once, not before `delay` has passed.
   Timer after(Clock::duration delay, Callback callback);
   // Calls `callback` once at the end of this dispatch(), or of the next one.
@@ -115,6 +120,7 @@ class Loop {
   std::mutex posted_lock_;       // guards posted_ and nothing else
   std::vector<Callback> posted_;
   std::uint64_t next_id_ = 1;
+  Clock::time_point dispatched_at_;
 };
 
 }  // namespace sluice::kube
