@@ -168,12 +168,13 @@ void run_mix(const std::string& name, const Options& options,
   const double bytes = got["bytes"];
   std::printf(
       "%-7s %8.0f %9.0f %6.0f%% %7.1f %7.1f %7.1f %8.1f %8.1f %11llu "
-      "%10.1f %10.3f %8.0f\n",
+      "%9llu %9.1f %10.3f %8.0f\n",
       name.c_str(), events, events / sent.seconds, 100 * busy / sent.seconds,
       1e6 * busy / events, handed["p50"].get<double>(),
       handed["p99"].get<double>(), got["p50"].get<double>(),
       got["p99"].get<double>(), got["transactions"].get<unsigned long long>(),
-      bytes / events, bytes / events / options.cluster.nodes, op.resident_mb());
+      got["peers"].get<unsigned long long>(), bytes / events,
+      bytes / events / options.cluster.nodes, op.resident_mb());
   std::fflush(stdout);
 }
 
@@ -201,12 +202,12 @@ int run(const Options& options) {
       "with all agents %.1f s, %.0f MB\n\n",
       options.cluster.nodes, options.cluster.pods, options.cluster.policies,
       lists, before, op.cpu_seconds(), op.resident_mb());
-  std::printf("%-7s %8s %9s %7s %7s %15s %16s %11s %10s %10s %8s\n", "", "", "",
-              "", "CPU us", "handed on, ms", "at agents, ms", "trans-", "bytes",
-              "bytes per", "memory");
-  std::printf("%-7s %8s %9s %7s %7s %7s %7s %7s %8s %12s %10s %10s %8s\n",
+  std::printf("%-7s %8s %9s %7s %7s %15s %16s %11s %9s %9s %10s %8s\n", "", "",
+              "", "", "CPU us", "handed on, ms", "at agents, ms", "trans-",
+              "peers", "bytes", "bytes per", "memory");
+  std::printf("%-7s %8s %9s %7s %7s %7s %7s %7s %8s %12s %9s %9s %10s %8s\n",
               "events", "sent", "per s", "CPU", "/event", "p50", "p99", "p50",
-              "p99", "actions", "/event", "and node", "MB");
+              "p99", "actions", "in them", "/event", "and node", "MB");
   for (const std::string& mix : options.mixes) {
     run_mix(mix, options, server, op, agents);
   }

@@ -41,7 +41,7 @@ class Measured {
     pollfd input{.fd = STDIN_FILENO, .events = POLLIN, .revents = 0};
     for (;;) {
       operator_->turn(kTurn);
-      note(operator_->figures());
+      note();
       if (::poll(&input, 1, 0) > 0 && !report()) {
         return 0;
       }
@@ -52,10 +52,10 @@ class Measured {
   static constexpr std::chrono::milliseconds kTurn{20};
 
   // One sample for every set of changes, as old as its oldest event.
-  void note(const operatord::OperatorFigures& figures) {
-    if (figures.revision != revision_) {
-      revision_ = figures.revision;
-      handed_.add(figures.handed_in.count());
+  void note() {
+    if (operator_->revision() != revision_) {
+      revision_ = operator_->revision();
+      handed_.add(operator_->handed_in().count());
     }
   }
 

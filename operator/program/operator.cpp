@@ -477,8 +477,15 @@ OperatorFigures Operator::figures() const {
   return {
       .revision = impl_->revision,
       .server = impl_->server ? impl_->server->stats() : wire::ServerStats{},
-      .nodes_behind = impl_->progress.behind(),
-      .handed_in = impl_->handed_in};
+      .nodes_behind = impl_->progress.behind()};
+}
+
+std::uint64_t Operator::revision() const {
+  return impl_->revision;
+}
+
+std::chrono::nanoseconds Operator::handed_in() const {
+  return impl_->handed_in;
 }
 
 }  // namespace sluice::operatord

@@ -38,9 +38,6 @@ struct OperatorFigures {
   std::uint64_t revision = 0;
   wire::ServerStats server;
   std::size_t nodes_behind = 0;
-  // Of the last revision: from the first event read for it to the last
-  // transaction handed to its stream.
-  std::chrono::nanoseconds handed_in{};
 };
 
 // One replica of the operator: watches the API server, translates, serves
@@ -67,6 +64,10 @@ class Operator {
   // Why it does not serve yet; empty: it does.
   [[nodiscard]] std::string problem() const;
   [[nodiscard]] OperatorFigures figures() const;
+  // Sets of changes that were handed to agents' streams, and how long the last
+  // one took: from the first event read to the last transaction handed on.
+  [[nodiscard]] std::uint64_t revision() const;
+  [[nodiscard]] std::chrono::nanoseconds handed_in() const;
 
  private:
   Operator();
