@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What scripts/cluster-demo shows: a cluster whose policies kubectl applies."""
 
+import json
 import os
 import subprocess
 import sys
@@ -94,9 +95,11 @@ class Demo:
         self.matrix()
 
     def ready(self):
+        def enforced(name):
+            text = self.on_node(name, "status", "-o", "json")
+            return text.startswith("{") and json.loads(text)["enforced"]
         for name in self.cluster.agents:
-            wait_for(lambda name=name: "enforced   yes" in " ".join(
-                self.on_node(name, "status").split("\n")), f"{name} is ready; {self.cluster.logs()}")
+            wait_for(lambda name=name: enforced(name), f"{name} is ready")
 
     def policies(self):
         say("policies by kubectl: api takes 8080 from web, db takes 5432 from api and may not call out,"
@@ -124,7 +127,7 @@ class Demo:
         self.apply("api", _API.replace("protocol: TCP}]", 'protocol: TCP}], rules: {http: [{path: "/v1"}]}'))
         self.kubectl("wait", "--for=condition=Valid=False", "-n", "shop", "cnp/api")
         self.kubectl("get", "cnp", "-n", "shop")
-        self.kubectl("describe", "cnp", "-n", "shop", "api", only=("Conditions", "Message", "Reason", "Type",
+        self.kubectl("describe", "cnp", "-n", "shop", "api", only=("Conditions", "Message", "Reason", "Status", "Type",
                                                                    "Warning"))
         self.matrix()
         self.apply("api", _API)
