@@ -4,7 +4,7 @@
 
 A file's result is kept under the hash of its own text, of every header of the
 project that it includes (generated ones too), of the compile command, of the
-.clang-tidy files of its folders and of clang-tidy's version.
+.clang-tidy files of its folders, of own_code.cpp and of clang-tidy's version.
 
   scripts/checks/tidy.py [--build build/release] [PATH...]   PATH: file or folder prefix
 """
@@ -20,6 +20,7 @@ import sys
 
 _ROOT = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 _TIDY = "clang-tidy-19"
+_PLUGIN = os.path.join(_ROOT, "scripts", "checks", "own_code.cpp")
 _FOLDER = re.compile(r"-I\s*(\S+)")
 _QUOTED = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.M)
 
@@ -36,7 +37,7 @@ class Hasher:
         digest = hashlib.sha256(self._version)
         digest.update(entry["command"].replace(_ROOT, "").encode())
         folders = _FOLDER.findall(entry["command"])
-        for path in _configs(entry["file"]) + sorted(self._closure(entry["file"], folders)):
+        for path in [_PLUGIN] + _configs(entry["file"]) + sorted(self._closure(entry["file"], folders)):
             with open(path, "rb") as file:
                 digest.update(os.path.relpath(path, _ROOT).encode() + b"\0" + file.read())
         return digest.hexdigest()
@@ -68,9 +69,31 @@ def _configs(path):
     return found
 
 
-def check(entry, build):
+def cache_folder():
+    """Outlives the checkout, as the compiler's results do."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    folder = os.path.join(base, "sluice", "tidy")
+    os.makedirs(folder, exist_ok=True)
+    return folder
+
+
+def build_plugin(cache):
+    """Path of own_code.cpp as a plugin; built where it has changed."""
+    with open(_PLUGIN, "rb") as file:
+        path = os.path.join(cache, f"own_code-{hashlib.sha256(file.read()).hexdigest()[:16]}.so")
+    if not os.path.exists(path):
+        flags = subprocess.run(["llvm-config-19", "--cxxflags"], check=True, text=True,
+                               stdout=subprocess.PIPE).stdout.split()
+        fresh = f"{path}.{os.getpid()}"
+        subprocess.run(["g++", "-shared", "-fPIC", "-O2", *flags, "-o", fresh, _PLUGIN], check=True)
+        os.rename(fresh, path)
+    return path
+
+
+def check(entry, build, plugin):
     # -Wno-*: flags of gcc that clang does not know are no finding.
-    done = subprocess.run([_TIDY, "--quiet", "-p", build, "--extra-arg=-Wno-unknown-warning-option",
+    done = subprocess.run([_TIDY, "--quiet", "-p", build, "--load", plugin,
+                           "--checks=sluice-own-code", "--extra-arg=-Wno-unknown-warning-option",
                            entry["file"]], check=False, text=True, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE)
     text = done.stdout.strip()
@@ -93,8 +116,7 @@ def main():
               and e["file"].startswith(_ROOT + "/") and not e["file"].startswith(build)}
     wanted = [e for f, e in sorted(unique.items()) if not arguments.paths or any(
         os.path.relpath(f, _ROOT).startswith(p) for p in arguments.paths)]
-    cache = os.path.join(_ROOT, "build", "tidy")
-    os.makedirs(cache, exist_ok=True)
+    cache = cache_folder()
     hasher = Hasher()
     clean, todo = 0, []
     for entry in wanted:
@@ -104,9 +126,10 @@ def main():
         else:
             todo.append((entry, mark))
     print(f"{len(wanted)} files, {clean} unchanged since they were clean", flush=True)
-    bad = 0
+    plugin, bad = build_plugin(cache), 0
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = pool.map(lambda item: (item, check(item[0], build)), todo)
+        results = pool.map(lambda item: (item, check(item[0], build, plugin)),
+                           todo)
         for (entry, mark), (ok, text) in results:
             if ok:
                 clean += 1
