@@ -131,6 +131,7 @@ class Explainer {
       const policy::Translator::Answer& answer) {
     constexpr std::size_t kMost = 5;
     std::vector<std::string> lines;
+    lines.reserve(answer.services.size() + kMost + 2);
     for (const auto& name : answer.services) {
       lines.push_back("through Service " + name);
     }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/judge.h"
 
+#include <algorithm>
+#include <array>
 #include <map>
 #include <optional>
 #include <utility>
@@ -86,15 +88,16 @@ class ScenarioJudge {
                      "expects nothing, neither egress nor ingress"));
       return false;
     }
-    for (const auto* end : {&probe.from, &probe.to}) {
-      if (!testbed_.knows(*end)) {
-        report_.failures.push_back(
-            failure_of(to_string(probe), probe.line,
-                       "there is no pod " + end->name + " in the scenario"));
-        return false;
-      }
+    const std::array ends{&probe.from, &probe.to};
+    const auto* const stranger = std::ranges::find_if(
+        ends, [this](const ProbeEnd* end) { return !testbed_.knows(*end); });
+    if (stranger == ends.end()) {
+      return true;
     }
-    return true;
+    report_.failures.push_back(failure_of(
+        to_string(probe), probe.line,
+        "there is no pod " + (*stranger)->name + " in the scenario"));
+    return false;
   }
 
   void side(const Probe& probe, policy::Direction direction,

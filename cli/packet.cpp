@@ -78,6 +78,7 @@ std::uint8_t extension_length(const Extension& extension) {
 Bytes ipv6(const Endpoints& ends, std::uint8_t protocol, const Bytes& transport,
            const IpOptions& options) {
   std::vector<std::uint8_t> types;
+  types.reserve(options.extensions.size() + 2);
   for (const Extension& extension : options.extensions) {
     types.push_back(extension.type);
   }

@@ -247,10 +247,8 @@ void parse_cilium_port(const Field& port, L4& out, ParseContext& context) {
         {.name = to_lower(*text), .protocol = *protocol, .end_port = end_port});
   } else if (const auto number = parse_port_number(*text)) {
     // 0 alone stands for every port; a range may begin with it.
-    const std::uint16_t last = end_port > *number ? end_port
-                               : *number == 0     ? kMaxPort
-                                                  : *number;
-    add_ports(*protocol, *number, last, out);
+    const std::uint16_t alone = *number == 0 ? kMaxPort : *number;
+    add_ports(*protocol, *number, end_port > *number ? end_port : alone, out);
   } else {
     problems.add(*field, "unable to parse port " + in_quotes(*text));
   }
