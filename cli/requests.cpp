@@ -34,8 +34,8 @@ Server::Answer view_answer(const json& view) {
 // A reply of many rows, which `row` makes one by one as they are sent.
 template <typename Item, typename MakeRow>
 Server::Answer rows_answer(std::vector<Item> items, MakeRow row) {
-  static const auto kSlots = std::make_shared<int>(0);
-  if (kSlots.use_count() > kLongRepliesMax) {
+  static const auto slots = std::make_shared<int>(0);
+  if (slots.use_count() > kLongRepliesMax) {
     return error_answer("busy: too many long replies at once; try again");
   }
   struct Progress {
@@ -47,8 +47,9 @@ Server::Answer rows_answer(std::vector<Item> items, MakeRow row) {
   };
   auto progress = std::make_shared<Progress>();
   progress->items = std::move(items);
-  progress->slot = kSlots;
-  Reply reply = [progress, row]() -> std::optional<std::string> {
+  progress->slot = slots;
+  Reply reply = [progress,
+                 row = std::move(row)]() -> std::optional<std::string> {
     auto& state = *progress;
     if (!std::exchange(state.begun, true)) {
       return "{\"view\":{}}";

@@ -20,11 +20,11 @@
 namespace sluice::cli {
 namespace {
 
-constexpr std::size_t kRequestBytesMax = 64 * 1024;
+constexpr std::size_t kRequestBytesMax = 64UL * 1024;
 // A reply is produced up to this far ahead of its reader; an event beyond it
 // is lost.
-constexpr std::size_t kBufferBytesMax = 1024 * 1024;
-constexpr std::size_t kReplyAheadBytes = 64 * 1024;
+constexpr std::size_t kBufferBytesMax = 1024UL * 1024;
+constexpr std::size_t kReplyAheadBytes = 64UL * 1024;
 constexpr std::size_t kClientsMax = 64;
 constexpr auto kIdleMax = std::chrono::seconds(15);
 // What one client may send or get in one turn, so that all have theirs.
@@ -79,10 +79,10 @@ struct Server::Impl {
   void accept_all();
   bool receive(Client& client);
   void ask(Client& client);
-  void fill(Client& client);
-  bool flush(Client& client);
-  void add_lost(Client& client);
-  void watch(Client& client);
+  static void fill(Client& client);
+  static bool flush(Client& client);
+  static void add_lost(Client& client);
+  void watch(Client& client) const;
   void drop(int fd);
   bool serve(Client& client, std::uint32_t events);
 };
@@ -200,7 +200,7 @@ bool Server::Impl::flush(Client& client) {
   return true;
 }
 
-void Server::Impl::watch(Client& client) {
+void Server::Impl::watch(Client& client) const {
   std::uint32_t wanted = 0;
   if (!client.asked || client.subscribed) {
     wanted |= EPOLLIN;

@@ -208,6 +208,8 @@ struct FakeServer::Tls {
   }
   Tls(const Tls&) = delete;
   Tls& operator=(const Tls&) = delete;
+  Tls(Tls&&) = delete;
+  Tls& operator=(Tls&&) = delete;
   ~Tls() { SSL_CTX_free(context); }
   SSL_CTX* context = SSL_CTX_new(TLS_server_method());
 };

@@ -43,6 +43,8 @@ class Peer {
   Peer() = default;
   Peer(const Peer&) = delete;
   Peer& operator=(const Peer&) = delete;
+  Peer(Peer&&) = delete;
+  Peer& operator=(Peer&&) = delete;
 
   // A whole answer. `headers`: further lines, each with \r\n.
   void reply(int status, std::string_view body, std::string_view headers = {});
@@ -81,6 +83,8 @@ class FakeServer {
   explicit FakeServer(Handler handler, bool tls = false);
   FakeServer(const FakeServer&) = delete;
   FakeServer& operator=(const FakeServer&) = delete;
+  FakeServer(FakeServer&&) = delete;
+  FakeServer& operator=(FakeServer&&) = delete;
   ~FakeServer();
 
   [[nodiscard]] ClusterConfig config() const;

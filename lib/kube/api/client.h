@@ -129,6 +129,8 @@ class Client {
                                                 ClientOptions options = {});
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
+  Client(Client&&) = delete;
+  Client& operator=(Client&&) = delete;
   // Gives up all requests. Calls that are left may be destroyed later only if
   // they were detached or answered.
   ~Client();

@@ -40,6 +40,8 @@ class Client::Impl {
         options_(std::move(options)) {}
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
+  Impl(Impl&&) = delete;
+  Impl& operator=(Impl&&) = delete;
   ~Impl();
 
   Result<void> start();

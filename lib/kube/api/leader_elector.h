@@ -41,6 +41,8 @@ class LeaderElector {
   LeaderElector(Client& client, LeaderElectorOptions options, Handler handler);
   LeaderElector(const LeaderElector&) = delete;
   LeaderElector& operator=(const LeaderElector&) = delete;
+  LeaderElector(LeaderElector&&) = delete;
+  LeaderElector& operator=(LeaderElector&&) = delete;
   // Does not release the lease.
   ~LeaderElector();
 

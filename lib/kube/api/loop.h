@@ -60,6 +60,8 @@ class Loop {
   static Result<std::unique_ptr<Loop>> create();
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
+  Loop(Loop&&) = delete;
+  Loop& operator=(Loop&&) = delete;
   // Timers, clients and reflectors made with it are gone by then.
   ~Loop();
 

@@ -94,6 +94,8 @@ class Reflector {
             ReflectorOptions options = {});
   Reflector(const Reflector&) = delete;
   Reflector& operator=(const Reflector&) = delete;
+  Reflector(Reflector&&) = delete;
+  Reflector& operator=(Reflector&&) = delete;
   ~Reflector();
 
   void start();
