@@ -90,11 +90,11 @@ def build_plugin(cache):
     return path
 
 
-def check(entry, build, plugin):
+def check(path, build, plugin):
     # -Wno-*: flags of gcc that clang does not know are no finding.
     done = subprocess.run([_TIDY, "--quiet", "-p", build, "--load", plugin,
                            "--checks=sluice-own-code", "--extra-arg=-Wno-unknown-warning-option",
-                           entry["file"]], check=False, text=True, stdout=subprocess.PIPE,
+                           path], check=False, text=True, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE)
     text = done.stdout.strip()
     if done.returncode != 0 and not text:
@@ -118,26 +118,24 @@ def main():
         os.path.relpath(f, _ROOT).startswith(p) for p in arguments.paths)]
     cache = cache_folder()
     hasher = Hasher()
-    clean, todo = 0, []
-    for entry in wanted:
-        mark = os.path.join(cache, hasher.hash(entry))
-        if os.path.exists(mark):
-            clean += 1
-        else:
-            todo.append((entry, mark))
-    print(f"{len(wanted)} files, {clean} unchanged since they were clean", flush=True)
+    marks = {e["file"]: os.path.join(cache, hasher.hash(e)) for e in wanted}
+    todo = [f for f, mark in marks.items() if not os.path.exists(mark)]
+    print(f"{len(marks)} files, {len(marks) - len(todo)} unchanged since they were clean", flush=True)
     plugin, bad = build_plugin(cache), 0
+
+    def work(path):
+        ok, text = check(path, build, plugin)
+        if ok:
+            open(marks[path], "w", encoding="ascii").close()
+        return path, ok, text
+
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = pool.map(lambda item: (item, check(item[0], build, plugin)),
-                           todo)
-        for (entry, mark), (ok, text) in results:
-            if ok:
-                clean += 1
-                open(mark, "w", encoding="ascii").close()
-            else:
+        for done in concurrent.futures.as_completed(pool.submit(work, f) for f in todo):
+            path, ok, text = done.result()
+            if not ok:
                 bad += 1
-                print(f"--- {os.path.relpath(entry['file'], _ROOT)}\n{text}", flush=True)
-    print(f"{clean} passed, {bad} failed, 0 skipped")
+                print(f"--- {os.path.relpath(path, _ROOT)}\n{text}", flush=True)
+    print(f"{len(marks) - bad} passed, {bad} failed, 0 skipped")
     return 1 if bad or not wanted else 0
 
 
