@@ -119,6 +119,20 @@ std::optional<Field> require(const Field& parent, std::string_view name,
   return field;
 }
 
+std::optional<kube::Cidr> parse_cidr_at(const Field& field,
+                                        Problems& problems) {
+  const auto* text = kube::as_string(field, problems);
+  if (text == nullptr) {
+    return std::nullopt;
+  }
+  auto cidr = kube::parse_cidr(*text);
+  if (!cidr) {
+    problems.add(field, cidr.error().message);
+    return std::nullopt;
+  }
+  return *cidr;
+}
+
 std::size_t list_size(const Field& parent, std::string_view name,
                       Problems& problems) {
   const auto list = parent.get(name);

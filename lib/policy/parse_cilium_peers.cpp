@@ -112,20 +112,6 @@ void parse_entities(const Field& list, Rule& rule, Problems& problems) {
   }
 }
 
-std::optional<kube::Cidr> parse_cidr_at(const Field& field,
-                                        Problems& problems) {
-  const auto* text = kube::as_string(field, problems);
-  if (text == nullptr) {
-    return std::nullopt;
-  }
-  auto cidr = kube::parse_cidr(*text);
-  if (!cidr) {
-    problems.add(field, cidr.error().message);
-    return std::nullopt;
-  }
-  return *cidr;
-}
-
 // Excepts of a CIDR, or of a group where `cidr` is not set. Like Cilium, only
 // the address of an except has to be inside, so a wider one removes all.
 std::vector<IpPrefix> parse_excepts(const Field& rule,

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <initializer_list>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "lib/kube/cidr.h"
 #include "lib/kube/field.h"
 #include "lib/policy/rule.h"
 
@@ -32,6 +34,8 @@ void refuse(const Field& field, std::initializer_list<std::string_view> names,
 // The member, or nullopt and a problem where it is missing.
 std::optional<Field> require(const Field& parent, std::string_view name,
                              Problems& problems);
+// The CIDR that the field spells, or nullopt and a problem.
+std::optional<kube::Cidr> parse_cidr_at(const Field& field, Problems& problems);
 // Elements of a list member: 0 if it is absent or, which is noted, no list.
 std::size_t list_size(const Field& parent, std::string_view name,
                       Problems& problems);

@@ -22,20 +22,6 @@ constexpr std::array<std::string_view, 2> kSections{"ingress", "egress"};
 constexpr std::array<std::string_view, 2> kPeers{"from", "to"};
 constexpr std::array<std::string_view, 2> kTypes{"Ingress", "Egress"};
 
-std::optional<kube::Cidr> parse_cidr_at(const Field& field,
-                                        Problems& problems) {
-  const auto* text = kube::as_string(field, problems);
-  if (text == nullptr) {
-    return std::nullopt;
-  }
-  auto cidr = kube::parse_cidr(*text);
-  if (!cidr) {
-    problems.add(field, cidr.error().message);
-    return std::nullopt;
-  }
-  return *cidr;
-}
-
 std::optional<CidrPeer> parse_ip_block(const Field& field, Problems& problems) {
   if (!kube::is_object(field, problems)) {
     return std::nullopt;

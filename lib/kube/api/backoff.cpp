@@ -26,7 +26,7 @@ Backoff::Duration Backoff::next() {
 
 std::chrono::milliseconds jitter(std::chrono::milliseconds low,
                                  std::chrono::milliseconds high) {
-  thread_local std::mt19937 random(std::random_device{}());
+  static thread_local std::mt19937 random(std::random_device{}());
   return uniform(random, low, high);
 }
 
