@@ -128,8 +128,7 @@ class Agents {
       std::cout << nlohmann::json{{"snapshots", counted_.snapshots},
                                   {"transactions", counted_.transactions}}
                        .dump()
-                << '\n'
-                << std::flush;
+                << std::endl;
       return true;
     }
     std::uint64_t bytes = 0;
@@ -152,7 +151,7 @@ class Agents {
                               {"max", counted_.latency.percentile(1)}};
     bytes_before_ = bytes;
     counted_ = {};
-    std::cout << line.dump() << '\n' << std::flush;
+    std::cout << line.dump() << std::endl;
     return true;
   }
 

@@ -66,8 +66,6 @@ class Child {
   }
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;
-  Child(Child&&) = delete;
-  Child& operator=(Child&&) = delete;
   ~Child() {
     in_.reset();
     std::fclose(out_);
