@@ -175,7 +175,9 @@ def _init_script(programs):
 
 
 def _boot(kernel, initramfs, timeout, show):
-    command = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2",
+    # QEMU 7.2 now and then leaves garbage in the flags after CMPXCHG16B, of which the kernel's
+    # allocator dies ("double fault" in kmem_cache_alloc); without it the kernel has another way.
+    command = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max,-cx16", "-smp", "2",
                "-m", "1536", "-nodefaults", "-no-user-config", "-nographic", "-no-reboot",
                "-serial", "stdio", "-kernel", kernel.image, "-initrd", initramfs, "-append",
                "console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off tsc=unstable"
