@@ -2,6 +2,8 @@
 """Whatever is killed, packets that may pass pass and the others do not, and what
 changes afterwards is followed again."""
 
+import time
+
 from tests.cluster import lab, suite
 from tests.netns import lab as netlab
 from tests.netns.sluice import cnp, ports, wait_for
@@ -123,22 +125,32 @@ class Restarts(suite.ClusterCase):
         self.ride(disturb)
 
     def test_an_agent_is_cut_off_while_policies_change(self):
-        """Until its operator has noticed, and beyond: nothing opens there, the status says which
-        node is behind, and it catches up by itself."""
+        """For a minute, until both ends have noticed and beyond: nothing opens there, the status
+        says which node is behind, and it catches up by itself."""
+        def client_may(port):
+            return [{"fromEndpoints": [{"matchLabels": {"pod": "c"}}], "toPorts": ports(f"{port}/UDP")}]
+
         def disturb():
             self.cluster.cut_off("node1")
+            until = time.monotonic() + 60
             self.addCleanup(self.cluster.rejoin, "node1")
-            self.api.create(cnp("x", "meanwhile", {"pod": "a"}, ingress=[{
-                "fromEndpoints": [{"matchLabels": {"pod": "c"}}], "toPorts": ports("90/UDP")}]))
+            self.api.create(cnp("x", "meanwhile", {"pod": "a"}, ingress=client_may(90)))
             self.enforced("meanwhile", "False", "node1")
             self.expect("x/c > x/a udp/90 D", "x/b > x/a udp/90 D")
             wait_for(lambda: "not connected" in self.agent_status("node1"), "it knows that it is alone", 120)
             self.api.delete("CiliumNetworkPolicy", "x", "meanwhile")
-            self.api.create(cnp("x", "other", {"pod": "a"}, ingress=[{
-                "fromEndpoints": [{"matchLabels": {"pod": "c"}}], "toPorts": ports("91/UDP")}]))
+            port = 91
+            self.api.create(cnp("x", "other", {"pod": "a"}, ingress=client_may(port)))
+            while time.monotonic() < until:
+                self.enforced("other", "False", "node1")
+                self.expect(f"x/c > x/a udp/{port} D")
+                port += 1
+                self.api.patch("CiliumNetworkPolicy", "x", "other",
+                               {"spec": {"ingress": client_may(port)}})
             self.enforced("other", "False", "node1")
             self.cluster.rejoin("node1")
-            self.expect("x/c > x/a udp/91 A", "x/c > x/a udp/90 D", "x/b > x/a udp/91 D")
+            self.expect(f"x/c > x/a udp/{port} A", "x/c > x/a udp/90 D", "x/c > x/a udp/91 D",
+                        f"x/b > x/a udp/{port} D")
             self.enforced("other")
         self.ride(disturb)
 
