@@ -229,9 +229,12 @@ void ClusterStore::Impl::note(const kube::Namespace& space) {
   const auto before = spaces.contains(space.name)
                           ? spaces[space.name]
                           : wire::OnUnknown::kAgentDefault;
-  const auto now = word == "deny"    ? wire::OnUnknown::kDeny
-                   : word == "allow" ? wire::OnUnknown::kAllow
-                                     : wire::OnUnknown::kAgentDefault;
+  auto now = wire::OnUnknown::kAgentDefault;
+  if (word == "deny") {
+    now = wire::OnUnknown::kDeny;
+  } else if (word == "allow") {
+    now = wire::OnUnknown::kAllow;
+  }
   if (now == wire::OnUnknown::kAgentDefault) {
     spaces.erase(space.name);
   } else {

@@ -250,12 +250,13 @@ void Client::Impl::check_time(std::uint64_t id) {
   }
   distrust_pool_ = true;
   const Request& request = transfer.request;
-  finish(id, std::unexpected(transfer.error(
-                 !transfer.receiving
-                     ? "no answer within " + seconds_text(request.timeout)
-                 : now >= transfer.end
-                     ? "not over after " + seconds_text(request.longest)
-                     : "nothing for " + seconds_text(request.silence))));
+  std::string what = "nothing for " + seconds_text(request.silence);
+  if (!transfer.receiving) {
+    what = "no answer within " + seconds_text(request.timeout);
+  } else if (now >= transfer.end) {
+    what = "not over after " + seconds_text(request.longest);
+  }
+  finish(id, std::unexpected(transfer.error(what)));
 }
 
 void Client::Impl::detach(Transfer& transfer) {

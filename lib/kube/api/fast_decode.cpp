@@ -33,10 +33,14 @@ bool read_protocol(od::value& value, std::uint8_t& out) {
     if (there.get_string().get(text) != SUCCESS) {
       return false;
     }
-    out = text == "TCP"    ? IPPROTO_TCP
-          : text == "UDP"  ? IPPROTO_UDP
-          : text == "SCTP" ? IPPROTO_SCTP
-                           : 0;
+    out = 0;
+    if (text == "TCP") {
+      out = IPPROTO_TCP;
+    } else if (text == "UDP") {
+      out = IPPROTO_UDP;
+    } else if (text == "SCTP") {
+      out = IPPROTO_SCTP;
+    }
     return out != 0;
   });
 }
