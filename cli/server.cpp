@@ -340,14 +340,14 @@ void Server::publish(const std::string& line, bool is_drop) {
     if (!client.subscribed || (client.drops_only && !is_drop)) {
       continue;
     }
-    impl_->add_lost(client);
+    Impl::add_lost(client);
     if (client.lost > 0 || client.unsent() + line.size() > kBufferBytesMax) {
       ++client.lost;
     } else {
       client.out += line;
       client.out += '\n';
     }
-    if (impl_->flush(client)) {
+    if (Impl::flush(client)) {
       impl_->watch(client);
     } else {
       gone.push_back(fd);
