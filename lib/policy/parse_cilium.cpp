@@ -248,11 +248,11 @@ void set_default_deny(const Field& field, Spec& spec, ParseContext& context) {
                    name + " does nothing without a rule for that direction");
     }
     if (denies && !allows && !wanted[i]) {
-      context.warn(*field.get(name + "Deny"),
-                   "no " + name +
-                       " rule allows anything, so the selected pods "
-                       "are isolated; enableDefaultDeny." +
-                       name + ": false denies only what is listed");
+      std::string text = "no " + name;
+      text += " rule allows anything, so the selected pods are isolated; ";
+      text += "enableDefaultDeny." + name;
+      text += ": false denies only what is listed";
+      context.warn(*field.get(name + "Deny"), text);
     }
   }
 }

@@ -212,7 +212,7 @@ std::array<bool, 2> parse_types(const Field& spec, Problems& problems) {
   for (std::size_t i = 0; i < count; ++i) {
     const Field field = list->at(i);
     const auto* text = kube::as_string(field, problems);
-    const auto found =
+    const auto* const found =
         text == nullptr ? kTypes.end() : std::ranges::find(kTypes, *text);
     if (found != kTypes.end()) {
       result[static_cast<std::size_t>(found - kTypes.begin())] = true;

@@ -239,7 +239,7 @@ class PolicySets {
   void set_frontend(std::uint32_t cidr_id, std::vector<FrontendPort> ports);
   void note_lone(std::uint32_t cidr_id, const Resolved& now);
   [[nodiscard]] bool counts_as_own(const SetDirection& egress,
-                                   const OwnPort& port,
+                                   const OwnPort& own,
                                    const std::set<OwnPort>& all) const;
   [[nodiscard]] std::vector<OwnPort> own_ports(const PodRecord& pod) const;
   void split_sets();

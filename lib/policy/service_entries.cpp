@@ -14,6 +14,27 @@ bool is_denied(const Decided& decided, bool isolated) {
          (decided.kind == Decided::Kind::kDefault && isolated);
 }
 
+// visit(port of a Service, its number at the address)
+template <typename Visit>
+void for_each_port(const Services& services, const Frontend& frontend,
+                   const Visit& visit) {
+  for (const auto& name : frontend.services) {
+    for (const auto& view : services.ports(name)) {
+      visit(view, view.port);
+    }
+  }
+  if (!frontend.node_ports) {
+    return;
+  }
+  for (const auto& name : services.with_node_ports()) {
+    for (const auto& view : services.ports(name)) {
+      if (view.node_port != 0) {
+        visit(view, view.node_port);
+      }
+    }
+  }
+}
+
 }  // namespace
 
 const std::vector<FrontendPort>* PolicySets::frontend(
@@ -88,20 +109,7 @@ PolicySets::Resolved PolicySets::resolve(std::uint32_t cidr_id) const {
       }
     }
   };
-  for (const auto& name : frontend.services) {
-    for (const auto& view : services_.ports(name)) {
-      add(view, view.port);
-    }
-  }
-  if (frontend.node_ports) {
-    for (const auto& name : services_.with_node_ports()) {
-      for (const auto& view : services_.ports(name)) {
-        if (view.node_port != 0) {
-          add(view, view.node_port);
-        }
-      }
-    }
-  }
+  for_each_port(services_, frontend, add);
   Resolved result;
   for (auto& [key, port] : ports) {
     std::ranges::sort(port.targets);
