@@ -65,17 +65,23 @@ void take(Result<T> decoded, Event& event) {
 void decode_slow(json object, std::string_view api_version, Event& event) {
   switch (event.resource->shape) {
     case Shape::kNamespace:
-      return take(decode_namespace(object), event);
+      take(decode_namespace(object), event);
+      return;
     case Shape::kPod:
-      return take(decode_pod(object), event);
+      take(decode_pod(object), event);
+      return;
     case Shape::kNode:
-      return take(decode_node(object), event);
+      take(decode_node(object), event);
+      return;
     case Shape::kService:
-      return take(decode_service(object), event);
+      take(decode_service(object), event);
+      return;
     case Shape::kEndpointSlice:
-      return take(decode_endpoint_slice(object), event);
+      take(decode_endpoint_slice(object), event);
+      return;
     case Shape::kCidrGroup:
-      return take(decode_cidr_group(object), event);
+      take(decode_cidr_group(object), event);
+      return;
     case Shape::kJson:
       object.emplace("apiVersion", api_version);
       object.emplace("kind", event.resource->kind);

@@ -21,11 +21,11 @@ using Clock = Loop::Clock;
 constexpr std::int64_t kMaxLeaseSeconds = 3600;
 
 const Resource& leases() {
-  static const Resource kResource{.group = "coordination.k8s.io",
-                                  .versions = {"v1"},
-                                  .plural = "leases",
-                                  .kind = "Lease"};
-  return kResource;
+  static const Resource resource{.group = "coordination.k8s.io",
+                                 .versions = {"v1"},
+                                 .plural = "leases",
+                                 .kind = "Lease"};
+  return resource;
 }
 
 std::string text_of(const json& object, const char* name) {
@@ -130,11 +130,13 @@ void LeaderElector::Impl::look() {
 
 void LeaderElector::Impl::found(ApiResult<json> lease) {
   if (lease) {
-    return take(std::move(*lease));
+    take(std::move(*lease));
+    return;
   }
   if (lease.error().status != 404) {
     error_ = lease.error().message;
-    return later();
+    later();
+    return;
   }
   asked_ = Clock::now();
   const json made{
@@ -197,7 +199,8 @@ void LeaderElector::Impl::take(json lease) {
     // Somebody else has it: ours ran out while we could not renew it.
     const auto self = shared_from_this();
     step_down();
-    return later();
+    later();
+    return;
   }
   asked_ = Clock::now();
   lease["spec"] = mine(spec);
@@ -211,14 +214,16 @@ void LeaderElector::Impl::take(json lease) {
 void LeaderElector::Impl::written(ApiResult<json> lease) {
   if (!lease) {
     error_ = lease.error().message;
-    return later();
+    later();
+    return;
   }
   error_.clear();
   const json spec = spec_of(*lease);
   observe(spec);
   if (text_of(spec, "holderIdentity") != options_.identity ||
       Clock::now() - asked_ >= options_.renew_deadline) {
-    return later();
+    later();
+    return;
   }
   renewed_ = asked_;
   deadline_ = client_->loop().after(
@@ -277,7 +282,8 @@ void LeaderElector::Impl::release(std::function<void()> done) {
 void LeaderElector::Impl::give_back(ApiResult<json> lease) {
   if (!lease ||
       text_of(spec_of(*lease), "holderIdentity") != options_.identity) {
-    return finish_release();
+    finish_release();
+    return;
   }
   json spec = spec_of(*lease);
   const std::string now = micro_time(std::chrono::system_clock::now());

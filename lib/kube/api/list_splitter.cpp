@@ -19,6 +19,14 @@ bool is_space(char c) {
   return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
+bool is_opening(char c) {
+  return c == '{' || c == '[';
+}
+
+bool is_closing(char c) {
+  return c == '}' || c == ']';
+}
+
 std::string text_of(const json& object, const char* name) {
   const auto found = object.find(name);
   return found != object.end() && found->is_string() ? found->get<std::string>()
@@ -132,13 +140,13 @@ Result<void> ListSplitter::feed(std::string_view bytes) {
     const char c = bytes[at++];
     if (c == '"') {
       in_string_ = true;
-    } else if (c == '{' || c == '[') {
+    } else if (is_opening(c)) {
       const auto kept = open(c, bytes.substr(begin, at - 1 - begin));
       if (!kept) {
         return std::unexpected(kept.error());
       }
       begin = *kept ? at - 1 : begin;
-    } else if (c == '}' || c == ']') {
+    } else if (is_closing(c)) {
       const auto kept = close(bytes.substr(begin, at - begin));
       if (!kept) {
         return std::unexpected(kept.error());

@@ -319,21 +319,24 @@ Result<void> Reflector::Impl::take_item(std::string_view item) {
 
 void Reflector::Impl::page_done(ApiResult<void> result) {
   if (!result) {
-    return list_failed(result.error());
+    list_failed(result.error());
+    return;
   }
   const auto head = splitter_->finish();
   const bool stuck = head && !head->continue_token.empty() && page_items_ == 0;
   if (!head || stuck) {
-    return list_failed(
+    list_failed(
         {.status = 0,
          .reason = {},
          .message = purpose("list") + ": " +
                     (stuck ? "a page without items" : head.error().message),
          .retry_after = std::nullopt});
+    return;
   }
   if (!head->continue_token.empty()) {
     continue_ = head->continue_token;
-    return next_page();
+    next_page();
+    return;
   }
   list_done(head->resource_version);
 }
@@ -371,7 +374,8 @@ void Reflector::Impl::list_done(const std::string& resource_version) {
 
 void Reflector::Impl::list_failed(const ApiError& error) {
   if (error.status == 404) {
-    return absent(error);
+    absent(error);
+    return;
   }
   versions_absent_ = 0;
   absent_since_.reset();
@@ -381,7 +385,8 @@ void Reflector::Impl::list_failed(const ApiError& error) {
     error_ = error.message;
     in_one_ = true;
     consistent_ = true;
-    return list();
+    list();
+    return;
   }
   consistent_ = consistent_ || error.status == 410 || is_too_new(error);
   again(error, &Impl::list);
@@ -391,7 +396,8 @@ void Reflector::Impl::absent(const ApiError& error) {
   ++versions_absent_;
   use_version((version_index_ + 1) % resource_->versions.size());
   if (versions_absent_ < resource_->versions.size()) {
-    return list();
+    list();
+    return;
   }
   versions_absent_ = 0;
   ++stats_.failures;
@@ -484,13 +490,15 @@ void Reflector::Impl::watch_done(ApiResult<void> result) {
   lines_.reset();
   if (result) {
     if (lived >= kShortWatch) {
-      return watch();
+      watch();
+      return;
     }
-    return again({.status = 0,
-                  .reason = {},
-                  .message = purpose("watch") + ": ended at once",
-                  .retry_after = std::nullopt},
-                 &Impl::watch);
+    again({.status = 0,
+           .reason = {},
+           .message = purpose("watch") + ": ended at once",
+           .retry_after = std::nullopt},
+          &Impl::watch);
+    return;
   }
   const ApiError error = told_ ? *told_ : result.error();
   // What a later attempt with the same version may well get.
@@ -498,7 +506,8 @@ void Reflector::Impl::watch_done(ApiResult<void> result) {
                        error.status == 403 || error.status == 429 ||
                        error.status >= 500;
   if (broken_ || !passing || is_too_new(error)) {
-    return relist(error);
+    relist(error);
+    return;
   }
   again(error, &Impl::watch);
 }

@@ -62,11 +62,11 @@ std::string string_of(const json& object, const char* name) {
 }
 
 const json& member_of(const json& object, const char* name) {
-  static const json kNone = json::object();
+  static const json none = json::object();
   const auto found = object.is_object() ? object.find(name) : object.end();
   return object.is_object() && found != object.end() && found->is_object()
              ? *found
-             : kNone;
+             : none;
 }
 
 std::unexpected<ApiError> refused(std::string_view why) {
@@ -117,15 +117,17 @@ Call send_object(Client& client, Request request, ObjectReply reply) {
                                           reply = std::move(reply)](
                                              ApiResult<Response> response) {
     if (!response) {
-      return reply(std::unexpected(std::move(response.error())));
+      reply(std::unexpected(std::move(response.error())));
+      return;
     }
     json object = json::parse(response->body, nullptr, false);
     if (!object.is_object()) {
-      return reply(std::unexpected(
+      reply(std::unexpected(
           ApiError{.status = 0,
                    .reason = {},
                    .message = purpose + ": the answer is no JSON object",
                    .retry_after = std::nullopt}));
+      return;
     }
     reply(std::move(object));
   });
@@ -178,17 +180,17 @@ Call delete_object(Client& client, std::string_view path, ObjectReply reply) {
 }
 
 std::string secret_path(std::string_view ns, std::string_view name) {
-  static const Resource kSecrets{
+  static const Resource secrets{
       .group = {}, .versions = {"v1"}, .plural = "secrets", .kind = "Secret"};
-  return resource_path(kSecrets, "v1", ns, name);
+  return resource_path(secrets, "v1", ns, name);
 }
 
 std::string config_map_path(std::string_view ns, std::string_view name) {
-  static const Resource kConfigMaps{.group = {},
+  static const Resource config_maps{.group = {},
                                     .versions = {"v1"},
                                     .plural = "configmaps",
                                     .kind = "ConfigMap"};
-  return resource_path(kConfigMaps, "v1", ns, name);
+  return resource_path(config_maps, "v1", ns, name);
 }
 
 std::string micro_time(std::chrono::system_clock::time_point time) {
@@ -240,7 +242,8 @@ std::optional<std::string> base64_decode(std::string_view text) {
       return std::nullopt;
     }
     bits = bits << 6U | static_cast<std::uint32_t>(value);
-    if (++digits % 4 != 0 && digits % 4 != 1) {
+    ++digits;
+    if (digits % 4 != 0 && digits % 4 != 1) {
       const unsigned left = digits % 4 == 2 ? 4 : 2;
       result += static_cast<char>(bits >> left & 0xffU);
     } else if (digits % 4 == 0) {
@@ -253,10 +256,10 @@ std::optional<std::string> base64_decode(std::string_view text) {
 }
 
 Call create_event(Client& client, const EventNote& note, ObjectReply reply) {
-  static const Resource kEvents{.group = "events.k8s.io",
-                                .versions = {"v1"},
-                                .plural = "events",
-                                .kind = "Event"};
+  static const Resource events{.group = "events.k8s.io",
+                               .versions = {"v1"},
+                               .plural = "events",
+                               .kind = "Event"};
   const std::string ns = note.ns.empty() ? "default" : note.ns;
   json regarding{{"apiVersion", note.api_version},
                  {"kind", note.kind},
@@ -280,7 +283,7 @@ Call create_event(Client& client, const EventNote& note, ObjectReply reply) {
       {"regarding", std::move(regarding)},
       {"reportingController", note.controller},
       {"reportingInstance", cut(note.instance, kMaxWord)}};
-  return create_object(client, resource_path(kEvents, "v1", ns), event,
+  return create_object(client, resource_path(events, "v1", ns), event,
                        std::move(reply));
 }
 
@@ -298,7 +301,8 @@ Call review_token(Client& client, std::string_view token,
       client, "/apis/authentication.k8s.io/v1/tokenreviews", review,
       [audiences, reply = std::move(reply)](ApiResult<json> answer) {
         if (!answer) {
-          return reply(std::unexpected(std::move(answer.error())));
+          reply(std::unexpected(std::move(answer.error())));
+          return;
         }
         reply(read_review(*answer, audiences));
       });

@@ -9,103 +9,103 @@ std::string Resource::api_version(std::string_view version) const {
 }
 
 const Resource& namespaces() {
-  static const Resource kResource{.group = {},
-                                  .versions = {"v1"},
-                                  .plural = "namespaces",
-                                  .kind = "Namespace",
-                                  .shape = Shape::kNamespace,
-                                  .namespaced = false};
-  return kResource;
+  static const Resource resource{.group = {},
+                                 .versions = {"v1"},
+                                 .plural = "namespaces",
+                                 .kind = "Namespace",
+                                 .shape = Shape::kNamespace,
+                                 .namespaced = false};
+  return resource;
 }
 
 const Resource& pods() {
-  static const Resource kResource{.group = {},
-                                  .versions = {"v1"},
-                                  .plural = "pods",
-                                  .kind = "Pod",
-                                  .shape = Shape::kPod,
-                                  .namespaced = true};
-  return kResource;
+  static const Resource resource{.group = {},
+                                 .versions = {"v1"},
+                                 .plural = "pods",
+                                 .kind = "Pod",
+                                 .shape = Shape::kPod,
+                                 .namespaced = true};
+  return resource;
 }
 
 const Resource& nodes() {
-  static const Resource kResource{.group = {},
-                                  .versions = {"v1"},
-                                  .plural = "nodes",
-                                  .kind = "Node",
-                                  .shape = Shape::kNode,
-                                  .namespaced = false};
-  return kResource;
+  static const Resource resource{.group = {},
+                                 .versions = {"v1"},
+                                 .plural = "nodes",
+                                 .kind = "Node",
+                                 .shape = Shape::kNode,
+                                 .namespaced = false};
+  return resource;
 }
 
 const Resource& services() {
-  static const Resource kResource{.group = {},
-                                  .versions = {"v1"},
-                                  .plural = "services",
-                                  .kind = "Service",
-                                  .shape = Shape::kService,
-                                  .namespaced = true};
-  return kResource;
+  static const Resource resource{.group = {},
+                                 .versions = {"v1"},
+                                 .plural = "services",
+                                 .kind = "Service",
+                                 .shape = Shape::kService,
+                                 .namespaced = true};
+  return resource;
 }
 
 const Resource& endpoint_slices() {
-  static const Resource kResource{.group = "discovery.k8s.io",
-                                  .versions = {"v1", "v1beta1"},
-                                  .plural = "endpointslices",
-                                  .kind = "EndpointSlice",
-                                  .shape = Shape::kEndpointSlice,
-                                  .namespaced = true};
-  return kResource;
+  static const Resource resource{.group = "discovery.k8s.io",
+                                 .versions = {"v1", "v1beta1"},
+                                 .plural = "endpointslices",
+                                 .kind = "EndpointSlice",
+                                 .shape = Shape::kEndpointSlice,
+                                 .namespaced = true};
+  return resource;
 }
 
 const Resource& cidr_groups() {
-  static const Resource kResource{.group = "cilium.io",
-                                  .versions = {"v2", "v2alpha1"},
-                                  .plural = "ciliumcidrgroups",
-                                  .kind = "CiliumCIDRGroup",
-                                  .shape = Shape::kCidrGroup,
-                                  .namespaced = false};
-  return kResource;
+  static const Resource resource{.group = "cilium.io",
+                                 .versions = {"v2", "v2alpha1"},
+                                 .plural = "ciliumcidrgroups",
+                                 .kind = "CiliumCIDRGroup",
+                                 .shape = Shape::kCidrGroup,
+                                 .namespaced = false};
+  return resource;
 }
 
 const Resource& cilium_network_policies() {
-  static const Resource kResource{.group = "cilium.io",
-                                  .versions = {"v2"},
-                                  .plural = "ciliumnetworkpolicies",
-                                  .kind = "CiliumNetworkPolicy",
-                                  .shape = Shape::kJson,
-                                  .namespaced = true};
-  return kResource;
+  static const Resource resource{.group = "cilium.io",
+                                 .versions = {"v2"},
+                                 .plural = "ciliumnetworkpolicies",
+                                 .kind = "CiliumNetworkPolicy",
+                                 .shape = Shape::kJson,
+                                 .namespaced = true};
+  return resource;
 }
 
 const Resource& cilium_clusterwide_network_policies() {
-  static const Resource kResource{.group = "cilium.io",
-                                  .versions = {"v2"},
-                                  .plural = "ciliumclusterwidenetworkpolicies",
-                                  .kind = "CiliumClusterwideNetworkPolicy",
-                                  .shape = Shape::kJson,
-                                  .namespaced = false};
-  return kResource;
+  static const Resource resource{.group = "cilium.io",
+                                 .versions = {"v2"},
+                                 .plural = "ciliumclusterwidenetworkpolicies",
+                                 .kind = "CiliumClusterwideNetworkPolicy",
+                                 .shape = Shape::kJson,
+                                 .namespaced = false};
+  return resource;
 }
 
 const Resource& network_policies() {
-  static const Resource kResource{.group = "networking.k8s.io",
-                                  .versions = {"v1"},
-                                  .plural = "networkpolicies",
-                                  .kind = "NetworkPolicy",
-                                  .shape = Shape::kJson,
-                                  .namespaced = true};
-  return kResource;
+  static const Resource resource{.group = "networking.k8s.io",
+                                 .versions = {"v1"},
+                                 .plural = "networkpolicies",
+                                 .kind = "NetworkPolicy",
+                                 .shape = Shape::kJson,
+                                 .namespaced = true};
+  return resource;
 }
 
 const Resource& cluster_network_policies() {
-  static const Resource kResource{.group = "policy.networking.k8s.io",
-                                  .versions = {"v1alpha2"},
-                                  .plural = "clusternetworkpolicies",
-                                  .kind = "ClusterNetworkPolicy",
-                                  .shape = Shape::kJson,
-                                  .namespaced = false};
-  return kResource;
+  static const Resource resource{.group = "policy.networking.k8s.io",
+                                 .versions = {"v1alpha2"},
+                                 .plural = "clusternetworkpolicies",
+                                 .kind = "ClusterNetworkPolicy",
+                                 .shape = Shape::kJson,
+                                 .namespaced = false};
+  return resource;
 }
 
 std::string resource_path(const Resource& resource, std::string_view version,
