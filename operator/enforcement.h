@@ -108,8 +108,8 @@ class Enforcement {
   struct History {
     std::string uid;
     std::int64_t generation = 0;
-    bool enforced = false;             // once, this generation
-    Clock::time_point broken_since{};  // max: it is enforced
+    bool enforced = false;           // once, this generation
+    Clock::time_point broken_since;  // max: it is enforced
     Enforced last;
   };
   struct Lack {
@@ -118,7 +118,7 @@ class Enforcement {
     std::string detail;
   };
 
-  void forget_node(const std::string& replica, const std::string& node);
+  void forget_node(const std::string& replica, const std::string& name);
   [[nodiscard]] static const wire::NodeReport* best(const Node& node);
   [[nodiscard]] const wire::NodeReport* report_of(std::string_view node) const;
   [[nodiscard]] static Lack lack(std::string_view name,

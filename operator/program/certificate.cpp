@@ -14,7 +14,6 @@
 namespace sluice::operatord {
 namespace {
 
-using kube::ApiError;
 using kube::ApiResult;
 using nlohmann::json;
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <array>
 #include <csignal>
 #include <cstdlib>
 #include <exception>
@@ -36,11 +37,11 @@ int complain(const std::string& what) {
 }
 
 std::string host_name() {
-  std::string name(256, '\0');
-  if (::gethostname(name.data(), name.size()) != 0) {
+  std::array<char, 256> name{};
+  if (::gethostname(name.data(), name.size() - 1) != 0) {
     return "sluice-operator";
   }
-  return name.c_str();
+  return name.data();
 }
 
 // Where other replicas reach what listens at `address`: there if it names one

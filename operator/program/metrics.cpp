@@ -53,15 +53,16 @@ void add_watches(MetricFamilies& families, const Measured& measured) {
 
 void add_policies(MetricFamilies& families, const Measured& measured) {
   Samples samples;
+  const auto add = [&](const std::string& kind, const char* condition,
+                       std::size_t count) {
+    samples.emplace_back(
+        MetricFamilies::Labels{{"kind", kind}, {"condition", condition}},
+        static_cast<double>(count));
+  };
   for (const auto& [kind, counts] : measured.policies) {
-    const auto add = [&](const char* condition, std::size_t count) {
-      samples.emplace_back(
-          MetricFamilies::Labels{{"kind", kind}, {"condition", condition}},
-          static_cast<double>(count));
-    };
-    add("Valid", counts.valid);
+    add(kind, "Valid", counts.valid);
     if (measured.leads) {
-      add("Enforced", counts.enforced);
+      add(kind, "Enforced", counts.enforced);
     }
   }
   families.gauge("sluice_operator_policies",

@@ -214,7 +214,7 @@ void PolicyStatus::tell_valid(const PolicyObject& object,
 void PolicyStatus::sweep() {
   const auto& policies = store_.policies();
   const auto turns = static_cast<std::size_t>(kSweep / kTurn);
-  auto left = policies.empty() ? 0 : (policies.size() - 1) / turns + 1;
+  auto left = policies.empty() ? 0 : ((policies.size() - 1) / turns) + 1;
   for (auto at = policies.upper_bound(swept_); left > 0; --left, ++at) {
     if (at == policies.end()) {
       at = policies.begin();

@@ -83,13 +83,15 @@ json merged(const json& conditions, const std::vector<Condition>& wanted,
     const bool same = before != nullptr && text_of(*before, "status") ==
                                                status_text(condition.status);
     auto since = same ? text_of(*before, "lastTransitionTime") : std::string{};
+    if (since.empty()) {
+      since = now_text();
+    }
     result.push_back({{"type", condition.type},
                       {"status", status_text(condition.status)},
                       {"reason", condition.reason},
                       {"message", condition.message},
                       {"observedGeneration", generation},
-                      {"lastTransitionTime",
-                       since.empty() ? now_text() : std::move(since)}});
+                      {"lastTransitionTime", since}});
   }
   return result;
 }
@@ -211,8 +213,8 @@ void StatusWriter::Impl::read(const ObjectKey& key, Target& target) {
 void StatusWriter::Impl::write(const ObjectKey& key, Target& target) {
   auto conditions = merged(*target.there, target.wanted, target.generation);
   // With the uid, an object made anew under the same name is left alone.
-  json body{{"metadata", {{"uid", target.uid}}},
-            {"status", {{"conditions", conditions}}}};
+  const json body{{"metadata", {{"uid", target.uid}}},
+                  {"status", {{"conditions", conditions}}}};
   target.call = kube::patch_object(
       *client, target.path + "/status", kube::Patch::kMerge, body,
       "sluice-operator",
