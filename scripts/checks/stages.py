@@ -154,10 +154,9 @@ def cluster(runner):
 
 
 def tidy(runner):
-    """clang-tidy on agent/*, lib/base and lib/kube/*, where something changed since it was clean"""
-    runner.test("tidy", "scripts/checks/tidy.py", "--build", _RELEASE, "lib/base",
-                *sorted(glob.glob("agent/*.cpp", root_dir=_ROOT)),
-                *sorted(glob.glob("lib/kube/*.cpp", root_dir=_ROOT)))
+    """clang-tidy on lib, agent, operator and cli, where something changed since it was clean"""
+    runner.test("tidy", "scripts/checks/tidy.py", "--build", _RELEASE,
+                "lib/", "agent/", "operator/", "cli/")
 
 
 def asan(runner):
