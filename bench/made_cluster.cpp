@@ -65,6 +65,13 @@ std::string identity(const std::string& name, const std::string& ns,
          std::string(labels) + "}}";
 }
 
+const char* phase_of(const MadePod& pod) {
+  if (pod.finished) {
+    return "Succeeded";
+  }
+  return pod.ip.empty() ? "Pending" : "Running";
+}
+
 }  // namespace
 
 std::string ip_text(std::uint32_t address) {
@@ -92,9 +99,7 @@ std::string pod_json(const MadeCluster& cluster, const MadePod& pod) {
                    ? R"("nodeName":"node)" +
                          to_string(pod.number % cluster.nodes) + R"(",)"
                    : ""},
-      {"PHASE", pod.finished     ? "Succeeded"
-                : pod.ip.empty() ? "Pending"
-                                 : "Running"}};
+      {"PHASE", phase_of(pod)}};
   return filled(kMetadata, values) + filled(kManaged, values) +
          filled(kSpec, values) + filled(kStatus, values);
 }

@@ -214,7 +214,7 @@ void pod_events(benchmark::State& state, bool stray) {
   Sent sent;
   int next = 0;
   for (auto _ : state) {
-    const int number = size.pods + next / 2 % 500;
+    const int number = size.pods + (next / 2 % 500);
     const auto event = pod(number, size, stray);
     const auto begin = std::chrono::steady_clock::now();
     if (next % 2 == 0) {

@@ -128,7 +128,8 @@ class Agents {
       std::cout << nlohmann::json{{"snapshots", counted_.snapshots},
                                   {"transactions", counted_.transactions}}
                        .dump()
-                << std::endl;
+                << '\n'
+                << std::flush;
       return true;
     }
     std::uint64_t bytes = 0;
@@ -151,7 +152,7 @@ class Agents {
                               {"max", counted_.latency.percentile(1)}};
     bytes_before_ = bytes;
     counted_ = {};
-    std::cout << line.dump() << std::endl;
+    std::cout << line.dump() << '\n' << std::flush;
     return true;
   }
 

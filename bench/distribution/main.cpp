@@ -9,9 +9,11 @@
 #include <array>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <fstream>
 #include <iostream>
 #include <map>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -50,6 +52,7 @@ class Child {
     std::vector<std::string> words{"bench_distribution"};
     words.insert(words.end(), arguments.begin(), arguments.end());
     std::vector<char*> pointers;
+    pointers.reserve(words.size() + 1);
     for (std::string& word : words) {
       pointers.push_back(word.data());
     }
@@ -62,13 +65,15 @@ class Child {
     ::close(in[0]);
     ::close(out[1]);
     in_.reset(in[1]);
-    out_ = ::fdopen(out[0], "r");
+    out_.reset(::fdopen(out[0], "r"));
   }
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;
+  Child(Child&&) = delete;
+  Child& operator=(Child&&) = delete;
   ~Child() {
     in_.reset();
-    std::fclose(out_);
+    out_.reset();
     ::waitpid(pid_, nullptr, 0);
   }
 
@@ -76,7 +81,7 @@ class Child {
   json read() {
     char* line = nullptr;
     std::size_t size = 0;
-    if (::getline(&line, &size, out_) <= 0) {
+    if (::getline(&line, &size, out_.get()) <= 0) {
       std::cerr << "a process has ended\n";
       std::exit(1);
     }
@@ -121,7 +126,7 @@ class Child {
  private:
   pid_t pid_ = 0;
   Fd in_;
-  FILE* out_ = nullptr;
+  std::unique_ptr<FILE, int (*)(FILE*)> out_{nullptr, &std::fclose};
 };
 
 // Returns when the agents have got all that is on its way.
@@ -147,15 +152,15 @@ struct Options {
   int other_cpu = 1;
 };
 
-const std::map<std::string, bench::Mix> kMixes{{"lives", bench::Mix::kLives},
-                                               {"moves", bench::Mix::kMoves},
-                                               {"status", bench::Mix::kStatus},
-                                               {"stray", bench::Mix::kStray}};
-
 void run_mix(const std::string& name, const Options& options,
              bench::ReplayServer& server, Child& op, Child& agents) {
+  static const std::map<std::string, bench::Mix> mixes{
+      {"lives", bench::Mix::kLives},
+      {"moves", bench::Mix::kMoves},
+      {"status", bench::Mix::kStatus},
+      {"stray", bench::Mix::kStray}};
   bench::Phase phase = options.phase;
-  phase.mix = kMixes.at(name);
+  phase.mix = mixes.at(name);
   op.ask('r');
   agents.ask('r');
   const double cpu = op.cpu_seconds();
@@ -216,9 +221,7 @@ int run(const Options& options) {
   std::_Exit(0);
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int parse_and_run(int argc, char** argv) {
   CLI::App app{"An operator in a large cluster"};
   Options options;
   app.add_option("--nodes", options.cluster.nodes);
@@ -244,4 +247,15 @@ int main(int argc, char** argv) {
   }
   bench::prepare_process(options.other_cpu);
   return run(options);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return parse_and_run(argc, argv);
+  } catch (const std::exception& error) {
+    std::cerr << "bench_distribution: " << error.what() << '\n';
+    return 1;
+  }
 }

@@ -36,8 +36,8 @@ class Measured {
     while (operator_->port() == 0) {
       operator_->turn(kTurn);
     }
-    std::cout << nlohmann::json{{"port", operator_->port()}}.dump()
-              << std::endl;
+    std::cout << nlohmann::json{{"port", operator_->port()}}.dump() << '\n'
+              << std::flush;
     pollfd input{.fd = STDIN_FILENO, .events = POLLIN, .revents = 0};
     for (;;) {
       operator_->turn(kTurn);
@@ -67,7 +67,8 @@ class Measured {
     std::cout << nlohmann::json{{"p50", handed_.percentile(0.5)},
                                 {"p99", handed_.percentile(0.99)}}
                      .dump()
-              << std::endl;
+              << '\n'
+              << std::flush;
     handed_.clear();
     return true;
   }

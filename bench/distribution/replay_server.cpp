@@ -45,7 +45,7 @@ ReplayServer::ReplayServer(const MadeCluster& cluster, const Times& times)
       }) {}
 
 std::string ReplayServer::list(const std::string& plural) const {
-  const auto version = [](int i) { return static_cast<std::uint64_t>(1 + i); };
+  const auto version = [](int i) { return 1 + static_cast<std::uint64_t>(i); };
   if (plural == "pods") {
     return items(cluster_.pods, [&](int i) {
       return pod_json(cluster_, {.number = i,
@@ -81,17 +81,20 @@ std::string ReplayServer::list(const std::string& plural) const {
 void ReplayServer::answer(const HttpRequest& request, Peer& peer) {
   if (request.method != "GET" ||
       request.path.find("/leases") != std::string::npos) {
-    return answer_write(request, peer);
+    answer_write(request, peer);
+    return;
   }
   const std::string plural = request.path.substr(request.path.rfind('/') + 1);
   if (!request.is_watch()) {
-    return peer.reply(
+    peer.reply(
         200,
         R"({"kind":"List","metadata":{"resourceVersion":"900"},"items":[)" +
             list(plural) + "]}");
+    return;
   }
   if (plural == "pods") {
-    return watch_pods(peer);
+    watch_pods(peer);
+    return;
   }
   peer.begin();
   peer.wait_gone();
@@ -101,12 +104,14 @@ void ReplayServer::answer(const HttpRequest& request, Peer& peer) {
 void ReplayServer::answer_write(const HttpRequest& request, Peer& peer) {
   const std::lock_guard guard(lock_);
   if (request.path.ends_with("/tokenreviews")) {
-    return peer.reply(201, kGoodToken);
+    peer.reply(201, kGoodToken);
+    return;
   }
   if (request.path.find("/leases") != std::string::npos) {
     if (request.method == "GET") {
-      return lease_.empty() ? peer.reply(404, kNotFound)
-                            : peer.reply(200, lease_);
+      peer.reply(lease_.empty() ? 404 : 200,
+                 lease_.empty() ? std::string(kNotFound) : lease_);
+      return;
     }
     lease_ = request.body;
   }
@@ -151,7 +156,7 @@ std::string ReplayServer::line_of_life(const Phase& phase, std::uint64_t slot,
   if (slot / kSteps < behind) {
     return line({.mix = Mix::kStatus}, slot, due);
   }
-  const std::uint64_t life = slot / kSteps - behind;
+  const std::uint64_t life = (slot / kSteps) - behind;
   const std::uint32_t address = address_of(life);
   MadePod pod{.number = static_cast<int>(
                   life % static_cast<std::uint64_t>(cluster_.pods)),
@@ -166,10 +171,11 @@ std::string ReplayServer::line_of_life(const Phase& phase, std::uint64_t slot,
   if (step == 2) {
     (*times_)[address] = due;
   }
-  return event(step == 0            ? "ADDED"
-               : step == kSteps - 1 ? "DELETED"
-                                    : "MODIFIED",
-               pod_json(cluster_, pod));
+  const char* type = step == 0 ? "ADDED" : "MODIFIED";
+  if (step == kSteps - 1) {
+    type = "DELETED";
+  }
+  return event(type, pod_json(cluster_, pod));
 }
 
 std::string ReplayServer::line(const Phase& phase, std::uint64_t slot,
@@ -232,7 +238,7 @@ Sent ReplayServer::send(const Phase& phase, Peer& peer) {
 
 // What is still alive goes, so that each phase begins with the same pods.
 void ReplayServer::end_lives(Peer& peer, std::uint64_t slots) {
-  const std::uint64_t last = slots / kSteps + 1;
+  const std::uint64_t last = (slots / kSteps) + 1;
   const std::uint64_t reach = kSteps * kLag;
   for (std::uint64_t life = last > reach ? last - reach : 0; life < last;
        ++life) {
