@@ -154,9 +154,9 @@ def cluster(runner):
 
 
 def tidy(runner):
-    """clang-tidy on lib, agent, operator and cli, where something changed since it was clean"""
+    """clang-tidy on lib, agent, operator, cli and bench, where something changed since it was clean"""
     runner.test("tidy", "scripts/checks/tidy.py", "--build", _RELEASE,
-                "lib/", "agent/", "operator/", "cli/")
+                "lib/", "agent/", "operator/", "cli/", "bench/")
 
 
 def asan(runner):
