@@ -27,7 +27,7 @@ using policy::Translator;
 struct ReservedAddress {
   const char* entity;
   policy::Entity value;
-  const char* ip[2];  // IPv4, IPv6
+  std::array<const char*, 2> ip;  // IPv4, IPv6
 };
 // In no prefix that the generator or the vectors name, but the whole world's.
 constexpr std::array kReserved{
@@ -73,8 +73,8 @@ class Nodes {
 };
 
 std::optional<IpAddress> of_family(const std::vector<IpAddress>& ips, bool v6) {
-  const auto it = std::find_if(ips.begin(), ips.end(),
-                               [&](const auto& ip) { return ip.v6 == v6; });
+  const auto it =
+      std::ranges::find_if(ips, [&](const auto& ip) { return ip.v6 == v6; });
   return it == ips.end() ? std::nullopt : std::optional(*it);
 }
 

@@ -94,6 +94,7 @@ std::vector<Step> random_steps(std::uint64_t seed, std::size_t count) {
   }
   Random random(seed ^ 0x5eed);
   std::vector<Step> steps;
+  steps.reserve(count);
   for (std::size_t i = 0; i < count; ++i) {
     steps.push_back({.object = random.pick(pool),
                      .remove = random.percent(30),
@@ -114,6 +115,7 @@ std::vector<json> objects_after(const std::vector<Step>& steps,
     }
   }
   std::vector<json> result;
+  result.reserve(present.size());
   for (const auto& [key, object] : present) {
     result.push_back(object);
   }
@@ -159,11 +161,11 @@ std::string disagreement(const std::vector<Step>& steps,
   static_cast<void>(generator.cluster());
   // A pod in its node's network is its node; here the node may be missing.
   json pods = json::array();
-  std::copy_if(objects.begin(), objects.end(), std::back_inserter(pods),
-               [](const json& object) {
-                 return object["kind"] != "Pod" ||
-                        !object["spec"].value("hostNetwork", false);
-               });
+  std::ranges::copy_if(objects, std::back_inserter(pods),
+                       [](const json& object) {
+                         return object["kind"] != "Pod" ||
+                                !object["spec"].value("hostNetwork", false);
+                       });
   json probes = generator.probes(pods);
   if (probes.empty()) {
     return {};
@@ -208,7 +210,9 @@ std::string replay(const std::vector<Step>& steps) {
   set_reserved(fresh);
   Random random(steps.size());
   for (const json& object : objects_after(steps, random)) {
-    static_cast<void>(set_object(fresh, object));
+    if (auto set = set_object(fresh, object); !set) {
+      return "not accepted anew: " + set.error().message;
+    }
   }
   for (const char* node : kNodes) {
     const State now = changed.snapshot(node);
@@ -256,7 +260,7 @@ TEST(Differential, ChangesGiveWhatAFreshTranslatorGives) {
   const auto count = number_from_environment("SLUICE_SCENARIOS", 400);
   int failures = 0;
   for (std::uint64_t i = 0; i < count && failures < 3; ++i) {
-    const auto steps = random_steps(seed + i, 10 + (seed + i) % 90);
+    const auto steps = random_steps(seed + i, 10 + ((seed + i) % 90));
     const std::string wrong = replay(steps);
     if (!wrong.empty()) {
       ++failures;

@@ -18,6 +18,12 @@ namespace {
 using testing::HasSubstr;
 
 class ConfigTest : public testing::Test {
+ public:
+  ConfigTest(const ConfigTest&) = delete;
+  ConfigTest& operator=(const ConfigTest&) = delete;
+  ConfigTest(ConfigTest&&) = delete;
+  ConfigTest& operator=(ConfigTest&&) = delete;
+
  protected:
   ConfigTest() {
     std::string pattern =

@@ -17,9 +17,8 @@ namespace {
 
 using nlohmann::json;
 using testing::ElementsAre;
-using testing::HasSubstr;
 
-const char* const kPod = R"({
+constexpr const char* kPod = R"({
   "apiVersion": "v1", "kind": "Pod",
   "metadata": {"namespace": "x", "name": "a", "uid": "u", "generation": 3,
     "resourceVersion": "17", "labels": {"app": "web", "q\"": "é\u00e9"},
@@ -42,12 +41,13 @@ const char* const kPod = R"({
     "conditions": [{"type": "Ready", "status": "True"}],
     "podIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}]}})";
 
-const char* const kNamespace = R"({"metadata": {"name": "x", "uid": "u",
+constexpr const char* kNamespace = R"({"metadata": {"name": "x", "uid": "u",
   "resourceVersion": "1", "labels": {"env": "prod"},
   "annotations": {"sluice.io/a": "1", "b": "2"}},
   "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}})";
 
-const char* const kNode = R"({"metadata": {"name": "n1", "labels": {"z": "a"},
+constexpr const char* kNode =
+    R"({"metadata": {"name": "n1", "labels": {"z": "a"},
   "annotations": {"sluice.io/a": "1"}},
   "status": {"capacity": {"cpu": "2"}, "addresses": [
     {"type": "InternalIP", "address": "192.0.2.1"},
@@ -56,7 +56,7 @@ const char* const kNode = R"({"metadata": {"name": "n1", "labels": {"z": "a"},
     {"type": "Hostname", "address": "n1"},
     {"type": "InternalIP", "address": "fd00::1"}]}})";
 
-const char* const kSlice = R"({
+constexpr const char* kSlice = R"({
   "metadata": {"namespace": "x", "name": "s-1",
     "labels": {"kubernetes.io/service-name": "s"}},
   "addressType": "IPv4",
@@ -71,7 +71,7 @@ const char* const kSlice = R"({
     {"addresses": ["10.0.0.4"]},
     {"addresses": [""], "conditions": {"ready": null, "terminating": true}}]})";
 
-const char* const kService = R"({
+constexpr const char* kService = R"({
   "metadata": {"namespace": "x", "name": "s", "labels": {"a": "b"}},
   "spec": {"type": "LoadBalancer", "clusterIP": "10.96.0.1",
     "clusterIPs": ["10.96.0.1", "fd00::2"], "externalIPs": ["192.0.2.9"],
@@ -82,7 +82,7 @@ const char* const kService = R"({
   "status": {"loadBalancer": {"ingress": [{"ip": "198.51.100.1"},
                                           {"hostname": "h"}]}}})";
 
-const char* const kGroup = R"({
+constexpr const char* kGroup = R"({
   "apiVersion": "cilium.io/v2", "kind": "CiliumCIDRGroup",
   "metadata": {"name": "g", "labels": {"zone": "a"}},
   "spec": {"externalCIDRs": ["203.0.113.7/24", "2001:db8::/32"]}})";
@@ -130,36 +130,36 @@ void compare_text(const Resource& resource, Result<T> (*decode)(const json&),
 // change.
 void each_change(const json& root,
                  const std::function<void(const json&)>& visit) {
-  static const std::vector<json> kValues{nullptr,
-                                         true,
-                                         false,
-                                         0,
-                                         1,
-                                         -1,
-                                         65535,
-                                         65536,
-                                         1.5,
-                                         "",
-                                         "x",
-                                         "None",
-                                         "TCP",
-                                         "UDP",
-                                         "10.0.0.9",
-                                         "fd00::9",
-                                         "::ffff:10.0.0.1",
-                                         "FQDN",
-                                         "Always",
-                                         "Failed",
-                                         "Succeeded",
-                                         "ExternalName",
-                                         18446744073709551615ULL,
-                                         json::array(),
-                                         json::object(),
-                                         json::array({nullptr}),
-                                         json::array({"10.0.0.1"}),
-                                         json::array({1}),
-                                         json{{"ip", "10.0.0.8"}},
-                                         json::array({json::object()})};
+  static const std::vector<json> values{nullptr,
+                                        true,
+                                        false,
+                                        0,
+                                        1,
+                                        -1,
+                                        65535,
+                                        65536,
+                                        1.5,
+                                        "",
+                                        "x",
+                                        "None",
+                                        "TCP",
+                                        "UDP",
+                                        "10.0.0.9",
+                                        "fd00::9",
+                                        "::ffff:10.0.0.1",
+                                        "FQDN",
+                                        "Always",
+                                        "Failed",
+                                        "Succeeded",
+                                        "ExternalName",
+                                        18446744073709551615ULL,
+                                        json::array(),
+                                        json::object(),
+                                        json::array({nullptr}),
+                                        json::array({"10.0.0.1"}),
+                                        json::array({1}),
+                                        json{{"ip", "10.0.0.8"}},
+                                        json::array({json::object()})};
   const json flat = root.flatten();
   std::vector<json::json_pointer> places;
   for (const auto& [path, value] : flat.items()) {
@@ -170,7 +170,7 @@ void each_change(const json& root,
     }
   }
   for (const auto& place : places) {
-    for (const json& value : kValues) {
+    for (const json& value : values) {
       json changed = root;
       changed[place] = value;
       visit(changed);

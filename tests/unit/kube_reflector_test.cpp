@@ -22,7 +22,6 @@ using std::chrono::seconds;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
-using testing::UnorderedElementsAre;
 
 std::string pod(const std::string& name, int version,
                 const std::string& more = "") {
@@ -399,13 +398,15 @@ TEST_F(ReflectorTest, a_server_that_only_trickles_is_left) {
   serve(
       [&](const HttpRequest&, Peer& peer, int number) {
         if (number == 0) {
-          return trickle(peer, " ");
+          trickle(peer, " ");
+          return;
         }
         peer.reply(200, list({pod("a", 10)}, 10));
       },
       [&](const HttpRequest&, Peer& peer, int number) {
         if (number == 0) {
-          return trickle(peer, "\n");
+          trickle(peer, "\n");
+          return;
         }
         peer.begin();
         peer.chunk(line("ADDED", pod("b", 11)));
@@ -550,6 +551,7 @@ TEST_F(ReflectorTest, a_list_of_garbage_is_an_error_and_tried_again) {
 TEST_F(ReflectorTest, lists_may_be_much_larger_than_what_is_kept) {
   // 30 MB, in objects of 300 KB.
   std::vector<std::string> items;
+  items.reserve(100);
   for (int i = 0; i < 100; ++i) {
     items.push_back(pod("p" + std::to_string(i), i + 1,
                         R"("message":")" + std::string(300'000, 'x') + '"'));

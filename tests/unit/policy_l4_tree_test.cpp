@@ -36,14 +36,15 @@ Candidate any(Action action, std::uint32_t rule) {
 
 Decision decision(const std::vector<Candidate>& candidates, bool isolated) {
   std::vector<const Candidate*> pointers;
+  pointers.reserve(candidates.size());
   for (const auto& candidate : candidates) {
     pointers.push_back(&candidate);
   }
   return {pointers, isolated};
 }
 
-const Decided kDefaultDeny{.kind = Decided::Kind::kDeny,
-                           .rule = SLUICE_RULE_DEFAULT_DENY_INGRESS};
+constexpr Decided kDefaultDeny{.kind = Decided::Kind::kDeny,
+                               .rule = SLUICE_RULE_DEFAULT_DENY_INGRESS};
 
 // The longest entry for a packet, or null.
 const L4Entry* lookup(const std::vector<L4Entry>& entries,

@@ -12,7 +12,6 @@ namespace sluice::policy::test {
 namespace {
 
 using testing::ElementsAre;
-using testing::HasSubstr;
 using testing::StartsWith;
 
 std::string ports_rule(int count) {

@@ -29,8 +29,8 @@ class TemporaryFolder {
   TemporaryFolder& operator=(const TemporaryFolder&) = delete;
   TemporaryFolder(TemporaryFolder&&) = delete;
   TemporaryFolder& operator=(TemporaryFolder&&) = delete;
-  std::filesystem::path file(const std::string& name,
-                             const std::string& text) const;
+  [[nodiscard]] std::filesystem::path file(const std::string& name,
+                                           const std::string& text) const;
 
  private:
   std::filesystem::path path_;
