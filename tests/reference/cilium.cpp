@@ -85,13 +85,11 @@ bool selects_labels(const json& selector, const Labels& labels) {
       return false;
     }
   }
-  for (const auto& term : get(selector, "matchExpressions")) {
-    if (!holds(text(get(term, "operator")), get(term, "values"),
-               value_of(text(get(term, "key"))))) {
-      return false;
-    }
-  }
-  return true;
+  return std::ranges::all_of(
+      get(selector, "matchExpressions"), [&](const json& term) {
+        return holds(text(get(term, "operator")), get(term, "values"),
+                     value_of(text(get(term, "key"))));
+      });
 }
 
 bool selects_subject(const json& selector, const std::string& ns,
@@ -116,7 +114,7 @@ bool selects_peer(const json& selector, const std::string& ns,
   const Labels labels = peer_labels(question);
   const auto keys = keys_of(selector);
   const auto names = [&](auto predicate) {
-    return std::any_of(keys.begin(), keys.end(), predicate);
+    return std::ranges::any_of(keys, predicate);
   };
   if (!names([](const auto& key) { return key.starts_with("reserved:"); })) {
     // A namespaced policy adds its own namespace, unless the selector says
@@ -164,10 +162,9 @@ bool is_entity(const std::string& entity, const Peer& peer) {
 }
 
 bool in_group(const CidrGroup& group, const json& except, const Peer& peer) {
-  return std::any_of(group.cidrs.begin(), group.cidrs.end(),
-                     [&](const IpPrefix& cidr) {
-                       return in_cidr(peer, to_string(cidr), except);
-                     });
+  return std::ranges::any_of(group.cidrs, [&](const IpPrefix& cidr) {
+    return in_cidr(peer, to_string(cidr), except);
+  });
 }
 
 bool in_cidr_rule(const json& rule, const Question& question) {
@@ -181,7 +178,7 @@ bool in_cidr_rule(const json& rule, const Question& question) {
     const auto it = groups.find(text(get(rule, "cidrGroupRef")));
     return it != groups.end() && in_group(it->second, except, peer);
   }
-  return std::any_of(groups.begin(), groups.end(), [&](const auto& item) {
+  return std::ranges::any_of(groups, [&](const auto& item) {
     return selects_labels(get(rule, "cidrGroupSelector"), item.second.labels) &&
            in_group(item.second, except, peer);
   });
@@ -309,7 +306,7 @@ bool in_icmp(const json& field, const Question& question) {
   if (const auto number = to_number(name)) {
     return *number == asked;
   }
-  return std::any_of(kIcmpNames.begin(), kIcmpNames.end(), [&](const auto& i) {
+  return std::ranges::any_of(kIcmpNames, [&](const auto& i) {
     return i.family == family && i.name == name && i.type == asked;
   });
 }

@@ -2,8 +2,8 @@
 #include "tests/reference/evaluator.h"
 
 #include <algorithm>
+#include <map>
 #include <optional>
-#include <tuple>
 
 #include "tests/reference/services.h"
 
@@ -21,34 +21,31 @@ std::string name_of(const json& object) {
 }
 
 std::optional<IpAddress> of_family(const std::vector<IpAddress>& ips, bool v6) {
-  const auto it = std::find_if(ips.begin(), ips.end(),
-                               [&](const auto& ip) { return ip.v6 == v6; });
+  const auto it =
+      std::ranges::find_if(ips, [&](const auto& ip) { return ip.v6 == v6; });
   return it == ips.end() ? std::nullopt : std::optional(*it);
 }
 
 bool contains(const std::vector<IpAddress>& ips, const IpAddress& ip) {
-  return std::find(ips.begin(), ips.end(), ip) != ips.end();
+  return std::ranges::find(ips, ip) != ips.end();
 }
 
 bool has(const std::vector<Action>& actions, Action wanted) {
-  return std::find(actions.begin(), actions.end(), wanted) != actions.end();
+  return std::ranges::find(actions, wanted) != actions.end();
 }
 
 // ClusterNetworkPolicies of one tier in their order: the first match of the
 // first policy that has one.
 std::optional<Action> ask_tier(const World& world, const std::string& tier,
                                const Question& question) {
-  std::vector<std::pair<int, const json*>> order;
+  std::multimap<int, const json*> order;
   for (const auto& policy : world.policies) {
     const json& spec = get(*policy, "spec");
     if (text(get(*policy, "kind")) == "ClusterNetworkPolicy" &&
         text(get(spec, "tier")) == tier) {
-      order.emplace_back(get(spec, "priority").get<int>(), policy.get());
+      order.emplace(get(spec, "priority").get<int>(), policy.get());
     }
   }
-  std::stable_sort(order.begin(), order.end(), [](auto& a, auto& b) {
-    return std::get<0>(a) < std::get<0>(b);
-  });
   for (const auto& [priority, policy] : order) {
     const Said said = ask_cluster_policy(*policy, question);
     if (!said.matches.empty()) {
@@ -193,14 +190,13 @@ Peer Evaluator::peer_of(const ProbeEnd& end, const Pod& subject,
 }
 
 bool Evaluator::isolated(const Question& question) const {
-  return std::any_of(
-      world_.policies.begin(), world_.policies.end(), [&](const auto& policy) {
-        const std::string kind = text(get(*policy, "kind"));
-        return kind == "NetworkPolicy"
-                   ? ask_network_policy(*policy, question).isolates
-                   : kind != "ClusterNetworkPolicy" &&
-                         ask_cilium(*policy, question).isolates;
-      });
+  return std::ranges::any_of(world_.policies, [&](const auto& policy) {
+    const std::string kind = text(get(*policy, "kind"));
+    return kind == "NetworkPolicy"
+               ? ask_network_policy(*policy, question).isolates
+               : kind != "ClusterNetworkPolicy" &&
+                     ask_cilium(*policy, question).isolates;
+  });
 }
 
 bool Evaluator::allowed(const Question& question) const {
@@ -219,25 +215,24 @@ bool Evaluator::allowed(const Question& question) const {
   if (backends->empty()) {
     return !isolated(question) && allowed_plainly(question);
   }
-  return std::all_of(backends->begin(), backends->end(),
-                     [&](const Behind& backend) {
-                       Question asked = question;
-                       asked.peer = peer_at(backend.address, *question.subject);
-                       asked.port = backend.port;
-                       if (contains(question.subject->ips, backend.address)) {
-                         return true;  // itself
-                       }
-                       if (!asked.peer.host && !asked.peer.remote_node) {
-                         return allowed_plainly(asked);
-                       }
-                       // Policy sets do not know on which node they are used.
-                       asked.peer.host = true;
-                       asked.peer.remote_node = false;
-                       const bool here = allowed_plainly(asked);
-                       asked.peer.host = false;
-                       asked.peer.remote_node = true;
-                       return here && allowed_plainly(asked);
-                     });
+  return std::ranges::all_of(*backends, [&](const Behind& backend) {
+    Question asked = question;
+    asked.peer = peer_at(backend.address, *question.subject);
+    asked.port = backend.port;
+    if (contains(question.subject->ips, backend.address)) {
+      return true;  // itself
+    }
+    if (!asked.peer.host && !asked.peer.remote_node) {
+      return allowed_plainly(asked);
+    }
+    // Policy sets do not know on which node they are used.
+    asked.peer.host = true;
+    asked.peer.remote_node = false;
+    const bool here = allowed_plainly(asked);
+    asked.peer.host = false;
+    asked.peer.remote_node = true;
+    return here && allowed_plainly(asked);
+  });
 }
 
 bool Evaluator::allowed_plainly(const Question& question) const {

@@ -98,7 +98,7 @@ json addresses(const std::string& v4, const std::string& v6) {
 
 // First and last address of a prefix, and their neighbours outside.
 std::vector<IpAddress> edges(const IpPrefix& prefix) {
-  IpAddress first = prefix.address;
+  const IpAddress first = prefix.address;
   IpAddress last = first;
   for (int bit = prefix.length; bit < first.bits(); ++bit) {
     last.bytes[bit / 8] |= static_cast<std::uint8_t>(0x80 >> (bit % 8));
@@ -159,8 +159,8 @@ void collect(const json& value, Named& named) {
     const auto& text = value.get_ref<const std::string&>();
     collect_text(text, named);
     if (!text.empty() && text.size() <= 5 &&
-        std::all_of(text.begin(), text.end(),
-                    [](char c) { return c >= '0' && c <= '9'; })) {
+        std::ranges::all_of(text,
+                            [](char c) { return c >= '0' && c <= '9'; })) {
       collect_port(std::stoi(text), named);
     }
   } else if (value.is_structured()) {

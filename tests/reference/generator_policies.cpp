@@ -9,16 +9,16 @@
 namespace sluice::reference {
 
 std::string random_cidr(Random& random, bool v6, bool host_bits) {
-  static const std::array kV4{
+  static constexpr std::array kV4{
       "0.0.0.0/0",       "10.0.0.0/8",      "10.100.0.0/16",
       "10.100.0.4/30",   "10.100.0.6/32",   "192.168.0.0/24",
       "192.168.0.10/32", "203.0.113.0/24",  "203.0.113.128/25",
       "203.0.113.7/32",  "203.0.113.96/29", "198.51.100.0/22"};
-  static const std::array kV6{
+  static constexpr std::array kV6{
       "::/0",     "2001:db8::/32", "2001:db8::/48",   "2001:db8::7/128",
       "fd00::/8", "fd00:100::/64", "fd00:100::6/128", "fd00:10::/64"};
   const bool six = v6 && random.percent(30);
-  const std::string cidr = six ? random.pick(kV6) : random.pick(kV4);
+  const char* cidr = six ? random.pick(kV6) : random.pick(kV4);
   if (random.percent(50)) {
     return cidr;
   }
@@ -94,12 +94,13 @@ class PolicyMaker {
   json cluster_protocol(bool names);
 
   int number() {
-    static const std::array kNumbers{1,   53,   80,   81,   443,
-                                     444, 1024, 8080, 9100, 65535};
+    static constexpr std::array kNumbers{1,   53,   80,   81,   443,
+                                         444, 1024, 8080, 9100, 65535};
     return percent(80) ? random_.pick(kNumbers) : random_.between(1, 65535);
   }
   std::string port_name() {
-    static const std::array kNames{"http", "dns", "metrics", "sig", "absent"};
+    static constexpr std::array kNames{"http", "dns", "metrics", "sig",
+                                       "absent"};
     return random_.pick(kNames);
   }
 
@@ -134,7 +135,8 @@ std::vector<const char*> values_of(const std::string& key) {
 
 json PolicyMaker::expression(const std::string& key,
                              const std::vector<const char*>& values) {
-  static const std::array kOperators{"In", "NotIn", "Exists", "DoesNotExist"};
+  static constexpr std::array kOperators{"In", "NotIn", "Exists",
+                                         "DoesNotExist"};
   const std::string op = random_.pick(kOperators);
   json result{{"key", key}, {"operator", op}};
   if (op == "In" || op == "NotIn") {
@@ -148,8 +150,8 @@ json PolicyMaker::expression(const std::string& key,
 }
 
 json PolicyMaker::selector(bool of_namespaces) {
-  static const std::vector<const char*> kNamespaceKeys{"env", "team"};
-  const auto& keys = of_namespaces ? kNamespaceKeys : kKeys;
+  static const std::vector<const char*> namespace_keys{"env", "team"};
+  const auto& keys = of_namespaces ? namespace_keys : kKeys;
   json result = json::object();
   if (percent(55)) {
     const std::string key = random_.pick(keys);
@@ -189,7 +191,7 @@ json PolicyMaker::np_peer() {
 }
 
 json PolicyMaker::np_port() {
-  static const std::array kProtocols{"TCP", "UDP", "SCTP"};
+  static constexpr std::array kProtocols{"TCP", "UDP", "SCTP"};
   json port = json::object();
   if (percent(70)) {
     port["protocol"] = random_.pick(kProtocols);
@@ -265,7 +267,7 @@ json PolicyMaker::network_policy(int number) {
 // ------------------------------------------------------
 
 std::string PolicyMaker::cilium_key() {
-  static const std::array kSources{"", "", "k8s:", "any:"};
+  static constexpr std::array kSources{"", "", "k8s:", "any:"};
   const std::string source = random_.pick(kSources);
   if (percent(2)) {
     return "container:app";
@@ -274,8 +276,8 @@ std::string PolicyMaker::cilium_key() {
 }
 
 json PolicyMaker::cilium_selector(bool subject) {
-  static const std::array kSources{"", "k8s:", "any:"};
-  static const std::array kReserved{
+  static constexpr std::array kSources{"", "k8s:", "any:"};
+  static constexpr std::array kReserved{
       "reserved:host",           "reserved:remote-node", "reserved:world",
       "reserved:world-ipv4",     "reserved:world-ipv6",  "reserved:health",
       "reserved:kube-apiserver", "reserved:init",        "reserved:ingress",
@@ -315,9 +317,9 @@ json PolicyMaker::cilium_selector(bool subject) {
     terms.push_back(expression(random_.pick(kReserved), {""}));
   }
   if (percent(5)) {
-    static const std::array kKinds{"io.kubernetes.pod.namespace",
-                                   "io.cilium.k8s.policy.cluster",
-                                   "io.cilium.k8s.namespace.labels.team"};
+    static constexpr std::array kKinds{"io.kubernetes.pod.namespace",
+                                       "io.cilium.k8s.policy.cluster",
+                                       "io.cilium.k8s.namespace.labels.team"};
     terms.push_back(expression(random_.pick(kKinds), {"default", "red"}));
   }
   if (!terms.empty()) {
@@ -327,7 +329,7 @@ json PolicyMaker::cilium_selector(bool subject) {
 }
 
 json PolicyMaker::cilium_entity() {
-  static const std::array kEntities{
+  static constexpr std::array kEntities{
       "all",         "world",   "cluster",        "host",
       "remote-node", "none",    "kube-apiserver", "health",
       "init",        "ingress", "unmanaged"};
@@ -396,8 +398,8 @@ json PolicyMaker::service_peer() {
 }
 
 void PolicyMaker::cilium_l3(json& rule, const std::string& way) {
-  static const std::array kLists{"Endpoints", "Entities", "CIDR", "CIDRSet",
-                                 "Services"};
+  static constexpr std::array kLists{"Endpoints", "Entities", "CIDR", "CIDRSet",
+                                     "Services"};
   if (percent(15)) {
     return;
   }
@@ -427,7 +429,7 @@ void PolicyMaker::cilium_l3(json& rule, const std::string& way) {
 }
 
 json PolicyMaker::cilium_port() {
-  static const std::array kProtocols{"TCP", "UDP", "SCTP", "ANY"};
+  static constexpr std::array kProtocols{"TCP", "UDP", "SCTP", "ANY"};
   json port = json::object();
   if (percent(75)) {
     port["protocol"] = random_.pick(kProtocols);
@@ -438,7 +440,7 @@ json PolicyMaker::cilium_port() {
       port["endPort"] = 9000;
     }
   } else if (percent(10)) {
-    static const std::array kEnds{0, 1, 79, 65534, 65535};
+    static constexpr std::array kEnds{0, 1, 79, 65534, 65535};
     port["port"] = "0";
     if (percent(70)) {
       port["endPort"] = random_.pick(kEnds);
@@ -462,7 +464,7 @@ json PolicyMaker::icmps() {
       field["family"] = v6 ? "IPv6" : "IPv4";
     }
     if (percent(25)) {
-      static const std::array kNames{"EchoRequest", "EchoReply"};
+      static constexpr std::array kNames{"EchoRequest", "EchoReply"};
       field["type"] = random_.pick(kNames);
     } else {
       field["type"] = random_.pick(v6 ? kIcmp6Types : kIcmp4Types);
@@ -515,7 +517,7 @@ json PolicyMaker::cilium_spec() {
     }
   }
   // One of them must be there and not empty.
-  if (std::none_of(sections.begin(), sections.end(), [&](const char* section) {
+  if (std::ranges::none_of(sections, [&](const char* section) {
         return spec.contains(section) && !spec[section].empty();
       })) {
     fill(random_.pick(sections), 1);
@@ -563,7 +565,7 @@ json PolicyMaker::pods_or_namespaces() {
 }
 
 json PolicyMaker::cluster_protocol(bool names) {
-  static const std::array kKinds{"tcp", "udp", "sctp"};
+  static constexpr std::array kKinds{"tcp", "udp", "sctp"};
   if (names && percent(30)) {
     return {{"destinationNamedPort", port_name()}};
   }
@@ -579,7 +581,7 @@ json PolicyMaker::cluster_protocol(bool names) {
 }
 
 json PolicyMaker::cluster_rule(const std::string& way) {
-  static const std::array kActions{"Accept", "Deny", "Pass"};
+  static constexpr std::array kActions{"Accept", "Deny", "Pass"};
   json rule{{"action", random_.pick(kActions)}};
   json peers = json::array();
   bool networks = false;
@@ -606,7 +608,7 @@ json PolicyMaker::cluster_rule(const std::string& way) {
 json PolicyMaker::cluster_policy(int number) {
   json spec{{"tier", percent(60) ? "Admin" : "Baseline"},
             // Which of two at the same priority comes first is not specified.
-            {"priority", random_.between(0, 9) * 100 + number},
+            {"priority", (random_.between(0, 9) * 100) + number},
             {"subject", pods_or_namespaces()}};
   const std::array<std::array<const char*, 2>, 2> sections{
       {{"ingress", "from"}, {"egress", "to"}}};

@@ -20,15 +20,15 @@ json service_ports(Random& random, bool node_ports, int number) {
     std::vector<int> targets;
     const char* target_name;
   };
-  static const std::array kPorts{
+  static const std::array known_ports{
       Port{"web", "TCP", 80, {80, 8080}, "http"},
       Port{"dns", "UDP", 53, {53, 5353}, "dns"},
       Port{"sig", "SCTP", 2905, {2905}, "sig"},
       Port{"web2", "TCP", 443, {8080, 9100}, "metrics"},
   };
   json result = json::array();
-  for (std::size_t i = 0; i < kPorts.size(); ++i) {
-    const auto& port = kPorts[i];
+  for (std::size_t i = 0; i < known_ports.size(); ++i) {
+    const auto& port = known_ports[i];
     if (!random.percent(i == 0 ? 80 : 35)) {
       continue;
     }
@@ -40,7 +40,7 @@ json service_ports(Random& random, bool node_ports, int number) {
       element["targetPort"] = random.pick(port.targets);
     }
     if (node_ports) {
-      element["nodePort"] = 30000 + number * 10 + static_cast<int>(i);
+      element["nodePort"] = 30000 + (number * 10) + static_cast<int>(i);
     }
     result.push_back(std::move(element));
   }
@@ -60,6 +60,47 @@ json conditions(Random& random) {
   return result;
 }
 
+// Mostly a pod's, now and then a node's or one outside.
+std::string endpoint_address(Random& random, std::size_t namespaces, bool v6) {
+  const auto space = std::to_string(random.below(namespaces));
+  const auto host = std::to_string(5 + random.below(7));
+  if (random.percent(10)) {
+    return v6 ? "fd00:10::10" : "192.168.0.10";
+  }
+  if (random.percent(10)) {
+    return v6 ? "2001:db8::7" : "203.0.113.7";
+  }
+  return v6 ? "fd00:100::" + space + ":" + host
+            : "10.100." + space + "." + host;
+}
+
+// Probes to one port of the Service at each of its addresses; from nowhere yet.
+json service_targets(const json& service, const json& port, bool v6) {
+  json found = json::array();
+  const auto add = [&](const json& number, const json& address) {
+    found.push_back({{"protocol", port["protocol"]},
+                     {"port", number},
+                     {"to", {{"ip", address}}}});
+  };
+  for (const char* list : {"clusterIPs", "externalIPs"}) {
+    for (const auto& address : service["spec"].value(list, json::array())) {
+      if (address != "None") {
+        add(port["port"], address);
+      }
+    }
+  }
+  if (port.contains("nodePort")) {
+    add(port["nodePort"], "192.168.0.10");
+    if (v6) {
+      add(port["nodePort"], "fd00:10::11");
+    }
+  }
+  if (service["status"].contains("loadBalancer")) {
+    add(port["port"], "203.0.113.60");
+  }
+  return found;
+}
+
 // "namespace/name" of pods that may stand behind the Service, by their labels
 // or by its slices.
 std::vector<std::string> pods_behind(const json& objects, const json& service) {
@@ -68,7 +109,7 @@ std::vector<std::string> pods_behind(const json& objects, const json& service) {
   for (const auto& object : objects) {
     const json labels = object["metadata"].value("labels", json::object());
     if (object["kind"] == "EndpointSlice" &&
-        labels.value("kubernetes.io/service-name", "") == meta["name"]) {
+        meta["name"] == json(labels.value("kubernetes.io/service-name", ""))) {
       for (const auto& endpoint : object["endpoints"]) {
         for (const auto& address : endpoint["addresses"]) {
           addresses.insert(address.get<std::string>());
@@ -86,7 +127,7 @@ std::vector<std::string> pods_behind(const json& objects, const json& service) {
     const json labels = pod.value("labels", json::object());
     bool behind = !selector.empty() && pod["namespace"] == meta["namespace"];
     for (const auto& term : selector.items()) {
-      behind = behind && labels.value(term.key(), "") == term.value();
+      behind = behind && term.value() == json(labels.value(term.key(), ""));
     }
     const json status = object.value("status", json::object());
     behind = behind || addresses.contains(status.value("podIP", ""));
@@ -172,16 +213,8 @@ json Generator::make_slices(const json& service) {
     }
     json endpoints = json::array();
     for (int j = random_.between(0, 3); j > 0; --j) {
-      // Mostly pods, now and then a node or an address outside.
-      const auto space = std::to_string(random_.below(namespaces_.size()));
-      const auto host = std::to_string(5 + random_.below(7));
-      std::string address = v6 ? "fd00:100::" + space + ":" + host
-                               : "10.100." + space + "." + host;
-      if (random_.percent(10)) {
-        address = v6 ? "fd00:10::10" : "192.168.0.10";
-      } else if (random_.percent(10)) {
-        address = v6 ? "2001:db8::7" : "203.0.113.7";
-      }
+      const std::string address =
+          endpoint_address(random_, namespaces_.size(), v6);
       endpoints.push_back({{"addresses", json::array({address})},
                            {"conditions", conditions(random_)}});
     }
@@ -202,35 +235,15 @@ json Generator::service_probe(const json& objects,
                               const std::vector<std::string>& pods) {
   json found = json::array();
   std::size_t at = 0;  // the Service
-  const auto add = [&](const json& port, const json& number,
-                       const json& address) {
-    found.push_back({{"protocol", port["protocol"]},
-                     {"port", number},
-                     {"to", {{"ip", address}}},
-                     {"from", at}});
-  };
   for (; at < objects.size(); ++at) {
     const json& object = objects[at];
     if (object["kind"] != "Service") {
       continue;
     }
-    const json& spec = object["spec"];
-    for (const auto& port : spec.value("ports", json::array())) {
-      for (const char* list : {"clusterIPs", "externalIPs"}) {
-        for (const auto& address : spec.value(list, json::array())) {
-          if (address != "None") {
-            add(port, port["port"], address);
-          }
-        }
-      }
-      if (port.contains("nodePort")) {
-        add(port, port["nodePort"], "192.168.0.10");
-        if (v6_) {
-          add(port, port["nodePort"], "fd00:10::11");
-        }
-      }
-      if (object["status"].contains("loadBalancer")) {
-        add(port, port["port"], "203.0.113.60");
+    for (const auto& port : object["spec"].value("ports", json::array())) {
+      for (json target : service_targets(object, port, v6_)) {
+        target["from"] = at;
+        found.push_back(std::move(target));
       }
     }
   }

@@ -42,8 +42,7 @@ bool np_port(const json& element, const Question& question) {
     // Here the protocol is part of what is looked up, not a check afterwards.
     const Pod* pod = question.destination();
     const std::string name = lower(text(port));
-    return pod != nullptr &&
-           std::any_of(pod->ports.begin(), pod->ports.end(), [&](auto& p) {
+    return pod != nullptr && std::ranges::any_of(pod->ports, [&](auto& p) {
              return p.name == name && p.protocol == protocol &&
                     p.number == question.port;
            });
@@ -57,7 +56,7 @@ bool np_port(const json& element, const Question& question) {
 // An absent and an empty list both mean "any".
 template <typename Matches>
 bool any_of_or_all(const json& list, Matches matches) {
-  return list.empty() || std::any_of(list.begin(), list.end(), matches);
+  return list.empty() || std::ranges::any_of(list, matches);
 }
 
 // ---- ClusterNetworkPolicy
@@ -84,7 +83,7 @@ bool not_understood(const json& peer) {
 bool cluster_peer(const json& peer, const Question& question) {
   const json& networks = get(peer, "networks");
   if (!absent(networks)) {
-    return std::any_of(networks.begin(), networks.end(), [&](const json& cidr) {
+    return std::ranges::any_of(networks, [&](const json& cidr) {
       return in_cidr(question.peer, text(cidr), json());
     });
   }
@@ -102,8 +101,9 @@ bool cluster_protocol(const json& protocol, const Question& question) {
   for (const char* kind : {"tcp", "udp", "sctp"}) {
     const json& element = get(protocol, kind);
     std::string upper = kind;
-    std::transform(upper.begin(), upper.end(), upper.begin(),
-                   [](char c) { return static_cast<char>(c - 'a' + 'A'); });
+    std::ranges::transform(upper, upper.begin(), [](char c) {
+      return static_cast<char>(c - 'a' + 'A');
+    });
     if (absent(element) || protocol_number(upper) != question.protocol) {
       continue;
     }
@@ -145,9 +145,9 @@ Said ask_network_policy(const json& policy, const Question& question) {
   const json& rules = get(spec, question.egress ? "egress" : "ingress");
   const json& types = get(spec, "policyTypes");
   // Defaulting: ingress always, egress if there is a rule for it.
-  const bool applies = types.empty() ? !question.egress || !rules.empty()
-                                     : std::find(types.begin(), types.end(),
-                                                 json(type)) != types.end();
+  const bool applies =
+      types.empty() ? !question.egress || !rules.empty()
+                    : std::ranges::find(types, json(type)) != types.end();
   if (!applies) {
     return said;
   }
@@ -173,15 +173,15 @@ Said ask_cluster_policy(const json& policy, const Question& question) {
   for (const auto& rule : get(spec, question.egress ? "egress" : "ingress")) {
     const json& peers = get(rule, question.egress ? "to" : "from");
     const Action action = action_of(text(get(rule, "action")));
-    if (std::any_of(peers.begin(), peers.end(), not_understood)) {
+    if (std::ranges::any_of(peers, not_understood)) {
       // Fail closed: it accepts nothing, or denies everything.
       if (action != Action::kAllow) {
         said.matches.push_back(Action::kDeny);
       }
       continue;
     }
-    if (std::any_of(peers.begin(), peers.end(),
-                    [&](const json& p) { return cluster_peer(p, question); }) &&
+    if (std::ranges::any_of(
+            peers, [&](const json& p) { return cluster_peer(p, question); }) &&
         any_of_or_all(get(rule, "protocols"), [&](const json& p) {
           return cluster_protocol(p, question);
         })) {

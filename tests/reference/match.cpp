@@ -7,8 +7,8 @@ namespace sluice::reference {
 
 bool holds(const std::string& op, const json& values,
            const std::optional<std::string>& value) {
-  const bool listed = value && std::find(values.begin(), values.end(),
-                                         json(*value)) != values.end();
+  const bool listed =
+      value && std::ranges::find(values, json(*value)) != values.end();
   if (op == "In") {
     return listed;
   }
@@ -31,13 +31,11 @@ bool selects(const json& selector, const Labels& labels) {
       return false;
     }
   }
-  for (const auto& term : get(selector, "matchExpressions")) {
-    if (!holds(text(get(term, "operator")), get(term, "values"),
-               value_of(text(get(term, "key"))))) {
-      return false;
-    }
-  }
-  return true;
+  return std::ranges::all_of(
+      get(selector, "matchExpressions"), [&](const json& term) {
+        return holds(text(get(term, "operator")), get(term, "values"),
+                     value_of(text(get(term, "key"))));
+      });
 }
 
 bool in_prefix(const Peer& peer, const IpPrefix& prefix) {
@@ -63,7 +61,7 @@ bool in_cidr(const Peer& peer, const std::string& cidr, const json& except) {
   if (!prefix || !in_prefix(peer, *prefix)) {
     return false;
   }
-  return std::none_of(except.begin(), except.end(), [&](const json& hole) {
+  return std::ranges::none_of(except, [&](const json& hole) {
     const auto hole_prefix = to_prefix(text(hole));
     return hole_prefix && in_prefix(peer, *hole_prefix);
   });

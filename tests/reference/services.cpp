@@ -34,13 +34,10 @@ bool selected(const json& service, const Pod& pod) {
   if (selector.empty() || pod.ns != namespace_of(service)) {
     return false;
   }
-  for (const auto& item : selector.items()) {
-    const auto it = pod.labels.find(item.key());
-    if (it == pod.labels.end() || it->second != text(item.value())) {
-      return false;
-    }
-  }
-  return true;
+  return std::ranges::all_of(labels_of(selector), [&](const auto& wanted) {
+    const auto it = pod.labels.find(wanted.first);
+    return it != pod.labels.end() && it->second == wanted.second;
+  });
 }
 
 bool has_address(const json& service, const IpAddress& address) {
@@ -56,26 +53,24 @@ bool has_address(const json& service, const IpAddress& address) {
     }
   }
   const json& balancer = get(get(service, "status"), "loadBalancer");
-  for (const auto& element : get(balancer, "ingress")) {
-    if (parse_ip(text(get(element, "ip"))) == address &&
-        text(get(element, "ipMode")) != "Proxy") {
-      return true;
-    }
-  }
-  return false;
+  return std::ranges::any_of(
+      get(balancer, "ingress"), [&](const json& element) {
+        return parse_ip(text(get(element, "ip"))) == address &&
+               text(get(element, "ipMode")) != "Proxy";
+      });
 }
 
 bool is_node(const World& world, const IpAddress& address) {
   const auto contains = [&](const std::vector<IpAddress>& ips) {
-    return std::find(ips.begin(), ips.end(), address) != ips.end();
+    return std::ranges::find(ips, address) != ips.end();
   };
   for (const auto& [name, pod] : world.pods) {
     if (!pod.host_network && !pod.finished && contains(pod.ips)) {
       return false;
     }
   }
-  return std::any_of(world.nodes.begin(), world.nodes.end(),
-                     [&](const auto& node) { return contains(node.second); });
+  return std::ranges::any_of(
+      world.nodes, [&](const auto& node) { return contains(node.second); });
 }
 
 int number(const json& value) {
@@ -191,43 +186,55 @@ std::optional<std::vector<Behind>> behind(const World& world,
   return result;
 }
 
-bool is_behind(const json& element, const std::string& ns, const World& world,
-               const Peer& peer) {
+namespace {
+
+// The element of toServices names or selects the Service.
+bool means(const json& element, const std::string& ns, const json& service) {
   const json& by_name = get(element, "k8sService");
   const json& by_labels = get(element, "k8sServiceSelector");
   const std::string own =
       text(get(absent(by_name) ? by_labels : by_name, "namespace"));
-  const std::string wanted = own.empty() ? ns : own;
-  for (const auto& service : world.services) {
-    if (!wanted.empty() && namespace_of(*service) != wanted) {
-      continue;
-    }
-    const Labels labels = labels_of(get(get(*service, "metadata"), "labels"));
-    if (absent(by_name)
-            ? !selects(get(by_labels, "selector"), labels)
-            : name_of(*service) != text(get(by_name, "serviceName"))) {
-      continue;
-    }
-    if (!get(get(*service, "spec"), "selector").empty()) {
-      if (peer.pod != nullptr && selected(*service, *peer.pod)) {
+  const std::string& wanted = own.empty() ? ns : own;
+  if (!wanted.empty() && namespace_of(service) != wanted) {
+    return false;
+  }
+  if (absent(by_name)) {
+    return selects(get(by_labels, "selector"),
+                   labels_of(get(get(service, "metadata"), "labels")));
+  }
+  return name_of(service) == text(get(by_name, "serviceName"));
+}
+
+// One of the Service's slices has the address, and it is not known to be
+// unready.
+bool has_endpoint(const World& world, const json& service,
+                  const IpAddress& address) {
+  for (const json* slice : slices_of(world, service)) {
+    for (const auto& endpoint : get(*slice, "endpoints")) {
+      if (get(get(endpoint, "conditions"), "ready") != json(false) &&
+          std::ranges::any_of(get(endpoint, "addresses"), [&](const json& own) {
+            return parse_ip(text(own)) == address;
+          })) {
         return true;
-      }
-      continue;
-    }
-    for (const json* slice : slices_of(world, *service)) {
-      for (const auto& endpoint : get(*slice, "endpoints")) {
-        if (get(get(endpoint, "conditions"), "ready") == json(false)) {
-          continue;
-        }
-        for (const auto& address : get(endpoint, "addresses")) {
-          if (peer.world() && peer.ip && parse_ip(text(address)) == *peer.ip) {
-            return true;
-          }
-        }
       }
     }
   }
   return false;
+}
+
+}  // namespace
+
+bool is_behind(const json& element, const std::string& ns, const World& world,
+               const Peer& peer) {
+  return std::ranges::any_of(world.services, [&](const auto& service) {
+    if (!means(element, ns, *service)) {
+      return false;
+    }
+    if (!get(get(*service, "spec"), "selector").empty()) {
+      return peer.pod != nullptr && selected(*service, *peer.pod);
+    }
+    return peer.world() && peer.ip && has_endpoint(world, *service, *peer.ip);
+  });
 }
 
 }  // namespace sluice::reference

@@ -9,7 +9,7 @@ namespace {
 
 void add_ip(std::vector<IpAddress>& list, const std::string& value) {
   const auto ip = parse_ip(value);
-  if (ip && std::find(list.begin(), list.end(), *ip) == list.end()) {
+  if (ip && std::ranges::find(list, *ip) == list.end()) {
     list.push_back(*ip);
   }
 }
@@ -73,12 +73,12 @@ CidrGroup group_of(const json& object) {
 }  // namespace
 
 const json& get(const json& object, std::string_view key) {
-  static const json kNull;
+  static const json null;
   if (!object.is_object()) {
-    return kNull;
+    return null;
   }
   const auto it = object.find(key);
-  return it == object.end() ? kNull : *it;
+  return it == object.end() ? null : *it;
 }
 
 std::string text(const json& value) {
@@ -108,7 +108,7 @@ std::uint8_t protocol_number(std::string_view name) {
 }
 
 std::string lower(std::string value) {
-  std::transform(value.begin(), value.end(), value.begin(), [](char c) {
+  std::ranges::transform(value, value.begin(), [](char c) {
     return static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   });
   return value;
