@@ -83,7 +83,7 @@ TEST_P(FlowCache, HoldsAFlowOnceAndCountsWhatConntrackDoesNot) {
 TEST_P(FlowCache, BelievesNoSlotWhoseKeyAndTagDoNotBelongTogether) {
   const auto used = slots();
   ASSERT_EQ(used.size(), 1U);
-  sluice_flow_slot& slot = *used.front();
+  const sluice_flow_slot& slot = *used.front();
   // As if another flow's writer had been interrupted: every slot says that the
   // flow of port 81 is allowed, with a tag that is not that flow's.
   sluice_flow_slot forged = slot;

@@ -191,6 +191,38 @@ std::vector<Scenario> related_scenarios(const Net& net) {
   };
 }
 
+std::vector<Scenario> listener_scenarios(const Net& net,
+                                         const IpAddress& link_local) {
+  const IpOptions far = {.hop_limit = 254};
+  std::vector<Scenario> all;
+  const IpAddress group = parse_ip("ff02::16").value();
+  const IpOptions alert = {.extensions = {{.body = {5, 2, 0, 0, 1, 0}}},
+                           .hop_limit = 1};
+  for (const IpAddress& from : {link_local, parse_ip("::").value()}) {
+    const auto message = [&](const IpAddress& to, std::uint8_t type) {
+      return ip_frame({.from = from, .to = to}, kIcmp6, icmp(type, 0), alert);
+    };
+    for (const std::uint8_t type : {131, 132, 143}) {
+      all.push_back(
+          Scenario("multicast listener message " + std::to_string(type) +
+                   " from " + to_string(from))
+              .world(net.isolated())
+              .out(message(group, type), SLUICE_REASON_MULTICAST_LISTENER)
+              .in(message(group, type), SLUICE_REASON_MULTICAST_LISTENER)
+              .out(message(net.b, type), SLUICE_REASON_SOURCE_ADDRESS)
+              .in(ip_frame({.from = from, .to = group}, kIcmp6, icmp(type, 0),
+                           far),
+                  SLUICE_REASON_DEFAULT_DENY));
+    }
+    all.push_back(Scenario("a pod does not query multicast listeners from " +
+                           to_string(from))
+                      .world(net.isolated())
+                      .in(message(group, 130), SLUICE_REASON_MULTICAST_LISTENER)
+                      .out(message(group, 130), SLUICE_REASON_ROUTER_MESSAGE));
+  }
+  return all;
+}
+
 std::vector<Scenario> discovery_scenarios(const Net& net) {
   if (!net.v6) {
     const Endpoints discover = {.from = parse_ip("0.0.0.0").value(),
@@ -265,30 +297,8 @@ std::vector<Scenario> discovery_scenarios(const Net& net) {
                     .out(ip_frame({.from = net.c, .to = net.b}, kIcmp6,
                                   icmp(135, 0), near),
                          SLUICE_REASON_SOURCE_ADDRESS));
-  const IpAddress group = parse_ip("ff02::16").value();
-  const IpOptions alert = {.extensions = {{.body = {5, 2, 0, 0, 1, 0}}},
-                           .hop_limit = 1};
-  for (const IpAddress& from : {link_local, parse_ip("::").value()}) {
-    const auto message = [&](const IpAddress& to, std::uint8_t type) {
-      return ip_frame({.from = from, .to = to}, kIcmp6, icmp(type, 0), alert);
-    };
-    for (const std::uint8_t type : {131, 132, 143}) {
-      all.push_back(
-          Scenario("multicast listener message " + std::to_string(type) +
-                   " from " + to_string(from))
-              .world(net.isolated())
-              .out(message(group, type), SLUICE_REASON_MULTICAST_LISTENER)
-              .in(message(group, type), SLUICE_REASON_MULTICAST_LISTENER)
-              .out(message(net.b, type), SLUICE_REASON_SOURCE_ADDRESS)
-              .in(ip_frame({.from = from, .to = group}, kIcmp6, icmp(type, 0),
-                           far),
-                  SLUICE_REASON_DEFAULT_DENY));
-    }
-    all.push_back(Scenario("a pod does not query multicast listeners from " +
-                           to_string(from))
-                      .world(net.isolated())
-                      .in(message(group, 130), SLUICE_REASON_MULTICAST_LISTENER)
-                      .out(message(group, 130), SLUICE_REASON_ROUTER_MESSAGE));
+  for (Scenario& scenario : listener_scenarios(net, link_local)) {
+    all.push_back(std::move(scenario));
   }
   all.push_back(Scenario("addresses are not a pod's to ask for: dhcpv6")
                     .world(net.open())

@@ -63,8 +63,8 @@ class Reset : public ::testing::TestWithParam<bool> {
     world.on_policy_change = SLUICE_CHANGE_RESET;
     ASSERT_TRUE(runner_.set(world));
   }
-  [[nodiscard]] Bytes segment(std::uint16_t from, std::uint16_t to,
-                              std::uint8_t flags) const {
+  [[nodiscard]] static Bytes segment(std::uint16_t from, std::uint16_t to,
+                                     std::uint8_t flags) {
     Bytes bytes = tcp(from, to, flags, kPayload);
     put32(bytes, 4, kSequence);
     put32(bytes, 8, kAcknowledged);
