@@ -111,9 +111,11 @@ class FakeOperator {
   [[nodiscard]] wire::OnUnknown on_unknown() const {
     std::string word;
     std::ifstream(dir_ / "on-unknown") >> word;
-    return word == "deny"    ? wire::OnUnknown::kDeny
-           : word == "allow" ? wire::OnUnknown::kAllow
-                             : wire::OnUnknown::kAgentDefault;
+    if (word == "deny") {
+      return wire::OnUnknown::kDeny;
+    }
+    return word == "allow" ? wire::OnUnknown::kAllow
+                           : wire::OnUnknown::kAgentDefault;
   }
 
   wire::Server::Handlers handlers() {
@@ -144,7 +146,7 @@ class FakeOperator {
                      .dump());
     };
     handlers.on_refused = [](const std::string& peer, const std::string& why) {
-      std::cerr << peer << ": " << why << std::endl;
+      std::cerr << peer << ": " << why << '\n';
     };
     return handlers;
   }
