@@ -39,7 +39,7 @@ using nlohmann::json;
 using std::chrono::milliseconds;
 
 void say(const json& line) {
-  std::cout << line.dump() << std::endl;
+  std::cout << line.dump() << '\n' << std::flush;
 }
 
 json json_of(const ApiError& error) {
@@ -59,7 +59,7 @@ json labels_of(const Event& event) {
 }
 
 json json_of(const Event& event) {
-  const std::array kNames{"set", "deleted", "invalid"};
+  constexpr std::array kNames{"set", "deleted", "invalid"};
   return {{"event", kNames[static_cast<std::size_t>(event.type)]},
           {"namespace", event.ns},
           {"name", event.name},
@@ -72,7 +72,7 @@ json json_of(const Event& event) {
 
 class Probe {
  public:
-  Probe(Loop& loop, Client& client) : loop_(&loop), client_(&client) {}
+  explicit Probe(Client& client) : client_(&client) {}
 
   void take(const std::string& line) {
     const json command = json::parse(line);
@@ -142,7 +142,7 @@ class Probe {
          {"http2", client.http2}});
   }
 
-  ObjectReply reply() {
+  static ObjectReply reply() {
     return [](ApiResult<json> result) {
       say(result ? json{{"object", *result}}
                  : json{{"failure", json_of(result.error())}});
@@ -160,7 +160,8 @@ class Probe {
                  command.value("audiences", std::vector<std::string>{}),
                  [](ApiResult<TokenIdentity> result) {
                    if (!result) {
-                     return say({{"failure", json_of(result.error())}});
+                     say({{"failure", json_of(result.error())}});
+                     return;
                    }
                    say({{"username", result->username},
                         {"groups", result->groups},
@@ -199,7 +200,6 @@ class Probe {
     elector_->start();
   }
 
-  Loop* loop_;
   Client* client_;
   Resource resource_;
   std::unique_ptr<Reflector> reflector_;
@@ -258,7 +258,7 @@ int serve(const ClusterConfig& config, const ClientOptions& options) {
     std::cerr << client.error().message << "\n";
     return 1;
   }
-  Probe probe(**loop, **client);
+  Probe probe(**client);
   bool over = false;
   std::string text;
   const auto watched =
