@@ -45,7 +45,7 @@ class ServerTest : public ::testing::Test {
     folder_ = name;
     path_ = folder_ / "sub/sluice.sock";
     auto server = Server::open(
-        path_, [this](const std::string& request) { return answer(request); });
+        path_, [](const std::string& request) { return answer(request); });
     EXPECT_TRUE(server.has_value());
     server_ = std::move(*server);
   }

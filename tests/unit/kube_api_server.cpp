@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <stdexcept>
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -163,17 +164,19 @@ void Peer::wait_gone() {
 }
 
 const TlsFiles& tls_files() {
-  static const TlsFiles kFiles = [] {
+  static const TlsFiles made = [] {
     std::string pattern =
         (std::filesystem::temp_directory_path() / "sluice-tls-XXXXXX").string();
     TlsFiles files;
     files.folder = ::mkdtemp(pattern.data());
     const std::string at = files.folder.string() + "/";
     const std::string key = "-newkey rsa:2048 -nodes -days 2 ";
-    for (const char* name : {"ca", "other"}) {
+    const auto make_ca = [&](const std::string& name) {
       shell("openssl req -x509 " + key + "-subj /CN=" + name + " -keyout " +
             at + name + ".key -out " + at + name + ".crt");
-    }
+    };
+    make_ca("ca");
+    make_ca("other");
     shell("openssl req " + key + "-subj /CN=server -keyout " + at +
           "server.key -out " + at + "server.csr");
     std::ofstream(at + "ext") << "subjectAltName=IP:127.0.0.1,DNS:api.test\n";
@@ -188,12 +191,17 @@ const TlsFiles& tls_files() {
   }();
   // Removed when the program ends.
   static const struct Remover {
+    Remover() = default;
+    Remover(const Remover&) = delete;
+    Remover& operator=(const Remover&) = delete;
+    Remover(Remover&&) = delete;
+    Remover& operator=(Remover&&) = delete;
     ~Remover() {
       std::error_code ignored;
-      std::filesystem::remove_all(kFiles.folder, ignored);
+      std::filesystem::remove_all(made.folder, ignored);
     }
-  } kRemover;
-  return kFiles;
+  } remover;
+  return made;
 }
 
 struct FakeServer::Tls {
@@ -227,7 +235,9 @@ FakeServer::FakeServer(Handler handler, bool tls)
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   socklen_t size = sizeof(address);
   auto* generic = reinterpret_cast<sockaddr*>(&address);
-  ::bind(listener_.get(), generic, size);
+  if (::bind(listener_.get(), generic, size) != 0) {
+    throw std::runtime_error("no port of 127.0.0.1");
+  }
   ::listen(listener_.get(), 64);
   ::getsockname(listener_.get(), generic, &size);
   port_ = ntohs(address.sin_port);

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <functional>
 #include <random>
 
 #include <gtest/gtest.h>
@@ -136,6 +137,42 @@ TEST(MergeRanges, OverlapsAndNeighboursOfOneProtocolBecomeOne) {
   EXPECT_EQ(ranges, expected);
 }
 
+Candidate random_candidate(int order,
+                           const std::function<int(int, int)>& number) {
+  Candidate candidate;
+  candidate.rule = 16 + order;
+  candidate.order = order;
+  candidate.tier = static_cast<Tier>(number(0, 2));
+  candidate.action = static_cast<Action>(
+      candidate.tier == Tier::kNormal ? number(0, 1) : number(0, 2));
+  candidate.any_l4 = number(0, 4) == 0;
+  if (!candidate.any_l4) {
+    const int first = number(0, 300);
+    candidate.ranges = {
+        {.protocol = number(0, 1) != 0 ? kTcp : kUdp,
+         .first = static_cast<std::uint16_t>(first),
+         .last = static_cast<std::uint16_t>(first + number(0, 200))}};
+  }
+  return candidate;
+}
+
+// Those of one range at most that hold for the port, as if for any.
+std::vector<Candidate> matching_of(const std::vector<Candidate>& all,
+                                   std::uint8_t protocol, int port) {
+  std::vector<Candidate> matching;
+  for (const auto& candidate : all) {
+    if (candidate.any_l4 || (candidate.ranges[0].protocol == protocol &&
+                             candidate.ranges[0].first <= port &&
+                             port <= candidate.ranges[0].last)) {
+      auto flat = candidate;
+      flat.any_l4 = true;
+      flat.ranges.clear();
+      matching.push_back(flat);
+    }
+  }
+  return matching;
+}
+
 TEST(CompileL4, RandomRulesGiveTheVerdictOfAskingEachRule) {
   std::mt19937 random(7);
   const auto number = [&](int low, int high) {
@@ -147,20 +184,7 @@ TEST(CompileL4, RandomRulesGiveTheVerdictOfAskingEachRule) {
     std::vector<Candidate> any_peer;
     const int count = number(1, 6);
     for (int i = 0; i < count; ++i) {
-      Candidate candidate;
-      candidate.rule = 16 + i;
-      candidate.order = i;
-      candidate.tier = static_cast<Tier>(number(0, 2));
-      candidate.action = static_cast<Action>(
-          candidate.tier == Tier::kNormal ? number(0, 1) : number(0, 2));
-      candidate.any_l4 = number(0, 4) == 0;
-      if (!candidate.any_l4) {
-        const int first = number(0, 300);
-        candidate.ranges = {
-            {.protocol = number(0, 1) != 0 ? kTcp : kUdp,
-             .first = static_cast<std::uint16_t>(first),
-             .last = static_cast<std::uint16_t>(first + number(0, 200))}};
-      }
+      const Candidate candidate = random_candidate(i, number);
       all.push_back(candidate);
       if (number(0, 1) != 0) {
         any_peer.push_back(candidate);
@@ -174,17 +198,7 @@ TEST(CompileL4, RandomRulesGiveTheVerdictOfAskingEachRule) {
     const auto base = compile_l4(below, decision({}, isolated), fallback);
     for (const std::uint8_t protocol : {kTcp, kUdp, std::uint8_t{47}}) {
       for (int port = 0; port < 520; ++port) {
-        std::vector<Candidate> matching;
-        for (const auto& candidate : all) {
-          if (candidate.any_l4 || (candidate.ranges[0].protocol == protocol &&
-                                   candidate.ranges[0].first <= port &&
-                                   port <= candidate.ranges[0].last)) {
-            auto flat = candidate;
-            flat.any_l4 = true;
-            flat.ranges.clear();
-            matching.push_back(flat);
-          }
-        }
+        const auto matching = matching_of(all, protocol, port);
         const auto expected = decision(matching, isolated).any_protocol().kind;
         const bool allowed = expected == Decided::Kind::kDefault
                                  ? !isolated

@@ -151,8 +151,8 @@ TEST_F(TranslatorTest, ExceptIsOnePrefixNotADecomposition) {
   t.set(policy("p", "web",
                {ingress_from({cidr("0.0.0.0/0", {"203.0.113.7/32"})})}));
   const auto state = t.snapshot("n1");
-  const auto prefixes = std::count_if(
-      state.peers.begin(), state.peers.end(), [](const PeerEntry& entry) {
+  const auto prefixes =
+      std::ranges::count_if(state.peers, [](const PeerEntry& entry) {
         return entry.prefix.length == 0 ||
                to_string(entry.prefix) == "203.0.113.7/32";
       });

@@ -21,7 +21,7 @@ std::optional<Update> sent(std::optional<Encoder> encoder) {
       return std::nullopt;
     }
     if (*update) {
-      return std::move(**update);
+      return std::move(*update);
     }
   }
   return std::nullopt;

@@ -239,7 +239,7 @@ class FalseOperator final : public v1::Distribution::Service {
   FalseOperator& operator=(FalseOperator&&) = delete;
 
   grpc::Status Subscribe(
-      grpc::ServerContext*,
+      grpc::ServerContext* /*context*/,
       grpc::ServerReaderWriter<v1::FromOperator, v1::FromAgent>* stream)
       override {
     act_(*stream);

@@ -11,8 +11,8 @@ using testing::Test;
 // One operator and one agent that has been given `state` as revision 1.
 class WireStream : public Test {
  protected:
-  void begin(ServerOptions options = Operator::plain(), int pods = 3) {
-    op.emplace(std::move(options));
+  void begin(const ServerOptions& options = Operator::plain(), int pods = 3) {
+    op.emplace(options);
     state = make_state(pods);
     agent.emplace(Agent::plain(*op, folder));
     serve_snapshot(*op, 1);

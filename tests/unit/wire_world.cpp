@@ -15,7 +15,7 @@ constexpr std::uint32_t kSet = 42;
 
 IpAddress pod_ip(int pod) {
   return *parse_ip("10.0." + std::to_string(pod / 250) + "." +
-                   std::to_string(1 + pod % 250));
+                   std::to_string(1 + (pod % 250)));
 }
 
 std::string pod_name(int pod) {
@@ -113,7 +113,7 @@ ServerOptions Operator::plain() {
   return options;
 }
 
-Operator::Operator(ServerOptions options) {
+Operator::Operator(const ServerOptions& options) {
   Server::Handlers handlers;
   handlers.on_connect = [this](const Connected& who) {
     connected.push_back(who);
@@ -163,7 +163,7 @@ ClientOptions Agent::plain(const Operator& op, const TemporaryFolder& folder,
   return options;
 }
 
-Agent::Agent(ClientOptions options) {
+Agent::Agent(const ClientOptions& options) {
   Client::Handlers handlers;
   handlers.on_snapshot = [this](std::uint64_t number, State whole) {
     state = std::move(whole);
@@ -210,6 +210,7 @@ bool run_until(const std::vector<Operator*>& operators,
       return false;
     }
     std::vector<pollfd> fds;
+    fds.reserve(operators.size() + agents.size());
     for (const auto* op : operators) {
       fds.push_back({.fd = op->server->poll_fd(), .events = POLLIN});
     }

@@ -58,7 +58,7 @@ bool same(const State& a, const State& b);
 
 // An operator and what it was told.
 struct Operator {
-  explicit Operator(ServerOptions options = plain());
+  explicit Operator(const ServerOptions& options = plain());
   static ServerOptions plain();
 
   FakeAuthenticator authenticator;
@@ -77,7 +77,7 @@ struct Operator {
 
 // An agent and what it was given. Acknowledges all of it unless told not to.
 struct Agent {
-  explicit Agent(ClientOptions options);
+  explicit Agent(const ClientOptions& options);
   static ClientOptions plain(const Operator& op, const TemporaryFolder& folder,
                              const std::string& token = "any");
 
