@@ -154,9 +154,9 @@ def cluster(runner):
 
 
 def tidy(runner):
-    """clang-tidy on lib, agent, operator, cli and bench, where something changed since it was clean"""
+    """clang-tidy on lib, agent, operator, cli, bench and tests, where something changed since it was clean"""
     runner.test("tidy", "scripts/checks/tidy.py", "--build", _RELEASE,
-                "lib/", "agent/", "operator/", "cli/", "bench/")
+                "lib/", "agent/", "operator/", "cli/", "bench/", "tests/")
 
 
 def asan(runner):
