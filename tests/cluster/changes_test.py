@@ -52,6 +52,19 @@ class Changes(suite.ClusterCase):
         self.cluster.set_status(late, late.object()["status"])
         self.expect("x/late > x/a A")
 
+    def test_a_namespace_says_what_its_unknown_pods_may_do(self):
+        """From when the node awaits the pod until the pod has its address."""
+        self.api.patch("Namespace", None, "x", {"metadata": {"annotations": {
+            "sluice.io/on-unknown": "deny"}}})
+        self.addCleanup(self.api.patch, "Namespace", None, "x", {"metadata": {"annotations": {
+            "sluice.io/on-unknown": None}}})
+        strict = self.pod("x/strict", "node2", 56, address=False)
+        self.expect("x/b > x/strict D", "x/strict > x/b D", "x/b > x/c A")
+        self.pod("y/lax", "node3", 57, address=False)
+        self.expect("x/b > y/lax A")
+        self.cluster.set_status(strict, strict.object()["status"])
+        self.expect("x/b > x/strict A", "x/strict > x/b A")
+
     def test_a_policy_comes_changes_and_goes(self):
         self.expect("x/b > x/a A", "y/a > x/a A")
         self.api.create(cnp("x", "p", {"pod": "a"}, ingress=[{"fromEndpoints": [{}]}]))
