@@ -271,16 +271,7 @@ bool Client::Impl::on_message(const v1::FromOperator& message) {
     return on_chunk(message.chunk());
   }
   if (message.has_settings() && handlers.on_unknown) {
-    switch (message.settings().on_unknown()) {
-      case v1::Settings::ON_UNKNOWN_ALLOW:
-        handlers.on_unknown(OnUnknown::kAllow);
-        break;
-      case v1::Settings::ON_UNKNOWN_DENY:
-        handlers.on_unknown(OnUnknown::kDeny);
-        break;
-      default:  // also what a newer operator may say
-        handlers.on_unknown(OnUnknown::kAgentDefault);
-    }
+    handlers.on_unknown(decode(message.settings().on_unknown()));
   }
   return false;
 }

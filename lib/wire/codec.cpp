@@ -241,6 +241,29 @@ Version decode(const v1::ProtocolVersion& version) {
   return {.major = version.major(), .minor = version.minor()};
 }
 
+v1::Settings::OnUnknown encode(OnUnknown value) {
+  switch (value) {
+    case OnUnknown::kAllow:
+      return v1::Settings::ON_UNKNOWN_ALLOW;
+    case OnUnknown::kDeny:
+      return v1::Settings::ON_UNKNOWN_DENY;
+    case OnUnknown::kAgentDefault:
+      break;
+  }
+  return v1::Settings::ON_UNKNOWN_UNSPECIFIED;
+}
+
+OnUnknown decode(v1::Settings::OnUnknown value) {
+  switch (value) {
+    case v1::Settings::ON_UNKNOWN_ALLOW:
+      return OnUnknown::kAllow;
+    case v1::Settings::ON_UNKNOWN_DENY:
+      return OnUnknown::kDeny;
+    default:
+      return OnUnknown::kAgentDefault;
+  }
+}
+
 namespace {
 
 // Failures beyond a number, and text beyond a length, are left out.

@@ -86,6 +86,9 @@ class Decoder {
 
 v1::ProtocolVersion encode(const Version& version);
 Version decode(const v1::ProtocolVersion& version);
+v1::Settings::OnUnknown encode(OnUnknown value);
+// Anything unknown, of a newer program, is the default.
+OnUnknown decode(v1::Settings::OnUnknown value);
 // Of these, failures beyond a number, and text beyond a length, are left out.
 v1::Progress encode(const Ack& ack, std::uint64_t origin);
 Result<Ack> decode(const v1::Progress& progress);

@@ -72,33 +72,9 @@ void append_records(std::string& to, Encoder encoder) {
   }
 }
 
-v1::Settings::OnUnknown encoded(OnUnknown value) {
-  switch (value) {
-    case OnUnknown::kAllow:
-      return v1::Settings::ON_UNKNOWN_ALLOW;
-    case OnUnknown::kDeny:
-      return v1::Settings::ON_UNKNOWN_DENY;
-    case OnUnknown::kAgentDefault:
-      break;
-  }
-  return v1::Settings::ON_UNKNOWN_UNSPECIFIED;
-}
-
-// What a newer program may have written besides is the default.
-OnUnknown decoded(v1::Settings::OnUnknown value) {
-  switch (value) {
-    case v1::Settings::ON_UNKNOWN_ALLOW:
-      return OnUnknown::kAllow;
-    case v1::Settings::ON_UNKNOWN_DENY:
-      return OnUnknown::kDeny;
-    default:
-      return OnUnknown::kAgentDefault;
-  }
-}
-
 void append_record(std::string& to, OnUnknown value) {
   v1::FromOperator message;
-  message.mutable_settings()->set_on_unknown(encoded(value));
+  message.mutable_settings()->set_on_unknown(encode(value));
   append_record(to, message);
 }
 
@@ -123,7 +99,7 @@ class Replay {
       return fail("a record that is no message");
     }
     if (message.has_settings()) {
-      kept_.on_unknown = decoded(message.settings().on_unknown());
+      kept_.on_unknown = decode(message.settings().on_unknown());
     }
     if (!message.has_chunk()) {
       return {};

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "lib/wire/authenticator.h"
+#include "lib/wire/codec.h"
 
 namespace sluice::wire {
 namespace {
@@ -16,18 +17,6 @@ class Refusal
   explicit Refusal(const grpc::Status& status) { Finish(status); }
   void OnDone() override { delete this; }
 };
-
-v1::Settings::OnUnknown word_for(OnUnknown value) {
-  switch (value) {
-    case OnUnknown::kAllow:
-      return v1::Settings::ON_UNKNOWN_ALLOW;
-    case OnUnknown::kDeny:
-      return v1::Settings::ON_UNKNOWN_DENY;
-    case OnUnknown::kAgentDefault:
-      break;
-  }
-  return v1::Settings::ON_UNKNOWN_UNSPECIFIED;
-}
 
 }  // namespace
 
@@ -110,7 +99,8 @@ bool Stream::choose() {
   if (outbox.settings_due &&
       (outbox.settings_next || !outbox.backlog.waiting())) {
     outbox.settings_due = outbox.settings_next = false;
-    outgoing_.mutable_settings()->set_on_unknown(word_for(outbox.on_unknown));
+    outgoing_.mutable_settings()->set_on_unknown(
+        wire::encode(outbox.on_unknown));
     return true;
   }
   encoder_ = outbox.backlog.next();
