@@ -27,13 +27,6 @@ ObjectKey key_of(const Event& event) {
   return {.kind = event.resource->kind, .ns = event.ns, .name = event.name};
 }
 
-std::uint64_t number_of(const std::string& version) {
-  std::uint64_t number = 0;
-  const auto* const end = version.data() + version.size();
-  const auto [stop, error] = std::from_chars(version.data(), end, number);
-  return error == std::errc{} && stop == end ? number : 0;
-}
-
 std::shared_ptr<const json> conditions_of(const json& object) {
   const auto status = object.find("status");
   if (status == object.end() || !status->is_object()) {
@@ -46,6 +39,13 @@ std::shared_ptr<const json> conditions_of(const json& object) {
 }
 
 }  // namespace
+
+std::uint64_t version_number(const std::string& version) {
+  std::uint64_t number = 0;
+  const auto* const end = version.data() + version.size();
+  const auto [stop, error] = std::from_chars(version.data(), end, number);
+  return error == std::errc{} && stop == end ? number : 0;
+}
 
 std::size_t policy_kind_index(const std::string& kind) {
   std::size_t index = 0;
@@ -108,7 +108,7 @@ PolicyObject& ClusterStore::Impl::renew(const Event& event, bool& is_new,
   now.generation = event.generation;
   now.latest_version = event.resource_version;
   if (is_new) {
-    now.resource_version = number_of(event.resource_version);
+    now.resource_version = version_number(event.resource_version);
   }
   changed.insert(key);
   return now;

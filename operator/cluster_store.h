@@ -43,6 +43,8 @@ struct PolicyObject {
   std::shared_ptr<const nlohmann::json> conditions;
 };
 
+// A resourceVersion as a number; 0 if it is none.
+std::uint64_t version_number(const std::string& version);
 // Index of the kind in vectors of resourceVersions; kPolicyKinds if it is none.
 std::size_t policy_kind_index(const std::string& kind);
 

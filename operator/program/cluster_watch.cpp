@@ -2,7 +2,6 @@
 #include "operator/program/cluster_watch.h"
 
 #include <algorithm>
-#include <charconv>
 #include <utility>
 
 #include <spdlog/spdlog.h>
@@ -14,13 +13,6 @@ namespace {
 
 using kube::Event;
 using kube::Reflector;
-
-std::uint64_t number_of(const std::string& version) {
-  std::uint64_t number = 0;
-  (void)std::from_chars(version.data(), version.data() + version.size(),
-                        number);
-  return number;
-}
 
 std::string name_of(const Event& event) {
   return event.resource->kind + "/" +
@@ -78,7 +70,7 @@ void ClusterWatch::take(Watched& watched, const std::vector<Event>& events) {
     }
     told = store_.take(event) || told;
     watched.newest =
-        std::max(watched.newest, number_of(event.resource_version));
+        std::max(watched.newest, op::version_number(event.resource_version));
   }
   settle(watched);
   if (told) {
