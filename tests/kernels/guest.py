@@ -13,6 +13,9 @@ import sys
 import tempfile
 import time
 
+# Seconds for one program: one that hangs is named, and those after it run.
+_PATIENCE = 240
+
 # What the tests need and Debian builds as modules; what the kernel has built
 # in or does not know is passed over (the tests say what they miss).
 _MODULES = ("veth", "cls_bpf", "sch_ingress", "bridge", "tun", "af_packet", "sctp", "dummy")
@@ -163,7 +166,7 @@ def _init_script(programs):
     for program in programs:
         base = os.path.basename(program.path)
         lines += [f'echo "SLUICE-BEGIN {program.name}"',
-                  f"( cd /tmp && /bin/{base} {program.arguments} ) 2>&1",
+                  f"( cd /tmp && timeout -s KILL {_PATIENCE} /bin/{base} {program.arguments} ) 2>&1",
                   f'echo "SLUICE-END {program.name} $?"']
     lines += ["dmesg | grep -E 'BUG:|WARNING: CPU|Oops|general protection|refcount_t'"
               " | sed 's/^/SLUICE-PROBLEM kernel: /'",

@@ -67,7 +67,9 @@ Y
   mv $work/policy.new $work/manifests/policy.yaml
 }
 sctp() { ip netns exec $1 sctp_probe connect $2 $3; }
-tcp() { ip netns exec $1 nc -w 2 $2 $3 </dev/null; }
+# nc's -w bounds the connect alone: a connection that a change of policy cuts would be waited for
+# as long as TCP tries.
+tcp() { timeout 10 ip netns exec $1 nc -w 2 $2 $3 </dev/null; }
 await() { # await NAME COMMAND: true within two minutes; software emulation may have little of a CPU
   end=$(($(date +%s) + 120))
   while ! $2 >/dev/null 2>&1; do
