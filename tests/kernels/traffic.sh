@@ -69,7 +69,7 @@ Y
 sctp() { ip netns exec $1 sctp_probe connect $2 $3; }
 # nc's -w bounds the connect alone: a connection that a change of policy cuts would be waited for
 # as long as TCP tries.
-tcp() { timeout 10 ip netns exec $1 nc -w 2 $2 $3 </dev/null; }
+tcp() { timeout 10 /bin/ip netns exec $1 nc -w 2 $2 $3 </dev/null; }
 await() { # await NAME COMMAND: true within two minutes; software emulation may have little of a CPU
   end=$(($(date +%s) + 120))
   while ! $2 >/dev/null 2>&1; do
