@@ -73,11 +73,9 @@ TEST_F(Node, APodWaitsForItsInterfaceAndIsFollowedToANewOne) {
             "no interface found for 10.8.0.3 fd08::3");
 
   const auto a = routed_pod("vetha", "10.8.0.2", "fd08::2");
-  {
-    const auto b = routed_pod("vethb", "10.8.0.3", "fd08::3");
-    ASSERT_TRUE(wait_attached(*agent, "ns/b"));
-    EXPECT_FALSE(reaches(a, b, false, 1002));
-  }
+  const auto old_b = routed_pod("vethb", "10.8.0.3", "fd08::3");
+  ASSERT_TRUE(wait_attached(*agent, "ns/b"));
+  EXPECT_FALSE(reaches(a, old_b, false, 1002));
   const auto first = ifindex_of("vethb");
   run("ip link delete vethb");
   ASSERT_TRUE(wait_until(
