@@ -36,6 +36,9 @@ _EVERYWHERE = (
     ("events.k8s.io", "events", ("create", "patch"), "what a user must act on"),
     ("authentication.k8s.io", "tokenreviews", ("create",), "who an agent is"),
 )
+# CustomResourceDefinitions that may be read: is a kind not there, or only not served yet?
+_DEFINITIONS = ("ciliumnetworkpolicies.cilium.io", "ciliumclusterwidenetworkpolicies.cilium.io",
+                "ciliumcidrgroups.cilium.io", "clusternetworkpolicies.policy.networking.k8s.io")
 # (group, resource, name, verbs, why): in the own namespace.
 _OWN = (
     ("coordination.k8s.io", "leases", "", ("create",), "which replica writes status"),
@@ -68,6 +71,8 @@ class Rbac(suite.Case):
         for (group, resource), verb in itertools.product(sorted(cls.served), _VERBS):
             named = [(suite.SYSTEM, name) for name in _NAMES] \
                 if resource in ("leases", "secrets", "configmaps", "pods", "serviceaccounts/token") else []
+            if resource == "customresourcedefinitions":
+                named = [(None, name) for name in (*_DEFINITIONS, "another")]
             for namespace, name in places + named:
                 if may(api, group, resource, verb, namespace, name):
                     result.add((namespace, name, group, resource, verb))
@@ -80,6 +85,8 @@ class Rbac(suite.Case):
                 result.add((place, None, group, resource, verb))
             if resource == "pods":
                 result |= {(suite.SYSTEM, name, group, resource, v) for v in verbs for name in _NAMES}
+        result |= {(None, n, "apiextensions.k8s.io", "customresourcedefinitions", "get")
+                   for n in _DEFINITIONS}
         for group, resource, name, verbs, _ in _OWN:
             result |= {(suite.SYSTEM, name or None, group, resource, v) for v in verbs}
             if not name:

@@ -85,6 +85,16 @@ ReflectorOptions quick() {
   return options;
 }
 
+constexpr std::string_view kDefinitions =
+    "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/";
+
+// 404 alone is not enough.
+ReflectorOptions slow_to_believe() {
+  auto options = quick();
+  options.absent_confirm = seconds(30);
+  return options;
+}
+
 class ReflectorTest : public testing::Test {
  protected:
   // `handler` gets the number of the request, from 0, counting lists and
@@ -96,6 +106,10 @@ class ReflectorTest : public testing::Test {
     server_ = std::make_unique<FakeServer>(
         [this, on_list = std::move(on_list), on_watch = std::move(on_watch)](
             const HttpRequest& request, Peer& peer) {
+          if (request.path.starts_with(kDefinitions)) {
+            on_definition_(peer);
+            return;
+          }
           const int number = request.is_watch() ? watches_++ : lists_++;
           (request.is_watch() ? on_watch : on_list)(request, peer, number);
         });
@@ -160,6 +174,9 @@ class ReflectorTest : public testing::Test {
   std::atomic<int> lists_ = 0;  // asked for
   std::atomic<int> watches_ = 0;
   std::unique_ptr<Loop> loop_ = *Loop::create();
+  std::function<void(Peer&)> on_definition_ = [](Peer& peer) {
+    peer.reply(403, status_object(403, "Forbidden", "may not be read"));
+  };
   std::unique_ptr<FakeServer> server_;
   std::unique_ptr<Client> client_;
   std::unique_ptr<Reflector> reflector_;
@@ -616,6 +633,55 @@ TEST_F(ReflectorTest, a_kind_that_is_not_installed_is_waited_for) {
   ASSERT_TRUE(until_seen(1));
   EXPECT_EQ(reflector_->state(), Reflector::State::kWatching);
   EXPECT_EQ(lists().at(0).path, "/apis/cilium.io/v2/ciliumnetworkpolicies");
+}
+
+TEST_F(ReflectorTest, a_kind_that_nobody_has_defined_is_not_there) {
+  on_definition_ = [](Peer& peer) {
+    peer.reply(404, status_object(404, "NotFound", "not found"));
+  };
+  serve([](const HttpRequest&, Peer& peer,
+           int) { peer.reply(404, "404 page not found\n"); },
+        hold, slow_to_believe(), cilium_network_policies());
+  ASSERT_TRUE(until([&] { return reflector_->synced(); }));
+  EXPECT_EQ(reflector_->state(), Reflector::State::kNotInstalled);
+  EXPECT_EQ(server_->count("customresourcedefinitions/"
+                           "ciliumnetworkpolicies.cilium.io"),
+            1);
+}
+
+// It is defined but not served yet, or nobody can say.
+TEST_F(ReflectorTest, a_kind_is_not_believed_absent_for_any_other_answer) {
+  std::atomic<int> answers = 0;
+  on_definition_ = [&](Peer& peer) {
+    switch (answers++) {
+      case 0:
+        peer.reply(200, R"({"kind":"CustomResourceDefinition"})");
+        return;
+      case 1:
+        peer.reply(403, status_object(403, "Forbidden", "forbidden"));
+        return;
+      case 2:
+        peer.reply(503, status_object(503, "ServiceUnavailable", "wait"));
+        return;
+      default:
+        peer.reply(404, "404 page not found\n");
+    }
+  };
+  std::atomic<bool> served = false;
+  serve(
+      [&](const HttpRequest&, Peer& peer, int) {
+        if (served) {
+          peer.reply(200, list({pod("a", 1)}, 9));
+        } else {
+          peer.reply(404, "404 page not found\n");
+        }
+      },
+      hold, slow_to_believe(), cilium_network_policies());
+  ASSERT_TRUE(until([&] { return server_->count(kDefinitions) >= 5; }));
+  EXPECT_FALSE(reflector_->synced());
+  served = true;
+  ASSERT_TRUE(until([&] { return reflector_->synced(); }));
+  EXPECT_THAT(seen_, ElementsAre("set a 1"));
 }
 
 TEST_F(ReflectorTest,

@@ -69,6 +69,10 @@ class Reflector::Impl : public std::enable_shared_from_this<Impl> {
   void list_done(const std::string& resource_version);
   void list_failed(const ApiError& error);
   void absent(const ApiError& error);
+  void ask_for_definition();
+  void believe_absent();
+  void doubt_absent();
+  [[nodiscard]] milliseconds absent_confirm() const;
   void forget_unlisted();
 
   // The watch.
@@ -404,24 +408,54 @@ void Reflector::Impl::absent(const ApiError& error) {
   error_ = error.message;
   const auto now = Clock::now();
   absent_since_ = absent_since_.value_or(now);
-  const milliseconds confirm =
-      known_.empty() ? options_.absent_confirm : options_.absent_confirm_known;
-  milliseconds delay{};
-  if (now - *absent_since_ >= confirm) {
-    ++pass_;
-    forget_unlisted();
-    complete_ = true;
-    schedule();
-    enter(State::kNotInstalled);
-    delay = jitter(options_.absent_poll_min, options_.absent_poll_max);
+  if (now - *absent_since_ >= absent_confirm()) {
+    believe_absent();
+  } else if (resource_->custom && !complete_) {
+    ask_for_definition();
   } else {
-    if (state_ != State::kNotInstalled) {
-      enter(State::kWaiting);
-    }
-    delay =
-        std::min(jitter(confirm / 4, confirm / 2), options_.absent_poll_max);
+    doubt_absent();
   }
-  timer_ = client_->loop().after(delay, [this] { list(); });
+}
+
+milliseconds Reflector::Impl::absent_confirm() const {
+  return known_.empty() ? options_.absent_confirm
+                        : options_.absent_confirm_known;
+}
+
+// A server serves what is defined some time after it has started, and says 404
+// until then. The definition itself is read from the storage: if that is not
+// there, neither are objects.
+void Reflector::Impl::ask_for_definition() {
+  call_ = client_->send({.path = definition_path(*resource_), .body = {}},
+                        [this](const ApiResult<Response>& definition) {
+                          if (!definition && definition.error().status == 404 &&
+                              definition.error().reason == "NotFound") {
+                            believe_absent();
+                          } else {
+                            doubt_absent();
+                          }
+                        });
+}
+
+void Reflector::Impl::believe_absent() {
+  ++pass_;
+  forget_unlisted();
+  complete_ = true;
+  schedule();
+  enter(State::kNotInstalled);
+  timer_ = client_->loop().after(
+      jitter(options_.absent_poll_min, options_.absent_poll_max),
+      [this] { list(); });
+}
+
+void Reflector::Impl::doubt_absent() {
+  if (state_ != State::kNotInstalled) {
+    enter(State::kWaiting);
+  }
+  const auto confirm = absent_confirm();
+  timer_ = client_->loop().after(
+      std::min(jitter(confirm / 4, confirm / 2), options_.absent_poll_max),
+      [this] { list(); });
 }
 
 void Reflector::Impl::watch() {

@@ -59,7 +59,8 @@ struct ReflectorOptions {
   std::chrono::milliseconds absent_poll_max{10'000};
   // A starting server may not know its custom resources for a moment. So long
   // must it have said so before that is believed: while no object is known, and
-  // while some are (which then are kDeleted).
+  // while some are (which then are kDeleted). At the start it is believed at
+  // once of a custom resource that nobody has defined.
   std::chrono::milliseconds absent_confirm{2'000};
   std::chrono::milliseconds absent_confirm_known{60'000};
   // Called from Loop::dispatch() after state() or synced() has changed.

@@ -64,7 +64,8 @@ const Resource& cidr_groups() {
                                  .plural = "ciliumcidrgroups",
                                  .kind = "CiliumCIDRGroup",
                                  .shape = Shape::kCidrGroup,
-                                 .namespaced = false};
+                                 .namespaced = false,
+                                 .custom = true};
   return resource;
 }
 
@@ -74,7 +75,8 @@ const Resource& cilium_network_policies() {
                                  .plural = "ciliumnetworkpolicies",
                                  .kind = "CiliumNetworkPolicy",
                                  .shape = Shape::kJson,
-                                 .namespaced = true};
+                                 .namespaced = true,
+                                 .custom = true};
   return resource;
 }
 
@@ -84,7 +86,8 @@ const Resource& cilium_clusterwide_network_policies() {
                                  .plural = "ciliumclusterwidenetworkpolicies",
                                  .kind = "CiliumClusterwideNetworkPolicy",
                                  .shape = Shape::kJson,
-                                 .namespaced = false};
+                                 .namespaced = false,
+                                 .custom = true};
   return resource;
 }
 
@@ -104,7 +107,8 @@ const Resource& cluster_network_policies() {
                                  .plural = "clusternetworkpolicies",
                                  .kind = "ClusterNetworkPolicy",
                                  .shape = Shape::kJson,
-                                 .namespaced = false};
+                                 .namespaced = false,
+                                 .custom = true};
   return resource;
 }
 
@@ -126,6 +130,11 @@ std::string resource_path(const Resource& resource, std::string_view version,
     path += "/" + url_escape(subresource);
   }
   return path;
+}
+
+std::string definition_path(const Resource& resource) {
+  return "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/" +
+         url_escape(resource.plural + "." + resource.group);
 }
 
 std::string url_escape(std::string_view text) {

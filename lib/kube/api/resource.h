@@ -30,6 +30,7 @@ struct Resource {
   std::string kind;                   // "Pod"
   Shape shape = Shape::kJson;
   bool namespaced = true;
+  bool custom = false;  // defined by a CustomResourceDefinition, or not there
 
   [[nodiscard]] std::string api_version(std::string_view version) const;
 };
@@ -51,6 +52,8 @@ const Resource& cluster_network_policies();
 std::string resource_path(const Resource& resource, std::string_view version,
                           std::string_view ns = {}, std::string_view name = {},
                           std::string_view subresource = {});
+// Of a custom resource's CustomResourceDefinition.
+std::string definition_path(const Resource& resource);
 // Percent-encoding of one path segment or query value.
 std::string url_escape(std::string_view text);
 
