@@ -10,13 +10,13 @@
 namespace sluice::health {
 
 // What kubelet and Prometheus are told by a program: /healthz, /readyz and
-// /metrics over HTTP. Served by two threads of its own from what the program's
+// /metrics over HTTP. Served by a thread of its own from what the program's
 // thread last said, so nobody who asks can hold that one up.
 //
 // All members are called from the program's thread.
 class HealthServer {
  public:
-  // `address`: "0.0.0.0:9965". An error if nothing can listen there.
+  // `address`: as HttpServer's. An error if nothing can listen there.
   static Result<HealthServer> open(const std::string& address);
   HealthServer(HealthServer&&) noexcept;
   HealthServer& operator=(HealthServer&&) noexcept;
@@ -24,6 +24,7 @@ class HealthServer {
   HealthServer& operator=(const HealthServer&) = delete;
   ~HealthServer();
 
+  [[nodiscard]] int port() const;
   // The program's thread is alive; if this is not said for half a minute,
   // /healthz fails.
   void beat();

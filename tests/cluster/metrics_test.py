@@ -35,7 +35,8 @@ class Metrics(suite.ClusterCase):
     def test_agent(self):
         for node in self.cluster.net.nodes.values():
             with node.ns.entered():
-                self.check_all("sluice_agent", _scrape("127.0.0.1", 9965))
+                for address in ("127.0.0.1", "[::1]"):
+                    self.check_all("sluice_agent", _scrape(address, 9965))
 
     def test_numbers_are_of_the_cluster(self):
         self.api.ensure({"apiVersion": "cilium.io/v2", "kind": "CiliumNetworkPolicy",

@@ -1,0 +1,1 @@
+sluice_unit_test(health_test health_server_test.cpp LINK sluice_health)
