@@ -202,9 +202,7 @@ Result<void> Agent::apply(const Transaction& transaction) {
     const State first = impl.wanted.get();
     return replace(first);
   }
-  for (const auto& change : transaction.endpoints) {
-    impl.endpoints.set(change.name, change.value);
-  }
+  impl.endpoints.apply(transaction.endpoints);
   const auto unclaimed = impl.unclaimed.update({}, false);
   if (unclaimed.empty()) {
     return impl.conclude(impl.applier.apply(transaction));

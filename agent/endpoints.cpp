@@ -44,6 +44,26 @@ void Endpoints::set(const std::string& name,
   resolve(name, item);
 }
 
+void Endpoints::apply(const std::vector<Transaction::EndpointChange>& changes) {
+  bool left = false;
+  for (const auto& change : changes) {
+    if (!change.value) {
+      set(change.name, std::nullopt);
+      left = true;
+    }
+  }
+  for (const auto& change : changes) {
+    if (change.value) {
+      set(change.name, change.value);
+    }
+  }
+  for (auto& [name, item] : items_) {
+    if (left && item.ifindex == 0) {
+      resolve(name, item);
+    }
+  }
+}
+
 void Endpoints::replace(const std::vector<EndpointEntry>& entries) {
   for (const auto& record : applier_.records()) {
     if (interfaces_.exists(record.ifindex)) {

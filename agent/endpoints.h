@@ -40,6 +40,9 @@ class Endpoints {
   // Puts an endpoint on the list or takes it off, and looks for its interface.
   // In force with the applier's next transaction.
   void set(const std::string& name, std::optional<EndpointEntry> entry);
+  // As set() for each. What those that go had is taken over, by whoever waited
+  // for it too, in the same transaction.
+  void apply(const std::vector<Transaction::EndpointChange>& changes);
   // As set() for all; endpoints whose interface cannot be found (entries of
   // neighbours expire) keep the one that their record in the kernel has.
   void replace(const std::vector<EndpointEntry>& entries);

@@ -22,6 +22,7 @@ struct Metadata {
   std::string name;
   Labels labels;
   Labels annotations;
+  std::uint64_t created = 0;
 };
 
 Labels string_map(const Field& parent, std::string_view name,
@@ -74,6 +75,8 @@ Metadata read_metadata(const Field& root, Problems& problems) {
   result.ns = string_or(*field, "namespace", "default", problems);
   result.labels = string_map(*field, "labels", "", problems);
   result.annotations = string_map(*field, "annotations", kOwnPrefix, problems);
+  result.created =
+      digits_of_time(string_or(*field, "creationTimestamp", "", problems));
   return result;
 }
 
@@ -359,6 +362,19 @@ Result<Namespace> decode_namespace(const json& object) {
                 problems);
 }
 
+std::uint64_t digits_of_time(std::string_view text) {
+  constexpr int kSeconds = 14;
+  std::uint64_t result = 0;
+  int count = 0;
+  for (const char c : text) {
+    if (c >= '0' && c <= '9' && count < kSeconds) {
+      result = result * 10 + static_cast<std::uint64_t>(c - '0');
+      ++count;
+    }
+  }
+  return result;
+}
+
 Result<Pod> decode_pod(const json& object) {
   Problems problems;
   const Field root(object, Field::Null::kAbsent);
@@ -367,6 +383,7 @@ Result<Pod> decode_pod(const json& object) {
           .name = std::move(metadata.name),
           .labels = std::move(metadata.labels),
           .annotations = std::move(metadata.annotations)};
+  pod.created = metadata.created;
   pod.service_account = "default";
   if (const auto spec = object_member(root, "spec", problems)) {
     read_pod_spec(*spec, pod, problems);

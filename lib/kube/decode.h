@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
+#include <string_view>
+
 #include <nlohmann/json_fwd.hpp>
 
 #include "lib/base/result.h"
@@ -14,6 +17,8 @@ namespace sluice::kube {
 
 Result<Namespace> decode_namespace(const nlohmann::json& object);
 Result<Pod> decode_pod(const nlohmann::json& object);
+// Of "2026-01-02T15:04:05Z" 20260102150405: times compare as these do.
+std::uint64_t digits_of_time(std::string_view text);
 Result<Node> decode_node(const nlohmann::json& object);
 Result<Service> decode_service(const nlohmann::json& object);
 Result<EndpointSlice> decode_endpoint_slice(const nlohmann::json& object);

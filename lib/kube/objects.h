@@ -38,6 +38,8 @@ struct Pod {
   std::string service_account;  // "default" where the object names none
   bool host_network = false;
   bool finished = false;  // phase Succeeded or Failed: its addresses are free
+  // The digits of metadata.creationTimestamp, "20260102150405"; 0: unknown.
+  std::uint64_t created = 0;
   std::vector<IpAddress> ips;
   std::vector<ContainerPort> ports;  // named ports, in order of appearance
   bool operator==(const Pod&) const = default;

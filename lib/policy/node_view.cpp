@@ -25,7 +25,7 @@ std::vector<RuleInfo> rules_of(const SetRecord& set) {
 const PodRecord* Translator::Impl::find_endpoint(
     const std::string& node, const std::string& name) const {
   const auto it = pods.find(name);
-  return it != pods.end() && it->second->managed() &&
+  return it != pods.end() && is_endpoint(*it->second) &&
                  it->second->pod.node == node
              ? it->second.get()
              : nullptr;
@@ -304,6 +304,9 @@ State Translator::Impl::snapshot(const std::string& node) const {
   const auto here = node_pods.find(node);
   if (here != node_pods.end()) {
     for (const auto* record : here->second) {
+      if (!is_endpoint(*record)) {
+        continue;
+      }
       state.endpoints.push_back(endpoint(*record));
       if (record->policy_set != 0) {
         ids.insert(record->policy_set);

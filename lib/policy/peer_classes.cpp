@@ -51,11 +51,12 @@ std::vector<SelectorId> merge(std::vector<SelectorId> a,
   return a;
 }
 
-PodRecord* newest(const std::vector<PodRecord*>& pods) {
-  return *std::ranges::max_element(pods, {}, &PodRecord::sequence);
-}
-
 }  // namespace
+
+const PodRecord* PeerClasses::AddressRecord::owner() const {
+  return *std::ranges::max_element(
+      pods, [](const auto* a, const auto* b) { return b->newer_than(*a); });
+}
 
 PeerClasses::AddressRecord& PeerClasses::touch(const IpAddress& address) {
   auto& f = family(address.v6);
@@ -310,7 +311,7 @@ ClassKey PeerClasses::plain_key_of(const IpAddress& address,
                                    bool local) const {
   const auto exact = host_prefix(address);
   if (!record.pods.empty()) {
-    const auto* pod = newest(record.pods);
+    const auto* pod = record.owner();
     return {
         .selectors = merge(selectors_.peers_of(*pod), covering(exact, false)),
         .ports = resolve_ports(pod->pod, port_names_)};

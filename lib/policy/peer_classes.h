@@ -192,6 +192,8 @@ class PeerClasses {
       return !pods.empty() || !nodes.empty() || reserved || api ||
              !services.empty() || !backend_of.empty();
     }
+    // Which of the pods that claim it has it; there must be one.
+    [[nodiscard]] const PodRecord* owner() const;
     [[nodiscard]] bool is_node() const {
       return pods.empty() && !nodes.empty();
     }

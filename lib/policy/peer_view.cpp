@@ -135,8 +135,7 @@ std::string PeerClasses::pod_name(const IpAddress& address) const {
   if (it == f.addresses.end() || it->second.pods.empty()) {
     return {};
   }
-  return (*std::ranges::max_element(it->second.pods, {}, &PodRecord::sequence))
-      ->name();
+  return it->second.owner()->name();
 }
 
 const std::set<std::uint32_t>& PeerClasses::with_service(

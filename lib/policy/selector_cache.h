@@ -7,6 +7,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <tuple>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
@@ -33,13 +34,22 @@ struct PodRecord {
   std::vector<PodIndex::iterator> indexed;         // the selector cache's own
   std::vector<SelectorId> matched;  // sorted; label selectors and entities
   std::uint32_t policy_set = 0;     // 0 = none
-  std::uint64_t sequence = 0;  // of the last change: newest owns an address
+  std::uint64_t sequence = 0;       // rises with every pod that gets an address
+  std::uint64_t seen_getting = 0;   // the same; 0: it had it from the beginning
 
   // Has an identity of its own: selectable, and a subject of policy.
   [[nodiscard]] bool managed() const {
     return !pod.host_network && !pod.finished && !pod.ips.empty();
   }
   [[nodiscard]] std::string name() const { return pod.ns + "/" + pod.name; }
+  // Of several pods that claim an address, the one that got it last has it: the
+  // others' objects are what is left of pods that are gone, or that have not
+  // got their new address yet after their node has started anew. Where nobody
+  // has seen who got it last, it is the one that was made last.
+  [[nodiscard]] bool newer_than(const PodRecord& other) const {
+    return std::tie(seen_getting, pod.created, sequence) >
+           std::tie(other.seen_getting, other.pod.created, other.sequence);
+  }
 };
 
 // A distinct selector. Peers: it tells addresses apart. Subjects: it gives

@@ -69,10 +69,13 @@ void Translator::Impl::set_pod(const kube::Pod& object) {
   }
   const kube::Pod old = std::exchange(record->pod, object);
   services.pod_changed(known ? &old : nullptr, &record->pod);
-  record->sequence = ++sequence;
   selectors.update_pod(*record);
   const auto new_ips =
       record->managed() ? record->pod.ips : std::vector<IpAddress>{};
+  if (old_ips != new_ips) {
+    record->sequence = ++sequence;
+    record->seen_getting = begun ? sequence : 0;
+  }
   for (const auto& address : old_ips) {
     if (std::ranges::find(new_ips, address) == new_ips.end()) {
       classes.remove_pod(address, record.get());
@@ -82,6 +85,8 @@ void Translator::Impl::set_pod(const kube::Pod& object) {
     classes.add_pod(address, record.get());
   }
   move_to_node(*record, old.node);
+  note_rivals(*record, old_ips);
+  note_rivals(*record, new_ips);
   dirty_pods.insert(record.get());
 }
 
@@ -120,6 +125,7 @@ void Translator::Impl::remove_pod(const std::string& ns,
   space(ns).pods.erase(record);
   node_pods[record->pod.node].erase(record);
   note_endpoint(record->pod.node, it->first);
+  note_rivals(*record, record->pod.ips);
   pods.erase(it);
 }
 
@@ -162,6 +168,31 @@ void Translator::Impl::note_endpoint(const std::string& node,
   }
 }
 
+// The others that claim one of the addresses.
+void Translator::Impl::note_rivals(const PodRecord& record,
+                                   const std::vector<IpAddress>& addresses) {
+  for (const auto& address : addresses) {
+    for (const auto* other : classes.pods_at(address)) {
+      if (other != &record) {
+        note_endpoint(other->pod.node, other->name());
+      }
+    }
+  }
+}
+
+// What has an address of a newer pod's on the same node has no interface any
+// more: that one has it.
+bool Translator::Impl::is_endpoint(const PodRecord& record) const {
+  return record.managed() &&
+         std::ranges::none_of(record.pod.ips, [&](const IpAddress& address) {
+           return std::ranges::any_of(
+               classes.pods_at(address), [&](const PodRecord* other) {
+                 return other->pod.node == record.pod.node &&
+                        other->newer_than(record);
+               });
+         });
+}
+
 EndpointEntry Translator::Impl::endpoint(const PodRecord& record) const {
   EndpointEntry entry;
   entry.name = record.name();
@@ -182,6 +213,7 @@ EndpointEntry Translator::Impl::endpoint(const PodRecord& record) const {
 // Brings everything derived up to date. Order: subjects and selectors are
 // known, so sets can be assigned; then classes; then entries, which need both.
 void Translator::Impl::flush() {
+  begun = true;
   if (!std::exchange(dirty, false)) {
     return;
   }

@@ -85,6 +85,9 @@ struct Translator::Impl {
   void flush();
 
   void note_endpoint(const std::string& node, const std::string& name);
+  void note_rivals(const PodRecord& record,
+                   const std::vector<IpAddress>& addresses);
+  [[nodiscard]] bool is_endpoint(const PodRecord& record) const;
   [[nodiscard]] const PodRecord* find_endpoint(const std::string& node,
                                                const std::string& name) const;
   [[nodiscard]] EndpointEntry endpoint(const PodRecord& record) const;
@@ -131,6 +134,7 @@ struct Translator::Impl {
   std::unordered_set<NodeWatch*> pending;  // take() may give something
   bool dirty = false;                      // flush() has something to do
   std::uint64_t sequence = 0;
+  bool begun = false;  // all that there was at the beginning has been told
 };
 
 }  // namespace sluice::policy

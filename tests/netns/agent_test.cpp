@@ -228,6 +228,21 @@ TEST_F(Node, TwoPodsCannotHaveOneInterface) {
             "interface vetha belongs to ns/a");
 }
 
+// Between the two it would be open.
+TEST_F(Node, OneThatWaitsForAnInterfaceTakesItOverInOneStep) {
+  const auto a = routed_pod("vetha", "10.8.0.2", "fd08::2");
+  auto state = two_pods();
+  state.endpoints[1].interface = "vetha";
+  auto agent = Agent::start(options());
+  ASSERT_TRUE(agent) << agent.error().message;
+  ASSERT_TRUE(agent->replace(state));
+  Transaction change;
+  change.revision = 2;
+  change.endpoints = {{.name = "ns/a", .value = std::nullopt}};
+  ASSERT_TRUE(agent->apply(change));
+  EXPECT_TRUE(attached(*agent, "ns/b"));
+}
+
 TEST_F(Node, AFullMapIsReportedAndRetried) {
   const auto a = routed_pod("vetha", "10.8.0.2", "fd08::2");
   const auto b = routed_pod("vethb", "10.8.0.3", "fd08::3");

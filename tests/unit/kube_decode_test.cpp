@@ -88,6 +88,19 @@ TEST(DecodePod, null_is_absent) {
             (Pod{.ns = "x", .name = "a", .service_account = "default"}));
 }
 
+TEST(DecodePod, when_it_was_made) {
+  const auto made = [](const std::string& time) {
+    auto object = pod("{}", "{}");
+    object["metadata"]["creationTimestamp"] =
+        time.empty() ? json() : json(time);
+    return value(decode_pod(object)).created;
+  };
+  EXPECT_EQ(made("2026-01-02T15:04:05Z"), 20260102150405U);
+  EXPECT_LT(made("2026-01-02T15:04:05Z"), made("2026-01-02T15:04:06Z"));
+  EXPECT_EQ(made("2026-01-02T15:04:05.123456Z"), 20260102150405U);
+  EXPECT_EQ(made(""), 0U);
+}
+
 TEST(DecodePod, finished_phases_and_host_network) {
   for (const char* phase : {"Succeeded", "Failed"}) {
     EXPECT_TRUE(

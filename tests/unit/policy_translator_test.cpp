@@ -200,6 +200,32 @@ TEST_F(TranslatorTest, AddressThatMovesFollowsTheNewestPod) {
   EXPECT_FALSE(allowed(t, "x/web", "10.0.0.2"));
 }
 
+// What is left of the old owner may still change, and may be seen last.
+TEST_F(TranslatorTest, AddressIsThatOfThePodThatWasMadeLast) {
+  t.set(policy("p", "web", {ingress_from({labels("x", "client")})}));
+  auto late = pod("late", "other", "10.0.0.2");
+  late.created = 2;
+  auto old = pod("client", "client", "10.0.0.2");
+  old.created = 1;
+  t.set(late);
+  t.set(old);
+  EXPECT_FALSE(allowed(t, "x/web", "10.0.0.2"));
+  old.labels["more"] = "labels";
+  t.set(old);
+  EXPECT_FALSE(allowed(t, "x/web", "10.0.0.2"));
+  t.remove_pod("x", "late");
+  EXPECT_TRUE(allowed(t, "x/web", "10.0.0.2"));
+}
+
+TEST_F(TranslatorTest, AChangeOfAnOldOwnerDoesNotGiveTheAddressBack) {
+  t.set(policy("p", "web", {ingress_from({labels("x", "client")})}));
+  t.set(pod("late", "other", "10.0.0.2"));
+  auto old = pod("client", "client", "10.0.0.2");
+  old.labels["more"] = "labels";
+  t.set(old);
+  EXPECT_FALSE(allowed(t, "x/web", "10.0.0.2"));
+}
+
 TEST_F(TranslatorTest, OwnNodeReachesItsPodsAndAnotherDoesNot) {
   t.set(policy("p", "web", {ingress_from({labels("x", "client")})}));
   EXPECT_TRUE(allowed(t, "x/web", "10.0.255.1"));

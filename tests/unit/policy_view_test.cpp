@@ -102,6 +102,62 @@ TEST_F(ViewTest, PodEventReachesOnlyTheNodesThatLookAtIt) {
   EXPECT_THAT(t.changed_nodes(), ElementsAre("n1"));
 }
 
+// An interface is looked for by its address: it is the newer pod's.
+TEST_F(ViewTest, PodWhoseAddressANewerOneOfItsNodeHasIsNoEndpoint) {
+  const auto endpoints = [&] {
+    std::vector<std::string> names;
+    for (const auto& endpoint : t.snapshot("n1").endpoints) {
+      names.push_back(endpoint.name);
+    }
+    return names;
+  };
+  settle();
+  auto late = pod("late", "late", "10.0.1.1", "n1");
+  late.created = 2;
+  t.set(late);
+  EXPECT_THAT(endpoints(), ElementsAre("x/late"));
+  const auto changes = t.take("n1");
+  ASSERT_THAT(changes.endpoints, SizeIs(2));
+  EXPECT_TRUE(changes.endpoints[0].value);
+  EXPECT_EQ(changes.endpoints[1].name, "x/web");
+  EXPECT_FALSE(changes.endpoints[1].value);
+  // What is left of the old one changes nothing any more.
+  auto web = pod("web", "web", "10.0.1.1", "n1");
+  web.labels["more"] = "labels";
+  t.set(web);
+  EXPECT_THAT(endpoints(), ElementsAre("x/late"));
+  t.remove_pod("x", "late");
+  EXPECT_THAT(endpoints(), ElementsAre("x/web"));
+  EXPECT_THAT(t.take("n1").endpoints, SizeIs(2));
+  // On another node each has an interface of its own.
+  late.node = "n2";
+  t.set(late);
+  EXPECT_THAT(endpoints(), ElementsAre("x/web"));
+}
+
+// A node that starts anew gives its pods' addresses out anew, one by one.
+TEST_F(ViewTest, PodThatIsSeenToGetAnAddressHasIt) {
+  auto older = pod("older", "older", "10.0.1.2", "n1");
+  older.created = 1;
+  auto newer = pod("newer", "newer", "10.0.1.3", "n1");
+  newer.created = 2;
+  t.set(older);
+  t.set(newer);
+  settle();
+  older.ips = {ip("10.0.1.3")};
+  t.set(older);
+  const auto changes = t.take("n1");
+  ASSERT_THAT(changes.endpoints, SizeIs(2));
+  EXPECT_EQ(changes.endpoints[0].name, "x/newer");
+  EXPECT_FALSE(changes.endpoints[0].value);
+  EXPECT_EQ(changes.endpoints[1].name, "x/older");
+  EXPECT_TRUE(changes.endpoints[1].value);
+  newer.ips = {ip("10.0.1.2")};
+  t.set(newer);
+  EXPECT_THAT(t.take("n1").endpoints, SizeIs(1));
+  EXPECT_THAT(t.snapshot("n1").endpoints, SizeIs(3));
+}
+
 TEST_F(ViewTest, PodThatNobodySelectsIsNobodysAffair) {
   t.set(policy("web", app("client")));
   settle();

@@ -9,6 +9,7 @@
 #include <netinet/in.h>
 
 #include "lib/kube/api/json_reader.h"
+#include "lib/kube/decode.h"
 
 namespace sluice::kube::fast {
 namespace {
@@ -45,12 +46,37 @@ bool read_protocol(od::value& value, std::uint8_t& out) {
   });
 }
 
-// What every object has. Labels and annotations only where they are asked for.
+// What every object has. Labels, annotations and time only where they are asked
+// for.
 struct Metadata {
   Event* event = nullptr;
   Labels* labels = nullptr;
   Labels* annotations = nullptr;
+  std::uint64_t* created = nullptr;
 };
+
+bool read_time(od::value& value, std::uint64_t& out) {
+  return unless_null(value, [&](od::value& there) {
+    std::string_view text;
+    const bool good = there.get_string().get(text) == SUCCESS;
+    out = good ? digits_of_time(text) : 0;
+    return good;
+  });
+}
+
+bool read_asked_for(std::string_view key, od::value& member, unsigned& seen,
+                    const Metadata& out) {
+  if (key == "labels" && out.labels != nullptr) {
+    return first(seen, 32) && read_labels(member, "", *out.labels);
+  }
+  if (key == "annotations" && out.annotations != nullptr) {
+    return first(seen, 64) && read_labels(member, kOwnPrefix, *out.annotations);
+  }
+  if (key == "creationTimestamp" && out.created != nullptr) {
+    return first(seen, 128) && read_time(member, *out.created);
+  }
+  return true;
+}
 
 bool read_metadata(od::value& value, const Metadata& out) {
   unsigned seen = 0;
@@ -73,14 +99,7 @@ bool read_metadata(od::value& value, const Metadata& out) {
           return first(seen, 16) &&
                  read_number(member, 0, INT64_MAX, event.generation);
         }
-        if (key == "labels" && out.labels != nullptr) {
-          return first(seen, 32) && read_labels(member, "", *out.labels);
-        }
-        if (key == "annotations" && out.annotations != nullptr) {
-          return first(seen, 64) &&
-                 read_labels(member, kOwnPrefix, *out.annotations);
-        }
-        return true;
+        return read_asked_for(key, member, seen, out);
       });
   return good && !event.name.empty();
 }
@@ -240,7 +259,10 @@ bool decode(od::object object, Event& event, Pod& pod) {
   pod.service_account = "default";
   const bool good = read_root(
       object,
-      {.event = &event, .labels = &pod.labels, .annotations = &pod.annotations},
+      {.event = &event,
+       .labels = &pod.labels,
+       .annotations = &pod.annotations,
+       .created = &pod.created},
       [&](std::string_view key, od::value& member, unsigned& seen) {
         if (key == "spec") {
           return first(seen, 2) && unless_null(member, [&](od::value& spec) {
