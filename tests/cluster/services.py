@@ -56,7 +56,7 @@ class Services:
                           **({"selector": selector} if selector else {}), **spec}}
         if full_name in self._services:
             made = self._api.patch("Service", namespace, name, {"spec": {
-                "ports": ports, "selector": selector}})
+                "ports": ports, "selector": selector, **spec}})
         else:
             made = self._api.create(thing)
         if status:
@@ -177,7 +177,8 @@ class Services:
                     for address, target in targets:
                         names.append(f"b{next(number)}")
                         shown = f"[{address}]" if family == 6 else address
-                        chains.append(f"chain {names[-1]} {{\n meta l4proto {protocol} dnat to {shown}:{target}\n}}")
+                        chains.append(f"chain {names[-1]} {{\n {ip} saddr {address} meta mark set {_MARK}\n"
+                                      f" meta l4proto {protocol} dnat to {shown}:{target}\n}}")
                     choices = ", ".join(f"{n} : goto {c}" for n, c in enumerate(names))
                     mark = f"meta mark set {_MARK} " if marked else ""
                     jumps.append(f"{match} {mark}numgen inc mod {len(names)} vmap {{ {choices} }}")
@@ -188,7 +189,8 @@ class Services:
             "chain none {", "type filter hook prerouting priority -150", *drops, "}",
             "chain prerouting {", "type nat hook prerouting priority -100", "jump services", "}",
             "chain output {", "type nat hook output priority -100", "jump services", "}",
-            # What came in at a node's port must come back this way.
+            # What came in at a node's port must come back this way, and a pod
+            # that calls itself would drop its own address.
             "chain postrouting {", "type nat hook postrouting priority 100",
             f"meta mark {_MARK} snat to {own}", "}", "}", ""])
 

@@ -3,8 +3,11 @@
 the pod's interface, as kube-proxy does it. Both address families each time, and
 "allowed" means that the answer came back."""
 
-from tests.cluster import suite
+import json
+
+from tests.cluster import lab, suite
 from tests.cluster.services import Backend, Front, Responder
+from tests.netns import lab as netlab
 from tests.netns.sluice import ccnp, cnp, network_policy
 from tests.netns.traffic import ALLOWED, DENIED, Probe
 
@@ -224,3 +227,78 @@ class ServiceAddresses(suite.ClusterCase):
                     "x/a > y/dns1 udp/5300 D")
         self.services.set_backends("y/dns")
         self.expect("x/a > dns udp/53 D", "x/a > E udp/5300 D")
+
+    def test_a_pod_calls_itself_through_its_own_service(self):
+        """Though its policies allow nothing; and nobody else, either way."""
+        self.put_dns("dns1")
+        self.api.create(cnp("y", "p", {"app": "dns"}, ingress=[{}], egress=[{}]))
+        self.expect("y/dns1 > dns udp/53 A", "y/dns1 > dns tcp/53 A", "x/a > dns udp/53 D", "x/a > dns tcp/53 D",
+                    "y/dns1 > y/other udp/5300 D", "y/other > y/dns1 udp/5300 D")
+        # It does not know which of them it would reach.
+        self.services.set_backends("y/dns", *self.backends("dns1", "other"))
+        self.expect("y/dns1 > dns udp/53 D", "y/dns1 > dns tcp/53 D")
+        self.api.patch("CiliumNetworkPolicy", "y", "p", {"spec": {"egress": [
+            {"toEndpoints": [{"matchLabels": {"app": "other"}}]}]}})
+        self.expect("y/dns1 > dns udp/53 A", "y/dns1 > dns tcp/53 A", "x/a > y/dns1 udp/5300 D")
+
+    def test_sctp(self):
+        """By the first packet, as far as to the backend: it needs no SCTP in the kernel."""
+        self.services.put("y/dns", [{"name": "m3ua", "port": 2905, "protocol": "SCTP", "targetPort": 5300}],
+                          self.backends("dns1"), {"behind": "yes"})
+        addresses = [self.services.address("y/dns", family) for family in (4, 6)]
+
+        def expect(*verdicts):
+            self.cluster.wait_for_table({
+                Probe(self.host(source), self.pods["dns1"], "sctp-init/2905", family, address): _VERDICTS[verdict]
+                for source, verdict in zip(("x/a", "x/b"), verdicts)
+                for family, address in zip((4, 6), addresses)})
+        expect("A", "A")
+        rules = [{"ports": [{"port": "5300", "protocol": "UDP"}]}]
+        self.allow_dns(toPorts=rules)
+        expect("D", "A")
+        self.explain("denied")
+        rules[0]["ports"].append({"port": "5300", "protocol": "SCTP"})
+        self.api.patch("CiliumNetworkPolicy", "x", "dns", {"spec": {"egress": [
+            {"toEndpoints": [{"matchLabels": {"k8s:io.kubernetes.pod.namespace": "y", "app": "dns"}}],
+             "toPorts": rules}]}})
+        expect("A", "A")
+        self.explain("allowed")
+
+    def explain(self, verdict):
+        """What `sluice explain` says of the objects as the API server gives them."""
+        path = self.plane.write_file("cluster.yaml", self.plane.kubectl(
+            "get", "ns,nodes,pods,services,endpointslices,networkpolicies,cnp,ccnp,ccg", "-A", "-o", "yaml"))
+        for family in (4, 6):
+            told = netlab.run(lab.program("sluice"), "explain", "--from", "x/a", "--to",
+                              self.services.address("y/dns", family), "--port", "2905/SCTP", "-o", "json",
+                              path, check=False)
+            self.assertEqual(json.loads(told)["allowed"], verdict == "allowed", told)
+
+    def test_each_family_has_its_own_backends(self):
+        """A Service of both whose slices do not agree."""
+        one, other = self.pods["dns1"], self.pods["other"]
+        self.services.put("y/dns", _DNS, [Backend(addresses=(one.ipv4, other.ipv6))])
+        self.allow_dns()
+        for family, verdict in ((4, "A"), (6, "D")):
+            self.expect_address(self.services.address("y/dns", family), family, verdict)
+        self.services.set_backends("y/dns", Backend(addresses=(other.ipv4, one.ipv6)))
+        for family, verdict in ((4, "D"), (6, "A")):
+            self.expect_address(self.services.address("y/dns", family), family, verdict)
+
+    def test_a_service_gets_its_second_family_later(self):
+        made = self.services.put("y/dns", _DNS, self.backends("dns1", "other"), {"behind": "yes"},
+                                 ipFamilyPolicy="SingleStack", ipFamilies=["IPv6"])
+        self.assertEqual(len(made["spec"]["clusterIPs"]), 1)
+        self.allow_dns()
+        self.expect_address(made["spec"]["clusterIP"], 6, "D")
+        made = self.services.put("y/dns", _DNS, self.backends("dns1", "other"), {"behind": "yes"},
+                                 ipFamilyPolicy="RequireDualStack")
+        self.assertEqual(len(made["spec"]["clusterIPs"]), 2)
+        self.expect("x/a > dns udp/53 D", "x/a > dns tcp/53 D", "x/b > dns udp/53 A")
+        self.services.set_backends("y/dns", *self.backends("dns1"))
+        self.expect("x/a > dns udp/53 A", "x/a > dns tcp/53 A")
+
+    def expect_address(self, address, family, verdict):
+        self.cluster.wait_for_table({
+            Probe(self.host("x/a"), Front("dns"), f"ask-{protocol}/53", family, address): _VERDICTS[verdict]
+            for protocol in ("udp", "tcp")})

@@ -231,24 +231,34 @@ class _Bare(_Attempt):
             return False
 
 
+def _crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
 class _SctpInit(_Attempt):
-    """An INIT chunk. Its checksum is left zero: nobody on the way looks at it."""
+    """An INIT chunk, with a checksum, without which it is not rewritten on its way."""
 
     def __init__(self, probe, number):
         super().__init__()
         port = int(probe.what.split("/")[1])
         tag = os.getpid() << 16 & 0xFFFF0000 | number
-        self.packet = (struct.pack("!HHII", 30000 + number % 30000, port, 0, 0)
-                       + struct.pack("!BBHIIHHI", 1, 0, 20, tag, 65536, 1, 1, tag))
+        self.chunk = struct.pack("!BBHIIHHI", 1, 0, 20, tag, 65536, 1, 1, tag)
+        ports = struct.pack("!HHI", 30000 + number % 30000, port, 0)
+        checksum = struct.pack("<I", _crc32c(ports + bytes(4) + self.chunk))
         self.receiver = self.open(probe.destination, probe.family, socket.SOCK_RAW, 132)
         self.readable = self.receiver
         sender = self.open(probe.source, probe.family, socket.SOCK_RAW, 132)
-        sender.sendto(self.packet, (_target(probe), 0))
+        sender.sendto(ports + checksum + self.chunk, (_target(probe), 0))
 
     def look(self):
         try:
             while True:
-                if self.receiver.recv(2048).endswith(self.packet):
+                if self.receiver.recv(2048).endswith(self.chunk):
                     return True
         except BlockingIOError:
             return False
