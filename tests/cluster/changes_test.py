@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What changes in the cluster changes what packets may do."""
 
-from tests.cluster import suite
-from tests.netns.sluice import ccnp, cnp, ports
+import json
+
+from tests.cluster import lab, suite
+from tests.cluster.api import ApiError
+from tests.netns import lab as netlab
+from tests.netns.sluice import ccnp, cnp, network_policy, ports, wait_for
+from tests.netns.traffic import Stream
 
 _CLIENTS = {"fromEndpoints": [{"matchLabels": {"role": "client"}}]}
 
@@ -44,6 +49,32 @@ class Changes(suite.ClusterCase):
         self.label("x/next", role="client")
         self.expect("x/next > x/a A")
         self.cluster.forget_pod("x/job")
+
+    def test_an_address_is_given_on_while_the_old_pod_is_still_there(self):
+        """Its sandbox is gone, its object not yet, and goes on changing: as a subject and as a
+        peer the address is the new pod's, from the moment in which that one has it."""
+        old = self.pod("x/old", "node1", 58, labels={"role": "client"})
+        self.api.create(cnp("x", "clients", {"pod": "a"}, ingress=[_CLIENTS]))
+        self.api.create(cnp("x", "new", {"role": "new"}, ingress=[{"fromEndpoints": [
+            {"matchLabels": {"pod": "b"}}]}]))
+        self.expect("x/old > x/a A", "x/c > x/old A")
+        old.unplug()
+        self.pod("x/new", "node1", 58, labels={"role": "new"})
+        self.expect("x/new > x/a D", "x/b > x/new A", "x/c > x/new D")
+        self.cluster.set_status(old, {"phase": "Running", "message": "is about to be deleted"})
+        self.label("x/old", more="labels")
+        self.expect("x/new > x/a D", "x/b > x/new A", "x/c > x/new D")
+        stream = Stream(self.host("x/c"), self.host("x/new"), [(self.host("x/new").ipv4, 80)], 1000)
+        try:
+            stream.wait_sent(100)
+            self.cluster.set_status(old, {"phase": "Failed"})
+            stream.wait_sent(200)
+            self.cluster.forget_pod("x/old")
+            self.expect("x/new > x/a D", "x/b > x/new A", "x/c > x/new D")
+        finally:
+            sent, arrived = stream.stop()
+        self.assertGreater(sent, 200)
+        self.assertEqual(list(arrived), [], "it was open for a moment")
 
     def test_a_pod_gets_its_address_late(self):
         self.api.create(cnp("x", "clients", {"pod": "a"}, ingress=[_CLIENTS]))
@@ -124,3 +155,91 @@ class Changes(suite.ClusterCase):
         self.api.create(cnp("x", "new", {"pod": "new"}, ingress=[{"fromEndpoints": [
             {"matchLabels": {"pod": "b"}}]}]))
         self.expect("x/b > x/new A", "x/c > x/new D", "node4 > x/new A", "node2 > x/new D")
+
+    def node(self, name):
+        """One more, with its agent, for this test."""
+        node = self.cluster.add_node(name)
+        self.addCleanup(self.cluster.remove_node, name)
+        self.cluster.balance()
+        self.cluster.start_agent(name)
+        return node
+
+    def test_a_node_is_removed(self):
+        """Its address is no node's any more. Its agent goes on: it may come back."""
+        node = self.node("node5")
+        self.pod("x/there", "node5", 59, labels={"pod": "there"})
+        self.api.create(cnp("x", "a", {"pod": "a"}, ingress=[{"fromEntities": ["remote-node"]}]))
+        self.api.create(cnp("x", "there", {"pod": "there"}, ingress=[{"fromEndpoints": [
+            {"matchLabels": {"pod": "b"}}]}]))
+        table = ["node2 > x/a A", "x/b > x/there A", "x/c > x/there D"]
+        self.expect("node5 > x/a A", "node5 > x/there A", *table)
+        addresses = {node.ipv4 + "/32", node.ipv6 + "/128"}
+        self.assertLessEqual(addresses, self.peers("node1"))
+        self.api.delete("Node", None, "node5")
+        self.expect("node5 > x/a D", *table)
+        for name in ("node1", "node2", "node3"):
+            self.assertFalse(addresses & self.peers(name), name)
+        self.assertTrue(self.cluster.agents["node5"].running())
+        self.api.create(cnp("x", "after", {"pod": "there"}, ingress=[{"fromEndpoints": [
+            {"matchLabels": {"pod": "c"}}]}]))
+        self.expect("x/c > x/there A", "y/a > x/there D")
+        self.cluster.put_node(node)
+        self.expect("node5 > x/a A", "node5 > x/there A")
+
+    def peers(self, node):
+        listed = netlab.run(lab.program("sluice"), "peer", "list", "--pin-dir", f"/run/bpf/{node}/sluice",
+                            "-o", "json")
+        return {peer["prefix"] for peer in json.loads(listed)["peers"]}
+
+    def test_a_nodes_address_changes(self):
+        node = self.node("node6")
+        self.pod("x/there", "node6", 59, labels={"pod": "there"})
+        for name in ("a", "there"):
+            self.api.create(cnp("x", name, {"pod": name}, ingress=[{"fromEntities": ["remote-node"]}]))
+        # Where a Service's packets come from, and the node's own to its pods.
+        self.expect("node6 > x/a A", "node6 > x/there A", "node1 > x/there A", "x/b > x/there D")
+        old = node.ipv4, node.ipv6
+        node.readdress("10.0.255.106", "fd00:0:0:ff::106")
+        self.expect("node6 > x/a D", "node6 > x/there D")
+        self.cluster.put_node(node)
+        self.expect("node6 > x/a A", "node6 > x/there A", "node1 > x/there A", "x/b > x/there D")
+        # The old one may be somebody else's.
+        stranger = self.cluster.net.external("S", *old)
+        self.addCleanup(stranger.unplug)
+        self.expect("S > x/a D", "S > x/there D")
+
+    def test_a_namespace_is_deleted_with_its_policies(self):
+        self.plane.ensure_namespace("gone", {"ns": "gone"})
+        self.addCleanup(self.end_namespace, "gone")
+        self.pod("gone/pod", "node2", 60, labels={"role": "client"})
+        self.api.create(cnp("gone", "own", {"role": "client"}, ingress=[{}]))
+        self.api.create(network_policy("gone", "own", {}, policyTypes=["Egress"], egress=[
+            {"to": [{"namespaceSelector": {"matchLabels": {"ns": "x"}}}]}]))
+        self.api.create(cnp("x", "a", {"pod": "a"}, ingress=[{"fromEndpoints": [
+            {"matchLabels": {"io.cilium.k8s.namespace.labels.ns": "gone"}}]}]))
+        self.expect("gone/pod > x/a A", "gone/pod > y/a D", "x/b > gone/pod D", "x/b > x/a D")
+        self.end_namespace("gone")
+        # The next one with this address has nothing to do with it.
+        self.pod("y/next", "node2", 60, labels={"role": "client"})
+        self.expect("y/next > x/a D", "y/next > y/a A", "x/b > y/next A")
+        # Nor has the next namespace of this name, but for its name and labels.
+        self.plane.ensure_namespace("gone", {"ns": "gone"})
+        self.pod("gone/pod", "node3", 61, labels={"role": "client"})
+        self.expect("gone/pod > x/a A", "gone/pod > y/a A", "x/b > gone/pod A")
+
+    def end_namespace(self, name):
+        """As the namespace controller does it: what is inside goes, then the namespace."""
+        try:
+            self.api.delete("Namespace", None, name)
+        except ApiError as error:
+            self.assertEqual(error.status, 404)
+            return
+        for kind in ("CiliumNetworkPolicy", "NetworkPolicy"):
+            for thing in self.api.get(kind, name)["items"]:
+                self.api.delete(kind, name, thing["metadata"]["name"])
+        for pod in [p for p in self.cluster.pods() if p.startswith(name + "/")]:
+            self.cluster.delete_pod(pod)
+        self.api.request("PUT", f"/api/v1/namespaces/{name}/finalize",
+                         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name},
+                          "spec": {"finalizers": []}})
+        wait_for(lambda: not self.api.find("Namespace", None, name), "it is gone")

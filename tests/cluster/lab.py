@@ -107,18 +107,23 @@ class Cluster:
         bpffs = f"/run/bpf/{name}"
         os.makedirs(bpffs)
         subprocess.run(["mount", "-t", "bpf", "bpf", bpffs], check=True)
-        self.api.ensure({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
-        self.api.patch("Node", None, name, {"status": {"addresses": [
+        self.put_node(node)
+        return node
+
+    def put_node(self, node):
+        """The object, with the addresses that the node has now."""
+        self.api.ensure({"apiVersion": "v1", "kind": "Node", "metadata": {"name": node.name}})
+        self.api.patch("Node", None, node.name, {"status": {"addresses": [
             {"type": "InternalIP", "address": node.ipv4},
             {"type": "InternalIP", "address": node.ipv6}]}}, subresource="status")
-        return node
 
     def remove_node(self, name):
         """One without pods."""
         if agent := self.agents.pop(name, None):
             agent.kill()
         self.api.delete("Pod", suite.SYSTEM, f"sluice-agent-{name}", 0)
-        self.api.delete("Node", None, name)
+        if self.api.find("Node", None, name):
+            self.api.delete("Node", None, name)
         node = self.net.nodes.pop(name)
         node.unplug()
         subprocess.run(["umount", f"/run/bpf/{name}"], check=True)

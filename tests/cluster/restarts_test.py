@@ -117,6 +117,38 @@ class Restarts(suite.ClusterCase):
             self.enforced("meanwhile")
         self.ride(disturb)
 
+    def test_a_policy_gets_another_name_while_there_is_no_operator(self):
+        """What both say goes on without a gap; what only one said comes and goes."""
+        def disturb():
+            for operator in self.cluster.operators:
+                self.addCleanup(self.start_operator, operator)
+                operator.kill()
+            self.cluster.balance()
+            before = self.api.get("CiliumNetworkPolicy", "x", "a")
+            self.api.delete("CiliumNetworkPolicy", "x", "a")
+            ingress = before["spec"]["ingress"]
+            ingress[0]["toPorts"] = ports("80/UDP", "90/UDP")
+            self.api.create(cnp("x", "another-name", {"pod": "a"}, ingress=ingress))
+            self.expect("x/b > x/a udp/90 D", "x/c > x/a udp/90 D")
+            for operator in self.cluster.operators:
+                self.start_operator(operator)
+            self.expect("x/b > x/a udp/90 A", "x/c > x/a udp/90 D", "x/b > x/a udp/91 D", seconds=60)
+            self.enforced("another-name")
+        self.ride(disturb)
+
+    def test_the_last_policy_is_deleted_while_there_is_no_operator(self):
+        self.api.create(cnp("x", "c", {"pod": "c"}, ingress=[{}]))
+        self.expect("x/b > x/c D")
+        for operator in self.cluster.operators:
+            self.addCleanup(self.start_operator, operator)
+            operator.kill()
+        self.cluster.balance()
+        self.cluster.clear_policies()
+        self.expect("x/b > x/c D", "x/b > x/a udp/82 D")
+        for operator in self.cluster.operators:
+            self.start_operator(operator)
+        self.expect("x/b > x/c A", "x/b > x/a udp/82 A", seconds=60)
+
     def test_an_operator_is_ended_properly(self):
         def disturb():
             leader = self.cluster.leader()

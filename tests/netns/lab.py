@@ -112,6 +112,15 @@ class Host:
         _ip(self.parent.name if self.parent else None,
             f"route replace {address}/{bits} dev {self.link}")
 
+    def readdress(self, ipv4, ipv6):
+        """Another address of each family in the place of those it has."""
+        for new, old in ((ipv4, self.ipv4), (ipv6, self.ipv6)):
+            bits = 128 if ":" in new else 32
+            self.add_address(new)
+            self.ns.ip(f"addr del {old}/{bits} dev eth0")
+            _ip(self.parent.name if self.parent else None, f"route del {old}/{bits} dev {self.link}")
+        self.ipv4, self.ipv6 = ipv4, ipv6
+
     @property
     def ifindex(self):
         parent = ["-n", self.parent.name] if self.parent else []
