@@ -172,7 +172,7 @@ Result<Agent> Agent::start(const AgentOptions& options) {
     }
   }
   sluice_state& state = *impl.datapath.state();
-  impl.unclaimed.set_patterns(options.pod_interfaces);
+  impl.interfaces.set_pod_patterns(options.pod_interfaces);
   set_if_different(state.on_policy_change, options.on_policy_change);
   set_if_different(state.events_new_flows, options.events_new_flows ? 1 : 0);
   set_if_different(state.events_per_second, options.events_per_second);

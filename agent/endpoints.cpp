@@ -7,9 +7,12 @@
 namespace sluice::agent {
 namespace {
 
-std::string nothing_found(const EndpointEntry& entry) {
+std::string nothing_found(const EndpointEntry& entry,
+                          const Interfaces& interfaces) {
   if (!entry.interface.empty()) {
-    return "no interface " + entry.interface;
+    return interfaces.may_be_named(entry.interface)
+               ? "no interface " + entry.interface
+               : "interface " + entry.interface + " is no pod's";
   }
   std::string text = "no interface found for";
   for (const auto& ip : entry.ips) {
@@ -84,8 +87,13 @@ void Endpoints::replace(const std::vector<EndpointEntry>& entries) {
     release(it->first, it->second);
     it = items_.erase(it);
   }
-  for (const auto& entry : entries) {
-    set(entry.name, entry);
+  // Those that name an interface last: they get what nobody else has.
+  for (const bool named : {false, true}) {
+    for (const auto& entry : entries) {
+      if (entry.interface.empty() != named) {
+        set(entry.name, entry);
+      }
+    }
   }
   records_.clear();
 }
@@ -101,7 +109,9 @@ std::uint32_t Endpoints::recorded(const EndpointEntry& entry) const {
 }
 
 // An interface once found stays the endpoint's until it is gone or a trusted
-// source names another: entries of neighbours come, go and can be forged.
+// source names another: entries of neighbours come, go and can be forged. Who
+// names an interface does not get one that a route to another's address leads
+// to: names are what a pod's owner says.
 void Endpoints::resolve(const std::string& name, Item& item) {
   const auto found = interfaces_.find(item.entry);
   std::uint32_t ifindex = found ? found->ifindex : 0;
@@ -113,7 +123,7 @@ void Endpoints::resolve(const std::string& name, Item& item) {
     }
   }
   if (ifindex == 0) {
-    item.problem = nothing_found(item.entry);
+    item.problem = nothing_found(item.entry, interfaces_);
     if (item.entry.interface.empty()) {
       interfaces_.solicit(item.entry);
     }
@@ -122,9 +132,17 @@ void Endpoints::resolve(const std::string& name, Item& item) {
   if (ifindex != item.ifindex) {
     const auto owner = owners_.find(ifindex);
     if (owner != owners_.end() && owner->second != name) {
-      item.problem = "interface " + interfaces_.name(ifindex) + " belongs to " +
-                     owner->second;
-      return;
+      const std::string holder = owner->second;
+      auto& other = items_[holder];
+      const bool prior = other.entry.interface.empty() ||
+                         !item.entry.interface.empty() || !found->trusted;
+      auto& loser = prior ? item : other;
+      loser.problem = "interface " + interfaces_.name(ifindex) +
+                      " belongs to " + (prior ? holder : name);
+      if (prior) {
+        return;
+      }
+      release(holder, other);
     }
     bind(name, item, ifindex);
   }

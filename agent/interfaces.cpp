@@ -14,6 +14,7 @@
 #include <netlink/netlink.h>
 #include <netlink/socket.h>
 
+#include <fnmatch.h>
 #include <sys/socket.h>
 
 #include "agent/attach.h"
@@ -58,6 +59,7 @@ struct Interfaces::Impl {
   NetlinkSocket requests;
   NetlinkTables tables;
   Changes changes;  // since the last dispatch()
+  std::vector<std::string> pod_patterns;
 
   Result<void> subscribe(int receive_bytes);
   Result<void> resync();
@@ -201,9 +203,27 @@ Result<Interfaces::Changes> Interfaces::dispatch() {
   return std::exchange(impl_->changes, {});
 }
 
+void Interfaces::set_pod_patterns(std::vector<std::string> patterns) {
+  impl_->pod_patterns = std::move(patterns);
+}
+
+bool Interfaces::is_pods(const std::string& name) const {
+  return std::ranges::any_of(
+      impl_->pod_patterns, [&](const std::string& pattern) {
+        return ::fnmatch(pattern.c_str(), name.c_str(), 0) == 0;
+      });
+}
+
+bool Interfaces::may_be_named(const std::string& name) const {
+  return impl_->pod_patterns.empty() || is_pods(name);
+}
+
 std::optional<Interfaces::Found> Interfaces::find(
     const EndpointEntry& endpoint) const {
   if (!endpoint.interface.empty()) {
+    if (!may_be_named(endpoint.interface)) {
+      return std::nullopt;
+    }
     for (const auto& [ifindex, link] : impl_->tables.links()) {
       if (link.name == endpoint.interface) {
         return Found{.ifindex = ifindex, .trusted = true};

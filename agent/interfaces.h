@@ -28,6 +28,12 @@ class Interfaces {
   Interfaces& operator=(const Interfaces&) = delete;
   ~Interfaces();
 
+  // Which interfaces are pods', as shell patterns of their names. Endpoints can
+  // name these only; without any pattern, all.
+  void set_pod_patterns(std::vector<std::string> patterns);
+  [[nodiscard]] bool is_pods(const std::string& name) const;
+  [[nodiscard]] bool may_be_named(const std::string& name) const;
+
   // To poll for reading; then call dispatch().
   [[nodiscard]] int fd() const;
 
@@ -44,7 +50,7 @@ class Interfaces {
 
   struct Found {
     std::uint32_t ifindex = 0;
-    // By a route or by name, which only the node's administrator can set; a
+    // By a route, which only the node's administrator can set, or by name; a
     // neighbour entry also follows what pods on the bridge claim.
     bool trusted = false;
   };

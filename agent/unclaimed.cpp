@@ -4,8 +4,6 @@
 #include <algorithm>
 #include <utility>
 
-#include <fnmatch.h>
-
 namespace sluice::agent {
 namespace {
 
@@ -46,20 +44,14 @@ EndpointEntry Unclaimed::entry_for(std::uint32_t ifindex) {
           .interface = {}};
 }
 
-bool Unclaimed::is_pods(std::uint32_t ifindex) const {
-  const auto name = interfaces_.name(ifindex);
-  return std::ranges::any_of(patterns_, [&](const std::string& pattern) {
-    return ::fnmatch(pattern.c_str(), name.c_str(), 0) == 0;
-  });
-}
-
 std::unordered_set<std::uint32_t> Unclaimed::wanted(bool spare_recorded) const {
   std::unordered_set<std::uint32_t> result;
   if (!deny_) {
     return result;
   }
   for (const std::uint32_t ifindex : interfaces_.all()) {
-    if (endpoints_.name_of(ifindex).empty() && is_pods(ifindex)) {
+    if (endpoints_.name_of(ifindex).empty() &&
+        interfaces_.is_pods(interfaces_.name(ifindex))) {
       result.insert(ifindex);
     }
   }

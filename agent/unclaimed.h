@@ -35,10 +35,6 @@ class Unclaimed {
         applier_(applier),
         held_(held) {}
 
-  // Which interfaces are pods', as shell patterns of their names.
-  void set_patterns(std::vector<std::string> patterns) {
-    patterns_ = std::move(patterns);
-  }
   void deny(bool value) { deny_ = value; }
   [[nodiscard]] bool denies() const { return deny_; }
 
@@ -52,7 +48,6 @@ class Unclaimed {
   void settle();
 
  private:
-  [[nodiscard]] bool is_pods(std::uint32_t ifindex) const;
   [[nodiscard]] std::unordered_set<std::uint32_t> wanted(
       bool spare_recorded) const;
   void take(std::uint32_t ifindex, Changes& to);
@@ -65,7 +60,6 @@ class Unclaimed {
   Applier& applier_;
   std::unordered_set<std::uint32_t>& held_;
   std::unordered_set<std::uint32_t> released_;
-  std::vector<std::string> patterns_;
   bool deny_ = false;
 };
 

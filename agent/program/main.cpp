@@ -114,7 +114,8 @@ void add_node_options(CLI::App& app, DaemonOptions& options) {
       ->check(CLI::IsMember({"allow", "deny"}).description(""))
       ->type_name("allow|deny");
   app.add_option("--pod-interfaces", options.agent.pod_interfaces,
-                 "Interfaces that are pods', for --on-unknown=deny; default "
+                 "Interfaces that are pods', for --on-unknown=deny and the "
+                 "annotation sluice.io/interface; default "
                  "veth*,cali*,lxc*,eni*")
       ->delimiter(',')
       ->type_name("PATTERN,...");

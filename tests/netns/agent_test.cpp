@@ -228,6 +228,54 @@ TEST_F(Node, TwoPodsCannotHaveOneInterface) {
             "interface vetha belongs to ns/a");
 }
 
+// Names are what a pod's owner says; whose address a route leads to is not.
+TEST_F(Node, NamingAnotherPodsInterfaceTakesNothingFromIt) {
+  const auto a = routed_pod("vetha", "10.8.0.2", "fd08::2");
+  const auto b = routed_pod("vethb", "10.8.0.3", "fd08::3");
+  auto state = two_pods();
+  state.endpoints[0].interface = "vethb";
+  const auto check = [](const Agent& agent) {
+    EXPECT_TRUE(attached(agent, "ns/b"));
+    EXPECT_EQ(status_of(agent.status(), "ns/b")->interface, "vethb");
+    EXPECT_EQ(status_of(agent.status(), "ns/a")->problem,
+              "interface vethb belongs to ns/b");
+  };
+  {
+    auto agent = Agent::start(options());
+    ASSERT_TRUE(agent) << agent.error().message;
+    ASSERT_TRUE(agent->replace(state));
+    check(*agent);
+  }
+  // Not by being first either.
+  auto alone = state;
+  alone.endpoints.pop_back();
+  auto agent = Agent::start(options());
+  ASSERT_TRUE(agent) << agent.error().message;
+  ASSERT_TRUE(agent->replace(alone));
+  EXPECT_TRUE(attached(*agent, "ns/a"));
+  Transaction change;
+  change.revision = 2;
+  change.endpoints = {{.name = "ns/b", .value = state.endpoints[1]}};
+  ASSERT_TRUE(agent->apply(change));
+  check(*agent);
+}
+
+// Nor can the node itself be cut off.
+TEST_F(Node, WhatIsNoPodsInterfaceCannotBeNamed) {
+  const auto a = routed_pod("vetha", "10.8.0.2", "fd08::2");
+  auto how = options();
+  how.pod_interfaces = {"veth*"};
+  auto state = two_pods();
+  state.endpoints[0].interface = "vetha";
+  state.endpoints[1].interface = "lo";
+  auto agent = Agent::start(how);
+  ASSERT_TRUE(agent) << agent.error().message;
+  ASSERT_TRUE(agent->replace(state));
+  EXPECT_TRUE(attached(*agent, "ns/a"));
+  EXPECT_EQ(status_of(agent->status(), "ns/b")->problem,
+            "interface lo is no pod's");
+}
+
 // Between the two it would be open.
 TEST_F(Node, OneThatWaitsForAnInterfaceTakesItOverInOneStep) {
   const auto a = routed_pod("vetha", "10.8.0.2", "fd08::2");
