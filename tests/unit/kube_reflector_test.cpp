@@ -203,7 +203,7 @@ TEST_F(ReflectorTest, lists_then_watches_from_the_version_of_the_list) {
   const auto first = lists().at(0);
   EXPECT_EQ(first.path, "/api/v1/pods");
   EXPECT_EQ(first.get("limit"), "500");
-  EXPECT_EQ(first.get("resourceVersion"), "0");
+  EXPECT_EQ(first.get("resourceVersion"), "(none)");
   const auto watch = watches().at(0);
   EXPECT_EQ(watch.get("resourceVersion"), "7");
   EXPECT_EQ(watch.get("allowWatchBookmarks"), "true");

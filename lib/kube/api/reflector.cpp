@@ -261,20 +261,19 @@ void Reflector::Impl::relist(const ApiError& error) {
   again(error, &Impl::list);
 }
 
-// The first list may come from the server's cache, which is cheap. A later one
-// must not be older than what we know, and must not come from anywhere but the
-// storage if the server has just said that it does not know our version.
+// The first list comes from the storage: a server's cache may be older than
+// what the process before this one knew, and what nodes enforce would go back
+// to that. A later one must not be older than what we know, and must not come
+// from anywhere but the storage if the server has just said that it does not
+// know our version.
 std::string Reflector::Impl::list_query() const {
   const std::string limit =
       in_one_ ? "" : "limit=" + std::to_string(options_.page_size) + "&";
   if (!continue_.empty()) {
     return limit + "continue=" + url_escape(continue_);
   }
-  if (consistent_) {
+  if (consistent_ || resource_version_.empty()) {
     return limit.empty() ? "limit=0" : limit.substr(0, limit.size() - 1);
-  }
-  if (resource_version_.empty()) {
-    return limit + "resourceVersion=0";
   }
   return limit + "resourceVersion=" + url_escape(resource_version_) +
          "&resourceVersionMatch=NotOlderThan";
