@@ -75,8 +75,9 @@ grpc::Status ReportService::receive(const grpc::CallbackServerContext& context,
       reports_.size() >= kWaitingMax) {
     return {grpc::StatusCode::RESOURCE_EXHAUSTED, "too many replicas"};
   }
-  report.first = known_.insert(report.replica).second;
-  reply.set_tell_all(report.first);
+  const bool is_new = known_.insert(report.replica).second;
+  report.first = is_new || request.begins();
+  reply.set_tell_all(is_new);
   reports_.push_back(std::move(report));
   return grpc::Status::OK;
 }
@@ -133,6 +134,7 @@ struct ReportSender::Impl {
   std::shared_ptr<grpc::Channel> channel;
   std::unique_ptr<v1::Replication::Stub> stub;
   std::shared_ptr<Flight> flight;
+  bool heard = false;  // a report has arrived
 };
 
 ReportSender::ReportSender() : impl_(std::make_unique<Impl>()) {}
@@ -190,6 +192,7 @@ void ReportSender::dispatch() {
   }
   if (outcome) {
     impl.flight.reset();
+    impl.heard = impl.heard || outcome->problem.empty();
     impl.handler(*outcome);
   }
 }
@@ -199,6 +202,7 @@ void ReportSender::send(const std::vector<NodeReport>& nodes) {
   auto flight = std::make_shared<Flight>();
   *flight->request.mutable_version() = encode(kVersion);
   flight->request.set_replica(impl.options.replica);
+  flight->request.set_begins(!impl.heard);
   for (const auto& node : nodes) {
     encode(node, *flight->request.add_nodes());
   }

@@ -85,6 +85,24 @@ class WireReplication : public testing::Test {
   std::optional<ReportSender::Outcome> outcome_;
 };
 
+// Its container starts anew under the same name, before anybody missed it.
+TEST_F(WireReplication, AReplicaThatStartsAnewBeginsAnew) {
+  const auto token = replica_token(tls_.server.key_pem);
+  {
+    auto before = sender("one", token);
+    send(before, {report_of("n1", 1)});
+    send(before, {report_of("n2", 1)});
+  }
+  auto after = sender("one", token);
+  send(after, {report_of("n2", 2)});
+  send(after, {report_of("n3", 2)});
+  ASSERT_EQ(received_.size(), 4U);
+  EXPECT_TRUE(received_[0].first);
+  EXPECT_FALSE(received_[1].first);
+  EXPECT_TRUE(received_[2].first);
+  EXPECT_FALSE(received_[3].first);
+}
+
 TEST_F(WireReplication, ReportArrivesAsItWas) {
   auto replica = sender("r", good_token());
   const auto outcome = send(replica, {report_of("n1", 7), report_of("n2", 8)});
