@@ -71,7 +71,14 @@ void NodeProgress::sent(const std::string& node, std::uint64_t revision) {
   if (!record.pending.empty() && record.pending.front().revision == 0) {
     return;  // goes to nobody: a snapshot comes first
   }
-  record.pending.push_back({.revision = revision, .before = versions_});
+  // What two have before them alike, or cannot be kept apart for their number,
+  // is in force when the second one is.
+  if (!record.pending.empty() && (record.pending.back().before == versions_ ||
+                                  record.pending.size() == kPendingMax)) {
+    record.pending.back().revision = revision;
+  } else {
+    record.pending.push_back({.revision = revision, .before = versions_});
+  }
   changed_.insert(node);
 }
 

@@ -53,6 +53,8 @@ class NodeProgress {
   [[nodiscard]] std::size_t behind() const;
 
  private:
+  // Of a node that applies nothing there is a bounded number.
+  static constexpr std::size_t kPendingMax = 256;
   struct Pending {
     std::uint64_t revision = 0;
     Versions before{};  // in force as long as it is not applied

@@ -57,6 +57,37 @@ TEST_F(NodeProgressTest, NothingIsInForceBeforeTheSnapshotIs) {
   EXPECT_EQ(in_force(), 10U);
 }
 
+// A full map, for weeks.
+TEST_F(NodeProgressTest, OneThatAppliesNothingIsNotSaidToHaveAnything) {
+  give_snapshot();
+  for (std::uint64_t revision = 2; revision < 10'000; ++revision) {
+    progress_.sent("n", revision);
+    progress_.advance(at(9 + revision));
+    progress_.acknowledged(
+        "n", {.received = revision, .applied = 1, .failures = {}});
+    ASSERT_EQ(in_force(), 10U);
+  }
+  progress_.acknowledged("n", applied(5));
+  EXPECT_EQ(in_force(), 14U);
+  // Of so many only the end is known.
+  progress_.acknowledged("n", applied(5'000));
+  EXPECT_GE(in_force(), 14U);
+  EXPECT_LE(in_force(), 5'009U);
+  progress_.acknowledged("n", applied(9'999));
+  EXPECT_EQ(in_force(), 10'008U);
+}
+
+TEST_F(NodeProgressTest, TransactionsWithoutAPolicyBetweenThemCountAsOne) {
+  give_snapshot();
+  progress_.sent("n", 2);
+  progress_.sent("n", 3);
+  progress_.advance(at(11));
+  progress_.acknowledged("n", applied(2));
+  EXPECT_EQ(in_force(), 10U);
+  progress_.acknowledged("n", applied(3));
+  EXPECT_EQ(in_force(), 11U);
+}
+
 TEST_F(NodeProgressTest, WhatConcernsNobodyIsInForceEverywhereAtOnce) {
   give_snapshot();
   progress_.advance(at(11));
