@@ -30,13 +30,7 @@ struct Counted {
 class Agents {
  public:
   Agents(int port, int nodes, Times times)
-      : epoll_(::epoll_create1(EPOLL_CLOEXEC)),
-        token_(::memfd_create("token", MFD_CLOEXEC)),
-        times_(std::move(times)) {
-    constexpr std::string_view kToken = "good";
-    if (::write(token_.get(), kToken.data(), kToken.size()) < 0) {
-      std::abort();
-    }
+      : epoll_(::epoll_create1(EPOLL_CLOEXEC)), times_(std::move(times)) {
     watch(STDIN_FILENO, nullptr);
     for (int i = 0; i < nodes; ++i) {
       start("127.0.0.1:" + std::to_string(port), "node" + std::to_string(i));
@@ -65,13 +59,22 @@ class Agents {
     ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event);
   }
 
+  // What the false API server takes for the node's.
+  std::string token_file(const std::string& node) {
+    const Fd& file = tokens_.emplace_back(::memfd_create("token", MFD_CLOEXEC));
+    if (::write(file.get(), node.data(), node.size()) < 0) {
+      std::abort();
+    }
+    return "/proc/self/fd/" + std::to_string(file.get());
+  }
+
   void start(const std::string& target, const std::string& node) {
     const std::size_t index = clients_.size();
     wire::ClientOptions options;
     options.target = target;
     options.node = node;
     options.plain_text = true;
-    options.token_file = "/proc/self/fd/" + std::to_string(token_.get());
+    options.token_file = token_file(node);
     auto client = wire::Client::start(
         options,
         {.on_snapshot =
@@ -157,7 +160,7 @@ class Agents {
   }
 
   Fd epoll_;
-  Fd token_;  // a file with the token that all of them show
+  std::deque<Fd> tokens_;  // files with what each of them shows
   Times times_;
   Counted counted_;
   std::uint64_t bytes_before_ = 0;

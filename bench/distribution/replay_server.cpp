@@ -21,7 +21,17 @@ constexpr auto kTick = std::chrono::milliseconds(1);
 constexpr std::string_view kNotFound =
     R"({"kind":"Status","code":404,"reason":"NotFound"})";
 constexpr std::string_view kGoodToken =
-    R"({"kind":"TokenReview","status":{"authenticated":true,"audiences":["sluice-operator"],"user":{"username":"system:serviceaccount:sluice-system:sluice-agent"}}})";
+    R"({"kind":"TokenReview","status":{"authenticated":true,"audiences":["sluice-operator"],"user":{"username":"system:serviceaccount:sluice-system:sluice-agent","extra":{"authentication.kubernetes.io/node-name":["$NODE$"]}}}})";
+
+// Agents show the name of their node.
+std::string good_token(const std::string& review) {
+  constexpr std::string_view kNode = "$NODE$";
+  constexpr std::string_view kToken = R"("token":")";
+  const auto begin = review.find(kToken) + kToken.size();
+  std::string text(kGoodToken);
+  return text.replace(text.find(kNode), kNode.size(),
+                      review.substr(begin, review.find('"', begin) - begin));
+}
 
 std::string event(const char* type, const std::string& object) {
   return R"({"type":")" + std::string(type) + R"(","object":)" + object + "}\n";
@@ -100,11 +110,12 @@ void ReplayServer::answer(const HttpRequest& request, Peer& peer) {
   peer.wait_gone();
 }
 
-// Tokens are good, the lease is kept, and everything else is taken as it comes.
+// Tokens are good for their node, the lease is kept, and everything else is
+// taken as it comes.
 void ReplayServer::answer_write(const HttpRequest& request, Peer& peer) {
   const std::lock_guard guard(lock_);
   if (request.path.ends_with("/tokenreviews")) {
-    peer.reply(201, kGoodToken);
+    peer.reply(201, good_token(request.body));
     return;
   }
   if (request.path.find("/leases") != std::string::npos) {

@@ -63,12 +63,17 @@ struct AgentAuthenticator::Impl {
 wire::Identity AgentAuthenticator::Impl::identity(const Known& who) const {
   wire::Identity result{
       .allowed = who.allowed, .node = who.node, .error = who.error};
-  if (result.allowed && result.node.empty() && !who.pod.empty()) {
+  if (!result.allowed || !result.node.empty()) {
+    return result;
+  }
+  if (!who.pod.empty()) {
     result.node = node_of(who.pod);
-    if (result.node.empty()) {
-      result.allowed = false;
-      result.error = "the node of pod " + who.pod + " is not known (yet)";
-    }
+  }
+  if (result.node.empty()) {
+    result.allowed = false;
+    result.error = who.pod.empty()
+                       ? "it is bound to no pod, and so to no node"
+                       : "the node of pod " + who.pod + " is not known (yet)";
   }
   return result;
 }

@@ -54,6 +54,10 @@ class Identity(suite.ClusterCase):
     def test_another_nodes_token(self):
         self.refused("node1", self.token(node="node2"), "node2")
 
+    def test_a_token_that_is_bound_to_no_pod(self):
+        """It would be good for every node."""
+        self.refused("node1", self.token(), "bound to no pod")
+
     def test_a_token_for_somebody_else(self):
         self.refused("node1", self.token(audience=None, node="node1"), "token")
 
