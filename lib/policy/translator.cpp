@@ -28,6 +28,15 @@ NamespaceRecord& Translator::Impl::space(const std::string& name) {
   return *record;
 }
 
+// One that says no more than one that is not known.
+void Translator::Impl::forget_space(const std::string& name) {
+  const auto it = namespaces.find(name);
+  if (it != namespaces.end() && it->second->pods.empty() &&
+      it->second->labels.size() == 1) {
+    namespaces.erase(it);
+  }
+}
+
 std::vector<const kube::Pod*> Translator::Impl::pods_of(
     const std::string& ns) const {
   std::vector<const kube::Pod*> result;
@@ -90,18 +99,26 @@ void Translator::Impl::set_pod(const kube::Pod& object) {
   dirty_pods.insert(record.get());
 }
 
+void Translator::Impl::leave_node(PodRecord& record, const std::string& node) {
+  const auto here = node_pods.find(node);
+  if (here != node_pods.end() && here->second.erase(&record) != 0 &&
+      here->second.empty()) {
+    node_pods.erase(here);
+  }
+}
+
 // Keeps the index of pods by node.
 void Translator::Impl::move_to_node(PodRecord& record,
                                     const std::string& old_node) {
   const auto name = record.name();
   if (old_node != record.pod.node) {
-    node_pods[old_node].erase(&record);
+    leave_node(record, old_node);
     note_endpoint(old_node, name);
   }
   if (record.managed()) {
     node_pods[record.pod.node].insert(&record);
   } else {
-    node_pods[record.pod.node].erase(&record);
+    leave_node(record, record.pod.node);
   }
   note_endpoint(record.pod.node, name);
 }
@@ -123,7 +140,8 @@ void Translator::Impl::remove_pod(const std::string& ns,
   sets.unassign(*record);
   dirty_pods.erase(record);
   space(ns).pods.erase(record);
-  node_pods[record->pod.node].erase(record);
+  forget_space(ns);
+  leave_node(*record, record->pod.node);
   note_endpoint(record->pod.node, it->first);
   note_rivals(*record, record->pod.ips);
   pods.erase(it);
@@ -295,6 +313,7 @@ void Translator::set(const Policy& policy) {
 void Translator::remove_namespace(const std::string& name) {
   impl_->dirty = true;
   impl_->set_namespace_labels(name, {});
+  impl_->forget_space(name);
 }
 
 void Translator::remove_pod(const std::string& ns, const std::string& name) {

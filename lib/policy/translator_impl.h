@@ -85,6 +85,8 @@ struct Translator::Impl {
   void flush();
 
   void note_endpoint(const std::string& node, const std::string& name);
+  void leave_node(PodRecord& record, const std::string& node);
+  void forget_space(const std::string& name);
   void note_rivals(const PodRecord& record,
                    const std::vector<IpAddress>& addresses);
   [[nodiscard]] bool is_endpoint(const PodRecord& record) const;
