@@ -38,7 +38,72 @@ std::shared_ptr<const json> conditions_of(const json& object) {
                                                             : json::array());
 }
 
+const json* member(const json& object, const char* name) {
+  const auto found = object.is_object() ? object.find(name) : object.end();
+  return found == object.end() ? nullptr : &*found;
+}
+
+struct Kept {
+  std::int64_t generation = 0;
+  const json* rules = nullptr;  // text
+};
+
+Kept kept_in(const json& object) {
+  const auto* status = member(object, "status");
+  const auto* kept = status == nullptr ? nullptr : member(*status, "inForce");
+  const auto* generation =
+      kept == nullptr ? nullptr : member(*kept, "generation");
+  const auto* rules = kept == nullptr ? nullptr : member(*kept, "rules");
+  if (generation == nullptr || !generation->is_number_integer() ||
+      rules == nullptr || !rules->is_string()) {
+    return {};
+  }
+  return {.generation = generation->get<std::int64_t>(), .rules = rules};
+}
+
+// The object as it was in the version that its status keeps.
+std::optional<json> earlier_version(const json& object, const Kept& kept) {
+  if (kept.rules == nullptr) {
+    return std::nullopt;
+  }
+  const auto rules =
+      json::parse(kept.rules->get_ref<const std::string&>(), nullptr, false);
+  if (!rules.is_object()) {
+    return std::nullopt;
+  }
+  json result = object;
+  result.erase("status");
+  for (const char* name : {"spec", "specs"}) {
+    result.erase(name);
+    if (const auto* was = member(rules, name)) {
+      result[name] = *was;
+    }
+  }
+  return result;
+}
+
+std::string rules_of(const json& object) {
+  json rules = json::object();
+  for (const char* name : {"spec", "specs"}) {
+    if (const auto* value = member(object, name)) {
+      rules[name] = *value;
+    }
+  }
+  return rules.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
 }  // namespace
+
+json to_keep(const PolicyObject& object) {
+  // Not so much that the object would become too large for the API server.
+  constexpr std::size_t kMost = 256 << 10;
+  if (object.valid || object.in_force_rules.empty() ||
+      object.in_force_rules.size() > kMost) {
+    return nullptr;
+  }
+  return {{"generation", object.in_force_generation},
+          {"rules", object.in_force_rules}};
+}
 
 std::uint64_t version_number(const std::string& version) {
   std::uint64_t number = 0;
@@ -80,6 +145,9 @@ struct ClusterStore::Impl {
   bool take_group(const Event& event);
   bool take_other(const Event& event);
   bool remove_policy(const ObjectKey& key);
+  bool put_in_force(PolicyObject& record, const policy::Policy& parsed,
+                    const json& object, std::int64_t generation);
+  bool restore(PolicyObject& record, const json& object);
   PolicyObject& renew(const Event& event, bool& is_new, bool& removed);
   void note(const kube::Namespace& space);
   void note(const kube::Pod& pod);
@@ -142,22 +210,48 @@ bool ClusterStore::Impl::take_policy(const Event& event) {
   }
   const auto& object = *std::get<Event::Json>(event.object);
   record.conditions = conditions_of(object);
+  record.kept_generation = kept_in(object).generation;
   if (!is_new) {
-    return told;  // its status, labels or annotations: nothing of the rules
+    // Its status, labels or annotations: nothing of the rules, but for those
+    // that another replica has kept there.
+    return restore(record, object) || told;
   }
   auto parsed = policy::parse_policy(object);
   record.valid = parsed.has_value();
   record.warnings.clear();
   if (!parsed) {
     record.reason = parsed.error().message;
-    return told;
+    return restore(record, object) || told;
   }
   record.reason.clear();
   record.warnings = parsed->warnings;
+  return put_in_force(record, *parsed, object, event.generation);
+}
+
+bool ClusterStore::Impl::put_in_force(PolicyObject& record,
+                                      const policy::Policy& parsed,
+                                      const json& object,
+                                      std::int64_t generation) {
   record.in_force = true;
-  record.in_force_generation = event.generation;
-  translator.set(*parsed);
+  record.in_force_generation = generation;
+  record.in_force_rules = rules_of(object);
+  translator.set(parsed);
   return true;
+}
+
+// Of an object of which only a version that is not valid was seen: without what
+// its status keeps, the pods that it selects would be open after a restart.
+bool ClusterStore::Impl::restore(PolicyObject& record, const json& object) {
+  if (record.valid || record.in_force) {
+    return false;
+  }
+  const auto kept = kept_in(object);
+  const auto earlier = earlier_version(object, kept);
+  if (!earlier) {
+    return false;
+  }
+  const auto parsed = policy::parse_policy(*earlier);
+  return parsed && put_in_force(record, *parsed, *earlier, kept.generation);
 }
 
 // A group's labels count too, and they have no generation.

@@ -38,11 +38,17 @@ struct PolicyObject {
   std::string reason;          // why not
   bool in_force = false;       // some version is
   std::int64_t in_force_generation = 0;
+  std::string in_force_rules;        // of a policy: its spec and specs, as JSON
+  std::int64_t kept_generation = 0;  // of what status.inForce has; 0: nothing
   std::vector<std::string> warnings;  // of the newest version
   // status.conditions as last seen; null if the decoder does not tell them.
   std::shared_ptr<const nlohmann::json> conditions;
 };
 
+// What status.inForce is to keep while a version is in force that is not the
+// newest, for operators that start afterwards: its generation and, as text, its
+// spec and specs. Null if there is nothing to be kept.
+nlohmann::json to_keep(const PolicyObject& object);
 // A resourceVersion as a number; 0 if it is none.
 std::uint64_t version_number(const std::string& version);
 // Index of the kind in vectors of resourceVersions; kPolicyKinds if it is none.

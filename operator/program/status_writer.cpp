@@ -102,6 +102,10 @@ std::string path_of(const PolicyObject& object) {
                              object.key.name);
 }
 
+std::int64_t generation_of(const json& kept) {
+  return kept.is_object() ? kept.at("generation").get<std::int64_t>() : 0;
+}
+
 }  // namespace
 
 std::optional<Condition> shown_condition(const PolicyObject& object,
@@ -126,7 +130,9 @@ struct StatusWriter::Impl {
     std::int64_t generation = 0;
     std::string path;
     std::optional<json> there;  // conditions, as far as is known
+    std::int64_t kept = 0;      // generation in inForce, the same
     std::vector<Condition> wanted;
+    json to_keep;  // null: nothing
     bool queued = false;
     kube::Call call;
     bool busy = false;
@@ -155,7 +161,7 @@ struct StatusWriter::Impl {
 };
 
 bool StatusWriter::Impl::satisfied(const Target& target) {
-  return target.there &&
+  return target.there && target.kept == generation_of(target.to_keep) &&
          std::ranges::all_of(target.wanted, [&](const Condition& wanted) {
            return says(find_type(*target.there, wanted.type), wanted,
                        target.generation);
@@ -213,15 +219,20 @@ void StatusWriter::Impl::read(const ObjectKey& key, Target& target) {
 void StatusWriter::Impl::write(const ObjectKey& key, Target& target) {
   auto conditions = merged(*target.there, target.wanted, target.generation);
   // With the uid, an object made anew under the same name is left alone.
-  const json body{{"metadata", {{"uid", target.uid}}},
-                  {"status", {{"conditions", conditions}}}};
+  json body{{"metadata", {{"uid", target.uid}}},
+            {"status", {{"conditions", conditions}}}};
+  const auto kept = generation_of(target.to_keep);
+  if (target.kept != kept) {
+    body["status"]["inForce"] = target.to_keep;  // null removes it
+  }
   target.call = kube::patch_object(
       *client, target.path + "/status", kube::Patch::kMerge, body,
       "sluice-operator",
-      [this, key, conditions](const ApiResult<json>& answer) {
+      [this, key, conditions, kept](const ApiResult<json>& answer) {
         const auto found = targets.find(key);
         if (answer && found != targets.end()) {
           found->second.there = conditions;
+          found->second.kept = kept;
           ++stats.writes;
         }
         done(key, answer ? std::nullopt : std::optional(answer.error()));
@@ -300,6 +311,7 @@ void StatusWriter::seen(const PolicyObject& object) {
   }
   if (object.conditions && !target.busy) {
     target.there = *object.conditions;
+    target.kept = object.kept_generation;
   }
 }
 
@@ -313,8 +325,10 @@ void StatusWriter::want(const PolicyObject& object,
     if (object.conditions) {
       target.there = *object.conditions;
     }
+    target.kept = object.kept_generation;
   }
   target.generation = object.generation;
+  target.to_keep = op::to_keep(object);
   target.wanted = std::move(conditions);
   impl_->enqueue(object.key, target);
 }

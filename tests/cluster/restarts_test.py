@@ -149,6 +149,28 @@ class Restarts(suite.ClusterCase):
             self.start_operator(operator)
         self.expect("x/b > x/c A", "x/b > x/a udp/82 A", seconds=60)
 
+    def test_operators_start_when_the_newest_version_is_not_valid(self):
+        """The one before stays in force, although none of them has seen it."""
+        def disturb():
+            before = self.api.get("CiliumNetworkPolicy", "x", "a")["spec"]["ingress"]
+            self.api.patch("CiliumNetworkPolicy", "x", "a", {"spec": {"ingress": [{"fromNodes": [{}]}]}})
+            self.cluster.wait_condition("CiliumNetworkPolicy", "x", "a", "Valid", "False", "stays in force")
+            wait_for(lambda: "inForce" in self.api.get("CiliumNetworkPolicy", "x", "a")["status"], "it is kept")
+            for operator in self.cluster.operators:
+                self.addCleanup(self.start_operator, operator)
+                operator.kill()
+            for operator in self.cluster.operators:
+                operator.start()
+            self.cluster.balance()
+            self.api.create(cnp("x", "meanwhile", {"pod": "b"}, ingress=[{}]))
+            self.expect("x/c > x/b udp/90 D", "x/b > x/a udp/91 D", seconds=60)
+            self.cluster.wait_condition("CiliumNetworkPolicy", "x", "a", "Valid", "False", "stays in force")
+            self.api.patch("CiliumNetworkPolicy", "x", "a", {"spec": {"ingress": before}})
+            self.enforced("a")
+            wait_for(lambda: "inForce" not in self.api.get("CiliumNetworkPolicy", "x", "a")["status"],
+                     "it is not needed any more")
+        self.ride(disturb)
+
     def test_an_operator_is_ended_properly(self):
         def disturb():
             leader = self.cluster.leader()

@@ -149,6 +149,65 @@ TEST_F(ClusterStoreTest, ObjectThatCannotBeDecodedKeepsWhatItWas) {
   EXPECT_EQ(store_.policy(kPolicy)->reason, "spec: must be an object");
 }
 
+// An operator that starts when the newest version is not valid has seen no
+// other.
+TEST_F(ClusterStoreTest, LastValidVersionComesBackFromTheStatus) {
+  put_policy(policy(port("80")), 1);
+  EXPECT_TRUE(to_keep(*store_.policy(kPolicy)).is_null());
+  put_policy(policy(port("99999")), 2);
+  auto bad = policy(port("99999"));
+  const auto kept = to_keep(*store_.policy(kPolicy));
+  EXPECT_EQ(kept.at("generation"), 1);
+  bad["status"]["inForce"] = kept;
+  tell(Event::Type::kDeleted, kube::cilium_network_policies(), "x", "p");
+  EXPECT_TRUE(allowed(81));
+
+  EXPECT_TRUE(put_policy(bad, 2));
+  EXPECT_TRUE(allowed(80));
+  EXPECT_FALSE(allowed(81));
+  const auto* object = store_.policy(kPolicy);
+  EXPECT_FALSE(object->valid);
+  EXPECT_TRUE(object->in_force);
+  EXPECT_EQ(object->in_force_generation, 1);
+  EXPECT_EQ(object->kept_generation, 1);
+  EXPECT_EQ(to_keep(*object), kept);
+
+  // And is nothing to a version that is.
+  auto good = policy(port("82"));
+  good["status"] = bad["status"];
+  EXPECT_TRUE(put_policy(good, 3));
+  EXPECT_TRUE(allowed(82));
+  EXPECT_FALSE(allowed(80));
+  EXPECT_TRUE(to_keep(*store_.policy(kPolicy)).is_null());
+}
+
+// Another replica may know it, and writes it later.
+TEST_F(ClusterStoreTest, LastValidVersionMayBeInTheStatusLater) {
+  auto bad = policy(port("99999"));
+  EXPECT_FALSE(put_policy(bad, 2));
+  EXPECT_TRUE(allowed(81));
+  const json rules{{"spec", policy(port("80")).at("spec")}};
+  bad["status"]["inForce"] = {{"generation", 1}, {"rules", rules.dump()}};
+  EXPECT_TRUE(put_policy(bad, 2));
+  EXPECT_FALSE(allowed(81));
+  EXPECT_FALSE(put_policy(bad, 2)) << "it is in force already";
+}
+
+TEST_F(ClusterStoreTest, NonsenseInTheStatusIsNoVersion) {
+  for (const auto& nonsense :
+       {json(7), json{{"generation", "1"}, {"rules", "{}"}},
+        json{{"generation", 1}, {"rules", 7}},
+        json{{"generation", 1}, {"rules", "{"}},
+        json{{"generation", 1}, {"rules", "{}"}},
+        json{{"generation", 1}, {"rules", R"({"spec":7})"}}}) {
+    auto bad = policy(port("99999"));
+    bad["status"]["inForce"] = nonsense;
+    EXPECT_FALSE(put_policy(bad, 2)) << nonsense;
+    EXPECT_FALSE(store_.policy(kPolicy)->in_force);
+    tell(Event::Type::kDeleted, kube::cilium_network_policies(), "x", "p");
+  }
+}
+
 TEST_F(ClusterStoreTest, AnotherObjectOfTheNameInheritsNothing) {
   put_policy(policy(port("80")), 1);
   EXPECT_TRUE(put_policy(policy(port("99999")), 1, "another"));
