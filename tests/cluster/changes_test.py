@@ -143,6 +143,27 @@ class Changes(suite.ClusterCase):
         self.api.delete("CiliumCIDRGroup", None, "partners")
         self.expect("x/a > E D")
 
+    def test_a_kind_is_taken_away_and_comes_back(self):
+        """With all its objects; the other kinds go on meanwhile."""
+        outside = self.cluster.outside()
+        group = {"apiVersion": "cilium.io/v2", "kind": "CiliumCIDRGroup", "metadata": {"name": "partners"},
+                 "spec": {"externalCIDRs": [outside.ipv4 + "/32", outside.ipv6 + "/128"]}}
+        self.api.create(group)
+        self.api.create(cnp("x", "p", {"pod": "a"}, egress=[
+            {"toCIDRSet": [{"cidrGroupRef": "partners"}]}]))
+        self.expect("x/a > E A", "x/a > x/b D")
+        definition = "ciliumcidrgroups.cilium.io"
+        self.addCleanup(self.plane.deploy)
+        self.api.delete("CustomResourceDefinition", None, definition)
+        wait_for(lambda: not self.api.find("CustomResourceDefinition", None, definition), "it is gone")
+        self.expect("x/a > E D", "x/a > x/b D")
+        self.api.create(cnp("x", "after", {"pod": "b"}, ingress=[{}]))
+        self.expect("x/c > x/b D")
+        self.plane.deploy()
+        self.api.create(group)
+        self.addCleanup(self.api.delete, "CiliumCIDRGroup", None, "partners")
+        self.expect("x/a > E A", "x/a > x/b D", "x/c > x/b D")
+
     def test_a_node_is_added(self):
         self.api.create(cnp("x", "p", {"pod": "a"}, ingress=[{"fromEntities": ["remote-node"]}]))
         self.expect("node2 > x/a A", "x/b > x/a D")
