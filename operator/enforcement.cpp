@@ -174,6 +174,10 @@ void Enforcement::forget_policy(const ObjectKey& key) {
   histories_.erase(key);
 }
 
+void Enforcement::forget_policies() {
+  histories_.clear();
+}
+
 const wire::NodeReport* Enforcement::report_of(std::string_view node) const {
   const auto found = nodes_.find(std::string(node));
   return found == nodes_.end() ? nullptr : best(found->second);

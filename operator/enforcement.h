@@ -102,6 +102,8 @@ class Enforcement {
                  const std::optional<Enforced>& shown, Clock::time_point now);
   // The policy is gone.
   void forget_policy(const ObjectKey& key);
+  // Nobody judges any more: what was judged is not gone on from.
+  void forget_policies();
 
  private:
   struct Node {

@@ -79,7 +79,10 @@ void PolicyStatus::set_leading(bool leads) {
   leads_ = leads;
   if (!leads) {
     writer_.stop();
-    enforcement_ = {};
+    // What other replicas said still holds: they tell changes only, to one that
+    // leads again too.
+    enforcement_.forget({});
+    enforcement_.forget_policies();
     active_.clear();
     told_.clear();
     return;
