@@ -89,8 +89,6 @@ struct Daemon::Impl {
   Clock::time_point housekeeping_at = Clock::now();
   Clock::time_point measured_at;
 
-  Result<void> take_locks();
-  Result<void> open_signals();
   Result<void> open_agent();
   Result<void> open_servers();
   Result<void> connect();
@@ -119,26 +117,6 @@ struct Daemon::Impl {
   void run_timers();
   Result<void> loop();
 };
-
-Result<void> Daemon::Impl::take_locks() {
-  auto taken =
-      cli::lock_instance(options.socket, options.agent.datapath.pin_dir);
-  if (!taken) {
-    return std::unexpected(taken.error());
-  }
-  locks = std::move(*taken);
-  return {};
-}
-
-// Before any library starts a thread.
-Result<void> Daemon::Impl::open_signals() {
-  auto opened = sluice::open_signals();
-  if (!opened) {
-    return std::unexpected(opened.error());
-  }
-  signals = std::move(*opened);
-  return {};
-}
 
 Result<void> Daemon::Impl::open_agent() {
   auto started = agent::Agent::start(options.agent);
@@ -246,10 +224,21 @@ Result<void> Daemon::Impl::connect() {
 Result<void> Daemon::Impl::prepare() {
   source.address = options.client.target;
   source.problem = "not yet";
+  // Before any library starts a thread.
+  auto opened = open_signals();
+  if (!opened) {
+    return std::unexpected(opened.error());
+  }
+  signals = std::move(*opened);
+  auto locked =
+      cli::lock_instance(options.socket, options.agent.datapath.pin_dir);
+  if (!locked) {
+    return std::unexpected(locked.error());
+  }
+  locks = std::move(*locked);
   using Step = Result<void> (Impl::*)();
   for (const Step step :
-       {&Impl::open_signals, &Impl::take_locks, &Impl::open_agent,
-        &Impl::open_servers, &Impl::connect}) {
+       {&Impl::open_agent, &Impl::open_servers, &Impl::connect}) {
     if (auto done = (this->*step)(); !done) {
       return done;
     }
