@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "cli/policy_source.h"
 #include "cli/views.h"
 #include "lib/base/result.h"
 #include "lib/policy/translator.h"
@@ -45,11 +46,6 @@ Result<Cluster> load_cluster(const std::filesystem::path& path,
 // the only one, or this host. An error if there are several to choose from.
 Result<std::string> choose_node(Cluster& cluster, const std::string& wanted);
 
-struct ExplainRequest {
-  std::string from;  // "namespace/pod" or an address
-  std::string to;
-  std::string port;  // "80/TCP", "8/ICMP"
-};
 // The verdict at both ends in every address family that the two share.
 Result<ExplainView> explain(const Cluster& cluster,
                             const ExplainRequest& request);

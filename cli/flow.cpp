@@ -65,7 +65,7 @@ std::string state_text(const sluice_conntrack& entry) {
 }
 
 void add_addresses(FlowView& view, const sluice_flow_event& event,
-                   const op::Store& store) {
+                   const NameOf& name_of) {
   if (event.family == 0) {
     view.protocol = "ethertype " + hex(ntohs(event.ethertype));
     return;
@@ -75,8 +75,8 @@ void add_addresses(FlowView& view, const sluice_flow_event& event,
   const auto to = address_of(event.daddr, v6);
   view.from = to_string(from);
   view.to = to_string(to);
-  view.from_name = store.name_of(from);
-  view.to_name = store.name_of(to);
+  view.from_name = name_of(from);
+  view.to_name = name_of(to);
   view.protocol = protocol_text(event.protocol);
   const auto port = ntohs(event.dport);
   if (is_icmp(event.protocol)) {
@@ -91,7 +91,7 @@ void add_addresses(FlowView& view, const sluice_flow_event& event,
 }  // namespace
 
 FlowView make_flow(const sluice_flow_event& event, const std::string& endpoint,
-                   const Names& names, const op::Store& store) {
+                   const Names& names, const NameOf& name_of) {
   FlowView view;
   view.time = wall_time(event.timestamp_ns);
   view.verdict = event.verdict == SLUICE_VERDICT_ALLOW ? "allowed" : "denied";
@@ -103,7 +103,7 @@ FlowView make_flow(const sluice_flow_event& event, const std::string& endpoint,
   view.policy_id = event.policy_id;
   view.cidr_id = event.cidr_id;
   view.length = event.length;
-  add_addresses(view, event, store);
+  add_addresses(view, event, name_of);
   if (const auto* rule = names.rule(event.rule)) {
     view.policy = rule->policy;
     view.path = rule->path;
@@ -120,14 +120,14 @@ FlowView make_flow(const sluice_flow_event& event, const std::string& endpoint,
 
 ConntrackView make_conntrack(const agent::ConntrackEntry& entry,
                              const std::string& endpoint, std::uint32_t epoch,
-                             const Names& names, const op::Store& store) {
+                             const Names& names, const NameOf& name_of) {
   const auto& value = entry.value;
   ConntrackView view{.endpoint = endpoint,
                      .ifindex = entry.ifindex,
                      .protocol = protocol_text(entry.protocol),
                      .direction = std::string(direction_text(value.opened_by)),
                      .remote = to_string(entry.remote),
-                     .remote_name = store.name_of(entry.remote),
+                     .remote_name = name_of(entry.remote),
                      .local_port = entry.local_port,
                      .remote_port = entry.remote_port,
                      .state = state_text(value),

@@ -14,6 +14,7 @@
 #include "cli/cluster.h"
 #include "cli/flow.h"
 #include "cli/host.h"
+#include "cli/manifest_source.h"
 #include "cli/names.h"
 #include "cli/output.h"
 #include "cli/progress.h"
@@ -80,7 +81,7 @@ struct Instance::Impl {
   void on_event(const sluice_flow_event& event);
   void on_signal();
   void on_notice();
-  [[nodiscard]] RequestContext context();
+  Server::Answer answer(const std::string& request);
   [[nodiscard]] int wait_ms() const;
   void run_timers();
   Result<void> loop();
@@ -157,10 +158,9 @@ Result<void> Instance::Impl::prepare() {
     return std::unexpected(started.error());
   }
   agent = std::move(*started);
-  auto opened_server =
-      Server::open(options.socket, [this](const std::string& request) {
-        return answer_request(context(), request);
-      });
+  auto opened_server = Server::open(
+      options.socket,
+      [this](const std::string& request) { return answer(request); });
   if (!opened_server) {
     return std::unexpected(opened_server.error());
   }
@@ -168,17 +168,18 @@ Result<void> Instance::Impl::prepare() {
   return {};
 }
 
-RequestContext Instance::Impl::context() {
+Server::Answer Instance::Impl::answer(const std::string& request) {
   auto problem = progress.problem();
   if (problem.empty() && dir) {
     problem = dir->problem();
   }
-  return {.cluster = &cluster,
-          .agent = &*agent,
-          .names = &names,
-          .node = node,
-          .dir = options.dir.string(),
-          .problem = std::move(problem)};
+  const ManifestSource source(cluster, options.dir.string());
+  return answer_request({.source = &source,
+                         .agent = &*agent,
+                         .names = &names,
+                         .node = node,
+                         .problem = std::move(problem)},
+                        request);
 }
 
 void Instance::Impl::log_problems() {
@@ -258,7 +259,9 @@ void Instance::Impl::on_event(const sluice_flow_event& event) {
     return;
   }
   const auto flow = make_flow(event, agent->endpoint_name(event.ifindex), names,
-                              cluster.store());
+                              [this](const IpAddress& address) {
+                                return cluster.store().name_of(address);
+                              });
   server->publish(dump(nlohmann::json{{"event", flow}}),
                   event.verdict != SLUICE_VERDICT_ALLOW);
 }

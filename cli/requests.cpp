@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <array>
 #include <memory>
-#include <set>
 #include <utility>
 #include <vector>
 
@@ -70,69 +69,15 @@ Server::Answer rows_answer(std::vector<Item> items, MakeRow row) {
   return {.reply = std::move(reply), .drops_only = false};
 }
 
-// "Kind/namespace/name" of every policy that this node was given.
-std::set<std::string> policies_of(const agent::Agent& agent) {
-  std::set<std::string> result;
-  for (const auto& set : agent.wanted().sets) {
-    result.insert(set.policies.begin(), set.policies.end());
-  }
-  return result;
-}
-
-// What an agent can say of the objects: it knows those that concern it, by
-// name.
-void add_source(const RequestContext& context, StatusView& view) {
-  const auto& source = *context.source;
-  view.dir = "operator " + source.address;
-  view.policies = policies_of(*context.agent).size();
-  view.objects = view.policies;
-  if (!source.connected) {
-    view.problems.push_back({.severity = "note",
-                             .source = "operator",
-                             .object = {},
-                             .message = "not connected: " + source.problem +
-                                        "; what it said last stays in force"});
-  }
-}
-
-Server::Answer policy_list(const RequestContext& context) {
-  if (context.source == nullptr) {
-    return view_answer(context.cluster->policy_list());
-  }
-  PolicyListView list;
-  for (const auto& policy : policies_of(*context.agent)) {
-    const auto first = policy.find('/');
-    const auto last = policy.rfind('/');
-    PolicyView view;
-    view.kind = policy.substr(0, first);
-    view.name = last == std::string::npos ? "" : policy.substr(last + 1);
-    view.ns = first < last ? policy.substr(first + 1, last - first - 1) : "";
-    view.valid = true;
-    view.in_force = context.problem.empty();
-    view.reason = context.problem;
-    view.source = context.source->address;
-    list.policies.push_back(std::move(view));
-  }
-  return view_answer(list);
-}
-
 Server::Answer status(const RequestContext& context) {
   const auto agent = context.agent->status();
   StatusView view;
   view.version = kVersion;
   view.node = context.node;
-  view.dir = context.dir;
   view.problem = agent.problem.empty() ? context.problem : agent.problem;
   view.enforced = view.problem.empty();
   view.revision = agent.revision;
   view.epoch = agent.epoch;
-  for (const auto& object : context.cluster->store().objects()) {
-    ++view.objects;
-    if (object.policy) {
-      ++view.policies;
-      view.policies_invalid += object.valid ? 0 : 1;
-    }
-  }
   view.endpoints = agent.endpoints.size();
   view.endpoints_attached = static_cast<std::uint64_t>(std::ranges::count(
       agent.endpoints, true, &agent::EndpointStatus::attached));
@@ -149,10 +94,7 @@ Server::Answer status(const RequestContext& context) {
                               .bytes = reason.bytes});
     }
   }
-  view.problems = context.cluster->problems(false);
-  if (context.source != nullptr) {
-    add_source(context, view);
-  }
+  context.source->describe(view);
   return view_answer(view);
 }
 
@@ -197,13 +139,16 @@ Server::Answer conntrack_list(const RequestContext& context) {
   if (!entries) {
     return error_answer(entries.error().message);
   }
+  const auto name_of = [&](const IpAddress& address) {
+    return context.source->name_of(address);
+  };
   const auto epoch = context.agent->status().epoch;
   std::vector<ConntrackView> views;
   views.reserve(entries->size());
   for (const auto& entry : *entries) {
-    views.push_back(
-        make_conntrack(entry, context.agent->endpoint_name(entry.ifindex),
-                       epoch, *context.names, context.cluster->store()));
+    views.push_back(make_conntrack(entry,
+                                   context.agent->endpoint_name(entry.ifindex),
+                                   epoch, *context.names, name_of));
   }
   return rows_answer(std::move(views),
                      [](const ConntrackView& view) { return json(view); });
@@ -211,21 +156,14 @@ Server::Answer conntrack_list(const RequestContext& context) {
 
 Server::Answer explain_flow(const RequestContext& context,
                             const json& request) {
-  if (context.source != nullptr) {
-    return error_answer(
-        "an agent does not have the objects that explaining needs, only what "
-        "its own pods' policies became; give the folder that they are in, or "
-        "look at `sluice policy dump` and `sluice monitor` here");
-  }
   const auto text = [&](const char* name) {
     const auto found = request.find(name);
     return found != request.end() && found->is_string()
                ? found->get<std::string>()
                : std::string{};
   };
-  auto view =
-      explain(*context.cluster,
-              {.from = text("from"), .to = text("to"), .port = text("port")});
+  auto view = context.source->explain(
+      {.from = text("from"), .to = text("to"), .port = text("port")});
   return view ? view_answer(*view) : error_answer(view.error().message);
 }
 
@@ -238,7 +176,7 @@ Server::Answer dispatch(const RequestContext& context,
     return endpoint_list(context);
   }
   if (command == "policy list") {
-    return policy_list(context);
+    return view_answer(context.source->policy_list());
   }
   if (command == "policy dump") {
     return policy_dump(context);

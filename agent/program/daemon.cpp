@@ -14,7 +14,7 @@
 #include <spdlog/spdlog.h>
 
 #include "agent/program/metrics.h"
-#include "cli/cluster.h"
+#include "agent/program/operator_source.h"
 #include "cli/flow.h"
 #include "cli/host.h"
 #include "cli/instance.h"
@@ -60,7 +60,6 @@ struct Daemon::Impl {
   DaemonOptions options;
   cli::InstanceLocks locks;
   Fd signals;
-  cli::Cluster no_objects;  // the operator has them
   cli::Names names;
   std::optional<agent::Agent> agent;
   std::optional<wire::Client> client;
@@ -85,7 +84,7 @@ struct Daemon::Impl {
   wire::OnUnknown told_unknown = wire::OnUnknown::kAgentDefault;
   bool deny_unknown = false;
   bool stopping = false;
-  cli::OperatorSource source;
+  OperatorLink link;
   Clock::time_point housekeeping_at = Clock::now();
   Clock::time_point measured_at;
 
@@ -109,11 +108,11 @@ struct Daemon::Impl {
   void measure();
   void save_names();
   void on_event(const sluice_flow_event& event);
-  const std::string& pod_of(const std::string& ip);
+  std::string pod_of(const IpAddress& address);
   void on_signal();
   [[nodiscard]] std::string problem() const;
   [[nodiscard]] std::string unready() const;
-  cli::RequestContext context();
+  cli::Server::Answer answer(const std::string& request);
   void run_timers();
   Result<void> loop();
 };
@@ -179,10 +178,9 @@ void Daemon::Impl::keep_all(const State& state) {
 }
 
 Result<void> Daemon::Impl::open_servers() {
-  auto opened =
-      cli::Server::open(options.socket, [this](const std::string& request) {
-        return cli::answer_request(context(), request);
-      });
+  auto opened = cli::Server::open(
+      options.socket,
+      [this](const std::string& request) { return answer(request); });
   if (!opened) {
     return std::unexpected(opened.error());
   }
@@ -222,8 +220,8 @@ Result<void> Daemon::Impl::connect() {
 }
 
 Result<void> Daemon::Impl::prepare() {
-  source.address = options.client.target;
-  source.problem = "not yet";
+  link.address = options.client.target;
+  link.problem = "not yet";
   // Before any library starts a thread.
   auto opened = open_signals();
   if (!opened) {
@@ -310,14 +308,14 @@ void Daemon::Impl::on_connect(bool resumed, const std::string& version) {
   spdlog::info("connected to operator {} at {}{}", cli::printable(version),
                options.client.target, resumed ? ", going on" : "");
   logged_disconnect.clear();
-  source.connected = true;
-  source.problem.clear();
+  link.connected = true;
+  link.problem.clear();
 }
 
 // Said once for each reason: it is tried again and again.
 void Daemon::Impl::on_disconnect(const std::string& why) {
-  source.connected = false;
-  source.problem = why;
+  link.connected = false;
+  link.problem = why;
   if (why != logged_disconnect) {
     logged_disconnect = why;
     spdlog::warn("no operator, what it said last stays in force: {}", why);
@@ -393,33 +391,26 @@ void Daemon::Impl::housekeeping() {
   server->expire(Clock::now());
 }
 
-const std::string& Daemon::Impl::pod_of(const std::string& ip) {
-  static const std::string none;
+std::string Daemon::Impl::pod_of(const IpAddress& address) {
   if (std::exchange(pods_dirty, false)) {
     pods.clear();
     for (const auto& endpoint : agent->wanted().endpoints) {
-      for (const auto& address : endpoint.ips) {
-        pods[address] = endpoint.name;
+      for (const auto& ip : endpoint.ips) {
+        pods[ip] = endpoint.name;
       }
     }
   }
-  const auto address = parse_ip(ip);
-  const auto found = address ? pods.find(*address) : pods.end();
-  return found == pods.end() ? none : found->second;
+  const auto found = pods.find(address);
+  return found == pods.end() ? std::string{} : found->second;
 }
 
 void Daemon::Impl::on_event(const sluice_flow_event& event) {
   if (!server || !server->has_subscribers()) {
     return;
   }
-  auto flow = cli::make_flow(event, agent->endpoint_name(event.ifindex), names,
-                             no_objects.store());
-  if (flow.from_name.empty()) {
-    flow.from_name = pod_of(flow.from);
-  }
-  if (flow.to_name.empty()) {
-    flow.to_name = pod_of(flow.to);
-  }
+  const auto flow = cli::make_flow(
+      event, agent->endpoint_name(event.ifindex), names,
+      [this](const IpAddress& address) { return pod_of(address); });
   server->publish(cli::dump(nlohmann::json{{"event", flow}}),
                   event.verdict != SLUICE_VERDICT_ALLOW);
 }
@@ -445,17 +436,18 @@ std::string Daemon::Impl::unready() const {
   if (!progress.problem().empty() || snapshot_in_force) {
     return progress.problem();
   }
-  return "no operator has been heard yet: " + source.problem;
+  return "no operator has been heard yet: " + link.problem;
 }
 
-cli::RequestContext Daemon::Impl::context() {
-  return {.cluster = &no_objects,
-          .source = &source,
-          .agent = &*agent,
-          .names = &names,
-          .node = options.client.node,
-          .dir = {},
-          .problem = problem()};
+cli::Server::Answer Daemon::Impl::answer(const std::string& request) {
+  const auto why = problem();
+  const OperatorSource source(link, *agent, why);
+  return cli::answer_request({.source = &source,
+                              .agent = &*agent,
+                              .names = &names,
+                              .node = options.client.node,
+                              .problem = why},
+                             request);
 }
 
 void Daemon::Impl::run_timers() {

@@ -5,6 +5,7 @@
 
 #include "cli/cluster.h"
 #include "cli/judge.h"
+#include "cli/manifest_source.h"
 #include "cli/requests.h"
 #include "lib/kube/manifest.h"
 
@@ -128,7 +129,8 @@ TEST_F(ClusterTest, ExplainRefusesBadInput) {
 }
 
 TEST_F(ClusterTest, HostileRequestsGetErrors) {
-  const RequestContext context{.cluster = &cluster_};
+  const ManifestSource source(cluster_, "dir");
+  const RequestContext context{.source = &source};
   for (const auto* request :
        {"", "[]", "null", "{", R"({"command":1})", R"({"command":"x"})",
         R"({"command":"explain","from":[],"to":{},"port":1})", "\xff\xfe",

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/program/operator_source.h"
+
+#include <set>
+#include <utility>
+
+namespace sluice::agentd {
+namespace {
+
+// "Kind/namespace/name" of every policy that this node was given.
+std::set<std::string> policies_of(const agent::Agent& agent) {
+  std::set<std::string> result;
+  for (const auto& set : agent.wanted().sets) {
+    result.insert(set.policies.begin(), set.policies.end());
+  }
+  return result;
+}
+
+}  // namespace
+
+OperatorSource::OperatorSource(const OperatorLink& link,
+                               const agent::Agent& agent, std::string problem)
+    : link_(&link), agent_(&agent), problem_(std::move(problem)) {}
+
+void OperatorSource::describe(cli::StatusView& view) const {
+  view.dir = "operator " + link_->address;
+  view.policies = policies_of(*agent_).size();
+  view.objects = view.policies;
+  if (!link_->connected) {
+    view.problems.push_back({.severity = "note",
+                             .source = "operator",
+                             .object = {},
+                             .message = "not connected: " + link_->problem +
+                                        "; what it said last stays in force"});
+  }
+}
+
+cli::PolicyListView OperatorSource::policy_list() const {
+  cli::PolicyListView list;
+  for (const auto& policy : policies_of(*agent_)) {
+    const auto first = policy.find('/');
+    const auto last = policy.rfind('/');
+    cli::PolicyView view;
+    view.kind = policy.substr(0, first);
+    view.name = last == std::string::npos ? "" : policy.substr(last + 1);
+    view.ns = first < last ? policy.substr(first + 1, last - first - 1) : "";
+    view.valid = true;
+    view.in_force = problem_.empty();
+    view.reason = problem_;
+    view.source = link_->address;
+    list.policies.push_back(std::move(view));
+  }
+  return list;
+}
+
+std::string OperatorSource::name_of(const IpAddress& /*address*/) const {
+  return {};
+}
+
+Result<cli::ExplainView> OperatorSource::explain(
+    const cli::ExplainRequest& /*request*/) const {
+  return fail(
+      "an agent does not have the objects that explaining needs, only what "
+      "its own pods' policies became; give the folder that they are in, or "
+      "look at `sluice policy dump` and `sluice monitor` here");
+}
+
+}  // namespace sluice::agentd

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+
+#include "agent/agent.h"
+#include "cli/policy_source.h"
+
+namespace sluice::agentd {
+
+// The connection to the operator.
+struct OperatorLink {
+  std::string address;
+  bool connected = false;
+  std::string problem;  // why it is not connected
+};
+
+// What an operator's policies have become on this node. The operator has the
+// objects; an agent knows those that concern its pods, by name. Refers to link
+// and agent.
+class OperatorSource : public cli::PolicySource {
+ public:
+  // `problem`: why what is wanted is not in force; empty if it is.
+  OperatorSource(const OperatorLink& link, const agent::Agent& agent,
+                 std::string problem);
+
+  void describe(cli::StatusView& view) const override;
+  [[nodiscard]] cli::PolicyListView policy_list() const override;
+  // Of nobody: addresses come with objects.
+  [[nodiscard]] std::string name_of(const IpAddress& address) const override;
+  // Always an error.
+  [[nodiscard]] Result<cli::ExplainView> explain(
+      const cli::ExplainRequest& request) const override;
+
+ private:
+  const OperatorLink* link_;
+  const agent::Agent* agent_;
+  std::string problem_;
+};
+
+}  // namespace sluice::agentd

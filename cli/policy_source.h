@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+
+#include "cli/views.h"
+#include "lib/base/ip.h"
+#include "lib/base/result.h"
+
+namespace sluice::cli {
+
+struct ExplainRequest {
+  std::string from;  // "namespace/pod" or an address
+  std::string to;
+  std::string port;  // "80/TCP", "8/ICMP"
+};
+
+// Where an instance has its policies from, and what it can say of them.
+class PolicySource {
+ public:
+  PolicySource() = default;
+  PolicySource(const PolicySource&) = delete;
+  PolicySource& operator=(const PolicySource&) = delete;
+  PolicySource(PolicySource&&) = delete;
+  PolicySource& operator=(PolicySource&&) = delete;
+  virtual ~PolicySource() = default;
+
+  // Sets what the view says of the source, its objects and their problems.
+  virtual void describe(StatusView& view) const = 0;
+  [[nodiscard]] virtual PolicyListView policy_list() const = 0;
+  // Whose address it is, "namespace/pod" or "node/name"; empty if unknown.
+  [[nodiscard]] virtual std::string name_of(const IpAddress& address) const = 0;
+  [[nodiscard]] virtual Result<ExplainView> explain(
+      const ExplainRequest& request) const = 0;
+};
+
+}  // namespace sluice::cli
