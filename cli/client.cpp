@@ -11,7 +11,7 @@
 #include <sys/time.h>
 #include <sys/un.h>
 
-#include "cli/views_json.h"
+#include "agent/instance/json_text.h"
 #include "lib/base/fd.h"
 
 namespace sluice::cli {
@@ -108,9 +108,9 @@ std::optional<Error> error_in(const json& line) {
   if (found == line.end()) {
     return std::nullopt;
   }
-  return Error{
-      .message = found->is_string() ? found->get<std::string>() : dump(*found),
-      .code = 0};
+  return Error{.message = found->is_string() ? found->get<std::string>()
+                                             : instance::dump(*found),
+               .code = 0};
 }
 
 }  // namespace
@@ -122,7 +122,7 @@ Result<json> ask(const std::filesystem::path& socket, const json& request,
     return std::unexpected(connection.error());
   }
   connection->limit_wait(kReplySecondsMax);
-  if (auto sent = connection->send_line(dump(request)); !sent) {
+  if (auto sent = connection->send_line(instance::dump(request)); !sent) {
     return std::unexpected(sent.error());
   }
   json view;
@@ -158,7 +158,7 @@ Result<void> follow(const std::filesystem::path& socket, const json& request,
   if (!connection) {
     return std::unexpected(connection.error());
   }
-  if (auto sent = connection->send_line(dump(request)); !sent) {
+  if (auto sent = connection->send_line(instance::dump(request)); !sent) {
     return std::unexpected(sent.error());
   }
   while (true) {

@@ -36,8 +36,9 @@ void Cluster::take(const op::ManifestDir::Change& change) {
   }
 }
 
-std::vector<ProblemView> Cluster::problems(bool without_policies) const {
-  std::vector<ProblemView> views;
+std::vector<instance::ProblemView> Cluster::problems(
+    bool without_policies) const {
+  std::vector<instance::ProblemView> views;
   for (auto& problem : store_->problems()) {
     if (!without_policies || !problem.policy) {
       views.push_back({.severity = severity_text(problem.severity),
@@ -49,8 +50,8 @@ std::vector<ProblemView> Cluster::problems(bool without_policies) const {
   return views;
 }
 
-PolicyListView Cluster::policy_list() const {
-  PolicyListView view;
+instance::PolicyListView Cluster::policy_list() const {
+  instance::PolicyListView view;
   for (auto& status : store_->objects()) {
     if (!status.policy) {
       continue;

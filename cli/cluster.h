@@ -5,8 +5,8 @@
 #include <memory>
 #include <string>
 
-#include "cli/policy_source.h"
-#include "cli/views.h"
+#include "agent/instance/policy_source.h"
+#include "agent/instance/views.h"
 #include "lib/base/result.h"
 #include "lib/policy/translator.h"
 #include "operator/manifest_dir.h"
@@ -29,9 +29,10 @@ class Cluster {
   // Takes over what changed in a folder, short of commit().
   void take(const op::ManifestDir::Change& change);
 
-  [[nodiscard]] PolicyListView policy_list() const;
+  [[nodiscard]] instance::PolicyListView policy_list() const;
   // Problems of the store, and those alone that concern no policy if so asked.
-  [[nodiscard]] std::vector<ProblemView> problems(bool without_policies) const;
+  [[nodiscard]] std::vector<instance::ProblemView> problems(
+      bool without_policies) const;
 
  private:
   std::unique_ptr<policy::Translator> translator_;
@@ -47,7 +48,7 @@ Result<Cluster> load_cluster(const std::filesystem::path& path,
 Result<std::string> choose_node(Cluster& cluster, const std::string& wanted);
 
 // The verdict at both ends in every address family that the two share.
-Result<ExplainView> explain(const Cluster& cluster,
-                            const ExplainRequest& request);
+Result<instance::ExplainView> explain(const Cluster& cluster,
+                                      const instance::ExplainRequest& request);
 
 }  // namespace sluice::cli

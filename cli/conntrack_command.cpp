@@ -2,8 +2,11 @@
 #include <memory>
 
 #include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
 #include <strings.h>
 
+#include "agent/instance/command_line.h"
+#include "agent/instance/views_json.h"
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/show.h"
@@ -22,7 +25,7 @@ struct Arguments {
   bool stale = false;
 };
 
-bool matches(const ConntrackView& flow, const Arguments& filter) {
+bool matches(const instance::ConntrackView& flow, const Arguments& filter) {
   return (filter.endpoint.empty() || flow.endpoint == filter.endpoint) &&
          (filter.remote.empty() || flow.remote == filter.remote ||
           flow.remote_name == filter.remote) &&
@@ -35,16 +38,16 @@ bool matches(const ConntrackView& flow, const Arguments& filter) {
 }
 
 int list(const Arguments& arguments) {
-  auto view = ask_view<ConntrackListView>(
+  auto view = ask_view<instance::ConntrackListView>(
       arguments.socket, {{"command", "conntrack list"}}, "entries");
   if (!view) {
-    return complain(view.error().message);
+    return instance::complain(view.error().message);
   }
-  std::erase_if(view->entries, [&](const ConntrackView& flow) {
+  std::erase_if(view->entries, [&](const instance::ConntrackView& flow) {
     return !matches(flow, arguments);
   });
   show(*view, arguments.format);
-  return kExitOk;
+  return instance::kExitOk;
 }
 
 }  // namespace
@@ -58,7 +61,7 @@ void add_conntrack(CLI::App& app, int& exit_code) {
 A flow marked "older policies" is judged again at its next packet. All filters
 that are given must hold.)");
   const auto arguments = std::make_shared<Arguments>();
-  add_socket_option(*command, arguments->socket);
+  instance::add_socket_option(*command, arguments->socket);
   add_output_option(*command, arguments->format);
   command
       ->add_option("--endpoint", arguments->endpoint, "Only flows of this pod")

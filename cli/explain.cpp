@@ -4,8 +4,8 @@
 #include <optional>
 #include <utility>
 
+#include "agent/instance/text.h"
 #include "cli/cluster.h"
-#include "cli/text.h"
 #include "lib/policy/model.h"
 
 namespace sluice::cli {
@@ -47,18 +47,19 @@ Result<End> find_end(const op::Store& store, const std::string& text,
 }
 
 bool fits(const IpAddress& address, std::uint8_t protocol) {
-  return !is_icmp(protocol) || address.v6 == (protocol == 58);
+  return !instance::is_icmp(protocol) || address.v6 == (protocol == 58);
 }
 
 class Explainer {
  public:
-  Explainer(const Cluster& cluster, PortArgument port)
+  Explainer(const Cluster& cluster, instance::PortArgument port)
       : cluster_(&cluster), port_(port) {}
 
-  SideView side(const End& subject, const IpAddress& peer,
-                policy::Direction direction) {
-    SideView view;
-    view.direction = direction_text(static_cast<std::uint32_t>(direction));
+  instance::SideView side(const End& subject, const IpAddress& peer,
+                          policy::Direction direction) {
+    instance::SideView view;
+    view.direction =
+        instance::direction_text(static_cast<std::uint32_t>(direction));
     view.endpoint = subject.text;
     view.peer = to_string(peer);
     if (subject.pod == nullptr) {
@@ -76,13 +77,14 @@ class Explainer {
         model.lookup(*endpoint, direction, peer, port_.protocol, port_.port);
     view.judged = true;
     view.allowed = verdict.allowed;
-    view.reason = reason_text(verdict.reason);
+    view.reason = instance::reason_text(verdict.reason);
     if (const auto* rule = model.rule(verdict.rule)) {
       view.policy = rule->policy;
       view.path = rule->path;
     }
     if (verdict.entry) {
-      view.entry = entry_text(verdict.entry->key, verdict.entry->value);
+      view.entry =
+          instance::entry_text(verdict.entry->key, verdict.entry->value);
     }
     add_rules(view, name, peer, direction);
     return view;
@@ -100,8 +102,8 @@ class Explainer {
     return found->second;
   }
 
-  void add_rules(SideView& view, const std::string& name, const IpAddress& peer,
-                 policy::Direction direction) {
+  void add_rules(instance::SideView& view, const std::string& name,
+                 const IpAddress& peer, policy::Direction direction) {
     auto answer = cluster_->translator().explain({.subject = name,
                                                   .direction = direction,
                                                   .peer = peer,
@@ -167,21 +169,22 @@ class Explainer {
   }
 
   const Cluster* cluster_;
-  PortArgument port_;
+  instance::PortArgument port_;
   std::map<std::string, policy::Model> models_;
 };
 
 // "80/TCP", also where the request left the protocol out.
-std::string text_of(const PortArgument& port) {
-  const int number = is_icmp(port.protocol) ? port.port >> 8 : port.port;
-  return std::to_string(number) + "/" + protocol_text(port.protocol);
+std::string text_of(const instance::PortArgument& port) {
+  const int number =
+      instance::is_icmp(port.protocol) ? port.port >> 8 : port.port;
+  return std::to_string(number) + "/" + instance::protocol_text(port.protocol);
 }
 
 }  // namespace
 
-Result<ExplainView> explain(const Cluster& cluster,
-                            const ExplainRequest& request) {
-  const auto port = parse_port(request.port);
+Result<instance::ExplainView> explain(const Cluster& cluster,
+                                      const instance::ExplainRequest& request) {
+  const auto port = instance::parse_port(request.port);
   if (!port) {
     return std::unexpected(port.error());
   }
@@ -196,11 +199,11 @@ Result<ExplainView> explain(const Cluster& cluster,
   if (from->pod == nullptr && to->pod == nullptr) {
     return fail("neither end is a pod");
   }
-  ExplainView view{.from = from->text,
-                   .to = to->text,
-                   .port = text_of(*port),
-                   .allowed = true,
-                   .sides = {}};
+  instance::ExplainView view{.from = from->text,
+                             .to = to->text,
+                             .port = text_of(*port),
+                             .allowed = true,
+                             .sides = {}};
   Explainer explainer(cluster, *port);
   for (const auto& source : from->ips) {
     for (const auto& destination : to->ips) {
@@ -215,10 +218,10 @@ Result<ExplainView> explain(const Cluster& cluster,
   }
   if (view.sides.empty()) {
     return fail("the two have no address family in common that " +
-                protocol_text(port->protocol) + " goes over");
+                instance::protocol_text(port->protocol) + " goes over");
   }
   view.allowed = std::ranges::all_of(
-      view.sides, [](const SideView& side) { return side.allowed; });
+      view.sides, [](const instance::SideView& side) { return side.allowed; });
   return view;
 }
 

@@ -2,7 +2,10 @@
 #include <memory>
 
 #include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
 
+#include "agent/instance/command_line.h"
+#include "agent/instance/views_json.h"
 #include "cli/cluster.h"
 #include "cli/commands.h"
 #include "cli/host.h"
@@ -13,19 +16,20 @@ namespace sluice::cli {
 namespace {
 
 struct Arguments {
-  ExplainRequest request;
+  instance::ExplainRequest request;
   std::filesystem::path dir;
   std::filesystem::path socket;
   Format format = Format::kTable;
 };
 
-Result<ExplainView> answer(const Arguments& arguments) {
+Result<instance::ExplainView> answer(const Arguments& arguments) {
   const auto& request = arguments.request;
   if (arguments.dir.empty()) {
-    return ask_view<ExplainView>(arguments.socket, {{"command", "explain"},
-                                                    {"from", request.from},
-                                                    {"to", request.to},
-                                                    {"port", request.port}});
+    return ask_view<instance::ExplainView>(arguments.socket,
+                                           {{"command", "explain"},
+                                            {"from", request.from},
+                                            {"to", request.to},
+                                            {"port", request.port}});
   }
   auto cluster = load_cluster(arguments.dir);
   if (!cluster) {
@@ -67,16 +71,16 @@ for one thing. Exit status: 0 allowed, 1 denied, 2 bad input.
   command->add_option("DIR", arguments->dir,
                       "Folder of manifests, or one file; without it, the "
                       "running instance is asked");
-  add_socket_option(*command, arguments->socket);
+  instance::add_socket_option(*command, arguments->socket);
   add_output_option(*command, arguments->format);
   command->callback([arguments, &exit_code] {
     const auto view = answer(*arguments);
     if (!view) {
-      exit_code = complain(view.error().message);
+      exit_code = instance::complain(view.error().message);
       return;
     }
     show(*view, arguments->format);
-    exit_code = view->allowed ? kExitOk : kExitNegative;
+    exit_code = view->allowed ? instance::kExitOk : instance::kExitNegative;
   });
 }
 

@@ -9,7 +9,7 @@
 
 #include <netinet/in.h>
 
-#include "cli/text.h"
+#include "agent/instance/text.h"
 
 namespace sluice::cli {
 namespace {
@@ -111,7 +111,8 @@ class ScenarioJudge {
     if (judged != (*expected != Verdict::kNone)) {
       auto failure =
           failure_of(to_string(probe), probe.line, judged ? "judged" : "none");
-      failure.direction = direction_text(static_cast<unsigned>(direction));
+      failure.direction =
+          instance::direction_text(static_cast<unsigned>(direction));
       failure.subject = subject.name;
       failure.expected = to_string(*expected);
       failure.reason =
@@ -154,16 +155,17 @@ class ScenarioJudge {
                        const policy::Model::Verdict& verdict) {
     auto failure = failure_of(to_string(probe), probe.line, "");
     failure.direction =
-        direction_text(static_cast<unsigned>(question.direction));
+        instance::direction_text(static_cast<unsigned>(question.direction));
     failure.subject = question.subject;
     failure.peer = to_string(question.peer);
-    failure.reason = reason_text(verdict.reason);
+    failure.reason = instance::reason_text(verdict.reason);
     if (const auto* rule = testbed_.model(question.node).rule(verdict.rule)) {
       failure.policy = rule->policy;
       failure.path = rule->path;
     }
     if (verdict.entry) {
-      failure.entry = entry_text(verdict.entry->key, verdict.entry->value);
+      failure.entry =
+          instance::entry_text(verdict.entry->key, verdict.entry->value);
     }
     const auto answer = testbed_.cluster().translator().explain(
         {.subject = question.subject,
@@ -218,10 +220,11 @@ class ScenarioJudge {
       }
     } else if (!same_reason((*verdict)->reason, model.reason) ||
                (*verdict)->rule != model.rule) {
-      actual = "kernel: " + std::string(reason_text((*verdict)->reason)) +
-               ", rule " + std::to_string((*verdict)->rule) +
-               "; model: " + std::string(reason_text(model.reason)) +
-               ", rule " + std::to_string(model.rule);
+      actual =
+          "kernel: " + std::string(instance::reason_text((*verdict)->reason)) +
+          ", rule " + std::to_string((*verdict)->rule) +
+          "; model: " + std::string(instance::reason_text(model.reason)) +
+          ", rule " + std::to_string(model.rule);
     }
     ++report_.questions;
     if (!actual.empty()) {

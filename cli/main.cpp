@@ -4,9 +4,9 @@
 
 #include <CLI/CLI.hpp>
 
+#include "agent/instance/command_line.h"
+#include "agent/instance/version.h"
 #include "cli/commands.h"
-#include "cli/output.h"
-#include "cli/version.h"
 
 namespace {
 
@@ -24,11 +24,13 @@ Exit status: 0 all is well, 1 the answer is no (denied, a check failed),
 
 int run(int argc, char** argv) {
   using namespace sluice::cli;  // NOLINT(google-build-using-namespace)
+  namespace instance = sluice::instance;
   CLI::App app(kDescription, "sluice");
   app.footer(kFooter);
   app.require_subcommand(1);
-  app.set_version_flag("--version", std::string("sluice ") + kVersion);
-  int exit_code = kExitOk;
+  app.set_version_flag("--version",
+                       std::string("sluice ") + instance::kVersion);
+  int exit_code = instance::kExitOk;
   for (const auto add :
        {add_run, add_cleanup, add_status, add_endpoint, add_policy, add_peer,
         add_conntrack, add_monitor, add_explain, add_test}) {
@@ -37,7 +39,7 @@ int run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? kExitOk : kExitError;
+    return app.exit(error) == 0 ? instance::kExitOk : instance::kExitError;
   }
   return exit_code;
 }
@@ -50,6 +52,6 @@ int main(int argc, char** argv) {
   try {
     return run(argc, argv);
   } catch (const std::exception& error) {
-    return sluice::cli::complain(error.what());
+    return sluice::instance::complain(error.what());
   }
 }

@@ -3,21 +3,21 @@
 
 #include <string>
 
+#include "agent/instance/policy_source.h"
 #include "cli/cluster.h"
-#include "cli/policy_source.h"
 
 namespace sluice::cli {
 
 // The policies of a folder of manifests. Refers to the cluster.
-class ManifestSource : public PolicySource {
+class ManifestSource : public instance::PolicySource {
  public:
   ManifestSource(const Cluster& cluster, std::string dir);
 
-  void describe(StatusView& view) const override;
-  [[nodiscard]] PolicyListView policy_list() const override;
+  void describe(instance::StatusView& view) const override;
+  [[nodiscard]] instance::PolicyListView policy_list() const override;
   [[nodiscard]] std::string name_of(const IpAddress& address) const override;
-  [[nodiscard]] Result<ExplainView> explain(
-      const ExplainRequest& request) const override;
+  [[nodiscard]] Result<instance::ExplainView> explain(
+      const instance::ExplainRequest& request) const override;
 
  private:
   const Cluster* cluster_;

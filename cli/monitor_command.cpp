@@ -2,7 +2,11 @@
 #include <memory>
 
 #include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
 
+#include "agent/instance/command_line.h"
+#include "agent/instance/json_text.h"
+#include "agent/instance/views_json.h"
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/show.h"
@@ -22,11 +26,11 @@ struct Arguments {
 bool show_line(const json& line, Format format) {
   if (format == Format::kJson) {
     const auto event = line.find("event");
-    std::cout << dump(event == line.end() ? line : *event) << '\n';
+    std::cout << instance::dump(event == line.end() ? line : *event) << '\n';
   } else if (line.contains("event")) {
-    print(std::cout, line["event"].get<FlowView>());
+    print(std::cout, line["event"].get<instance::FlowView>());
   } else if (line.contains("lost")) {
-    std::cout << "-- " << dump(line["lost"])
+    std::cout << "-- " << instance::dump(line["lost"])
               << " events lost: this reader is too slow\n";
   }
   return static_cast<bool>(std::cout.flush());
@@ -42,7 +46,8 @@ int monitor(const Arguments& arguments) {
           return true;  // from a newer version; not for us
         }
       });
-  return followed ? kExitOk : complain(followed.error().message);
+  return followed ? instance::kExitOk
+                  : instance::complain(followed.error().message);
 }
 
 }  // namespace
@@ -56,7 +61,7 @@ policy and rule that decided. For a default deny, the policies that isolate the
 pod are named. With -o json, one object per line; {"lost": N} counts events
 that this reader was too slow for. Ends with the running instance.)");
   const auto arguments = std::make_shared<Arguments>();
-  add_socket_option(*command, arguments->socket);
+  instance::add_socket_option(*command, arguments->socket);
   add_output_option(*command, arguments->format);
   command->add_flag("--drops", arguments->drops, "Only drops");
   command->callback(

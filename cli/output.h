@@ -12,15 +12,6 @@ namespace sluice::cli {
 
 enum class Format : std::uint8_t { kTable, kJson };
 
-// Exit codes of every command.
-inline constexpr int kExitOk = 0;
-inline constexpr int kExitNegative = 1;  // denied, a check failed
-inline constexpr int kExitError = 2;     // usage, bad input, cannot reach
-
-// The text with everything that could steer a terminal or fake a line
-// (controls, bidirectional overrides, bytes that are no UTF-8) written as \xNN.
-std::string printable(std::string_view text);
-
 // Rows of text, aligned in columns. Cells are made printable.
 class Table {
  public:
@@ -33,9 +24,6 @@ class Table {
   std::vector<std::string> headers_;
   std::vector<std::vector<std::string>> rows_;
 };
-
-// "error: what" on the error stream; returns kExitError.
-int complain(std::string_view what);
 
 // "a, b, c"; `none` if there is nothing.
 std::string join(const std::vector<std::string>& parts,

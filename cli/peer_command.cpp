@@ -3,7 +3,10 @@
 #include <utility>
 
 #include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
 
+#include "agent/instance/command_line.h"
+#include "agent/instance/views_json.h"
 #include "cli/cluster.h"
 #include "cli/commands.h"
 #include "cli/options.h"
@@ -44,15 +47,15 @@ int list(const Arguments& arguments) {
                          ? read_pinned_peers(arguments.pin_dir)
                          : peers_of_dir(arguments);
   if (!peers) {
-    return complain(peers.error().message);
+    return instance::complain(peers.error().message);
   }
-  PeerListView view;
+  instance::PeerListView view;
   for (const auto& peer : *peers) {
     view.peers.push_back(
         {.prefix = to_string(peer.prefix), .cidr_id = peer.cidr_id});
   }
   show(view, arguments.format);
-  return kExitOk;
+  return instance::kExitOk;
 }
 
 }  // namespace
@@ -70,7 +73,7 @@ void add_peer(CLI::App& app, int& exit_code) {
       ->add_option("--node", arguments->node,
                    "With DIR: the node whose peers are shown")
       ->type_name("NAME");
-  add_pin_dir_option(*command, arguments->pin_dir);
+  instance::add_pin_dir_option(*command, arguments->pin_dir);
   add_output_option(*command, arguments->format);
   command->callback([arguments, &exit_code] { exit_code = list(*arguments); });
 }

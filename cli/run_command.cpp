@@ -6,12 +6,10 @@
 #include <CLI/CLI.hpp>
 
 #include "agent/agent.h"
-#include "cli/cleanup.h"
+#include "agent/instance/cleanup.h"
+#include "agent/instance/command_line.h"
 #include "cli/commands.h"
-#include "cli/host.h"
-#include "cli/instance.h"
-#include "cli/options.h"
-#include "cli/output.h"
+#include "cli/standalone.h"
 #include "lib/base/process.h"
 
 namespace sluice::cli {
@@ -41,8 +39,8 @@ struct RunArguments {
 
 int clean_up_and_report(const std::filesystem::path& pin_dir,
                         const std::filesystem::path& socket) {
-  const auto done = clean_up(pin_dir, socket);
-  return done ? kExitOk : complain(done.error().message);
+  const auto done = instance::clean_up(pin_dir, socket);
+  return done ? instance::kExitOk : instance::complain(done.error().message);
 }
 
 int run(const RunArguments& arguments) {
@@ -51,21 +49,21 @@ int run(const RunArguments& arguments) {
     return arguments.cleanup
                ? clean_up_and_report(options.agent.datapath.pin_dir,
                                      options.socket)
-               : complain("DIR is required");
+               : instance::complain("DIR is required");
   }
   start_log("sluice");
   {
-    auto instance = Instance::start(options);
-    if (!instance) {
-      return complain(instance.error().message);
+    auto standalone = Standalone::start(options);
+    if (!standalone) {
+      return instance::complain(standalone.error().message);
     }
-    if (auto result = instance->run(); !result) {
-      return complain(result.error().message);
+    if (auto result = standalone->run(); !result) {
+      return instance::complain(result.error().message);
     }
   }
   return arguments.cleanup ? clean_up_and_report(options.agent.datapath.pin_dir,
                                                  options.socket)
-                           : kExitOk;
+                           : instance::kExitOk;
 }
 
 void add_cidr_option(CLI::App& command, policy::TranslatorOptions& options) {
@@ -90,13 +88,13 @@ void add_run(CLI::App& app, int& exit_code) {
   command->add_option("DIR", options.dir, "Folder of manifests");
   command->add_option("--node", options.node, "Name of this node; see below")
       ->type_name("NAME");
-  add_pin_dir_option(*command, options.agent.datapath.pin_dir);
-  add_socket_option(*command, options.socket);
+  instance::add_pin_dir_option(*command, options.agent.datapath.pin_dir);
+  instance::add_socket_option(*command, options.socket);
   command->add_flag("--cleanup", arguments->cleanup,
                     "Remove every trace at the end; without DIR, do only that");
-  add_agent_options(*command, options.agent);
+  instance::add_agent_options(*command, options.agent);
   add_cidr_option(*command, options.translator);
-  add_size_options(*command, options.agent.datapath);
+  instance::add_size_options(*command, options.agent.datapath);
   command->callback([arguments, &exit_code] { exit_code = run(*arguments); });
 }
 
@@ -109,8 +107,8 @@ void add_cleanup(CLI::App& app, int& exit_code) {
     std::filesystem::path socket;
   };
   const auto arguments = std::make_shared<Arguments>();
-  add_pin_dir_option(*command, arguments->pin_dir);
-  add_socket_option(*command, arguments->socket);
+  instance::add_pin_dir_option(*command, arguments->pin_dir);
+  instance::add_socket_option(*command, arguments->socket);
   command->callback([arguments, &exit_code] {
     exit_code = clean_up_and_report(arguments->pin_dir, arguments->socket);
   });

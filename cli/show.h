@@ -5,16 +5,20 @@
 
 #include <iostream>
 
+#include <nlohmann/json.hpp>
+
+#include "agent/instance/command_line.h"
+#include "agent/instance/json_text.h"
 #include "cli/client.h"
 #include "cli/output.h"
-#include "cli/views_json.h"
+#include "cli/tables.h"
 
 namespace sluice::cli {
 
 template <typename View>
 void show(const View& view, Format format) {
   if (format == Format::kJson) {
-    std::cout << dump(nlohmann::json(view), 2) << '\n';
+    std::cout << instance::dump(nlohmann::json(view), 2) << '\n';
   } else {
     print(std::cout, view);
   }

@@ -2,7 +2,10 @@
 #include <memory>
 
 #include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
 
+#include "agent/instance/command_line.h"
+#include "agent/instance/views_json.h"
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/show.h"
@@ -17,22 +20,24 @@ struct Arguments {
 };
 
 int status(const Arguments& arguments) {
-  auto view = ask_view<StatusView>(arguments.socket, {{"command", "status"}});
+  auto view =
+      ask_view<instance::StatusView>(arguments.socket, {{"command", "status"}});
   if (!view) {
-    return complain(view.error().message);
+    return instance::complain(view.error().message);
   }
   show(*view, arguments.format);
-  return arguments.check && !view->enforced ? kExitNegative : kExitOk;
+  return arguments.check && !view->enforced ? instance::kExitNegative
+                                            : instance::kExitOk;
 }
 
 int endpoint_list(const Arguments& arguments) {
-  auto view = ask_view<EndpointListView>(arguments.socket,
-                                         {{"command", "endpoint list"}});
+  auto view = ask_view<instance::EndpointListView>(
+      arguments.socket, {{"command", "endpoint list"}});
   if (!view) {
-    return complain(view.error().message);
+    return instance::complain(view.error().message);
   }
   show(*view, arguments.format);
-  return kExitOk;
+  return instance::kExitOk;
 }
 
 }  // namespace
@@ -45,7 +50,7 @@ enforced: yes if the kernel holds what the valid policies say. Below it: how
 full the maps are, packets by reason, and all that is wrong with the objects,
 with file and line.)");
   const auto arguments = std::make_shared<Arguments>();
-  add_socket_option(*command, arguments->socket);
+  instance::add_socket_option(*command, arguments->socket);
   add_output_option(*command, arguments->format);
   command->add_flag("--check", arguments->check,
                     "Exit with 1 if the policies are not in force");
@@ -62,7 +67,7 @@ void add_endpoint(CLI::App& app, int& exit_code) {
 ISOLATED: the directions in which what no rule allows is denied. A pod whose
 interface is not attached is not protected; STATE says why.)");
   const auto arguments = std::make_shared<Arguments>();
-  add_socket_option(*command, arguments->socket);
+  instance::add_socket_option(*command, arguments->socket);
   add_output_option(*command, arguments->format);
   command->callback(
       [arguments, &exit_code] { exit_code = endpoint_list(*arguments); });

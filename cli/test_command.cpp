@@ -9,12 +9,17 @@
 #include <vector>
 
 #include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
 
+#include "agent/instance/command_line.h"
+#include "agent/instance/json_text.h"
+#include "agent/instance/views_json.h"
 #include "cli/commands.h"
 #include "cli/judge.h"
 #include "cli/options.h"
 #include "cli/scenario.h"
 #include "cli/show.h"
+#include "lib/base/printable.h"
 
 namespace sluice::cli {
 
@@ -153,17 +158,17 @@ class Results {
   }
   int finish() {
     if (!error_.empty()) {
-      return complain(error_);
+      return instance::complain(error_);
     }
     if (format_ == Format::kJson) {
-      std::cout << dump(json{{"scenarios", next_},
-                             {"probes", probes_},
-                             {"lookups", questions_},
-                             {"not_asked", unasked_},
-                             {"failed", failed_},
-                             {"failures", failures_},
-                             {"notes", notes_}},
-                        2)
+      std::cout << instance::dump(json{{"scenarios", next_},
+                                       {"probes", probes_},
+                                       {"lookups", questions_},
+                                       {"not_asked", unasked_},
+                                       {"failed", failed_},
+                                       {"failures", failures_},
+                                       {"notes", notes_}},
+                                  2)
                 << '\n';
     } else {
       if (unasked_ > 0) {
@@ -174,7 +179,7 @@ class Results {
                 << probes_ << (probes_ == 1 ? " probe, " : " probes, ")
                 << failed_ << " failed\n";
     }
-    return failed_ == 0 ? kExitOk : kExitNegative;
+    return failed_ == 0 ? instance::kExitOk : instance::kExitNegative;
   }
 
  private:
@@ -234,9 +239,10 @@ void work(Queue& queue, Results& results, bool use_kernel) {
 int test(const Arguments& arguments) {
   for (const auto& file : arguments.files) {
     if (!is_scenario_file(file)) {
-      return complain(file.string() +
-                      ": not a scenario file (.jsonl, .jsonl.gz, .json, "
-                      ".yaml, .yml)");
+      return instance::complain(
+          file.string() +
+          ": not a scenario file (.jsonl, .jsonl.gz, .json, "
+          ".yaml, .yml)");
     }
   }
   Queue queue;

@@ -13,19 +13,20 @@
 #include <poll.h>
 #include <spdlog/spdlog.h>
 
+#include "agent/instance/files.h"
+#include "agent/instance/flow.h"
+#include "agent/instance/json_text.h"
+#include "agent/instance/locks.h"
+#include "agent/instance/names.h"
+#include "agent/instance/progress.h"
+#include "agent/instance/requests.h"
+#include "agent/instance/server.h"
+#include "agent/instance/version.h"
+#include "agent/instance/views_json.h"
 #include "agent/program/metrics.h"
 #include "agent/program/operator_source.h"
-#include "cli/flow.h"
-#include "cli/host.h"
-#include "cli/instance.h"
-#include "cli/names.h"
-#include "cli/output.h"
-#include "cli/progress.h"
-#include "cli/requests.h"
-#include "cli/server.h"
-#include "cli/version.h"
-#include "cli/views_json.h"
 #include "lib/base/fd.h"
+#include "lib/base/printable.h"
 #include "lib/base/process.h"
 #include "lib/health/health_server.h"
 #include "lib/wire/journal.h"
@@ -58,12 +59,12 @@ struct Daemon::Impl {
   explicit Impl(DaemonOptions options_in) : options(std::move(options_in)) {}
 
   DaemonOptions options;
-  cli::InstanceLocks locks;
+  instance::Locks locks;
   Fd signals;
-  cli::Names names;
+  instance::Names names;
   std::optional<agent::Agent> agent;
   std::optional<wire::Client> client;
-  std::optional<cli::Server> server;
+  std::optional<instance::Server> server;
   std::optional<health::HealthServer> health;
   health::Durations apply_times;
   std::uint64_t apply_failures = 0;
@@ -71,7 +72,7 @@ struct Daemon::Impl {
   std::optional<Clock::time_point> behind_since;
   std::uint64_t received = 0;
   std::uint64_t applied = 0;
-  cli::Progress progress;
+  instance::Progress progress;
   std::optional<wire::Ack> told;
   std::string logged_disconnect;
   std::unordered_map<IpAddress, std::string> pods;  // of this node
@@ -112,7 +113,7 @@ struct Daemon::Impl {
   void on_signal();
   [[nodiscard]] std::string problem() const;
   [[nodiscard]] std::string unready() const;
-  cli::Server::Answer answer(const std::string& request);
+  instance::Server::Answer answer(const std::string& request);
   void run_timers();
   Result<void> loop();
 };
@@ -125,7 +126,7 @@ Result<void> Daemon::Impl::open_agent() {
   agent = std::move(*started);
   agent->on_event([this](const sluice_flow_event& event) { on_event(event); });
   // What the last process left in force is named as it named it.
-  if (auto kept = cli::Names::load(cli::names_file(options.socket))) {
+  if (auto kept = instance::Names::load(instance::names_file(options.socket))) {
     names = std::move(*kept);
   }
   go_on();
@@ -135,7 +136,7 @@ Result<void> Daemon::Impl::open_agent() {
 // From where the process before this one was. Interfaces that nobody has
 // claimed first: then those that an endpoint claims change hands in one step.
 void Daemon::Impl::go_on() {
-  const auto file = cli::journal_file(options.socket);
+  const auto file = instance::journal_file(options.socket);
   journal.emplace(file, options.client.node);
   auto kept = wire::Journal::load(file, options.client.node);
   if (!kept) {
@@ -153,7 +154,7 @@ void Daemon::Impl::go_on() {
     return;
   }
   const State& state = (*kept)->state;
-  names = cli::Names(state);
+  names = instance::Names(state);
   names_dirty = true;
   const auto result = agent->replace(state);
   going_on = true;
@@ -178,7 +179,7 @@ void Daemon::Impl::keep_all(const State& state) {
 }
 
 Result<void> Daemon::Impl::open_servers() {
-  auto opened = cli::Server::open(
+  auto opened = instance::Server::open(
       options.socket,
       [this](const std::string& request) { return answer(request); });
   if (!opened) {
@@ -229,7 +230,7 @@ Result<void> Daemon::Impl::prepare() {
   }
   signals = std::move(*opened);
   auto locked =
-      cli::lock_instance(options.socket, options.agent.datapath.pin_dir);
+      instance::take_locks(options.socket, options.agent.datapath.pin_dir);
   if (!locked) {
     return std::unexpected(locked.error());
   }
@@ -263,7 +264,7 @@ void Daemon::Impl::on_snapshot(std::uint64_t revision, const State& state) {
   received = revision;
   applied = 0;  // of another numbering
   told.reset();
-  names = cli::Names(state);
+  names = instance::Names(state);
   names_dirty = pods_dirty = true;
   keep_all(state);
   const auto result = agent->replace(state);
@@ -305,7 +306,7 @@ void Daemon::Impl::on_unknown(wire::OnUnknown value) {
 }
 
 void Daemon::Impl::on_connect(bool resumed, const std::string& version) {
-  spdlog::info("connected to operator {} at {}{}", cli::printable(version),
+  spdlog::info("connected to operator {} at {}{}", printable(version),
                options.client.target, resumed ? ", going on" : "");
   logged_disconnect.clear();
   link.connected = true;
@@ -358,7 +359,7 @@ void Daemon::Impl::save_names() {
   if (!std::exchange(names_dirty, false)) {
     return;
   }
-  if (auto saved = names.save(cli::names_file(options.socket)); !saved) {
+  if (auto saved = names.save(instance::names_file(options.socket)); !saved) {
     spdlog::warn("names for `policy dump`: {}", saved.error().message);
   }
 }
@@ -366,7 +367,7 @@ void Daemon::Impl::save_names() {
 void Daemon::Impl::measure() {
   measured_at = Clock::now();
   health->set_metrics(
-      metrics_text({.version = cli::kVersion,
+      metrics_text({.version = instance::kVersion,
                     .node = options.client.node,
                     .agent = agent->status(),
                     .client = client->stats(),
@@ -408,10 +409,10 @@ void Daemon::Impl::on_event(const sluice_flow_event& event) {
   if (!server || !server->has_subscribers()) {
     return;
   }
-  const auto flow = cli::make_flow(
+  const auto flow = instance::make_flow(
       event, agent->endpoint_name(event.ifindex), names,
       [this](const IpAddress& address) { return pod_of(address); });
-  server->publish(cli::dump(nlohmann::json{{"event", flow}}),
+  server->publish(instance::dump(nlohmann::json{{"event", flow}}),
                   event.verdict != SLUICE_VERDICT_ALLOW);
 }
 
@@ -439,15 +440,15 @@ std::string Daemon::Impl::unready() const {
   return "no operator has been heard yet: " + link.problem;
 }
 
-cli::Server::Answer Daemon::Impl::answer(const std::string& request) {
+instance::Server::Answer Daemon::Impl::answer(const std::string& request) {
   const auto why = problem();
   const OperatorSource source(link, *agent, why);
-  return cli::answer_request({.source = &source,
-                              .agent = &*agent,
-                              .names = &names,
-                              .node = options.client.node,
-                              .problem = why},
-                             request);
+  return instance::answer_request({.source = &source,
+                                   .agent = &*agent,
+                                   .names = &names,
+                                   .node = options.client.node,
+                                   .problem = why},
+                                  request);
 }
 
 void Daemon::Impl::run_timers() {

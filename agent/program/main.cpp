@@ -6,13 +6,11 @@
 
 #include <CLI/CLI.hpp>
 
+#include "agent/instance/cleanup.h"
+#include "agent/instance/command_line.h"
+#include "agent/instance/version.h"
 #include "agent/program/daemon.h"
 #include "agent/program/target.h"
-#include "cli/cleanup.h"
-#include "cli/host.h"
-#include "cli/options.h"
-#include "cli/output.h"
-#include "cli/version.h"
 #include "lib/base/process.h"
 
 namespace sluice::agentd {
@@ -56,21 +54,21 @@ int run(Arguments& arguments) {
   auto& options = arguments.options;
   if (arguments.cleanup) {
     const auto done =
-        cli::clean_up(options.agent.datapath.pin_dir, options.socket);
-    return done ? cli::kExitOk : cli::complain(done.error().message);
+        instance::clean_up(options.agent.datapath.pin_dir, options.socket);
+    return done ? instance::kExitOk : instance::complain(done.error().message);
   }
   if (auto checked = check(options); !checked) {
-    return cli::complain(checked.error().message);
+    return instance::complain(checked.error().message);
   }
   start_log("sluice-agent");
   auto daemon = Daemon::start(options);
   if (!daemon) {
-    return cli::complain(daemon.error().message);
+    return instance::complain(daemon.error().message);
   }
   if (auto result = daemon->run(); !result) {
-    return cli::complain(result.error().message);
+    return instance::complain(result.error().message);
   }
-  return cli::kExitOk;
+  return instance::kExitOk;
 }
 
 void add_operator_options(CLI::App& app, DaemonOptions& options) {
@@ -119,7 +117,7 @@ void add_node_options(CLI::App& app, DaemonOptions& options) {
                  "veth*,cali*,lxc*,eni*")
       ->delimiter(',')
       ->type_name("PATTERN,...");
-  cli::add_agent_options(app, options.agent);
+  instance::add_agent_options(app, options.agent);
   app.add_option("--health", options.health,
                  "Where /healthz, /readyz and /metrics are served; default: "
                  "nowhere")
@@ -130,22 +128,22 @@ int parse_and_run(int argc, char** argv) {
   CLI::App app("Sluice's agent: enforces network policy on a Kubernetes node",
                "sluice-agent");
   app.footer(kFooter);
-  app.set_version_flag("--version", cli::kVersion);
+  app.set_version_flag("--version", instance::kVersion);
   Arguments arguments;
   auto& options = arguments.options;
-  options.client.program_version = cli::kVersion;
+  options.client.program_version = instance::kVersion;
   add_operator_options(app, options);
   add_node_options(app, options);
-  cli::add_pin_dir_option(app, options.agent.datapath.pin_dir);
-  cli::add_socket_option(app, options.socket);
-  cli::add_size_options(app, options.agent.datapath);
+  instance::add_pin_dir_option(app, options.agent.datapath.pin_dir);
+  instance::add_socket_option(app, options.socket);
+  instance::add_size_options(app, options.agent.datapath);
   app.add_flag(
       "--cleanup", arguments.cleanup,
       "Remove programs, maps and files that an agent has left, and end");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? cli::kExitOk : cli::kExitError;
+    return app.exit(error) == 0 ? instance::kExitOk : instance::kExitError;
   }
   return run(arguments);
 }
@@ -159,6 +157,6 @@ int main(int argc, char** argv) {
   try {
     return sluice::agentd::parse_and_run(argc, argv);
   } catch (const std::exception& error) {
-    return sluice::cli::complain(error.what());
+    return sluice::instance::complain(error.what());
   }
 }

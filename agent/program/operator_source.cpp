@@ -22,7 +22,7 @@ OperatorSource::OperatorSource(const OperatorLink& link,
                                const agent::Agent& agent, std::string problem)
     : link_(&link), agent_(&agent), problem_(std::move(problem)) {}
 
-void OperatorSource::describe(cli::StatusView& view) const {
+void OperatorSource::describe(instance::StatusView& view) const {
   view.dir = "operator " + link_->address;
   view.policies = policies_of(*agent_).size();
   view.objects = view.policies;
@@ -35,12 +35,12 @@ void OperatorSource::describe(cli::StatusView& view) const {
   }
 }
 
-cli::PolicyListView OperatorSource::policy_list() const {
-  cli::PolicyListView list;
+instance::PolicyListView OperatorSource::policy_list() const {
+  instance::PolicyListView list;
   for (const auto& policy : policies_of(*agent_)) {
     const auto first = policy.find('/');
     const auto last = policy.rfind('/');
-    cli::PolicyView view;
+    instance::PolicyView view;
     view.kind = policy.substr(0, first);
     view.name = last == std::string::npos ? "" : policy.substr(last + 1);
     view.ns = first < last ? policy.substr(first + 1, last - first - 1) : "";
@@ -57,8 +57,8 @@ std::string OperatorSource::name_of(const IpAddress& /*address*/) const {
   return {};
 }
 
-Result<cli::ExplainView> OperatorSource::explain(
-    const cli::ExplainRequest& /*request*/) const {
+Result<instance::ExplainView> OperatorSource::explain(
+    const instance::ExplainRequest& /*request*/) const {
   return fail(
       "an agent does not have the objects that explaining needs, only what "
       "its own pods' policies became; give the folder that they are in, or "

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "agent/agent.h"
-#include "cli/policy_source.h"
+#include "agent/instance/policy_source.h"
 
 namespace sluice::agentd {
 
@@ -18,19 +18,19 @@ struct OperatorLink {
 // What an operator's policies have become on this node. The operator has the
 // objects; an agent knows those that concern its pods, by name. Refers to link
 // and agent.
-class OperatorSource : public cli::PolicySource {
+class OperatorSource : public instance::PolicySource {
  public:
   // `problem`: why what is wanted is not in force; empty if it is.
   OperatorSource(const OperatorLink& link, const agent::Agent& agent,
                  std::string problem);
 
-  void describe(cli::StatusView& view) const override;
-  [[nodiscard]] cli::PolicyListView policy_list() const override;
+  void describe(instance::StatusView& view) const override;
+  [[nodiscard]] instance::PolicyListView policy_list() const override;
   // Of nobody: addresses come with objects.
   [[nodiscard]] std::string name_of(const IpAddress& address) const override;
   // Always an error.
-  [[nodiscard]] Result<cli::ExplainView> explain(
-      const cli::ExplainRequest& request) const override;
+  [[nodiscard]] Result<instance::ExplainView> explain(
+      const instance::ExplainRequest& request) const override;
 
  private:
   const OperatorLink* link_;

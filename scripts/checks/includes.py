@@ -20,8 +20,10 @@ ALLOWED = {
     "lib/policy": {"include/sluice", "lib/base", "lib/kube"},
     "lib/wire": {"include/sluice", "lib/base"},
     "lib/health": {"lib/base"},
-    "agent/program": None,
     "agent": {"include/sluice", "lib/base"},
+    "agent/instance": {"include/sluice", "lib/base", "agent"},
+    "agent/program": {"include/sluice", "lib/base", "lib/wire", "lib/health", "agent",
+                      "agent/instance"},
     "operator": {"include/sluice", "lib/base", "lib/kube", "lib/policy", "lib/wire"},
     "operator/program": {"include/sluice", "lib/base", "lib/kube", "lib/policy", "lib/wire",
                          "lib/health", "operator"},
@@ -118,7 +120,8 @@ def _allowed(path, module, found):
 def self_test():
     """What must be found is found, what is right is not."""
     files = {"lib/base/ip.h", "lib/kube/objects.h", "agent/agent.h", "include/sluice/abi.h",
-             "include/sluice/state.h", "lib/policy/rule.h", "cli/main.h", "agent/program/x.h"}
+             "include/sluice/state.h", "lib/policy/rule.h", "cli/main.h", "agent/instance/x.h",
+             "agent/program/x.h"}
     cases = [
         ("lib/base/x.h", '#include "lib/kube/objects.h"', 1),
         ("lib/policy/x.cpp", '#include "agent/agent.h"', 1),
@@ -135,7 +138,10 @@ def self_test():
         ("bpf/x.bpf.h", '#include "sluice/abi.h"\n#include <linux/bpf.h>', 0),
         ("cli/x.cpp", '#include "agent/agent.h"\n#include <nlohmann/json.hpp>', 0),
         ("agent/x.cpp", "#include <fstream>", 0),
-        ("agent/program/x.cpp", '#include "cli/main.h"', 0),
+        ("agent/program/x.cpp", '#include "agent/agent.h"\n#include "agent/instance/x.h"', 0),
+        ("agent/program/x.cpp", '#include "cli/main.h"', 1),
+        ("agent/instance/x.cpp", '#include "lib/policy/rule.h"', 1),
+        ("agent/x.cpp", '#include "agent/instance/x.h"', 1),
         ("agent/x.cpp", '#include "agent/program/x.h"', 1),
     ]
     includers = {"lib/policy/rule.h": {"lib/policy/model.h"}, "lib/policy/model.h": {"cli/main.h"},

@@ -3,10 +3,10 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "agent/instance/requests.h"
 #include "cli/cluster.h"
 #include "cli/judge.h"
 #include "cli/manifest_source.h"
-#include "cli/requests.h"
 #include "lib/kube/manifest.h"
 
 namespace sluice::cli {
@@ -120,22 +120,23 @@ spec: {podSelector: {}, policyTypes: [Ingress, Egress]}
 
 TEST_F(ClusterTest, ExplainRefusesBadInput) {
   for (const auto& request :
-       {ExplainRequest{"x/none", "x/a", "80"}, ExplainRequest{"x/b", "a", "80"},
-        ExplainRequest{"x/b", "x/a", "80/XYZ"},
-        ExplainRequest{"192.0.2.1", "192.0.2.2", "80"},
-        ExplainRequest{"", "", ""}}) {
+       {instance::ExplainRequest{"x/none", "x/a", "80"},
+        instance::ExplainRequest{"x/b", "a", "80"},
+        instance::ExplainRequest{"x/b", "x/a", "80/XYZ"},
+        instance::ExplainRequest{"192.0.2.1", "192.0.2.2", "80"},
+        instance::ExplainRequest{"", "", ""}}) {
     EXPECT_FALSE(explain(cluster_, request).has_value()) << request.from;
   }
 }
 
 TEST_F(ClusterTest, HostileRequestsGetErrors) {
   const ManifestSource source(cluster_, "dir");
-  const RequestContext context{.source = &source};
+  const instance::RequestContext context{.source = &source};
   for (const auto* request :
        {"", "[]", "null", "{", R"({"command":1})", R"({"command":"x"})",
         R"({"command":"explain","from":[],"to":{},"port":1})", "\xff\xfe",
         R"({"a":"\ud800"})"}) {
-    auto answer = answer_request(context, request);
+    auto answer = instance::answer_request(context, request);
     ASSERT_TRUE(answer.reply) << request;
     const auto line = answer.reply();
     ASSERT_TRUE(line.has_value());

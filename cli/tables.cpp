@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/views.h"
+#include "cli/tables.h"
 
 #include <ostream>
 
 #include "cli/output.h"
+#include "lib/base/printable.h"
 
 namespace sluice::cli {
 namespace {
@@ -23,7 +24,7 @@ std::string isolation(bool ingress, bool egress) {
 }
 
 void print_problems(std::ostream& out,
-                    const std::vector<ProblemView>& problems) {
+                    const std::vector<instance::ProblemView>& problems) {
   for (const auto& problem : problems) {
     out << printable(problem.severity) << ": " << printable(problem.source)
         << ": ";
@@ -46,7 +47,7 @@ std::string rule_of(const std::string& policy, const std::string& path) {
   return path.empty() ? policy : policy + " " + path;
 }
 
-void print_side(std::ostream& out, const SideView& side) {
+void print_side(std::ostream& out, const instance::SideView& side) {
   if (!side.judged) {
     out << "  " << side.direction << ": " << printable(side.endpoint)
         << " has no policy of its own\n";
@@ -77,7 +78,7 @@ void print_side(std::ostream& out, const SideView& side) {
 
 }  // namespace
 
-void print(std::ostream& out, const StatusView& view) {
+void print(std::ostream& out, const instance::StatusView& view) {
   out << "version      " << printable(view.version) << '\n'
       << "node         " << printable(view.node) << '\n'
       << "manifests    " << printable(view.dir) << '\n'
@@ -118,7 +119,7 @@ void print(std::ostream& out, const StatusView& view) {
   }
 }
 
-void print(std::ostream& out, const EndpointListView& view) {
+void print(std::ostream& out, const instance::EndpointListView& view) {
   Table table(
       {"ENDPOINT", "INTERFACE", "ADDRESSES", "ISOLATED", "POLICIES", "STATE"});
   for (const auto& endpoint : view.endpoints) {
@@ -132,7 +133,7 @@ void print(std::ostream& out, const EndpointListView& view) {
   table.print(out);
 }
 
-void print(std::ostream& out, const PolicyListView& view) {
+void print(std::ostream& out, const instance::PolicyListView& view) {
   Table table(
       {"KIND", "NAMESPACE", "NAME", "VALID", "IN FORCE", "SOURCE", "REASON"});
   for (const auto& policy : view.policies) {
@@ -156,7 +157,7 @@ void print(std::ostream& out, const PolicyListView& view) {
   print_problems(out, view.problems);
 }
 
-void print(std::ostream& out, const PolicyDumpView& view) {
+void print(std::ostream& out, const instance::PolicyDumpView& view) {
   Table table({"POLICY ID", "ENDPOINTS", "DIRECTION", "PEERS", "CLASS", "PORT",
                "VERDICT", "RULE"});
   for (const auto& entry : view.entries) {
@@ -169,7 +170,7 @@ void print(std::ostream& out, const PolicyDumpView& view) {
   table.print(out);
 }
 
-void print(std::ostream& out, const PeerListView& view) {
+void print(std::ostream& out, const instance::PeerListView& view) {
   Table table({"ADDRESSES", "CLASS"});
   for (const auto& peer : view.peers) {
     table.row({peer.prefix, std::to_string(peer.cidr_id)});
@@ -177,7 +178,7 @@ void print(std::ostream& out, const PeerListView& view) {
   table.print(out);
 }
 
-void print(std::ostream& out, const ConntrackListView& view) {
+void print(std::ostream& out, const instance::ConntrackListView& view) {
   Table table({"ENDPOINT", "OPENED BY", "PROTOCOL", "LOCAL", "REMOTE", "STATE",
                "REASON", "PACKETS IN/OUT", "RULE"});
   for (const auto& entry : view.entries) {
@@ -195,7 +196,7 @@ void print(std::ostream& out, const ConntrackListView& view) {
   table.print(out);
 }
 
-void print(std::ostream& out, const ExplainView& view) {
+void print(std::ostream& out, const instance::ExplainView& view) {
   out << printable(view.from) << " -> " << printable(view.to) << " "
       << printable(view.port) << ": " << (view.allowed ? "allowed" : "denied")
       << '\n';
@@ -204,7 +205,7 @@ void print(std::ostream& out, const ExplainView& view) {
   }
 }
 
-void print(std::ostream& out, const FlowView& view) {
+void print(std::ostream& out, const instance::FlowView& view) {
   out << printable(view.time) << ' ' << printable(view.verdict) << ' '
       << view.direction << ' '
       << printable(

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/cleanup.h"
+#include "agent/instance/cleanup.h"
 
 #include <system_error>
 #include <utility>
 
 #include "agent/agent.h"
-#include "cli/host.h"
-#include "cli/instance.h"
+#include "agent/instance/files.h"
+#include "agent/instance/locks.h"
 
-namespace sluice::cli {
+namespace sluice::instance {
 
 Result<void> clean_up(const std::filesystem::path& pin_dir,
                       const std::filesystem::path& socket) {
   std::error_code ignored;
-  InstanceLocks locks;
+  Locks locks;
   const auto lock = lock_path(socket);
   if (std::filesystem::exists(pin_dir, ignored)) {
     auto locked = lock_folder(pin_dir);
@@ -41,4 +41,4 @@ Result<void> clean_up(const std::filesystem::path& pin_dir,
   return {};
 }
 
-}  // namespace sluice::cli
+}  // namespace sluice::instance

@@ -8,11 +8,11 @@
 #include <unordered_map>
 #include <vector>
 
-#include "cli/views.h"
+#include "agent/instance/views.h"
 #include "lib/base/result.h"
 #include "sluice/state.h"
 
-namespace sluice::cli {
+namespace sluice::instance {
 
 // What the ids in the kernel stand for, for people. Kept in a file too, so that
 // what a stopped instance left in force can still be read.
@@ -56,4 +56,4 @@ class Names {
   std::unordered_map<std::uint32_t, Peers> peers_;
 };
 
-}  // namespace sluice::cli
+}  // namespace sluice::instance

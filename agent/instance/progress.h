@@ -6,7 +6,7 @@
 
 #include "lib/base/result.h"
 
-namespace sluice::cli {
+namespace sluice::instance {
 
 // What became of the last change of what a node enforces, and when to try again
 // what failed. A failure is logged when it begins, when its reason changes and
@@ -32,4 +32,4 @@ class Progress {
   std::chrono::seconds wait_ = kFirst;
 };
 
-}  // namespace sluice::cli
+}  // namespace sluice::instance

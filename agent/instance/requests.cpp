@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/requests.h"
+#include "agent/instance/requests.h"
 
 #include <algorithm>
 #include <array>
@@ -7,11 +7,12 @@
 #include <utility>
 #include <vector>
 
-#include "cli/flow.h"
-#include "cli/version.h"
-#include "cli/views_json.h"
+#include "agent/instance/flow.h"
+#include "agent/instance/json_text.h"
+#include "agent/instance/version.h"
+#include "agent/instance/views_json.h"
 
-namespace sluice::cli {
+namespace sluice::instance {
 namespace {
 
 using nlohmann::json;
@@ -215,4 +216,4 @@ Server::Answer answer_request(const RequestContext& context,
   }
 }
 
-}  // namespace sluice::cli
+}  // namespace sluice::instance

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/text.h"
+#include "agent/instance/text.h"
 
 #include <algorithm>
 #include <array>
@@ -11,7 +11,7 @@
 
 #include "lib/base/protocol.h"
 
-namespace sluice::cli {
+namespace sluice::instance {
 namespace {
 
 struct ReasonInfo {
@@ -155,4 +155,4 @@ Result<PortArgument> parse_port(std::string_view text) {
   return argument;
 }
 
-}  // namespace sluice::cli
+}  // namespace sluice::instance

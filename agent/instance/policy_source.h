@@ -3,11 +3,11 @@
 
 #include <string>
 
-#include "cli/views.h"
+#include "agent/instance/views.h"
 #include "lib/base/ip.h"
 #include "lib/base/result.h"
 
-namespace sluice::cli {
+namespace sluice::instance {
 
 struct ExplainRequest {
   std::string from;  // "namespace/pod" or an address
@@ -34,4 +34,4 @@ class PolicySource {
       const ExplainRequest& request) const = 0;
 };
 
-}  // namespace sluice::cli
+}  // namespace sluice::instance

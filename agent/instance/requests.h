@@ -4,11 +4,11 @@
 #include <string>
 
 #include "agent/agent.h"
-#include "cli/names.h"
-#include "cli/policy_source.h"
-#include "cli/server.h"
+#include "agent/instance/names.h"
+#include "agent/instance/policy_source.h"
+#include "agent/instance/server.h"
 
-namespace sluice::cli {
+namespace sluice::instance {
 
 // What requests are answered from.
 struct RequestContext {
@@ -24,4 +24,4 @@ struct RequestContext {
 Server::Answer answer_request(const RequestContext& context,
                               const std::string& request);
 
-}  // namespace sluice::cli
+}  // namespace sluice::instance

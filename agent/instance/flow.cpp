@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/flow.h"
+#include "agent/instance/flow.h"
 
 #include <algorithm>
 #include <array>
@@ -11,9 +11,9 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-#include "cli/text.h"
+#include "agent/instance/text.h"
 
-namespace sluice::cli {
+namespace sluice::instance {
 namespace {
 
 constexpr std::int64_t kSecondNs = 1'000'000'000;
@@ -146,4 +146,4 @@ ConntrackView make_conntrack(const agent::ConntrackEntry& entry,
   return view;
 }
 
-}  // namespace sluice::cli
+}  // namespace sluice::instance

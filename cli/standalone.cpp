@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/instance.h"
+#include "cli/standalone.h"
 
 #include <algorithm>
 #include <array>
@@ -8,20 +8,24 @@
 #include <set>
 #include <utility>
 
+#include <nlohmann/json.hpp>
 #include <poll.h>
 #include <spdlog/spdlog.h>
 
+#include "agent/instance/files.h"
+#include "agent/instance/flow.h"
+#include "agent/instance/json_text.h"
+#include "agent/instance/locks.h"
+#include "agent/instance/names.h"
+#include "agent/instance/progress.h"
+#include "agent/instance/requests.h"
+#include "agent/instance/server.h"
+#include "agent/instance/views_json.h"
 #include "cli/cluster.h"
-#include "cli/flow.h"
 #include "cli/host.h"
 #include "cli/manifest_source.h"
-#include "cli/names.h"
-#include "cli/output.h"
-#include "cli/progress.h"
-#include "cli/requests.h"
-#include "cli/server.h"
-#include "cli/views_json.h"
 #include "lib/base/fd.h"
+#include "lib/base/printable.h"
 #include "lib/base/process.h"
 #include "operator/manifest_dir.h"
 
@@ -46,23 +50,23 @@ constexpr seconds kHousekeeping{1};
 
 }  // namespace
 
-struct Instance::Impl {
+struct Standalone::Impl {
   explicit Impl(RunOptions options_in)
       : options(std::move(options_in)), cluster(options.translator) {}
 
   RunOptions options;
-  InstanceLocks locks;
+  instance::Locks locks;
   Fd signals;
   Cluster cluster;
-  Names names;
+  instance::Names names;
   std::optional<op::ManifestDir> dir;
   std::optional<agent::Agent> agent;
-  std::optional<Server> server;
+  std::optional<instance::Server> server;
   std::string node;
   bool replaced = false;  // the first snapshot is in force
   bool stopping = false;
   bool names_dirty = false;
-  Progress progress;
+  instance::Progress progress;
   std::set<std::string> logged;  // problems of the objects
   std::string logged_dir_problem;
   Clock::time_point scan_at = Clock::time_point::max();
@@ -81,24 +85,14 @@ struct Instance::Impl {
   void on_event(const sluice_flow_event& event);
   void on_signal();
   void on_notice();
-  Server::Answer answer(const std::string& request);
+  instance::Server::Answer answer(const std::string& request);
   [[nodiscard]] int wait_ms() const;
   void run_timers();
   Result<void> loop();
 };
 
-std::filesystem::path names_file(const std::filesystem::path& socket) {
-  auto file = socket;
-  return file.replace_extension(".names.json");
-}
-
-std::filesystem::path journal_file(const std::filesystem::path& socket) {
-  auto file = socket;
-  return file.replace_extension(".journal");
-}
-
 // The first Node object that has an address of this host names the node.
-void Instance::Impl::choose_node() {
+void Standalone::Impl::choose_node() {
   node = options.node;
   const auto local = local_addresses();
   if (node.empty() && local) {
@@ -120,7 +114,7 @@ void Instance::Impl::choose_node() {
 
 // Whatever the Node object lists, all of the host's addresses are the node's:
 // probes and proxies reach pods from any of them.
-void Instance::Impl::refresh_local_node() {
+void Standalone::Impl::refresh_local_node() {
   auto local = local_addresses();
   if (!local) {
     spdlog::warn("local addresses: {}", local.error().message);
@@ -130,13 +124,14 @@ void Instance::Impl::refresh_local_node() {
       {.name = node, .labels = {}, .ips = std::move(*local)});
 }
 
-Result<void> Instance::Impl::prepare() {
+Result<void> Standalone::Impl::prepare() {
   auto opened_signals = open_signals();
   if (!opened_signals) {
     return std::unexpected(opened_signals.error());
   }
   signals = std::move(*opened_signals);
-  auto locked = lock_instance(options.socket, options.agent.datapath.pin_dir);
+  auto locked =
+      instance::take_locks(options.socket, options.agent.datapath.pin_dir);
   if (!locked) {
     return std::unexpected(locked.error());
   }
@@ -158,7 +153,7 @@ Result<void> Instance::Impl::prepare() {
     return std::unexpected(started.error());
   }
   agent = std::move(*started);
-  auto opened_server = Server::open(
+  auto opened_server = instance::Server::open(
       options.socket,
       [this](const std::string& request) { return answer(request); });
   if (!opened_server) {
@@ -168,21 +163,21 @@ Result<void> Instance::Impl::prepare() {
   return {};
 }
 
-Server::Answer Instance::Impl::answer(const std::string& request) {
+instance::Server::Answer Standalone::Impl::answer(const std::string& request) {
   auto problem = progress.problem();
   if (problem.empty() && dir) {
     problem = dir->problem();
   }
   const ManifestSource source(cluster, options.dir.string());
-  return answer_request({.source = &source,
-                         .agent = &*agent,
-                         .names = &names,
-                         .node = node,
-                         .problem = std::move(problem)},
-                        request);
+  return instance::answer_request({.source = &source,
+                                   .agent = &*agent,
+                                   .names = &names,
+                                   .node = node,
+                                   .problem = std::move(problem)},
+                                  request);
 }
 
-void Instance::Impl::log_problems() {
+void Standalone::Impl::log_problems() {
   std::set<std::string> now;
   for (const auto& problem : cluster.problems(false)) {
     auto text =
@@ -208,11 +203,11 @@ void Instance::Impl::log_problems() {
 }
 
 // Everything that changed since the last time, as one transaction.
-void Instance::Impl::enforce() {
+void Standalone::Impl::enforce() {
   const auto transaction = cluster.translator().take(node);
   if (!replaced) {
     const auto state = cluster.translator().snapshot(node);
-    names = Names(state);
+    names = instance::Names(state);
     replaced = true;
     progress.note(agent->replace(state));
   } else {
@@ -222,7 +217,7 @@ void Instance::Impl::enforce() {
   names_dirty = true;
 }
 
-void Instance::Impl::scan() {
+void Standalone::Impl::scan() {
   scan_at = scan_latest = Clock::time_point::max();
   const auto changes = dir->scan();
   for (const auto& change : changes) {
@@ -239,34 +234,35 @@ void Instance::Impl::scan() {
   }
 }
 
-void Instance::Impl::save_names() {
+void Standalone::Impl::save_names() {
   if (!std::exchange(names_dirty, false)) {
     return;
   }
-  if (auto saved = names.save(names_file(options.socket)); !saved) {
+  if (auto saved = names.save(instance::names_file(options.socket)); !saved) {
     spdlog::warn("names for `policy dump`: {}", saved.error().message);
   }
 }
 
-void Instance::Impl::housekeeping() {
+void Standalone::Impl::housekeeping() {
   housekeeping_at = Clock::now() + kHousekeeping;
   save_names();
   server->expire(Clock::now());
 }
 
-void Instance::Impl::on_event(const sluice_flow_event& event) {
+void Standalone::Impl::on_event(const sluice_flow_event& event) {
   if (!server || !server->has_subscribers()) {
     return;
   }
-  const auto flow = make_flow(event, agent->endpoint_name(event.ifindex), names,
-                              [this](const IpAddress& address) {
-                                return cluster.store().name_of(address);
-                              });
-  server->publish(dump(nlohmann::json{{"event", flow}}),
+  const auto flow =
+      instance::make_flow(event, agent->endpoint_name(event.ifindex), names,
+                          [this](const IpAddress& address) {
+                            return cluster.store().name_of(address);
+                          });
+  server->publish(instance::dump(nlohmann::json{{"event", flow}}),
                   event.verdict != SLUICE_VERDICT_ALLOW);
 }
 
-void Instance::Impl::on_signal() {
+void Standalone::Impl::on_signal() {
   const auto come = read_signals(signals.get());
   if (come.stop) {
     spdlog::info("stopping; what is in force stays in force");
@@ -277,14 +273,14 @@ void Instance::Impl::on_signal() {
   }
 }
 
-void Instance::Impl::on_notice() {
+void Standalone::Impl::on_notice() {
   dir->drain();
   const auto now = Clock::now();
   scan_latest = std::min(scan_latest, now + kQuietMax);
   scan_at = std::min(now + kQuiet, scan_latest);
 }
 
-int Instance::Impl::wait_ms() const {
+int Standalone::Impl::wait_ms() const {
   const auto next =
       std::min({scan_at, rescan_at, progress.retry_at(), housekeeping_at});
   const auto left =
@@ -292,7 +288,7 @@ int Instance::Impl::wait_ms() const {
   return static_cast<int>(std::clamp<long>(left, 0, kEvents.count()));
 }
 
-void Instance::Impl::run_timers() {
+void Standalone::Impl::run_timers() {
   const auto now = Clock::now();
   if (now >= scan_at || now >= rescan_at) {
     scan();
@@ -305,7 +301,7 @@ void Instance::Impl::run_timers() {
   }
 }
 
-Result<void> Instance::Impl::loop() {
+Result<void> Standalone::Impl::loop() {
   enum : std::uint8_t { kSignals, kDir, kAgent, kServer, kCount };
   std::array<pollfd, kCount> fds{};
   fds[kSignals].fd = signals.get();
@@ -334,21 +330,21 @@ Result<void> Instance::Impl::loop() {
   return {};
 }
 
-Instance::Instance() = default;
-Instance::Instance(Instance&&) noexcept = default;
-Instance& Instance::operator=(Instance&&) noexcept = default;
-Instance::~Instance() = default;
+Standalone::Standalone() = default;
+Standalone::Standalone(Standalone&&) noexcept = default;
+Standalone& Standalone::operator=(Standalone&&) noexcept = default;
+Standalone::~Standalone() = default;
 
-Result<Instance> Instance::start(RunOptions options) {
-  Instance instance;
-  instance.impl_ = std::make_unique<Impl>(std::move(options));
-  if (auto ready = instance.impl_->prepare(); !ready) {
+Result<Standalone> Standalone::start(RunOptions options) {
+  Standalone standalone;
+  standalone.impl_ = std::make_unique<Impl>(std::move(options));
+  if (auto ready = standalone.impl_->prepare(); !ready) {
     return std::unexpected(ready.error());
   }
-  return instance;
+  return standalone;
 }
 
-Result<void> Instance::run() {
+Result<void> Standalone::run() {
   auto& impl = *impl_;
   impl.agent->on_event(
       [&impl](const sluice_flow_event& event) { impl.on_event(event); });

@@ -5,9 +5,9 @@
 
 #include <nlohmann/json.hpp>
 
-#include "cli/views.h"
+#include "agent/instance/views.h"
 
-namespace sluice::cli {
+namespace sluice::instance {
 
 // The macro's own variable, which it does not call const.
 // NOLINTBEGIN(misc-const-correctness)
@@ -77,10 +77,4 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(ExplainView, from, to, port,
 
 // NOLINTEND(misc-const-correctness)
 
-// Text of any bytes as JSON: what is no UTF-8 becomes U+FFFD.
-inline std::string dump(const nlohmann::json& json, int indent = -1) {
-  return json.dump(indent, ' ', false,
-                   nlohmann::json::error_handler_t::replace);
-}
-
-}  // namespace sluice::cli
+}  // namespace sluice::instance

@@ -5,12 +5,12 @@
 #include <string>
 
 #include "agent/agent.h"
-#include "cli/names.h"
-#include "cli/views.h"
+#include "agent/instance/names.h"
+#include "agent/instance/views.h"
 #include "lib/base/ip.h"
 #include "sluice/abi.h"
 
-namespace sluice::cli {
+namespace sluice::instance {
 
 // Whose address it is, or empty.
 using NameOf = std::function<std::string(const IpAddress&)>;
@@ -23,4 +23,4 @@ ConntrackView make_conntrack(const agent::ConntrackEntry& entry,
                              const std::string& endpoint, std::uint32_t epoch,
                              const Names& names, const NameOf& name_of);
 
-}  // namespace sluice::cli
+}  // namespace sluice::instance

@@ -15,11 +15,11 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "agent/instance/server.h"
 #include "cli/client.h"
-#include "cli/server.h"
 #include "lib/base/fd.h"
 
-namespace sluice::cli {
+namespace sluice::instance {
 namespace {
 
 using nlohmann::json;
@@ -119,7 +119,7 @@ class ServerTest : public ::testing::Test {
   Result<json> ask_meanwhile(const json& request, const char* rows = "") {
     std::atomic<bool> done = false;
     auto reply = std::async(std::launch::async, [&] {
-      auto result = ask(path_, request, rows);
+      auto result = cli::ask(path_, request, rows);
       done = true;
       return result;
     });
@@ -276,4 +276,4 @@ TEST_F(ServerTest, StaleSocketIsReplacedAndOwnOneRemoved) {
 }
 
 }  // namespace
-}  // namespace sluice::cli
+}  // namespace sluice::instance

@@ -2,15 +2,13 @@
 #pragma once
 
 #include <cstdint>
-#include <iosfwd>
-#include <optional>
 #include <string>
 #include <vector>
 
-// What commands show: one struct per output, printed as a table by views.cpp
-// and as JSON by views_json.h. Member names are the JSON's field names and so
-// a promise to programs.
-namespace sluice::cli {
+// What commands show: one struct per output, an instance's answers among them.
+// views_json.h makes JSON of them, the `sluice` command tables. Member names
+// are the JSON's field names and so a promise to programs.
+namespace sluice::instance {
 
 struct ProblemView {
   std::string severity;  // "error", "note"
@@ -195,14 +193,4 @@ struct ExplainView {
   std::vector<SideView> sides;
 };
 
-void print(std::ostream& out, const StatusView& view);
-void print(std::ostream& out, const EndpointListView& view);
-void print(std::ostream& out, const PolicyListView& view);
-void print(std::ostream& out, const PolicyDumpView& view);
-void print(std::ostream& out, const PeerListView& view);
-void print(std::ostream& out, const ConntrackListView& view);
-void print(std::ostream& out, const ExplainView& view);
-// One line.
-void print(std::ostream& out, const FlowView& view);
-
-}  // namespace sluice::cli
+}  // namespace sluice::instance

@@ -19,29 +19,24 @@ struct RunOptions {
   policy::TranslatorOptions translator;
 };
 
-// Where the names of what is in force are kept, beside the socket.
-std::filesystem::path names_file(const std::filesystem::path& socket);
-// Where an agent keeps what its operator said last.
-std::filesystem::path journal_file(const std::filesystem::path& socket);
-
 // Operator and agent in one process, for one node and one folder of manifests.
-class Instance {
+class Standalone {
  public:
   // Takes the locks, reads all of the folder, loads the datapath. Changes no
   // verdict; that is for run().
-  static Result<Instance> start(RunOptions options);
-  Instance(Instance&&) noexcept;
-  Instance& operator=(Instance&&) noexcept;
-  Instance(const Instance&) = delete;
-  Instance& operator=(const Instance&) = delete;
-  ~Instance();
+  static Result<Standalone> start(RunOptions options);
+  Standalone(Standalone&&) noexcept;
+  Standalone& operator=(Standalone&&) noexcept;
+  Standalone(const Standalone&) = delete;
+  Standalone& operator=(const Standalone&) = delete;
+  ~Standalone();
 
   // Enforces the folder's policies until SIGTERM or SIGINT; what is in force
   // then stays. An error only if the loop itself cannot go on.
   Result<void> run();
 
  private:
-  Instance();
+  Standalone();
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

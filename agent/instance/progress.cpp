@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/progress.h"
+#include "agent/instance/progress.h"
 
 #include <algorithm>
 
 #include <spdlog/spdlog.h>
 
-namespace sluice::cli {
+namespace sluice::instance {
 
 void Progress::note(const Result<void>& result) {
   if (result) {
@@ -29,4 +29,4 @@ void Progress::retry_later() {
   retry_at_ = Clock::now() + wait_;
 }
 
-}  // namespace sluice::cli
+}  // namespace sluice::instance

@@ -9,7 +9,7 @@
 #include "sluice/abi.h"
 
 // Numbers of the kernel boundary as the words that users see, and back.
-namespace sluice::cli {
+namespace sluice::instance {
 
 std::string_view reason_text(std::uint32_t reason);
 bool reason_allows(std::uint32_t reason);
@@ -33,4 +33,4 @@ struct PortArgument {
 // "80/TCP", "80" (TCP), "8/ICMP" (type 8).
 Result<PortArgument> parse_port(std::string_view text);
 
-}  // namespace sluice::cli
+}  // namespace sluice::instance

@@ -10,7 +10,7 @@
 
 #include "lib/base/result.h"
 
-namespace sluice::cli {
+namespace sluice::instance {
 
 // What a request is answered with: lines of JSON, asked for one by one as the
 // client reads them; nullopt ends the reply and the connection.
@@ -60,4 +60,4 @@ class Server {
   std::unique_ptr<Impl> impl_;
 };
 
-}  // namespace sluice::cli
+}  // namespace sluice::instance

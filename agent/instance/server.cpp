@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/server.h"
+#include "agent/instance/server.h"
 
 #include <array>
 #include <chrono>
@@ -17,7 +17,7 @@
 
 #include "lib/base/fd.h"
 
-namespace sluice::cli {
+namespace sluice::instance {
 namespace {
 
 constexpr std::size_t kRequestBytesMax = 64UL * 1024;
@@ -358,4 +358,4 @@ void Server::publish(const std::string& line, bool is_drop) {
   }
 }
 
-}  // namespace sluice::cli
+}  // namespace sluice::instance

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/names.h"
+#include "agent/instance/names.h"
 
 #include <cstdio>
 #include <fstream>
@@ -8,10 +8,11 @@
 #include <arpa/inet.h>
 #include <nlohmann/json.hpp>
 
-#include "cli/text.h"
-#include "cli/views_json.h"
+#include "agent/instance/json_text.h"
+#include "agent/instance/text.h"
+#include "agent/instance/views_json.h"
 
-namespace sluice::cli {
+namespace sluice::instance {
 namespace {
 
 using nlohmann::json;
@@ -223,4 +224,4 @@ EntryView Names::entry_view(const PolicyEntry& entry,
   return view;
 }
 
-}  // namespace sluice::cli
+}  // namespace sluice::instance
