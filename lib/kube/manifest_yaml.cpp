@@ -178,10 +178,16 @@ class Handler : public YAML::EventHandler {
   std::vector<Open> open_;
 };
 
+// Where the text ends within a quoted scalar, or behind a key without a colon,
+// yaml-cpp does not always notice. It does if another line follows.
+std::string with_last_line(std::string_view text) {
+  return std::string(text) + (text.ends_with('\n') ? "#" : "\n#");
+}
+
 }  // namespace
 
 void read_yaml(std::string_view text, int line, std::vector<Document>& out) {
-  std::istringstream stream{std::string(text)};
+  std::istringstream stream(with_last_line(text));
   try {
     YAML::Parser parser(stream);
     Handler handler(line);
