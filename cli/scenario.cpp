@@ -530,12 +530,16 @@ bool is_scenario_file(const std::filesystem::path& path) {
 
 Result<void> read_scenarios(const std::filesystem::path& path,
                             const ScenarioHandler& handler) {
-  return read_json_scenarios(
+  bool some = false;
+  const auto read = read_json_scenarios(
       path, [&](const json& value, int line) -> Result<void> {
+        some = true;
         const auto scenario = parse_scenario(value, path.string(), line);
         return scenario ? handler(*scenario)
                         : std::unexpected(scenario.error());
       });
+  // Must not look like tests that pass.
+  return !read || some ? read : fail(path.string() + ": holds no scenario");
 }
 
 }  // namespace sluice::cli

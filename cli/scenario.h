@@ -77,7 +77,8 @@ using ScenarioHandler = std::function<Result<void>(const Scenario&)>;
 //   .json              one scenario or a list of them
 //   .yaml, .yml        one scenario per document
 // Stops at the first scenario that cannot be read, with an error
-// "file:line: field: what". Sizes are bounded; no exceptions from any input.
+// "file:line: field: what"; a file without any is an error too. Sizes are
+// bounded; no exceptions from any input.
 Result<void> read_scenarios(const std::filesystem::path& path,
                             const ScenarioHandler& handler);
 

@@ -122,11 +122,10 @@ TEST(Manifest, text_after_a_document_is_an_error) {
 
 // What follows a quote that is not closed would be lost: fields of a policy.
 TEST(Manifest, text_that_ends_too_early_is_an_error) {
-  for (const char* end : {"\"b", "'b", "'", "!!str \"b", "{c: \"b", "- 'b", "'b''",
-                          "b: 1\n  c", "{b"}) {
+  for (const char* end : {"\"b", "'b", "'", "!!str \"b", "{c: \"b", "- 'b",
+                          "'b''", "b: 1\n  c", "{b"}) {
     for (const char* rest :
-         {"", "\n", "\n\n", "\n  ", "\r\n", "\n# c\n",
-          "\n---\n# another\n"}) {
+         {"", "\n", "\n\n", "\n  ", "\r\n", "\n# c\n", "\n---\n# another\n"}) {
       const auto text =
           "apiVersion: v1\nkind: A\nv:\n  " + std::string(end) + rest;
       EXPECT_THAT(errors(text), SizeIs(1)) << text;

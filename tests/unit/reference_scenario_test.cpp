@@ -201,6 +201,17 @@ TEST_F(ScenarioFile, SizesAreBounded) {
               HasSubstr("longer than 16 MiB"));
 }
 
+TEST_F(ScenarioFile, WithoutAScenarioIsAnError) {
+  for (const char* name : {"a.jsonl", "a.jsonl.gz", "a.yaml"}) {
+    for (const char* content : {"", "\n", " \n\n"}) {
+      EXPECT_THAT(read(name, content).error().message,
+                  HasSubstr(std::string(name) + ": holds no scenario"));
+    }
+  }
+  EXPECT_FALSE(read("a.json", "[]"));
+  EXPECT_FALSE(read("a.yaml", "# name: one\n---\n"));
+}
+
 TEST_F(ScenarioFile, AnErrorOfTheHandlerEndsTheReading) {
   const auto path = folder_ / "a.jsonl";
   std::ofstream(path) << scenario(kProbe) << "\n" << scenario(kProbe) << "\n";
