@@ -22,17 +22,19 @@ enum class Member : std::uint8_t {
   kCidr,
   kCidrSet,
   kServices,
+  kNodes,
 };
 struct MemberName {
   Member member;
   std::array<std::string_view, 2> name;  // by Direction
 };
-constexpr std::array<MemberName, 5> kMembers{{
+constexpr std::array<MemberName, 6> kMembers{{
     {Member::kEndpoints, {"fromEndpoints", "toEndpoints"}},
     {Member::kEntities, {"fromEntities", "toEntities"}},
     {Member::kCidr, {"fromCIDR", "toCIDR"}},
     {Member::kCidrSet, {"fromCIDRSet", "toCIDRSet"}},
     {Member::kServices, {"", "toServices"}},
+    {Member::kNodes, {"fromNodes", "toNodes"}},
 }};
 
 struct EntityName {
@@ -270,6 +272,10 @@ void parse_member(const Field& list, Member member, bool selects_init,
     parse_entities(list, rule, context.problems);
     return;
   }
+  if (member == Member::kNodes) {
+    context.problems.add(list, "not supported");
+    return;
+  }
   for (std::size_t i = 0; i < list.value().size(); ++i) {
     const Field field = list.at(i);
     if (member == Member::kEndpoints) {
@@ -289,7 +295,7 @@ void parse_member(const Field& list, Member member, bool selects_init,
 void check_members(const Field& field, const Rule& rule, Problems& problems) {
   const bool allow = rule.action == Action::kAllow;
   if (rule.direction == Direction::kIngress) {
-    refuse(field, {"fromNodes", "fromGroups", "fromRequires"}, problems);
+    refuse(field, {"fromGroups", "fromRequires"}, problems);
     allow ? kube::only(field,
                        {"fromEndpoints", "fromEntities", "fromCIDR",
                         "fromCIDRSet", "fromNodes", "fromGroups",
@@ -302,7 +308,7 @@ void check_members(const Field& field, const Rule& rule, Problems& problems) {
                 problems);
     return;
   }
-  refuse(field, {"toNodes", "toGroups", "toRequires"}, problems);
+  refuse(field, {"toGroups", "toRequires"}, problems);
   if (allow) {
     refuse(field, {"toFQDNs"}, problems);
     kube::only(field,

@@ -36,7 +36,7 @@ INSTANTIATE_TEST_SUITE_P(
         Unsupported{"ingress", R"({"fromNodes": [{}]})", ".fromNodes"},
         Unsupported{"ingress", R"({"fromGroups": [{}]})", ".fromGroups"},
         Unsupported{"ingress", R"({"fromRequires": []})", ".fromRequires"},
-        Unsupported{"ingressDeny", R"({"fromNodes": []})", ".fromNodes"},
+        Unsupported{"ingressDeny", R"({"fromNodes": [{}]})", ".fromNodes"},
         Unsupported{"egress", R"({"toNodes": [{}]})", ".toNodes"},
         Unsupported{"egress", R"({"toGroups": [{}]})", ".toGroups"},
         Unsupported{"egress", R"({"toRequires": [{}]})", ".toRequires"},
