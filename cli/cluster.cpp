@@ -50,6 +50,14 @@ std::vector<instance::ProblemView> Cluster::problems(
   return views;
 }
 
+std::vector<instance::ProblemView> Cluster::errors() const {
+  auto views = problems(false);
+  std::erase_if(views, [](const instance::ProblemView& view) {
+    return view.severity != severity_text(op::Severity::kError);
+  });
+  return views;
+}
+
 instance::PolicyListView Cluster::policy_list() const {
   instance::PolicyListView view;
   for (auto& status : store_->objects()) {

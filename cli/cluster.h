@@ -33,6 +33,9 @@ class Cluster {
   // Problems of the store, and those alone that concern no policy if so asked.
   [[nodiscard]] std::vector<instance::ProblemView> problems(
       bool without_policies) const;
+  // The objects and files that are not valid, so that what the others say is
+  // not taken for all there is.
+  [[nodiscard]] std::vector<instance::ProblemView> errors() const;
 
  private:
   std::unique_ptr<policy::Translator> translator_;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <iostream>
 #include <memory>
 
 #include <CLI/CLI.hpp>
@@ -11,6 +12,7 @@
 #include "cli/host.h"
 #include "cli/options.h"
 #include "cli/show.h"
+#include "cli/tables.h"
 
 namespace sluice::cli {
 namespace {
@@ -38,6 +40,7 @@ Result<instance::ExplainView> answer(const Arguments& arguments) {
   cluster->store().set_local_node(
       {.name = host_name(), .labels = {}, .ips = {}});
   cluster->store().commit();
+  print(std::cerr, cluster->errors());
   return explain(*cluster, request);
 }
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <iostream>
 #include <memory>
 #include <utility>
 
@@ -12,6 +13,7 @@
 #include "cli/options.h"
 #include "cli/pins.h"
 #include "cli/show.h"
+#include "cli/tables.h"
 
 namespace sluice::cli {
 namespace {
@@ -39,6 +41,7 @@ Result<std::vector<PeerEntry>> peers_of_dir(const Arguments& arguments) {
   if (!node) {
     return std::unexpected(node.error());
   }
+  print(std::cerr, cluster->errors());
   return cluster->translator().snapshot(*node).peers;
 }
 

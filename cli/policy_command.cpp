@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <cerrno>
+#include <iostream>
 #include <memory>
 #include <utility>
 
@@ -16,6 +17,7 @@
 #include "cli/options.h"
 #include "cli/pins.h"
 #include "cli/show.h"
+#include "cli/tables.h"
 #include "lib/base/printable.h"
 
 namespace sluice::cli {
@@ -74,6 +76,7 @@ int dump_dir(const Arguments& arguments) {
   if (!node) {
     return instance::complain(node.error().message);
   }
+  print(std::cerr, cluster->errors());
   const auto state = cluster->translator().snapshot(*node);
   const instance::Names names(state);
   instance::PolicyDumpView view;

@@ -23,18 +23,6 @@ std::string isolation(bool ingress, bool egress) {
   return egress ? "egress" : "none";
 }
 
-void print_problems(std::ostream& out,
-                    const std::vector<instance::ProblemView>& problems) {
-  for (const auto& problem : problems) {
-    out << printable(problem.severity) << ": " << printable(problem.source)
-        << ": ";
-    if (!problem.object.empty()) {
-      out << printable(problem.object) << ": ";
-    }
-    out << printable(problem.message) << '\n';
-  }
-}
-
 std::string with_name(const std::string& address, const std::string& name) {
   return name.empty() ? address : name + " (" + address + ")";
 }
@@ -78,6 +66,18 @@ void print_side(std::ostream& out, const instance::SideView& side) {
 
 }  // namespace
 
+void print(std::ostream& out,
+           const std::vector<instance::ProblemView>& problems) {
+  for (const auto& problem : problems) {
+    out << printable(problem.severity) << ": " << printable(problem.source)
+        << ": ";
+    if (!problem.object.empty()) {
+      out << printable(problem.object) << ": ";
+    }
+    out << printable(problem.message) << '\n';
+  }
+}
+
 void print(std::ostream& out, const instance::StatusView& view) {
   out << "version      " << printable(view.version) << '\n'
       << "node         " << printable(view.node) << '\n'
@@ -115,7 +115,7 @@ void print(std::ostream& out, const instance::StatusView& view) {
   }
   if (!view.problems.empty()) {
     out << '\n';
-    print_problems(out, view.problems);
+    print(out, view.problems);
   }
 }
 
@@ -154,7 +154,7 @@ void print(std::ostream& out, const instance::PolicyListView& view) {
           << printable(policy.name) << ": " << printable(warning) << '\n';
     }
   }
-  print_problems(out, view.problems);
+  print(out, view.problems);
 }
 
 void print(std::ostream& out, const instance::PolicyDumpView& view) {

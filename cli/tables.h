@@ -2,12 +2,15 @@
 #pragma once
 
 #include <iosfwd>
+#include <vector>
 
 #include "agent/instance/views.h"
 
 // Views as people read them.
 namespace sluice::cli {
 
+void print(std::ostream& out,
+           const std::vector<instance::ProblemView>& problems);
 void print(std::ostream& out, const instance::StatusView& view);
 void print(std::ostream& out, const instance::EndpointListView& view);
 void print(std::ostream& out, const instance::PolicyListView& view);

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <sstream>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -57,6 +59,30 @@ class ClusterTest : public ::testing::Test {
   }
   Cluster cluster_;
 };
+
+TEST_F(ClusterTest, ErrorsSayWhatDoesNotCount) {
+  EXPECT_TRUE(cluster_.errors().empty());
+  const std::string bad = R"(
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {namespace: x, name: q}
+spec: {endpointSelector: {}, ingress: [{fromEndpoint: []}]}
+---
+apiVersion: example.com/v1
+kind: Another
+metadata: {name: r}
+---
+kind: [
+)";
+  cluster_.store().set_source("b.yaml", kube::parse_manifest(bad, "b.yaml"));
+  cluster_.store().commit();
+  std::ostringstream out;
+  print(out, cluster_.errors());
+  EXPECT_EQ(out.str(),
+            "error: b.yaml:12: end of sequence flow not found\n"
+            "error: b.yaml:2: CiliumNetworkPolicy/x/q: "
+            "spec.ingress[0].fromEndpoint: unknown field\n");
+}
 
 TEST_F(ClusterTest, ExplainJudgesBothEndsInBothFamilies) {
   const auto view =
