@@ -9,6 +9,7 @@
 #include "cli/cluster.h"
 #include "cli/judge.h"
 #include "cli/manifest_source.h"
+#include "cli/tables.h"
 #include "lib/kube/manifest.h"
 
 namespace sluice::cli {
