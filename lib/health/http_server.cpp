@@ -3,15 +3,15 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <charconv>
 #include <cstdint>
 #include <cstring>
-#include <list>
+#include <map>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include <microhttpd.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -25,10 +25,13 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr std::size_t kConnectionsMax = 32;
-constexpr std::size_t kRequestMax = 8192;
-// From accept() to close().
-constexpr milliseconds kLongest{5'000};
+constexpr unsigned kConnectionsMax = 512;
+// Of one address, so that a pod that holds many leaves room for a probe.
+constexpr unsigned kConnectionsOfOne = 16;
+// Bytes of a request, and what is kept about it.
+constexpr std::size_t kMemoryOfOne = 16'384;
+// Seconds in which nothing comes or goes.
+constexpr unsigned kSilence = 5;
 // How soon one without an answer is asked about again.
 constexpr milliseconds kAgain{20};
 
@@ -104,181 +107,126 @@ Result<Fd> listen_at(const Endpoint& endpoint) {
   }
   if (::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address),
              v6 ? sizeof(sockaddr_in6) : sizeof(sockaddr_in)) != 0 ||
-      ::listen(listener.get(), static_cast<int>(kConnectionsMax)) != 0) {
+      ::listen(listener.get(), SOMAXCONN) != 0) {
     return fail_errno("cannot listen there");
   }
   return listener;
 }
 
-const char* phrase_of(int status) {
-  switch (status) {
-    case 200:
-      return "OK";
-    case 400:
-      return "Bad Request";
-    case 404:
-      return "Not Found";
-    case 405:
-      return "Method Not Allowed";
-    default:
-      return "Service Unavailable";
+MHD_Result send(MHD_Connection* connection, const HttpServer::Answer& answer) {
+  // libmicrohttpd copies the body, and does not change what it copies.
+  auto* body = const_cast<char*>(answer.body.data());
+  MHD_Response* response = MHD_create_response_from_buffer(
+      answer.body.size(), body, MHD_RESPMEM_MUST_COPY);
+  if (response == nullptr) {
+    return MHD_NO;
   }
-}
-
-std::string text_of(const HttpServer::Answer& answer) {
-  return "HTTP/1.1 " + std::to_string(answer.status) + " " +
-         phrase_of(answer.status) + "\r\nContent-Type: " + answer.type +
-         "\r\nContent-Length: " + std::to_string(answer.body.size()) +
-         "\r\nConnection: close\r\n\r\n" + answer.body;
+  MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE,
+                          answer.type.c_str());
+  MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
+  const auto queued = MHD_queue_response(
+      connection, static_cast<unsigned>(answer.status), response);
+  MHD_destroy_response(response);
+  return queued;
 }
 
 }  // namespace
 
 struct HttpServer::Impl {
-  struct Connection {
-    Fd fd;
-    Clock::time_point since;
-    std::string request;
-    std::string path;    // once the request is complete
-    std::string answer;  // what is left of it
-    Clock::time_point asked;
-  };
-
   Handler handler;
-  Fd listener;
   Fd stop;
   int port = 0;
-  std::list<Connection> connections;  // the oldest first
-  std::thread thread;                 // the rest is its own
+  MHD_Daemon* daemon = nullptr;
+  std::map<MHD_Connection*, Clock::time_point> requests;  // since when
+  std::vector<MHD_Connection*> waiting;  // suspended: no answer yet
+  std::thread thread;                    // the daemon and the rest are its own
 
+  Result<void> start(Fd listener);
   void run();
-  void accept_some();
-  // False: it is over.
-  bool serve(Connection& connection, short events) const;
-  static bool receive(Connection& connection);
-  static void parse(Connection& connection);
-  static bool send(Connection& connection);
+  void ask_again();
+  static MHD_Result serve(void* self, MHD_Connection* connection,
+                          const char* path, const char* method,
+                          const char* version, const char* upload,
+                          std::size_t* upload_size, void** state);
+  static void forget(void* self, MHD_Connection* connection, void** state,
+                     MHD_RequestTerminationCode why);
 };
 
-// Some at a time: each is looked at once at least before newer ones push it
-// out.
-void HttpServer::Impl::accept_some() {
-  for (std::size_t i = 0; i < kConnectionsMax / 2; ++i) {
-    Fd fd(::accept4(listener.get(), nullptr, nullptr,
-                    SOCK_NONBLOCK | SOCK_CLOEXEC));
-    if (!fd.valid()) {
-      if (errno != EAGAIN && errno != ECONNABORTED) {
-        std::this_thread::sleep_for(kAgain);  // no more descriptors
-      }
-      return;
-    }
-    if (connections.size() == kConnectionsMax) {
-      connections.pop_front();
-    }
-    connections.push_back(
-        {.fd = std::move(fd), .since = Clock::now(), .request = {}});
+Result<void> HttpServer::Impl::start(Fd listener) {
+  daemon = MHD_start_daemon(
+      MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, nullptr, nullptr, serve,
+      this, MHD_OPTION_LISTEN_SOCKET, listener.get(),
+      MHD_OPTION_NOTIFY_COMPLETED, forget, this, MHD_OPTION_CONNECTION_LIMIT,
+      kConnectionsMax, MHD_OPTION_PER_IP_CONNECTION_LIMIT, kConnectionsOfOne,
+      MHD_OPTION_CONNECTION_MEMORY_LIMIT, kMemoryOfOne,
+      MHD_OPTION_CONNECTION_TIMEOUT, kSilence, MHD_OPTION_END);
+  if (daemon == nullptr) {
+    return fail("libmicrohttpd does not start");
   }
+  static_cast<void>(listener.release());  // the daemon closes it
+  thread = std::thread([this] { run(); });
+  return {};
 }
 
-// What has come; false if nothing will any more.
-bool HttpServer::Impl::receive(Connection& connection) {
-  std::array<char, 4096> buffer{};
-  const auto got = ::recv(connection.fd.get(), buffer.data(), buffer.size(), 0);
-  if (got < 0) {
-    return errno == EAGAIN || errno == EINTR;
+// Called when the headers are there, and again to be answered.
+MHD_Result HttpServer::Impl::serve(void* self, MHD_Connection* connection,
+                                   const char* path, const char* method,
+                                   const char* /*version*/,
+                                   const char* /*upload*/,
+                                   std::size_t* upload_size, void** /*state*/) {
+  auto& server = *static_cast<Impl*>(self);
+  if (std::string_view(method) != MHD_HTTP_METHOD_GET) {
+    return send(connection, {.status = MHD_HTTP_METHOD_NOT_ALLOWED,
+                             .type = "text/plain",
+                             .body = "GET only\n"});
   }
-  connection.request.append(buffer.data(), static_cast<std::size_t>(got));
-  return got > 0;
+  const auto [request, is_new] =
+      server.requests.try_emplace(connection, Clock::now());
+  if (is_new) {
+    return MHD_YES;
+  }
+  if (*upload_size != 0) {
+    *upload_size = 0;  // means nothing here
+    return MHD_YES;
+  }
+  if (const auto answer = server.handler(path, request->second)) {
+    return send(connection, *answer);
+  }
+  MHD_suspend_connection(connection);
+  server.waiting.push_back(connection);
+  return MHD_YES;
 }
 
-// "GET /path?query HTTP/1.1", and headers that mean nothing here.
-void HttpServer::Impl::parse(Connection& connection) {
-  const std::string_view request = connection.request;
-  if (!request.contains("\r\n\r\n")) {
-    if (request.size() > kRequestMax) {
-      connection.answer = text_of({.status = 400, .body = "too long\n"});
-    }
-    return;
-  }
-  const auto line = request.substr(0, request.find("\r\n"));
-  const auto method = line.substr(0, line.find(' '));
-  const auto rest = line.substr(std::min(method.size() + 1, line.size()));
-  const auto target = rest.substr(0, rest.find(' '));
-  if (!target.starts_with('/') ||
-      !rest.substr(target.size()).starts_with(" HTTP/1.")) {
-    connection.answer = text_of({.status = 400, .body = "not HTTP/1.1\n"});
-  } else if (method != "GET") {
-    connection.answer = text_of({.status = 405, .body = "GET only\n"});
-  } else {
-    connection.path = target.substr(0, target.find('?'));
-    connection.asked = Clock::now();
-  }
+void HttpServer::Impl::forget(void* self, MHD_Connection* connection,
+                              void** /*state*/,
+                              MHD_RequestTerminationCode /*why*/) {
+  static_cast<Impl*>(self)->requests.erase(connection);
 }
 
-bool HttpServer::Impl::send(Connection& connection) {
-  const auto sent = ::send(connection.fd.get(), connection.answer.data(),
-                           connection.answer.size(), MSG_NOSIGNAL);
-  if (sent < 0) {
-    return errno == EAGAIN || errno == EINTR;
+void HttpServer::Impl::ask_again() {
+  for (auto* connection : std::exchange(waiting, {})) {
+    MHD_resume_connection(connection);
   }
-  connection.answer.erase(0, static_cast<std::size_t>(sent));
-  return !connection.answer.empty();
-}
-
-bool HttpServer::Impl::serve(Connection& connection, short events) const {
-  if (Clock::now() - connection.since >= kLongest) {
-    return false;
-  }
-  if (connection.answer.empty() && connection.path.empty() && events != 0) {
-    if (!receive(connection)) {
-      return false;
-    }
-    parse(connection);
-  }
-  if (connection.answer.empty() && !connection.path.empty()) {
-    if (auto answer = handler(connection.path, connection.asked)) {
-      connection.answer = text_of(*answer);
-    }
-  }
-  return connection.answer.empty() || send(connection);
 }
 
 void HttpServer::Impl::run() {
-  std::vector<pollfd> fds;
-  while (true) {
-    auto next = Clock::time_point::max();
-    fds = {{.fd = stop.get(), .events = POLLIN, .revents = 0},
-           {.fd = listener.get(), .events = POLLIN, .revents = 0}};
-    for (const auto& connection : connections) {
-      // While the handler has no answer there is nothing to wait for here.
-      const bool asking = connection.answer.empty() && !connection.path.empty();
-      short events = asking ? short{0} : short{POLLIN};
-      if (!connection.answer.empty()) {
-        events = POLLOUT;
-      }
-      fds.push_back(
-          {.fd = connection.fd.get(), .events = events, .revents = 0});
-      next = std::min(
-          next, asking ? Clock::now() + kAgain : connection.since + kLongest);
+  const auto* info = MHD_get_daemon_info(daemon, MHD_DAEMON_INFO_EPOLL_FD);
+  std::array<pollfd, 2> fds{
+      {{.fd = stop.get(), .events = POLLIN, .revents = 0},
+       {.fd = info->epoll_fd, .events = POLLIN, .revents = 0}}};
+  while (fds[0].revents == 0) {
+    MHD_run(daemon);
+    auto wait = waiting.empty() ? milliseconds(-1) : kAgain;
+    if (MHD_UNSIGNED_LONG_LONG left = 0;
+        MHD_get_timeout(daemon, &left) == MHD_YES) {
+      const auto soon = milliseconds(
+          std::min<MHD_UNSIGNED_LONG_LONG>(left, 1'000ULL * kSilence));
+      wait = waiting.empty() ? soon : std::min(wait, soon);
     }
-    const auto wait = std::chrono::ceil<milliseconds>(
-        std::max(next - Clock::now(), Clock::duration::zero()));
-    ::poll(fds.data(), fds.size(),
-           connections.empty() ? -1 : static_cast<int>(wait.count()));
-    if (fds[0].revents != 0) {
-      return;
-    }
-    std::size_t index = 2;
-    for (auto at = connections.begin(); at != connections.end();) {
-      const auto events = fds[index++].revents;
-      const bool over =
-          (events & (POLLERR | POLLHUP | POLLNVAL)) != 0 || !serve(*at, events);
-      at = over ? connections.erase(at) : std::next(at);
-    }
-    if (fds[1].revents != 0) {
-      accept_some();
-    }
+    ::poll(fds.data(), fds.size(), static_cast<int>(wait.count()));
+    ask_again();
   }
+  MHD_stop_daemon(daemon);
 }
 
 HttpServer::HttpServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -308,19 +256,20 @@ Result<HttpServer> HttpServer::open(const std::string& address,
   }
   auto impl = std::make_unique<Impl>();
   impl->handler = std::move(handler);
-  impl->listener = std::move(*listener);
   impl->stop = Fd(::eventfd(0, EFD_CLOEXEC));
   if (!impl->stop.valid()) {
     return fail_errno("eventfd");
   }
   sockaddr_in6 bound{};  // its port is where sockaddr_in has it
   socklen_t size = sizeof(bound);
-  if (::getsockname(impl->listener.get(), reinterpret_cast<sockaddr*>(&bound),
+  if (::getsockname(listener->get(), reinterpret_cast<sockaddr*>(&bound),
                     &size) != 0) {
     return fail_errno("getsockname");
   }
   impl->port = ntohs(bound.sin6_port);
-  impl->thread = std::thread([impl = impl.get()] { impl->run(); });
+  if (auto started = impl->start(std::move(*listener)); !started) {
+    return std::unexpected(started.error());
+  }
   return HttpServer(std::move(impl));
 }
 

@@ -12,9 +12,9 @@
 
 namespace sluice::health {
 
-// As much of HTTP/1.1 as probes and scrapers need: one GET a connection. One
-// thread of its own looks after all connections at once, so that one who is
-// slow holds up nobody; of too many, the one open the longest is closed.
+// One GET a connection, served by libmicrohttpd. One thread of its own looks
+// after all connections at once, so that one who is slow holds up nobody; an
+// address has a few, and one that is silent for seconds is closed.
 class HttpServer {
  public:
   using Clock = std::chrono::steady_clock;
