@@ -135,7 +135,8 @@ void Endpoints::resolve(const std::string& name, Item& item) {
       const std::string holder = owner->second;
       auto& other = items_[holder];
       const bool prior = other.entry.interface.empty() ||
-                         !item.entry.interface.empty() || !found->trusted;
+                         !item.entry.interface.empty() || !found ||
+                         !found->trusted;
       auto& loser = prior ? item : other;
       loser.problem = "interface " + interfaces_.name(ifindex) +
                       " belongs to " + (prior ? holder : name);
