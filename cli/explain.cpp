@@ -46,10 +46,6 @@ Result<End> find_end(const op::Store& store, const std::string& text,
   return end;
 }
 
-bool fits(const IpAddress& address, std::uint8_t protocol) {
-  return !instance::is_icmp(protocol) || address.v6 == (protocol == 58);
-}
-
 class Explainer {
  public:
   Explainer(const Cluster& cluster, instance::PortArgument port)
@@ -75,17 +71,8 @@ class Explainer {
     }
     const auto verdict =
         model.lookup(*endpoint, direction, peer, port_.protocol, port_.port);
-    view.judged = true;
-    view.allowed = verdict.allowed;
-    view.reason = instance::reason_text(verdict.reason);
-    if (const auto* rule = model.rule(verdict.rule)) {
-      view.policy = rule->policy;
-      view.path = rule->path;
-    }
-    if (verdict.entry) {
-      view.entry =
-          instance::entry_text(verdict.entry->key, verdict.entry->value);
-    }
+    instance::set_verdict(view, verdict.allowed, verdict.reason,
+                          model.rule(verdict.rule), verdict.entry);
     add_rules(view, name, peer, direction);
     return view;
   }
@@ -173,13 +160,6 @@ class Explainer {
   std::map<std::string, policy::Model> models_;
 };
 
-// "80/TCP", also where the request left the protocol out.
-std::string text_of(const instance::PortArgument& port) {
-  const int number =
-      instance::is_icmp(port.protocol) ? port.port >> 8 : port.port;
-  return std::to_string(number) + "/" + instance::protocol_text(port.protocol);
-}
-
 }  // namespace
 
 Result<instance::ExplainView> explain(const Cluster& cluster,
@@ -201,13 +181,13 @@ Result<instance::ExplainView> explain(const Cluster& cluster,
   }
   instance::ExplainView view{.from = from->text,
                              .to = to->text,
-                             .port = text_of(*port),
+                             .port = to_string(*port),
                              .allowed = true,
                              .sides = {}};
   Explainer explainer(cluster, *port);
   for (const auto& source : from->ips) {
     for (const auto& destination : to->ips) {
-      if (source.v6 != destination.v6 || !fits(source, port->protocol)) {
+      if (source.v6 != destination.v6 || !instance::goes_over(*port, source)) {
         continue;
       }
       view.sides.push_back(

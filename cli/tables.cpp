@@ -36,6 +36,10 @@ std::string rule_of(const std::string& policy, const std::string& path) {
 }
 
 void print_side(std::ostream& out, const instance::SideView& side) {
+  if (!side.unknown.empty()) {
+    out << "  " << side.direction << ": " << printable(side.unknown) << '\n';
+    return;
+  }
   if (!side.judged) {
     out << "  " << side.direction << ": " << printable(side.endpoint)
         << " has no policy of its own\n";

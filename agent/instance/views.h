@@ -173,7 +173,8 @@ struct SideView {
   std::string endpoint;
   std::string node;
   std::string peer;     // address
-  bool judged = false;  // false: no pod with policy of its own
+  bool judged = false;  // false: no pod with policy of its own, or
+  std::string unknown;  // why nobody here can say
   bool allowed = true;
   bool isolated = false;
   std::string reason;

@@ -68,10 +68,10 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(NearMissView, policy, path,
                                                 action, differs, detail)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(SideView, direction, endpoint,
-                                                node, peer, judged, allowed,
-                                                isolated, reason, policy, path,
-                                                entry, isolating, near_misses,
-                                                behind)
+                                                unknown, node, peer, judged,
+                                                allowed, isolated, reason,
+                                                policy, path, entry, isolating,
+                                                near_misses, behind)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(ExplainView, from, to, port,
                                                 allowed, sides)
 

@@ -4,6 +4,9 @@
 #include <set>
 #include <utility>
 
+#include "agent/instance/text.h"
+#include "agent/program/node_explainer.h"
+
 namespace sluice::agentd {
 namespace {
 
@@ -58,11 +61,19 @@ std::string OperatorSource::name_of(const IpAddress& /*address*/) const {
 }
 
 Result<instance::ExplainView> OperatorSource::explain(
-    const instance::ExplainRequest& /*request*/) const {
-  return fail(
-      "an agent does not have the objects that explaining needs, only what "
-      "its own pods' policies became; give the folder that they are in, or "
-      "look at `sluice policy dump` and `sluice monitor` here");
+    const instance::ExplainRequest& request) const {
+  const auto port = instance::parse_port(request.port);
+  if (!port) {
+    return std::unexpected(port.error());
+  }
+  const NodeExplainer explainer(agent_->wanted(), *port);
+  auto view = explainer.explain(request.from, request.to);
+  if (view && !problem_.empty()) {
+    for (auto& side : view->sides) {
+      side.reason += side.judged ? " (not in force: " + problem_ + ")" : "";
+    }
+  }
+  return view;
 }
 
 }  // namespace sluice::agentd

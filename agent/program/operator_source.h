@@ -28,7 +28,9 @@ class OperatorSource : public instance::PolicySource {
   [[nodiscard]] instance::PolicyListView policy_list() const override;
   // Of nobody: addresses come with objects.
   [[nodiscard]] std::string name_of(const IpAddress& address) const override;
-  // Always an error.
+  // From what is wanted of this node's maps: the ends that are pods of this
+  // node. A near miss is a rule of the pod's policies that would say otherwise
+  // for another port or another peer.
   [[nodiscard]] Result<instance::ExplainView> explain(
       const instance::ExplainRequest& request) const override;
 

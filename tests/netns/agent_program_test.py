@@ -457,9 +457,49 @@ class AgentProgram(unittest.TestCase):
         code, _, err = self.agent.command("cleanup", "--pin-dir", self.agent.pin_dir)
         self.assertEqual(code, 2, "while an agent runs")
         self.assertIn("another instance", err)
-        code, _, err = self.agent.command("explain", "--from", "x/b", "--to", "x/a", "--port", "80/TCP")
-        self.assertEqual(code, 2)
-        self.assertIn("an agent does not have the objects", err)
+
+    def test_explain_agrees_with_packets(self):
+        self.begin()
+
+        def explain(source, target, port):
+            code, out, err = self.agent.command("explain", "--from", source, "--to", target,
+                                                "--port", port, "-o", "json")
+            self.assertEqual(err, "")
+            view = json.loads(out)
+            self.assertEqual(code, 0 if view["allowed"] else 1)
+            return view
+        for source in ("x/b", "y/b"):
+            for port in (80, 81):
+                view = explain(source, "x/a", f"{port}/TCP")
+                self.check(f"{source} > x/a tcp/{port} {'A' if view['allowed'] else 'D'}")
+                ingress = [s for s in view["sides"] if s["direction"] == "ingress"]
+                self.assertEqual({s["endpoint"] for s in ingress}, {"x/a"})
+                self.assertEqual({(s["isolated"], *s["isolating"]) for s in ingress},
+                                 {(True, "CiliumNetworkPolicy/x/p")})
+                missed = {(m["policy"], m["differs"]) for s in ingress for m in s["near_misses"]}
+                decided = {(s["policy"], s["path"]) for s in ingress}
+                if (source, port) == ("x/b", 80):
+                    self.assertEqual(decided, {("CiliumNetworkPolicy/x/p", "spec.ingress[0]")})
+                    self.assertEqual(missed, set())
+                elif source == "x/b":
+                    self.assertEqual(missed, {("CiliumNetworkPolicy/x/p", "port")})
+                elif port == 80:
+                    self.assertEqual(missed, {("CiliumNetworkPolicy/x/p", "peer")})
+        # Of another node's pod it is said that nobody here knows.
+        view = explain("x/a", "192.0.2.9", "80/TCP")
+        self.assertEqual([(s["judged"], "ask its node" in s["unknown"]) for s in view["sides"]],
+                         [(True, False), (False, True)])
+        code, out, _ = self.agent.command("explain", "--from", "x/a", "--to", "192.0.2.9", "--port", "80")
+        self.assertEqual(code, 0)
+        self.assertIn("ingress: 192.0.2.9 is no pod's of this node", out)
+        for source, target, port, message in (
+                ("z/none", "x/a", "80", "--from: z/none is no pod of this node; give its address"),
+                ("192.0.2.1", "192.0.2.2", "80", "neither end is a pod of this node"),
+                ("x/b", "fe80::1", "8/ICMP", "no address family in common"),
+                ("x/b", "x/a", "80/XYZ", "XYZ")):
+            code, _, err = self.agent.command("explain", "--from", source, "--to", target, "--port", port)
+            self.assertEqual(code, 2, err)
+            self.assertIn(message, err)
 
     def test_health_and_metrics(self):
         self.operator.start()
