@@ -746,6 +746,30 @@ TEST_F(ReflectorTest, an_older_version_is_used_where_there_is_no_newer) {
             "/apis/discovery.k8s.io/v1beta1/endpointslices");
 }
 
+// A kind may become served between the questions about its two versions.
+TEST_F(ReflectorTest, an_older_version_of_a_custom_resource_is_doubted_once) {
+  for (const bool newer_comes : {true, false}) {
+    std::atomic<int> newer = 0;
+    lists_ = watches_ = 0;
+    serve(
+        [&](const HttpRequest& request, Peer& peer, int) {
+          if (request.path.find("/v2/") != std::string::npos &&
+              (newer++ == 0 || !newer_comes)) {
+            peer.reply(404, "404 page not found\n");
+          } else {
+            peer.reply(200, list({pod("a", 1)}, 9));
+          }
+        },
+        hold, slow_to_believe(), cidr_groups());
+    ASSERT_TRUE(until([&] { return watches_ == 1; }));
+    EXPECT_EQ(reflector_->version(), newer_comes ? "v2" : "v2alpha1");
+    EXPECT_EQ(lists_, newer_comes ? 3 : 4);
+    EXPECT_EQ(newer, 2);
+    EXPECT_TRUE(until([&] { return reflector_->synced(); }));
+    reflector_.reset();
+  }
+}
+
 TEST_F(ReflectorTest, forbidden_says_verb_and_resource) {
   serve(
       [](const HttpRequest&, Peer& peer, int) {

@@ -108,6 +108,7 @@ class Reflector::Impl : public std::enable_shared_from_this<Impl> {
   std::size_t version_index_ = 0;
   std::string version_;
   std::size_t versions_absent_ = 0;  // one after the other
+  bool older_confirmed_ = false;     // the newest is not there
   std::optional<Clock::time_point> absent_since_;
 
   std::unordered_map<std::string, Known> known_;
@@ -362,6 +363,15 @@ void Reflector::Impl::forget_unlisted() {
 }
 
 void Reflector::Impl::list_done(const std::string& resource_version) {
+  // A kind that has just been defined may have been served between the question
+  // about its newest version and the one about an older one.
+  if (resource_->custom && version_index_ > 0 && !older_confirmed_) {
+    older_confirmed_ = true;
+    versions_absent_ = 0;
+    use_version(0);
+    list();
+    return;
+  }
   forget_unlisted();
   resource_version_ = resource_version;
   listed_ = true;
@@ -403,6 +413,7 @@ void Reflector::Impl::absent(const ApiError& error) {
     return;
   }
   versions_absent_ = 0;
+  older_confirmed_ = false;
   ++stats_.failures;
   error_ = error.message;
   const auto now = Clock::now();
