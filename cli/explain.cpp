@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "agent/instance/explain.h"
+
 #include <algorithm>
 #include <map>
 #include <optional>
 #include <utility>
 
-#include "agent/instance/text.h"
 #include "cli/cluster.h"
 #include "lib/policy/model.h"
 
@@ -12,15 +13,14 @@ namespace sluice::cli {
 namespace {
 
 // One end of the question.
-struct End {
-  std::string text;
+struct End : instance::ExplainEnd {
   const kube::Pod* pod = nullptr;
-  std::vector<IpAddress> ips;  // those in question
 };
 
 Result<End> find_end(const op::Store& store, const std::string& text,
                      const char* option) {
-  End end{.text = text, .pod = nullptr, .ips = {}};
+  End end;
+  end.text = text;
   std::string name = text;
   const auto ip = parse_ip(text);
   if (ip) {
@@ -51,30 +51,25 @@ class Explainer {
   Explainer(const Cluster& cluster, instance::PortArgument port)
       : cluster_(&cluster), port_(port) {}
 
-  instance::SideView side(const End& subject, const IpAddress& peer,
-                          policy::Direction direction) {
-    instance::SideView view;
-    view.direction =
-        instance::direction_text(static_cast<std::uint32_t>(direction));
-    view.endpoint = subject.text;
-    view.peer = to_string(peer);
-    if (subject.pod == nullptr) {
-      return view;
+  // Of an end that is no pod there is nothing to say.
+  void describe(instance::SideView& view, const kube::Pod* pod,
+                policy::Direction direction, const IpAddress& peer) {
+    if (pod == nullptr) {
+      return;
     }
-    const auto name = subject.pod->ns + "/" + subject.pod->name;
-    const auto& model = model_of(subject.pod->node);
+    const auto name = pod->ns + "/" + pod->name;
+    const auto& model = model_of(pod->node);
     const auto* endpoint = model.endpoint(name);
     view.endpoint = name;
-    view.node = subject.pod->node;
+    view.node = pod->node;
     if (endpoint == nullptr) {
-      return view;
+      return;
     }
     const auto verdict =
         model.lookup(*endpoint, direction, peer, port_.protocol, port_.port);
     instance::set_verdict(view, verdict.allowed, verdict.reason,
                           model.rule(verdict.rule), verdict.entry);
     add_rules(view, name, peer, direction);
-    return view;
   }
 
  private:
@@ -179,30 +174,15 @@ Result<instance::ExplainView> explain(const Cluster& cluster,
   if (from->pod == nullptr && to->pod == nullptr) {
     return fail("neither end is a pod");
   }
-  instance::ExplainView view{.from = from->text,
-                             .to = to->text,
-                             .port = to_string(*port),
-                             .allowed = true,
-                             .sides = {}};
   Explainer explainer(cluster, *port);
-  for (const auto& source : from->ips) {
-    for (const auto& destination : to->ips) {
-      if (source.v6 != destination.v6 || !instance::goes_over(*port, source)) {
-        continue;
-      }
-      view.sides.push_back(
-          explainer.side(*from, destination, policy::Direction::kEgress));
-      view.sides.push_back(
-          explainer.side(*to, source, policy::Direction::kIngress));
-    }
-  }
-  if (view.sides.empty()) {
-    return fail("the two have no address family in common that " +
-                instance::protocol_text(port->protocol) + " goes over");
-  }
-  view.allowed = std::ranges::all_of(
-      view.sides, [](const instance::SideView& side) { return side.allowed; });
-  return view;
+  return instance::explain_ends(
+      *from, *to, *port,
+      [&](instance::SideView& side, sluice_direction direction,
+          const IpAddress& /*own*/, const IpAddress& peer) {
+        explainer.describe(side,
+                           direction == SLUICE_EGRESS ? from->pod : to->pod,
+                           static_cast<policy::Direction>(direction), peer);
+      });
 }
 
 }  // namespace sluice::cli

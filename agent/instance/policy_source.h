@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <optional>
 #include <string>
 
 #include "agent/instance/views.h"
 #include "lib/base/ip.h"
 #include "lib/base/result.h"
-#include "sluice/state.h"
 
 namespace sluice::instance {
 
@@ -35,10 +33,5 @@ class PolicySource {
   [[nodiscard]] virtual Result<ExplainView> explain(
       const ExplainRequest& request) const = 0;
 };
-
-// Sets what the lookup in the maps said: the verdict, the entry if one decided,
-// and the rule if one is known.
-void set_verdict(SideView& side, bool allowed, sluice_reason reason,
-                 const RuleInfo* rule, const std::optional<PolicyEntry>& entry);
 
 }  // namespace sluice::instance

@@ -155,14 +155,4 @@ Result<PortArgument> parse_port(std::string_view text) {
   return argument;
 }
 
-std::string to_string(const PortArgument& port) {
-  const int number = is_icmp(port.protocol) ? port.port >> 8 : port.port;
-  return std::to_string(number) + "/" + protocol_text(port.protocol);
-}
-
-bool goes_over(const PortArgument& port, const IpAddress& address) {
-  return !is_icmp(port.protocol) ||
-         address.v6 == (port.protocol == IPPROTO_ICMPV6);
-}
-
 }  // namespace sluice::instance

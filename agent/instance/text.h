@@ -5,7 +5,6 @@
 #include <string>
 #include <string_view>
 
-#include "lib/base/ip.h"
 #include "lib/base/result.h"
 #include "sluice/abi.h"
 
@@ -33,9 +32,5 @@ struct PortArgument {
 };
 // "80/TCP", "80" (TCP), "8/ICMP" (type 8).
 Result<PortArgument> parse_port(std::string_view text);
-// "80/TCP", also where the text left the protocol out.
-std::string to_string(const PortArgument& port);
-// False for ICMP between IPv6 addresses, and the other way round.
-bool goes_over(const PortArgument& port, const IpAddress& address);
 
 }  // namespace sluice::instance

@@ -7,7 +7,7 @@
 
 #include <arpa/inet.h>
 
-#include "agent/instance/policy_source.h"
+#include "agent/instance/explain.h"
 
 namespace sluice::agentd {
 namespace {
@@ -28,10 +28,8 @@ bool covers(const sluice_policy_key& key, const instance::PortArgument& port) {
 }  // namespace
 
 // One end of the question.
-struct NodeExplainer::End {
-  std::string text;
+struct NodeExplainer::End : instance::ExplainEnd {
   const EndpointEntry* endpoint = nullptr;  // a pod of this node
-  std::vector<IpAddress> ips;               // those in question
 };
 
 NodeExplainer::NodeExplainer(const State& state, instance::PortArgument port)
@@ -46,15 +44,14 @@ Result<NodeExplainer::End> NodeExplainer::find_end(const std::string& text,
                   : endpoint.name == text;
       });
   if (found != state_->endpoints.end()) {
-    return End{.text = found->name,
-               .endpoint = &*found,
-               .ips = ip ? std::vector{*ip} : found->ips};
+    return End{{.text = found->name, .ips = ip ? std::vector{*ip} : found->ips},
+               &*found};
   }
   if (!ip) {
     return fail(std::string(option) + ": " + text +
                 " is no pod of this node; give its address");
   }
-  return End{.text = text, .endpoint = nullptr, .ips = {*ip}};
+  return End{{.text = text, .ips = {*ip}}, nullptr};
 }
 
 Result<instance::ExplainView> NodeExplainer::explain(
@@ -70,51 +67,34 @@ Result<instance::ExplainView> NodeExplainer::explain(
   if (source->endpoint == nullptr && destination->endpoint == nullptr) {
     return fail("neither end is a pod of this node");
   }
-  instance::ExplainView view{.from = source->text,
-                             .to = destination->text,
-                             .port = to_string(port_),
-                             .allowed = true,
-                             .sides = {}};
-  for (const auto& a : source->ips) {
-    for (const auto& b : destination->ips) {
-      if (a.v6 == b.v6 && goes_over(port_, a)) {
-        view.sides.push_back(side(*source, a, b, policy::Direction::kEgress));
-        view.sides.push_back(
-            side(*destination, b, a, policy::Direction::kIngress));
-      }
-    }
-  }
-  if (view.sides.empty()) {
-    return fail("the two have no address family in common that " +
-                instance::protocol_text(port_.protocol) + " goes over");
-  }
-  view.allowed = std::ranges::all_of(
-      view.sides, [](const instance::SideView& side) { return side.allowed; });
-  return view;
+  return instance::explain_ends(
+      *source, *destination, port_,
+      [&](instance::SideView& side, sluice_direction direction,
+          const IpAddress& own, const IpAddress& peer) {
+        const auto& end = direction == SLUICE_EGRESS ? *source : *destination;
+        if (end.endpoint == nullptr) {
+          side.unknown =
+              to_string(own) +
+              " is no pod's of this node; if it is one's, ask its node";
+          return;
+        }
+        describe(side, *end.endpoint, static_cast<policy::Direction>(direction),
+                 peer);
+      });
 }
 
-instance::SideView NodeExplainer::side(const End& subject, const IpAddress& own,
-                                       const IpAddress& peer,
-                                       policy::Direction direction) const {
-  instance::SideView view;
-  view.direction =
-      instance::direction_text(static_cast<std::uint32_t>(direction));
-  view.endpoint = subject.text;
-  view.peer = to_string(peer);
-  if (subject.endpoint == nullptr) {
-    view.unknown = to_string(own) +
-                   " is no pod's of this node; if it is one's, ask its node";
-    return view;
-  }
-  const auto verdict = model_.lookup(*subject.endpoint, direction, peer,
-                                     port_.protocol, port_.port);
+void NodeExplainer::describe(instance::SideView& view,
+                             const EndpointEntry& endpoint,
+                             policy::Direction direction,
+                             const IpAddress& peer) const {
+  const auto verdict =
+      model_.lookup(endpoint, direction, peer, port_.protocol, port_.port);
   instance::set_verdict(view, verdict.allowed, verdict.reason,
                         model_.rule(verdict.rule), verdict.entry);
   if (verdict.reason != SLUICE_REASON_SELF) {
-    add_set(view, *subject.endpoint, direction);
-    add_near_misses(view, *subject.endpoint, direction, verdict.cidr_id);
+    add_set(view, endpoint, direction);
+    add_near_misses(view, endpoint, direction, verdict.cidr_id);
   }
-  return view;
 }
 
 void NodeExplainer::add_set(instance::SideView& view,

@@ -13,7 +13,7 @@
 namespace sluice::agentd {
 
 // Whether a node lets a packet pass, and why, by what its maps are to hold: as
-// far as the packet's ends are pods of the node. Refers to state and names.
+// far as the packet's ends are pods of the node. Refers to the state.
 class NodeExplainer {
  public:
   NodeExplainer(const State& state, instance::PortArgument port);
@@ -26,10 +26,8 @@ class NodeExplainer {
   struct End;
   [[nodiscard]] Result<End> find_end(const std::string& text,
                                      const char* option) const;
-  [[nodiscard]] instance::SideView side(const End& subject,
-                                        const IpAddress& own,
-                                        const IpAddress& peer,
-                                        policy::Direction direction) const;
+  void describe(instance::SideView& view, const EndpointEntry& endpoint,
+                policy::Direction direction, const IpAddress& peer) const;
   void add_set(instance::SideView& view, const EndpointEntry& endpoint,
                policy::Direction direction) const;
   void add_near_misses(instance::SideView& view, const EndpointEntry& endpoint,

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/instance/explain.h"
+
+#include <utility>
+
+#include <netinet/in.h>
+
+namespace sluice::instance {
+namespace {
+
+// "80/TCP", also where the request left the protocol out.
+std::string text_of(const PortArgument& port) {
+  const int number = is_icmp(port.protocol) ? port.port >> 8 : port.port;
+  return std::to_string(number) + "/" + protocol_text(port.protocol);
+}
+
+bool fits(const IpAddress& address, std::uint8_t protocol) {
+  return !is_icmp(protocol) || address.v6 == (protocol == IPPROTO_ICMPV6);
+}
+
+}  // namespace
+
+Result<ExplainView> explain_ends(const ExplainEnd& from, const ExplainEnd& to,
+                                 const PortArgument& port,
+                                 const DescribeSide& describe) {
+  ExplainView view{.from = from.text,
+                   .to = to.text,
+                   .port = text_of(port),
+                   .allowed = true,
+                   .sides = {}};
+  const auto add = [&](const ExplainEnd& end, sluice_direction direction,
+                       const IpAddress& own, const IpAddress& peer) {
+    SideView side;
+    side.direction = direction_text(direction);
+    side.endpoint = end.text;
+    side.peer = to_string(peer);
+    describe(side, direction, own, peer);
+    view.allowed = view.allowed && side.allowed;
+    view.sides.push_back(std::move(side));
+  };
+  for (const auto& source : from.ips) {
+    for (const auto& destination : to.ips) {
+      if (source.v6 == destination.v6 && fits(source, port.protocol)) {
+        add(from, SLUICE_EGRESS, source, destination);
+        add(to, SLUICE_INGRESS, destination, source);
+      }
+    }
+  }
+  if (view.sides.empty()) {
+    return fail("the two have no address family in common that " +
+                protocol_text(port.protocol) + " goes over");
+  }
+  return view;
+}
+
+void set_verdict(SideView& side, bool allowed, sluice_reason reason,
+                 const RuleInfo* rule,
+                 const std::optional<PolicyEntry>& entry) {
+  side.judged = true;
+  side.allowed = allowed;
+  side.reason = reason_text(reason);
+  if (rule != nullptr) {
+    side.policy = rule->policy;
+    side.path = rule->path;
+  }
+  if (entry) {
+    side.entry = entry_text(entry->key, entry->value);
+  }
+}
+
+}  // namespace sluice::instance

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "agent/instance/text.h"
+#include "agent/instance/views.h"
+#include "lib/base/ip.h"
+#include "lib/base/result.h"
+#include "sluice/state.h"
+
+// What every answer to `sluice explain` has in common, whoever knows what.
+namespace sluice::instance {
+
+struct ExplainEnd {
+  std::string text;
+  std::vector<IpAddress> ips;  // those in question
+};
+
+// Says what is known of one end. `side` has its direction, the end's text and
+// the peer; `own`: the end's address.
+using DescribeSide =
+    std::function<void(SideView& side, sluice_direction direction,
+                       const IpAddress& own, const IpAddress& peer)>;
+
+// Both ends, for every pair of addresses that the port's protocol goes between.
+Result<ExplainView> explain_ends(const ExplainEnd& from, const ExplainEnd& to,
+                                 const PortArgument& port,
+                                 const DescribeSide& describe);
+
+// Sets what the lookup in the maps said: the verdict, the entry if one decided,
+// and the rule if one is known.
+void set_verdict(SideView& side, bool allowed, sluice_reason reason,
+                 const RuleInfo* rule, const std::optional<PolicyEntry>& entry);
+
+}  // namespace sluice::instance
