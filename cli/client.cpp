@@ -2,15 +2,14 @@
 #include "cli/client.h"
 
 #include <array>
-#include <cstring>
 #include <optional>
 #include <utility>
 
 #include <nlohmann/json.hpp>
 #include <sys/socket.h>
 #include <sys/time.h>
-#include <sys/un.h>
 
+#include "agent/instance/files.h"
 #include "agent/instance/json_text.h"
 #include "lib/base/fd.h"
 
@@ -24,19 +23,17 @@ constexpr int kReplySecondsMax = 30;
 class Connection {
  public:
   static Result<Connection> open(const std::filesystem::path& path) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    const auto text = path.string();
-    if (text.empty() || text.size() >= sizeof(address.sun_path)) {
-      return fail(text + ": a socket's path has 1 to 107 bytes");
+    const auto address = instance::socket_address(path);
+    if (!address) {
+      return std::unexpected(address.error());
     }
-    std::memcpy(address.sun_path, text.data(), text.size());
     Connection connection;
     connection.fd_ = Fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     if (!connection.fd_.valid() ||
-        ::connect(connection.fd_.get(), reinterpret_cast<sockaddr*>(&address),
-                  sizeof(address)) != 0) {
-      return with_context("no running instance at " + text,
+        ::connect(connection.fd_.get(),
+                  reinterpret_cast<const sockaddr*>(&*address),
+                  sizeof(*address)) != 0) {
+      return with_context("no running instance at " + path.string(),
                           fail_errno("connect").error());
     }
     return connection;

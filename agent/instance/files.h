@@ -3,9 +3,15 @@
 
 #include <filesystem>
 
-// The files that an instance has beside its socket.
+#include <sys/un.h>
+
+#include "lib/base/result.h"
+
+// The socket of an instance, and the files that it has beside it.
 namespace sluice::instance {
 
+// An error if the path is too long for a socket's, or empty.
+Result<sockaddr_un> socket_address(const std::filesystem::path& path);
 std::filesystem::path lock_path(const std::filesystem::path& socket);
 // Where the names of what is in force are kept.
 std::filesystem::path names_file(const std::filesystem::path& socket);

@@ -3,7 +3,6 @@
 
 #include <array>
 #include <chrono>
-#include <cstring>
 #include <system_error>
 #include <unordered_map>
 #include <utility>
@@ -13,8 +12,8 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 
+#include "agent/instance/files.h"
 #include "lib/base/fd.h"
 
 namespace sluice::instance {
@@ -48,17 +47,6 @@ struct Client {
 
   [[nodiscard]] std::size_t unsent() const { return out.size() - sent; }
 };
-
-Result<sockaddr_un> address_of(const std::filesystem::path& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  const auto text = path.string();
-  if (text.empty() || text.size() >= sizeof(address.sun_path)) {
-    return fail(text + ": a socket's path has 1 to 107 bytes");
-  }
-  std::memcpy(address.sun_path, text.data(), text.size());
-  return address;
-}
 
 }  // namespace
 
@@ -251,7 +239,7 @@ Server::~Server() {
 
 Result<Server> Server::open(const std::filesystem::path& path,
                             Handler handler) {
-  auto address = address_of(path);
+  auto address = socket_address(path);
   if (!address) {
     return std::unexpected(address.error());
   }
