@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <atomic>
 #include <memory>
 #include <string>
 #include <thread>
@@ -10,7 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "lib/kube/api/reflector.h"
-#include "tests/unit/kube_api_server.h"
+#include "tests/unit/kube_reflector_world.h"
 
 // What an owner of a reflector sees, whatever the server does.
 namespace sluice::kube::test {
@@ -22,168 +21,6 @@ using std::chrono::seconds;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
-
-std::string pod(const std::string& name, int version,
-                const std::string& more = "") {
-  return R"({"metadata":{"namespace":"x","name":")" + name + R"(","uid":"u-)" +
-         name + R"(","resourceVersion":")" + std::to_string(version) +
-         R"("},"status":{)" + more + "}}";
-}
-
-std::string line(const std::string& type, const std::string& object) {
-  return R"({"type":")" + type + R"(","object":)" + object + "}\n";
-}
-
-std::string bookmark(int version) {
-  return line("BOOKMARK", R"({"kind":"Pod","metadata":{"resourceVersion":")" +
-                              std::to_string(version) + R"("}})");
-}
-
-std::string list(const std::vector<std::string>& items, int version,
-                 const std::string& next = "") {
-  std::string text = R"({"kind":"PodList","apiVersion":"v1","metadata":{)"
-                     R"("resourceVersion":")" +
-                     std::to_string(version) + R"(","continue":")" + next +
-                     R"("},"items":[)";
-  for (std::size_t i = 0; i < items.size(); ++i) {
-    text += (i == 0 ? "" : ",") + items[i];
-  }
-  return text + "]}\n";
-}
-
-std::string status_object(int code, const std::string& reason,
-                          const std::string& message) {
-  return json{{"kind", "Status"},
-              {"code", code},
-              {"reason", reason},
-              {"message", message}}
-      .dump();
-}
-
-const std::string kGone = status_object(410, "Expired", "too old");
-
-std::string text_of(const Event& event) {
-  switch (event.type) {
-    case Event::Type::kSet:
-      return "set " + event.name + " " + event.resource_version;
-    case Event::Type::kDeleted:
-      return "deleted " + event.name;
-    case Event::Type::kInvalid:
-      return "invalid " + event.name + ": " + event.error;
-  }
-  return "";
-}
-
-ReflectorOptions quick() {
-  ReflectorOptions options;
-  options.backoff_base = milliseconds(5);
-  options.backoff_cap = milliseconds(50);
-  options.absent_poll_min = milliseconds(10);
-  options.absent_poll_max = milliseconds(20);
-  options.absent_confirm = milliseconds(60);
-  options.absent_confirm_known = milliseconds(150);
-  return options;
-}
-
-constexpr std::string_view kDefinitions =
-    "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/";
-
-// 404 alone is not enough.
-ReflectorOptions slow_to_believe() {
-  auto options = quick();
-  options.absent_confirm = seconds(30);
-  return options;
-}
-
-class ReflectorTest : public testing::Test {
- protected:
-  // `handler` gets the number of the request, from 0, counting lists and
-  // watches apart.
-  using Step = std::function<void(const HttpRequest&, Peer&, int number)>;
-
-  void serve(Step on_list, Step on_watch, ReflectorOptions options = quick(),
-             const Resource& resource = pods()) {
-    server_ = std::make_unique<FakeServer>(
-        [this, on_list = std::move(on_list), on_watch = std::move(on_watch)](
-            const HttpRequest& request, Peer& peer) {
-          if (request.path.starts_with(kDefinitions)) {
-            on_definition_(peer);
-            return;
-          }
-          const int number = request.is_watch() ? watches_++ : lists_++;
-          (request.is_watch() ? on_watch : on_list)(request, peer, number);
-        });
-    connect(server_->config(), std::move(options), resource);
-  }
-
-  void connect(ClusterConfig config, ReflectorOptions options,
-               const Resource& resource) {
-    client_ = *Client::create(*loop_, std::move(config));
-    reflector_ = std::make_unique<Reflector>(
-        *client_, resource,
-        [this](std::vector<Event> events) {
-          EXPECT_FALSE(events.empty());
-          ++batches_;
-          for (auto& event : events) {
-            seen_.push_back(text_of(event));
-            events_.push_back(std::move(event));
-          }
-        },
-        std::move(options));
-    reflector_->start();
-  }
-
-  [[nodiscard]] bool until(const std::function<bool()>& holds) {
-    return run_until(*loop_, holds);
-  }
-  [[nodiscard]] bool until_seen(std::size_t count) {
-    return until([&] { return seen_.size() >= count; });
-  }
-  // Time for what must not happen.
-  void settle(milliseconds time = milliseconds(60)) {
-    bool over = false;
-    const Timer timer = loop_->after(time, [&] { over = true; });
-    ASSERT_TRUE(until([&] { return over; }));
-  }
-  [[nodiscard]] std::vector<HttpRequest> lists() const {
-    return requests(false);
-  }
-  [[nodiscard]] std::vector<HttpRequest> watches() const {
-    return requests(true);
-  }
-  [[nodiscard]] std::vector<HttpRequest> requests(bool watch) const {
-    std::vector<HttpRequest> result;
-    for (auto& request : server_->requests()) {
-      if (request.is_watch() == watch) {
-        result.push_back(request);
-      }
-    }
-    return result;
-  }
-
-  static void hold(const HttpRequest& /*request*/, Peer& peer, int /*number*/) {
-    peer.begin();
-    peer.wait_gone();
-  }
-  static Step always_list(std::string text) {
-    return [text = std::move(text)](const HttpRequest&, Peer& peer, int) {
-      peer.reply(200, text);
-    };
-  }
-
-  std::atomic<int> lists_ = 0;  // asked for
-  std::atomic<int> watches_ = 0;
-  std::unique_ptr<Loop> loop_ = *Loop::create();
-  std::function<void(Peer&)> on_definition_ = [](Peer& peer) {
-    peer.reply(403, status_object(403, "Forbidden", "may not be read"));
-  };
-  std::unique_ptr<FakeServer> server_;
-  std::unique_ptr<Client> client_;
-  std::unique_ptr<Reflector> reflector_;
-  std::vector<std::string> seen_;
-  std::vector<Event> events_;
-  int batches_ = 0;
-};
 
 TEST_F(ReflectorTest, lists_then_watches_from_the_version_of_the_list) {
   serve(always_list(list({pod("a", 3), pod("b", 5)}, 7)), [](const HttpRequest&,
@@ -246,7 +83,7 @@ TEST_F(ReflectorTest, pages_that_expire_become_one_list) {
         if (number == 0) {
           peer.reply(200, list({pod("a", 1)}, 9, "next"));
         } else if (number == 1) {
-          peer.reply(410, kGone);
+          peer.reply(410, gone_status());
         } else {
           EXPECT_EQ(request.get("limit"), "0");
           EXPECT_EQ(request.get("continue"), "(none)");
@@ -282,12 +119,12 @@ TEST_P(GoneTest, relists_and_tells_the_differences) {
           peer.begin();
           peer.chunk(bookmark(15));
           if (as_event) {
-            peer.chunk(line("ERROR", kGone));
+            peer.chunk(line("ERROR", gone_status()));
           } else {
             peer.end();
           }
         } else if (number == 1 && !as_event) {
-          peer.reply(410, kGone);
+          peer.reply(410, gone_status());
         } else {
           peer.begin();
           peer.wait_gone();
@@ -438,338 +275,6 @@ TEST_F(ReflectorTest, a_server_that_only_trickles_is_left) {
   EXPECT_THAT(seen_, ElementsAre("set a 10", "set b 11"));
 }
 
-TEST_F(ReflectorTest, an_object_that_cannot_be_decoded_stops_nothing) {
-  serve(always_list(
-            list({pod("a", 1), pod("bad", 2, R"("podIP":7)"), pod("c", 3)}, 7)),
-        [](const HttpRequest&, Peer& peer, int) {
-          peer.begin();
-          peer.chunk(line("ADDED", pod("d", 8, R"("podIPs":[{"ip":"nine"}])")) +
-                     line("MODIFIED", pod("bad", 9)) +
-                     line("ADDED", pod("e", 10)));
-          peer.wait_gone();
-        });
-  ASSERT_TRUE(until_seen(6));
-  EXPECT_THAT(
-      seen_,
-      ElementsAre("set a 1",
-                  "invalid bad: status.podIP: must be a string, is a number",
-                  "set c 3",
-                  "invalid d: status.podIPs[0].ip: not an IP address: \"nine\"",
-                  "set bad 9", "set e 10"));
-  EXPECT_EQ(reflector_->stats().decode_errors, 2U);
-  EXPECT_EQ(reflector_->stats().lists, 1U);
-}
-
-TEST_F(ReflectorTest, a_line_that_is_too_long_is_refused_and_relisted) {
-  ReflectorOptions options = quick();
-  options.max_object = std::size_t{1} << 20;
-  serve(
-      [](const HttpRequest&, Peer& peer, int number) {
-        peer.reply(200, number == 0 ? list({}, 10) : list({pod("a", 20)}, 20));
-      },
-      [](const HttpRequest&, Peer& peer, int number) {
-        peer.begin();
-        if (number == 0) {
-          // 50 MB in one line, or as much of it as the client takes.
-          const std::string block(std::size_t{1} << 16, 'x');
-          for (int i = 0; i < 800 && peer.chunk(block); ++i) {
-          }
-        }
-        peer.wait_gone();
-      },
-      options);
-  ASSERT_TRUE(until_seen(1));
-  EXPECT_THAT(seen_, ElementsAre("set a 20"));
-  EXPECT_LT(reflector_->stats().bytes, std::size_t{3} << 20);
-  EXPECT_GE(reflector_->stats().failures, 1U);
-}
-
-TEST_F(ReflectorTest, the_error_of_a_long_line_names_its_limit) {
-  ReflectorOptions options = quick();
-  options.backoff_base = options.backoff_cap = seconds(10);
-  options.max_object = 1000;
-  serve(
-      always_list(list({}, 10)),
-      [](const HttpRequest&, Peer& peer, int) {
-        peer.begin();
-        peer.chunk(std::string(1001, 'x'));
-        peer.wait_gone();
-      },
-      options);
-  ASSERT_TRUE(until([&] { return !reflector_->error().empty(); }));
-  EXPECT_EQ(reflector_->error(), "watch pods: a line longer than 1000 bytes");
-  EXPECT_EQ(reflector_->state(), Reflector::State::kWaiting);
-}
-
-// Whatever a false server sends, the reflector lives and takes the truth
-// afterwards.
-TEST_F(ReflectorTest, garbage_kills_nobody) {
-  const std::vector<std::string> garbage{
-      "\n\n{}\n[]\nnull\n",
-      std::string(100, '\0') + "\n",
-      "{\"type\":\"ADDED\",\"object\":null}\n",
-      "{\"type\":\"ADDED\"}\n",
-      "{\"type\":7,\"object\":{}}\n",
-      "{\"type\":\"ADDED\",\"object\":{\"metadata\":{}}}\n",
-      "{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"name\":\"\xff\"}}}\n",
-      "{\"type\":\"BOOKMARK\",\"object\":{}}\n{",
-      "{\"type\":\"ERROR\",\"object\":{\"code\":\"x\"}}\n",
-      "{\"type\":\"NEWS\",\"object\":{\"metadata\":{\"name\":\"a\"}}}\n",
-      std::string(100000, '[') + "\n",
-      R"({"type":"ADDED","object":)" + std::string(200000, '[') + "\n",
-      R"({"type":"ADDED","object":{"metadata":{"name":"a"},"x":)" +
-          std::string(5000, '{') + "\n"};
-  serve([](const HttpRequest&, Peer& peer,
-           int) { peer.reply(200, list({}, 10)); },
-        [&](const HttpRequest&, Peer& peer, int number) {
-          peer.begin();
-          if (number < static_cast<int>(garbage.size())) {
-            peer.chunk(garbage[number]);
-            peer.end();
-          } else {
-            peer.chunk(line("ADDED", pod("truth", 11)));
-            peer.wait_gone();
-          }
-        });
-  ASSERT_TRUE(until_seen(1));
-  EXPECT_EQ(seen_.back(), "set truth 11");
-}
-
-TEST_F(ReflectorTest, a_list_of_garbage_is_an_error_and_tried_again) {
-  const std::vector<std::string> garbage{
-      "",
-      "{}",
-      "[]",
-      "null",
-      "<html>down for maintenance</html>",
-      R"({"metadata":{"resourceVersion":"1"},"items":[7]})",
-      R"({"metadata":{"resourceVersion":"1"},"items":[{}]})",
-      R"({"metadata":{"resourceVersion":"1"},"items":[{"metadata":)",
-      R"({"metadata":{"resourceVersion":"1"},"items":[]}}})",
-      R"({"metadata":{"resourceVersion":""},"items":[]})",
-      R"({"metadata":{"resourceVersion":"1","continue":"x"},"items":[]})",
-      std::string(std::size_t{1} << 20, '{'),
-      std::string(std::size_t{1} << 20, 'x'),
-      R"({"items":[)" + std::string(std::size_t{9} << 20, '['),
-      list({pod("half", 5)}, 9).substr(0, 150)};
-  serve(
-      [&](const HttpRequest&, Peer& peer, int number) {
-        peer.reply(200, number < static_cast<int>(garbage.size())
-                            ? garbage[number]
-                            : list({pod("a", 1)}, 9));
-      },
-      hold);
-  ASSERT_TRUE(until([&] { return reflector_->synced(); }));
-  EXPECT_EQ(reflector_->stats().lists, garbage.size() + 1);
-  EXPECT_EQ(reflector_->stats().failures, garbage.size());
-  EXPECT_EQ(reflector_->size(), 1U);
-}
-
-TEST_F(ReflectorTest, lists_may_be_much_larger_than_what_is_kept) {
-  // 30 MB, in objects of 300 KB.
-  std::vector<std::string> items;
-  items.reserve(100);
-  for (int i = 0; i < 100; ++i) {
-    items.push_back(pod("p" + std::to_string(i), i + 1,
-                        R"("message":")" + std::string(300'000, 'x') + '"'));
-  }
-  serve(always_list(list(items, 200)), hold);
-  ASSERT_TRUE(until([&] { return reflector_->synced(); }));
-  EXPECT_EQ(seen_.size(), 100U);
-  EXPECT_EQ(seen_.back(), "set p99 100");
-}
-
-TEST_F(ReflectorTest, answers_may_be_compressed) {
-  serve(
-      [](const HttpRequest& request, Peer& peer, int) {
-        EXPECT_THAT(request.header("accept-encoding"), HasSubstr("gzip"));
-        peer.reply(200, gzip(list({pod("a", 1)}, 9)),
-                   "Content-Encoding: gzip\r\n");
-      },
-      [](const HttpRequest&, Peer& peer, int) {
-        const std::string packed =
-            gzip(line("ADDED", pod("b", 10)) + line("ADDED", pod("c", 11)));
-        peer.begin("Content-Encoding: gzip\r\n");
-        peer.chunk(packed.substr(0, 20));
-        peer.chunk(packed.substr(20));
-        peer.wait_gone();
-      });
-  ASSERT_TRUE(until_seen(3));
-  EXPECT_THAT(seen_, ElementsAre("set a 1", "set b 10", "set c 11"));
-}
-
-TEST_F(ReflectorTest, a_small_answer_that_inflates_to_a_huge_one_is_refused) {
-  ReflectorOptions options = quick();
-  options.backoff_base = options.backoff_cap = seconds(10);
-  serve(
-      [](const HttpRequest&, Peer& peer, int) {
-        peer.reply(200, gzip(std::string(std::size_t{50} << 20, 'x')),
-                   "Content-Encoding: gzip\r\n");
-      },
-      hold, options);
-  ASSERT_TRUE(until([&] { return !reflector_->error().empty(); }));
-  EXPECT_EQ(reflector_->error(), "list pods: the answer is no list");
-  EXPECT_LT(reflector_->stats().bytes, std::size_t{1} << 20);
-}
-
-TEST_F(ReflectorTest, a_kind_that_is_not_installed_is_waited_for) {
-  std::atomic<bool> installed = false;
-  serve(
-      [&](const HttpRequest&, Peer& peer, int) {
-        if (installed) {
-          peer.reply(200, list({pod("a", 1)}, 9));
-        } else {
-          peer.reply(404, "404 page not found\n");
-        }
-      },
-      hold, quick(), cilium_network_policies());
-  ASSERT_TRUE(until([&] { return reflector_->synced(); }));
-  EXPECT_EQ(reflector_->state(), Reflector::State::kNotInstalled);
-  EXPECT_THAT(reflector_->error(),
-              HasSubstr("list ciliumnetworkpolicies.cilium.io: 404 Not Found"));
-  // Not believed at once.
-  EXPECT_GE(server_->count("ciliumnetworkpolicies"), 3);
-  installed = true;
-  ASSERT_TRUE(until_seen(1));
-  EXPECT_EQ(reflector_->state(), Reflector::State::kWatching);
-  EXPECT_EQ(lists().at(0).path, "/apis/cilium.io/v2/ciliumnetworkpolicies");
-}
-
-TEST_F(ReflectorTest, a_kind_that_nobody_has_defined_is_not_there) {
-  on_definition_ = [](Peer& peer) {
-    peer.reply(404, status_object(404, "NotFound", "not found"));
-  };
-  serve([](const HttpRequest&, Peer& peer,
-           int) { peer.reply(404, "404 page not found\n"); },
-        hold, slow_to_believe(), cilium_network_policies());
-  ASSERT_TRUE(until([&] { return reflector_->synced(); }));
-  EXPECT_EQ(reflector_->state(), Reflector::State::kNotInstalled);
-  EXPECT_EQ(server_->count("customresourcedefinitions/"
-                           "ciliumnetworkpolicies.cilium.io"),
-            1);
-}
-
-// It is defined but not served yet, or nobody can say.
-TEST_F(ReflectorTest, a_kind_is_not_believed_absent_for_any_other_answer) {
-  std::atomic<int> answers = 0;
-  on_definition_ = [&](Peer& peer) {
-    switch (answers++) {
-      case 0:
-        peer.reply(200, R"({"kind":"CustomResourceDefinition"})");
-        return;
-      case 1:
-        peer.reply(403, status_object(403, "Forbidden", "forbidden"));
-        return;
-      case 2:
-        peer.reply(503, status_object(503, "ServiceUnavailable", "wait"));
-        return;
-      default:
-        peer.reply(404, "404 page not found\n");
-    }
-  };
-  std::atomic<bool> served = false;
-  serve(
-      [&](const HttpRequest&, Peer& peer, int) {
-        if (served) {
-          peer.reply(200, list({pod("a", 1)}, 9));
-        } else {
-          peer.reply(404, "404 page not found\n");
-        }
-      },
-      hold, slow_to_believe(), cilium_network_policies());
-  ASSERT_TRUE(until([&] { return server_->count(kDefinitions) >= 5; }));
-  EXPECT_FALSE(reflector_->synced());
-  served = true;
-  ASSERT_TRUE(until([&] { return reflector_->synced(); }));
-  EXPECT_THAT(seen_, ElementsAre("set a 1"));
-}
-
-TEST_F(ReflectorTest,
-       a_server_that_forgets_a_kind_for_a_moment_deletes_nothing) {
-  serve(
-      [](const HttpRequest&, Peer& peer, int number) {
-        if (number >= 1 && number <= 3) {
-          peer.reply(404, "404 page not found\n");
-        } else {
-          peer.reply(200, list({pod("a", 1)}, 9));
-        }
-      },
-      [](const HttpRequest&, Peer& peer, int number) {
-        if (number == 0) {
-          peer.reply(404, "404 page not found\n");
-        } else {
-          peer.begin();
-          peer.wait_gone();
-        }
-      },
-      [] {
-        ReflectorOptions options = quick();
-        options.absent_confirm_known = seconds(30);
-        options.absent_poll_max = milliseconds(20);
-        return options;
-      }());
-  ASSERT_TRUE(until([&] { return lists_ >= 5 && watches_ >= 2; }));
-  settle();
-  EXPECT_THAT(seen_, ElementsAre("set a 1"));
-}
-
-TEST_F(ReflectorTest, a_kind_that_is_taken_away_takes_its_objects_along) {
-  serve(
-      [](const HttpRequest&, Peer& peer, int number) {
-        if (number == 0) {
-          peer.reply(200, list({pod("a", 1)}, 9));
-        } else {
-          peer.reply(404, "404 page not found\n");
-        }
-      },
-      [](const HttpRequest&, Peer& peer, int) {
-        peer.reply(404, "404 page not found\n");
-      });
-  ASSERT_TRUE(until_seen(2));
-  EXPECT_THAT(seen_, ElementsAre("set a 1", "deleted a"));
-  EXPECT_EQ(reflector_->state(), Reflector::State::kNotInstalled);
-}
-
-TEST_F(ReflectorTest, an_older_version_is_used_where_there_is_no_newer) {
-  serve(
-      [](const HttpRequest& request, Peer& peer, int) {
-        if (request.path.find("v1beta1") == std::string::npos) {
-          peer.reply(404, "404 page not found\n");
-        } else {
-          peer.reply(200, list({pod("a", 1)}, 9));
-        }
-      },
-      hold, quick(), endpoint_slices());
-  ASSERT_TRUE(until([&] { return watches_ == 1; }));
-  EXPECT_EQ(reflector_->version(), "v1beta1");
-  EXPECT_EQ(watches().at(0).path,
-            "/apis/discovery.k8s.io/v1beta1/endpointslices");
-}
-
-// A kind may become served between the questions about its two versions.
-TEST_F(ReflectorTest, an_older_version_of_a_custom_resource_is_doubted_once) {
-  for (const bool newer_comes : {true, false}) {
-    std::atomic<int> newer = 0;
-    lists_ = watches_ = 0;
-    serve(
-        [&](const HttpRequest& request, Peer& peer, int) {
-          if (request.path.find("/v2/") != std::string::npos &&
-              (newer++ == 0 || !newer_comes)) {
-            peer.reply(404, "404 page not found\n");
-          } else {
-            peer.reply(200, list({pod("a", 1)}, 9));
-          }
-        },
-        hold, slow_to_believe(), cidr_groups());
-    ASSERT_TRUE(until([&] { return watches_ == 1; }));
-    EXPECT_EQ(reflector_->version(), newer_comes ? "v2" : "v2alpha1");
-    EXPECT_EQ(lists_, newer_comes ? 3 : 4);
-    EXPECT_EQ(newer, 2);
-    EXPECT_TRUE(until([&] { return reflector_->synced(); }));
-    reflector_.reset();
-  }
-}
-
 TEST_F(ReflectorTest, forbidden_says_verb_and_resource) {
   serve(
       [](const HttpRequest&, Peer& peer, int) {
@@ -818,7 +323,7 @@ TEST_F(ReflectorTest, a_version_the_server_does_not_have_yet_is_dropped) {
       },
       [](const HttpRequest&, Peer& peer, int number) {
         if (number == 0) {
-          peer.reply(410, kGone);
+          peer.reply(410, gone_status());
         } else {
           peer.begin();
           peer.wait_gone();
