@@ -95,7 +95,9 @@ void Translator::Impl::set_pod(const kube::Pod& object) {
   }
   move_to_node(*record, old.node);
   note_rivals(*record, old_ips);
-  note_rivals(*record, new_ips);
+  if (old_ips != new_ips) {
+    note_rivals(*record, new_ips);
+  }
   dirty_pods.insert(record.get());
 }
 
