@@ -38,9 +38,9 @@ std::shared_ptr<const json> conditions_of(const json& object) {
                                                             : json::array());
 }
 
-const json* member(const json& object, const char* name) {
-  const auto found = object.is_object() ? object.find(name) : object.end();
-  return found == object.end() ? nullptr : &*found;
+// nullptr if there is nothing, whatever there is instead of its parents.
+const json* find(const json& object, const json::json_pointer& place) {
+  return object.contains(place) ? &object.at(place) : nullptr;
 }
 
 struct Kept {
@@ -49,11 +49,10 @@ struct Kept {
 };
 
 Kept kept_in(const json& object) {
-  const auto* status = member(object, "status");
-  const auto* kept = status == nullptr ? nullptr : member(*status, "inForce");
+  using namespace nlohmann::literals;
   const auto* generation =
-      kept == nullptr ? nullptr : member(*kept, "generation");
-  const auto* rules = kept == nullptr ? nullptr : member(*kept, "rules");
+      find(object, "/status/inForce/generation"_json_pointer);
+  const auto* rules = find(object, "/status/inForce/rules"_json_pointer);
   if (generation == nullptr || !generation->is_number_integer() ||
       rules == nullptr || !rules->is_string()) {
     return {};
@@ -75,8 +74,8 @@ std::optional<json> earlier_version(const json& object, const Kept& kept) {
   result.erase("status");
   for (const char* name : {"spec", "specs"}) {
     result.erase(name);
-    if (const auto* was = member(rules, name)) {
-      result[name] = *was;
+    if (rules.contains(name)) {
+      result[name] = rules.at(name);
     }
   }
   return result;
@@ -85,8 +84,8 @@ std::optional<json> earlier_version(const json& object, const Kept& kept) {
 std::string rules_of(const json& object) {
   json rules = json::object();
   for (const char* name : {"spec", "specs"}) {
-    if (const auto* value = member(object, name)) {
-      rules[name] = *value;
+    if (object.contains(name)) {
+      rules[name] = object.at(name);
     }
   }
   return rules.dump(-1, ' ', false, json::error_handler_t::replace);
