@@ -177,12 +177,16 @@ SLUICE_ASSERT(sizeof(struct sluice_endpoint) == 64, "endpoint size");
 /* ---- peers ---------------------------------------------------------------- */
 
 /*
- * A peer class. 0 = any peer. The top bit marks the node's own addresses: what
- * no entry decides is allowed from them at ingress. It is part of the class:
- * entries of such a class have it in their key.
+ * A peer class. 0 = any peer. The two top bits mark addresses of nodes, the
+ * rest is a hash; where the rest is 0, no entry asks for more than the mark.
+ * They are part of the class: entries of such a class have them in their key.
+ * SLUICE_CIDR_LOCAL_NODE: an address of this node, which has the other bit too.
+ * What no entry decides is allowed from there at ingress.
+ * SLUICE_CIDR_NODE: an address of some node, this one or another.
  */
 #define SLUICE_CIDR_ANY 0u
 #define SLUICE_CIDR_LOCAL_NODE 0x80000000u
+#define SLUICE_CIDR_NODE 0x40000000u
 
 /*
  * Hashes `peers4`, `peers6`: exact addresses. Key: __be32 or 16 bytes. An address that is there

@@ -224,9 +224,10 @@ void Translator::Impl::distribute_peers(const Watchers& left) {
         }
       }
     }
-    for (const auto& node : classes.owners(prefix)) {
-      if (const auto it = watches.find(node); it != watches.end()) {
-        concerned.insert(&it->second);
+    // Every node has the addresses of all nodes.
+    if (((before.cidr_id | now.cidr_id) & SLUICE_CIDR_NODE) != 0) {
+      for (auto& [node, watch] : watches) {
+        concerned.insert(&watch);
       }
     }
     for (auto* watch : concerned) {
@@ -292,12 +293,6 @@ void Translator::Impl::distribute() {
   }
 }
 
-std::vector<IpAddress> Translator::Impl::addresses_of(
-    const std::string& node) const {
-  const auto it = nodes.find(node);
-  return it == nodes.end() ? std::vector<IpAddress>{} : it->second;
-}
-
 State Translator::Impl::snapshot(const std::string& node) const {
   State state;
   std::set<std::uint32_t> ids;
@@ -334,7 +329,7 @@ State Translator::Impl::snapshot(const std::string& node) const {
   std::ranges::sort(state.endpoints, [](const auto& a, const auto& b) {
     return a.name < b.name;
   });
-  state.peers = classes.entries(node, addresses_of(node), refs);
+  state.peers = classes.entries(node, refs);
   return state;
 }
 

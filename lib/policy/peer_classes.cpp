@@ -192,6 +192,7 @@ ClassKey PeerClasses::plain_key_of(const IpAddress& address,
         .selectors = merge(selectors_.peers_of(record.api ? seen_api : seen),
                            covering(exact, false)),
         .ports = {},
+        .node = true,
         .local_node = local};
   }
   if (record.reserved) {
@@ -292,6 +293,11 @@ void PeerClasses::update_address(Family& f, const IpAddress& address) {
       now.local = acquire(key_of(address, record, true));
     }
     now.cover = covering_class(address, address.bits());
+  }
+  if (record.is_node()) {
+    node_addresses_.insert(address);
+  } else {
+    node_addresses_.erase(address);
   }
   const auto before = record.seen;
   if (now != before) {
@@ -396,6 +402,11 @@ void PeerClasses::clear_changes() {
 }
 
 std::uint32_t PeerClasses::hash_id(const ClassKey& key) const {
+  const std::uint32_t marks = (key.node ? SLUICE_CIDR_NODE : 0) |
+                              (key.local_node ? SLUICE_CIDR_LOCAL_NODE : 0);
+  if (key.plain()) {
+    return marks;
+  }
   std::vector<std::uint64_t> hashes;
   hashes.reserve(key.selectors.size());
   for (const SelectorId id : key.selectors) {
@@ -417,12 +428,11 @@ std::uint32_t PeerClasses::hash_id(const ClassKey& key) const {
       hash.add(name);
     }
   }
-  const std::uint32_t top = key.local_node ? SLUICE_CIDR_LOCAL_NODE : 0;
-  auto id = static_cast<std::uint32_t>(hash.value()) & ~SLUICE_CIDR_LOCAL_NODE;
-  while (id == SLUICE_CIDR_ANY || classes_.contains(id | top)) {
-    id = (id + 1) & ~SLUICE_CIDR_LOCAL_NODE;
+  auto id = static_cast<std::uint32_t>(hash.value()) & ~kNodeMarks;
+  while (id == 0 || classes_.contains(id | marks)) {
+    id = (id + 1) & ~kNodeMarks;
   }
-  return id | top;
+  return id | marks;
 }
 
 std::uint32_t PeerClasses::acquire(const ClassKey& key) {

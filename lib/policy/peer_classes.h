@@ -61,14 +61,20 @@ struct Frontend {
 struct ClassKey {
   std::vector<SelectorId> selectors;  // sorted
   std::vector<ResolvedPort> ports;    // names that egress rules use
+  bool node = false;                  // an address of some node
   bool local_node = false;            // an address of the node itself
   Frontend frontend;                  // counts at egress only
   auto operator<=>(const ClassKey&) const = default;
-  [[nodiscard]] bool empty() const {
-    return selectors.empty() && ports.empty() && !local_node &&
-           frontend.empty();
+  // Nothing but the marks of a node.
+  [[nodiscard]] bool plain() const {
+    return selectors.empty() && ports.empty() && frontend.empty();
   }
+  [[nodiscard]] bool empty() const { return plain() && !node; }
 };
+
+// The marks that addresses of nodes carry in their class.
+inline constexpr std::uint32_t kNodeMarks =
+    SLUICE_CIDR_LOCAL_NODE | SLUICE_CIDR_NODE;
 
 // The classes for which a node's policy sets have entries, with how many of
 // its sets do. To all others the node's sets say what they say of any peer.
@@ -130,16 +136,16 @@ class PeerClasses {
   void clear_changes();
 
   // The class that `node`'s kernel must hold for a peer; nullopt = no entry.
-  // Classes that do not matter there (`refs`) are as good as class 0, so that
-  // only what must be told apart has an entry.
+  // Classes that do not matter there (`refs`) are as good as class 0, but for
+  // the marks of nodes, so that only what must be told apart has an entry.
+  // Addresses of nodes always have one.
   [[nodiscard]] std::optional<std::uint32_t> entry(const IpPrefix& prefix,
                                                    const std::string& node,
                                                    const ClassRefs& refs) const;
   // All entries of a node, sorted; costs in proportion to the members of the
-  // classes in `refs`. `own`: the node's addresses.
-  [[nodiscard]] std::vector<PeerEntry> entries(
-      const std::string& node, const std::vector<IpAddress>& own,
-      const ClassRefs& refs) const;
+  // classes in `refs` and to the addresses of all nodes.
+  [[nodiscard]] std::vector<PeerEntry> entries(const std::string& node,
+                                               const ClassRefs& refs) const;
   // The same for what was seen of a prefix at some time. `own`: it is an
   // address of the node that looks.
   template <typename Matters>
@@ -273,6 +279,7 @@ class PeerClasses {
   std::map<SelectorId, std::vector<IpPrefix>> registered_;
   std::map<std::string, kube::CidrGroup> groups_;
   std::set<IpAddress> api_addresses_;
+  std::set<IpAddress> node_addresses_;  // those seen as nodes' addresses
   std::map<std::string, std::uint32_t> port_names_;
   std::map<ClassKey, std::uint32_t> ids_;
   std::unordered_map<std::uint32_t, ClassRecord> classes_;
@@ -291,9 +298,7 @@ std::optional<std::uint32_t> PeerClasses::entry(const Seen& seen, bool own,
     return std::nullopt;
   }
   const auto told = [&](std::uint32_t cidr_id) {
-    return (cidr_id & SLUICE_CIDR_LOCAL_NODE) != 0 || matters(cidr_id)
-               ? cidr_id
-               : std::uint32_t{SLUICE_CIDR_ANY};
+    return matters(cidr_id) ? cidr_id : cidr_id & kNodeMarks;
   };
   const auto wanted = told(own ? seen.local : seen.cidr_id);
   return wanted == told(seen.cover) ? std::nullopt : std::optional(wanted);

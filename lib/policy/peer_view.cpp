@@ -78,11 +78,10 @@ std::optional<std::uint32_t> PeerClasses::entry(const IpPrefix& prefix,
 }
 
 std::vector<PeerEntry> PeerClasses::entries(const std::string& node,
-                                            const std::vector<IpAddress>& own,
                                             const ClassRefs& refs) const {
   std::vector<IpPrefix> prefixes;
-  prefixes.reserve(own.size());
-  for (const auto& address : own) {
+  prefixes.reserve(node_addresses_.size());
+  for (const auto& address : node_addresses_) {
     prefixes.push_back(host_prefix(address));
   }
   for (const auto& [cidr_id, count] : refs) {

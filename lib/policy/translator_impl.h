@@ -107,8 +107,6 @@ struct Translator::Impl {
   void count_endpoint(NodeWatch& watch, const std::string& name,
                       std::map<std::uint32_t, bool>& had) const;
   void forget(NodeWatch& watch);
-  [[nodiscard]] std::vector<IpAddress> addresses_of(
-      const std::string& node) const;
   static void send_names(NodeWatch& watch, const SetRecord& set);
   static void withdraw_names(NodeWatch& watch, std::uint32_t id);
   Transaction take_all(NodeWatch& watch);

@@ -65,12 +65,18 @@ class ViewTest : public testing::Test {
       t.watch_node(node);
     }
   }
+  // Without the addresses of nodes, which every node has.
   std::vector<std::string> peers(const std::string& node) {
     std::vector<std::string> result;
     for (const auto& peer : t.snapshot(node).peers) {
-      result.push_back(to_string(peer.prefix));
+      if ((peer.cidr_id & SLUICE_CIDR_NODE) == 0) {
+        result.push_back(to_string(peer.prefix));
+      }
     }
     return result;
+  }
+  std::uint32_t class_of(const std::string& node, const std::string& address) {
+    return Model(t.snapshot(node)).peer_class(ip(address));
   }
   void settle() {
     t.take("n1");
@@ -83,9 +89,49 @@ class ViewTest : public testing::Test {
 TEST_F(ViewTest, NodeHoldsThePeersOfItsOwnSetsOnly) {
   t.set(policy("web", app("client")));
   t.set(policy("db", app("web")));
-  EXPECT_THAT(peers("n1"), ElementsAre("10.0.3.1/32", "10.9.0.1/32"));
-  EXPECT_THAT(peers("n2"), ElementsAre("10.0.1.1/32", "10.9.0.2/32"));
+  EXPECT_THAT(peers("n1"), ElementsAre("10.0.3.1/32"));
+  EXPECT_THAT(peers("n2"), ElementsAre("10.0.1.1/32"));
   EXPECT_THAT(peers("n3"), IsEmpty());
+}
+
+// The datapath tells nodes by the marks, whatever policies say of them.
+TEST_F(ViewTest, EveryNodeHasTheAddressesOfAllNodesMarked) {
+  constexpr std::uint32_t kOwn = SLUICE_CIDR_LOCAL_NODE | SLUICE_CIDR_NODE;
+  EXPECT_EQ(class_of("n1", "10.9.0.1"), kOwn);
+  EXPECT_EQ(class_of("n1", "10.9.0.2"), std::uint32_t{SLUICE_CIDR_NODE});
+  EXPECT_EQ(class_of("n2", "10.9.0.1"), std::uint32_t{SLUICE_CIDR_NODE});
+  EXPECT_EQ(class_of("n3", "10.9.0.1"), std::uint32_t{SLUICE_CIDR_NODE});
+  t.set(policy("web", Entity::kRemoteNode));
+  const auto told = class_of("n1", "10.9.0.2");
+  EXPECT_EQ(told & kOwn, std::uint32_t{SLUICE_CIDR_NODE});
+  EXPECT_NE(told, std::uint32_t{SLUICE_CIDR_NODE});
+  EXPECT_EQ(class_of("n1", "10.9.0.1"), kOwn);
+  // Nobody on n2 looks at nodes.
+  EXPECT_EQ(class_of("n2", "10.9.0.1"), std::uint32_t{SLUICE_CIDR_NODE});
+  t.set(policy("web", Entity::kHost));
+  const auto own = class_of("n1", "10.9.0.1");
+  EXPECT_EQ(own & kOwn, kOwn);
+  EXPECT_NE(own, kOwn);
+}
+
+TEST_F(ViewTest, EveryWatchedNodeHearsOfNodesThatComeAndGo) {
+  State n1;
+  State n2;
+  apply(n1, t.take("n1"));
+  apply(n2, t.take("n2"));
+  t.set(kube::Node{.name = "n4", .labels = {}, .ips = {ip("10.9.0.4")}});
+  EXPECT_THAT(t.changed_nodes(), ElementsAre("n1", "n2"));
+  apply(n1, t.take("n1"));
+  apply(n2, t.take("n2"));
+  EXPECT_EQ(n1.peers, t.snapshot("n1").peers);
+  EXPECT_EQ(n2.peers, t.snapshot("n2").peers);
+  EXPECT_THAT(n1.peers, SizeIs(3));
+  t.remove_node("n4");
+  apply(n1, t.take("n1"));
+  apply(n2, t.take("n2"));
+  EXPECT_EQ(n1.peers, t.snapshot("n1").peers);
+  EXPECT_EQ(n2.peers, t.snapshot("n2").peers);
+  EXPECT_THAT(n1.peers, SizeIs(2));
 }
 
 TEST_F(ViewTest, PodEventReachesOnlyTheNodesThatLookAtIt) {
@@ -184,7 +230,7 @@ TEST_F(ViewTest, PodInACidrIsHiddenWhereTheCidrCounts) {
 TEST_F(ViewTest, FirstEndpointOfASetBringsItsPeersAndTheLastTakesThemAway) {
   t.set(policy("web", app("client")));
   settle();
-  EXPECT_THAT(peers("n2"), ElementsAre("10.9.0.2/32"));
+  EXPECT_THAT(peers("n2"), IsEmpty());
   t.set(pod("web2", "web", "10.0.2.2", "n2"));
   const auto comes = t.take("n2");
   ASSERT_THAT(comes.peers, SizeIs(1));
@@ -205,7 +251,7 @@ TEST_F(ViewTest, AddressThatLeavesAClassTogetherWithItsLastEntryIsWithdrawn) {
   t.set(pod("client", "nobody", "10.0.3.1", "n3"));
   apply(n1, t.take("n1"));
   EXPECT_EQ(n1.peers, t.snapshot("n1").peers);
-  EXPECT_THAT(n1.peers, SizeIs(1));  // the node's own address
+  EXPECT_THAT(n1.peers, SizeIs(2));  // the nodes' addresses
 }
 
 TEST_F(ViewTest, NodeThatIsForgottenAndWatchedAgainGetsEverything) {
@@ -218,7 +264,7 @@ TEST_F(ViewTest, NodeThatIsForgottenAndWatchedAgainGetsEverything) {
   State n1;
   apply(n1, t.take("n1"));
   EXPECT_EQ(n1.peers, t.snapshot("n1").peers);
-  EXPECT_THAT(n1.peers, SizeIs(3));
+  EXPECT_THAT(n1.peers, SizeIs(4));
 }
 
 }  // namespace
