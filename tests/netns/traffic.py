@@ -11,6 +11,8 @@ import socket
 import struct
 import time
 
+from tests.netns.frames import checksum
+
 ALLOWED, DENIED = "allowed", "denied"
 # How long a packet that should be dropped gets to arrive after all, and one
 # that should pass, on a busy machine. Between namespaces it takes microseconds.
@@ -189,7 +191,7 @@ class _Ping(_Attempt):
         self.readable = self.socket
         echo = self.echo
         if not six:
-            echo = echo[:2] + struct.pack("!H", _checksum(echo)) + echo[4:]
+            echo = echo[:2] + struct.pack("!H", checksum(echo)) + echo[4:]
         self.socket.sendto(echo, (_target(probe), 0))
 
     def look(self):
@@ -203,13 +205,6 @@ class _Ping(_Attempt):
                     return True
         except BlockingIOError:
             return False
-
-
-def _checksum(data):
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
 
 
 class _Bare(_Attempt):
@@ -231,7 +226,7 @@ class _Bare(_Attempt):
             return False
 
 
-def _crc32c(data):
+def crc32c(data):
     crc = 0xFFFFFFFF
     for byte in data:
         crc ^= byte
@@ -249,11 +244,11 @@ class _SctpInit(_Attempt):
         tag = os.getpid() << 16 & 0xFFFF0000 | number
         self.chunk = struct.pack("!BBHIIHHI", 1, 0, 20, tag, 65536, 1, 1, tag)
         ports = struct.pack("!HHI", 30000 + number % 30000, port, 0)
-        checksum = struct.pack("<I", _crc32c(ports + bytes(4) + self.chunk))
+        sum_ = struct.pack("<I", crc32c(ports + bytes(4) + self.chunk))
         self.receiver = self.open(probe.destination, probe.family, socket.SOCK_RAW, 132)
         self.readable = self.receiver
         sender = self.open(probe.source, probe.family, socket.SOCK_RAW, 132)
-        sender.sendto(ports + checksum + self.chunk, (_target(probe), 0))
+        sender.sendto(ports + sum_ + self.chunk, (_target(probe), 0))
 
     def look(self):
         try:
