@@ -20,6 +20,7 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/resource.h>
+#include <sys/utsname.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -98,6 +99,20 @@ class LibbpfLog {
   std::string text_;
 };
 thread_local LibbpfLog* LibbpfLog::current = nullptr;
+
+// Whether a map may have been refused because this kernel charges it to
+// RLIMIT_MEMLOCK, which could not be raised.
+bool maps_may_be_locked_out() {
+  utsname system{};
+  int major = 0;
+  int minor = 0;
+  rlimit limit{};
+  return ::uname(&system) == 0 &&
+         std::sscanf(system.release, "%d.%d", &major, &minor) == 2 &&
+         std::pair(major, minor) < std::pair(5, 11) &&
+         ::getrlimit(RLIMIT_MEMLOCK, &limit) == 0 &&
+         limit.rlim_cur != RLIM_INFINITY;
+}
 
 // ---- jiffies ----
 
@@ -384,13 +399,14 @@ Result<void> Datapath::Impl::reuse_maps(
 }
 
 Result<void> Datapath::Impl::load_object() {
-  // Kernels before 5.11 charge maps to this limit; later ones do not look at
-  // it.
-  const rlimit unlimited = {.rlim_cur = RLIM_INFINITY,
-                            .rlim_max = RLIM_INFINITY};
-  static_cast<void>(::setrlimit(RLIMIT_MEMLOCK, &unlimited));
+  // Where the kernel charges maps to RLIMIT_MEMLOCK (before 5.11), libbpf
+  // raises it, as far as it may; elsewhere nobody has to.
   if (pod_bpf::load(skeleton.get()) != 0) {
-    return fail_errno("loading the BPF object");
+    return fail_errno(
+        errno == EPERM && maps_may_be_locked_out()
+            ? "loading the BPF object: a kernel before 5.11 needs "
+              "CAP_SYS_RESOURCE or a higher RLIMIT_MEMLOCK"
+            : "loading the BPF object");
   }
   for (std::size_t i = 0; i < kMapCount; ++i) {
     map_fds[i] = bpf_map__fd(map(i));
