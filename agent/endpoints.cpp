@@ -18,6 +18,11 @@ std::string nothing_found(const EndpointEntry& entry,
   for (const auto& ip : entry.ips) {
     text += " " + to_string(ip);
   }
+  // Policies cannot be enforced where the node has no end of the pod's
+  // interface; whoever reads this must learn that waiting does not help.
+  if (const auto instead = interfaces.reached_by(entry); !instead.empty()) {
+    text += ": " + instead + "; only pods with a veth can be enforced for";
+  }
   return text;
 }
 

@@ -244,6 +244,27 @@ std::optional<Interfaces::Found> Interfaces::find(
   return std::nullopt;
 }
 
+std::string Interfaces::reached_by(const EndpointEntry& endpoint) const {
+  const auto& tables = impl_->tables;
+  const auto device = [&](std::uint32_t ifindex) {
+    const auto& link = tables.links().at(ifindex);
+    return (link.kind.empty() ? "the device " : link.kind + " ") + link.name;
+  };
+  for (const auto& ip : endpoint.ips) {
+    if (const auto ifindex = tables.routed_elsewhere(ip); ifindex != 0) {
+      return to_string(ip) + " is routed to " + device(ifindex) +
+             ", which is no veth";
+    }
+  }
+  for (const auto& ip : endpoint.ips) {
+    if (const auto ifindex = tables.on_link(ip); ifindex != 0) {
+      return to_string(ip) + " is on the link of " + device(ifindex) +
+             ", as with ipvlan, macvlan and host-device";
+    }
+  }
+  return {};
+}
+
 void Interfaces::solicit(const EndpointEntry& endpoint) {
   for (const auto& ip : endpoint.ips) {
     for (const std::uint32_t bridge : impl_->tables.bridges_for(ip)) {

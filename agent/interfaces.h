@@ -58,6 +58,10 @@ class Interfaces {
   // host route to one of its addresses; else the port of the bridge on which
   // one of them is a neighbour.
   [[nodiscard]] std::optional<Found> find(const EndpointEntry& endpoint) const;
+  // Why find() finds nothing for an endpoint that names no interface, in words
+  // that end a sentence: what leads to one of its addresses instead of a veth,
+  // and with which plugins that is so. Empty if nothing does.
+  [[nodiscard]] std::string reached_by(const EndpointEntry& endpoint) const;
   // Asks on the bridges that have the endpoint's subnets who has its addresses;
   // the answer comes as an event.
   void solicit(const EndpointEntry& endpoint);

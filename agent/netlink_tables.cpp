@@ -317,6 +317,30 @@ std::uint32_t NetlinkTables::bridged(const IpAddress& ip) const {
   return 0;
 }
 
+std::uint32_t NetlinkTables::routed_elsewhere(const IpAddress& ip) const {
+  const auto it = routes_.find(ip);
+  if (it == routes_.end()) {
+    return 0;
+  }
+  const auto other = std::ranges::find_if(it->second, [&](const auto& route) {
+    return !is_kind(route.ifindex, "veth") && links_.contains(route.ifindex);
+  });
+  return other == it->second.end() ? 0 : other->ifindex;
+}
+
+std::uint32_t NetlinkTables::on_link(const IpAddress& ip) const {
+  const Subnet* best = nullptr;
+  for (const auto& subnet : subnets_) {
+    if (subnet.prefix.contains(ip) && links_.contains(subnet.ifindex) &&
+        (best == nullptr || best->prefix.length < subnet.prefix.length)) {
+      best = &subnet;
+    }
+  }
+  // A pod on a bridge has a veth, which its neighbour entry will name.
+  return best == nullptr || is_kind(best->ifindex, "bridge") ? 0
+                                                             : best->ifindex;
+}
+
 std::vector<std::uint32_t> NetlinkTables::bridges_for(
     const IpAddress& ip) const {
   std::vector<std::uint32_t> result;

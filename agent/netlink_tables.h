@@ -56,6 +56,11 @@ class NetlinkTables {
   [[nodiscard]] std::uint32_t routed(const IpAddress& ip) const;
   // The port behind which an address is a neighbour on a bridge; 0 = none.
   [[nodiscard]] std::uint32_t bridged(const IpAddress& ip) const;
+  // The device of a host route to an address that is no veth; 0 = none.
+  [[nodiscard]] std::uint32_t routed_elsewhere(const IpAddress& ip) const;
+  // The device of the longest route that says the address is on the link; 0 =
+  // there is none, or it is a bridge's.
+  [[nodiscard]] std::uint32_t on_link(const IpAddress& ip) const;
   // Bridges with a route that says the address is on the link.
   [[nodiscard]] std::vector<std::uint32_t> bridges_for(
       const IpAddress& ip) const;

@@ -60,6 +60,44 @@ class Endpoints(suite.Case):
         self.wait_attached(pod)
         self.check_pod(pod)
 
+    def uplink(self, address):
+        """A device of the node's with `address`, to which pods may be attached directly."""
+        name = "uplink"
+        self.node.ns.ip(f"link add {name} type ifb", f"link set {name} up",
+               f"address add {address} dev {name}")
+        self.addCleanup(self.node.ns.ip, f"link delete {name}")
+        return name
+
+    def pending(self, name, contains):
+        wait_for(lambda: (e := self.endpoint(name)) and contains in e["problem"],
+                 f"{contains!r} keeps {name} from being enforced; {self.endpoint(name)}")
+        self.assertFalse(self.endpoint(name)["attached"])
+
+    def test_a_macvlan_pod_is_no_veth(self):
+        """Nothing on the node leads to it: this is said, with its name, and why."""
+        pod = self.add_pod(20, wire=False)
+        pod.link = None  # there is no veth to take away
+        device = self.uplink("10.0.7.1/24")
+        self.node.ns.ip(f"link add direct link {device} type macvlan mode bridge",
+               f"link set direct netns {pod.ns.name}")
+        pod.ns.ip("link set direct name eth0", f"address add {pod.ipv4}/24 dev eth0", "link set eth0 up")
+        self.manifests.put("cluster", *self.lab.objects())
+        self.sluice.start()
+        self.pending("w/p20", f"10.0.7.20 is on the link of ifb {device}, as with ipvlan, macvlan and host-device; "
+                              "only pods with a veth can be enforced for")
+
+    def test_a_pod_behind_a_device_that_is_no_veth(self):
+        pod = self.add_pod(21, wire=False)
+        device = self.uplink("10.99.0.1/24")
+        self.node.ns.ip(f"route add {pod.ipv4}/32 dev {device}")
+        self.manifests.put("cluster", *self.lab.objects())
+        self.sluice.start()
+        self.pending("w/p21", f"10.0.7.21 is routed to ifb {device}, which is no veth")
+        # And what it was, if a veth comes after all, does not matter.
+        self.node.ns.ip(f"route delete {pod.ipv4}/32 dev {device}")
+        pod.plug()
+        self.wait_attached(pod)
+
     def test_interface_made_anew(self):
         pod = self.add_pod(5)
         self.manifests.put("cluster", *self.lab.objects())
