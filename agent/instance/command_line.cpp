@@ -22,6 +22,7 @@ void add_socket_option(CLI::App& command, std::filesystem::path& socket) {
       .add_option("--socket", socket,
                   std::string("Socket of the running instance; default ") +
                       kDefaultSocket)
+      ->envname("SLUICE_SOCKET")
       ->type_name("PATH");
 }
 
@@ -32,6 +33,7 @@ void add_pin_dir_option(CLI::App& command, std::filesystem::path& pin_dir) {
                   std::string("Folder of a BPF file system that holds maps and "
                               "programs; default ") +
                       kDefaultPinDir)
+      ->envname("SLUICE_PIN_DIR")
       ->type_name("DIR");
 }
 
