@@ -2,6 +2,7 @@
 #include "operator/program/operator.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <map>
 #include <optional>
 #include <utility>
@@ -38,6 +39,8 @@ constexpr seconds kMeasured{1};
 // Refused streams are logged so often at most.
 constexpr seconds kRefusedLogged{5};
 constexpr milliseconds kListenAgain{2'000};
+// How soon a replica that stands by sees that the port is free.
+constexpr milliseconds kHealthAgain{200};
 // Not ready for the same reason for so long is worth a line.
 constexpr seconds kPondered{3};
 
@@ -79,6 +82,8 @@ struct Operator::Impl {
   Clock::time_point measured_at;
   Clock::time_point refused_at;
   std::uint64_t refused_untold = 0;
+  bool standing_by = false;
+  Clock::time_point health_at;
   bool stopping = false;
   bool released = false;
 
@@ -120,15 +125,30 @@ CertificateOptions Operator::Impl::certificate_options() const {
   return result;
 }
 
+// Replicas on one node share its ports: the health port belongs to the one that
+// serves there. Another one stands by with everything seen, and takes over when
+// the port is free.
 Result<void> Operator::Impl::open_health() {
-  if (options.health.empty()) {
+  if (options.health.empty() || health) {
     return {};
   }
   auto opened = health::HealthServer::open(options.health);
-  if (!opened) {
+  if (opened) {
+    health = std::move(*opened);
+    if (std::exchange(standing_by, false)) {
+      spdlog::info("{} is free: stands by no longer", options.health);
+    }
+    return {};
+  }
+  if (opened.error().code != EADDRINUSE) {
     return std::unexpected(opened.error());
   }
-  health = std::move(*opened);
+  if (!std::exchange(standing_by, true)) {
+    spdlog::warn(
+        "{}; another replica serves on this node, and this one stands by",
+        opened.error().message);
+  }
+  health_at = Clock::now() + kHealthAgain;
   return {};
 }
 
@@ -206,6 +226,9 @@ void Operator::Impl::on_certificate(const wire::TlsMaterial& material) {
 }
 
 std::string Operator::Impl::problem() const {
+  if (standing_by) {
+    return {};  // said when it began
+  }
   if (!watch->synced()) {
     return watch->problem();
   }
@@ -230,8 +253,8 @@ void Operator::Impl::tell_problem(Clock::time_point now) {
 // Not before everything has been seen: a view of a part of the cluster would
 // open what the rest of it closes.
 void Operator::Impl::serve_when_ready() {
-  if (server || !watch->synced() || (!options.server.plain_text && !tls) ||
-      Clock::now() < listen_at) {
+  if (server || standing_by || !watch->synced() ||
+      (!options.server.plain_text && !tls) || Clock::now() < listen_at) {
     return;
   }
   auto how = options.server;
@@ -403,6 +426,12 @@ void Operator::Impl::measure() {
 
 void Operator::Impl::turn(milliseconds wait) {
   loop->wait(std::min(wait, kTurn));
+  if (standing_by && Clock::now() >= health_at) {
+    if (auto opened = open_health(); !opened) {
+      spdlog::error("{}", opened.error().message);
+      health_at = Clock::now() + kListenAgain;
+    }
+  }
   commit();
   const auto now = Clock::now();
   status->turn(revision, now);

@@ -45,7 +45,8 @@ struct OperatorFigures {
 // that calls run() or turn().
 class Operator {
  public:
-  // Begins to watch; serves as soon as everything has been seen once.
+  // Begins to watch; serves as soon as everything has been seen once. Where
+  // another process has the health address, that waits until it is free.
   static Result<std::unique_ptr<Operator>> start(OperatorOptions options);
   Operator(const Operator&) = delete;
   Operator& operator=(const Operator&) = delete;
