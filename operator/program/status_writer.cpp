@@ -57,13 +57,33 @@ std::string without_revision(const std::string& message) {
   return message.substr(0, message.find(", revision "));
 }
 
-bool says(const json* shown, const Condition& wanted, std::int64_t generation) {
+// Without `generation`, conditions cannot say of which one they speak.
+bool says(const json* shown, const Condition& wanted,
+          std::optional<std::int64_t> generation) {
   return shown != nullptr &&
          text_of(*shown, "status") == status_text(wanted.status) &&
          text_of(*shown, "reason") == wanted.reason &&
          without_revision(text_of(*shown, "message")) ==
              without_revision(wanted.message) &&
-         shown->value("observedGeneration", json()) == json(generation);
+         (!generation ||
+          shown->value("observedGeneration", json()) == json(*generation));
+}
+
+// Whether the API server has dropped something of `written`, a status, because
+// the kind's definition does not know it. `stored`: the object as it is then.
+bool dropped(const json& stored, const json& written) {
+  const auto found = stored.find("status");
+  const auto status = found == stored.end() ? json::object() : *found;
+  if (!status.is_object() || (written.value("inForce", json()).is_object() &&
+                              !status.contains("inForce"))) {
+    return true;
+  }
+  const auto conditions = status.value("conditions", json::array());
+  return std::ranges::any_of(written.at("conditions"), [&](const json& each) {
+    const auto* shown = find_type(conditions, text_of(each, "type"));
+    return shown == nullptr || (each.contains("observedGeneration") &&
+                                !shown->contains("observedGeneration"));
+  });
 }
 
 // `conditions` with those that are wanted in the place of the older ones.
@@ -127,12 +147,15 @@ std::optional<Condition> shown_condition(const PolicyObject& object,
 struct StatusWriter::Impl {
   struct Target {
     std::string uid;
+    const kube::Resource* resource = nullptr;
+    std::string version;
     std::int64_t generation = 0;
     std::string path;
     std::optional<json> there;  // conditions, as far as is known
     std::int64_t kept = 0;      // generation in inForce, the same
     std::vector<Condition> wanted;
-    json to_keep;  // null: nothing
+    json to_keep;                  // null: nothing
+    std::int64_t told_unkept = 0;  // generation
     bool queued = false;
     kube::Call call;
     bool busy = false;
@@ -146,6 +169,8 @@ struct StatusWriter::Impl {
   std::map<ObjectKey, Target> targets;
   std::deque<ObjectKey> queue;
   std::size_t in_flight = 0;
+  // Kinds whose definition at the API server drops some of what is written.
+  std::set<std::string> lossy;
   std::deque<kube::EventNote> notes;
   kube::Call note_call;
   bool noting = false;
@@ -155,22 +180,85 @@ struct StatusWriter::Impl {
   void pump();
   void read(const ObjectKey& key, Target& target);
   void write(const ObjectKey& key, Target& target);
-  [[nodiscard]] static bool satisfied(const Target& target);
+  [[nodiscard]] bool satisfied(const ObjectKey& key,
+                               const Target& target) const;
+  void written(const ObjectKey& key, Target& target, const json& status,
+               const json& stored);
+  void add_note(const ObjectKey& key, const kube::Resource& resource,
+                kube::EventNote note);
   void done(const ObjectKey& key, const std::optional<kube::ApiError>& error);
   void pump_notes();
 };
 
-bool StatusWriter::Impl::satisfied(const Target& target) {
-  return target.there && target.kept == generation_of(target.to_keep) &&
+// What the definition drops is not written again and again.
+bool StatusWriter::Impl::satisfied(const ObjectKey& key,
+                                   const Target& target) const {
+  const bool all = !lossy.contains(key.kind);
+  const auto kept = generation_of(target.to_keep);
+  return target.there &&
+         (target.kept == kept || (!all && target.told_unkept == kept)) &&
          std::ranges::all_of(target.wanted, [&](const Condition& wanted) {
            return says(find_type(*target.there, wanted.type), wanted,
-                       target.generation);
+                       all ? std::optional(target.generation) : std::nullopt);
          });
+}
+
+// Of an object with these identifiers; what it says of itself is filled in.
+void StatusWriter::Impl::add_note(const ObjectKey& key,
+                                  const kube::Resource& resource,
+                                  kube::EventNote note) {
+  if (notes.size() >= kEventsWaiting) {
+    return;  // the conditions say it too
+  }
+  note.api_version = resource.api_version(resource.versions.front());
+  note.kind = resource.kind;
+  note.ns = key.ns;
+  note.name = key.name;
+  note.instance = instance;
+  notes.push_back(std::move(note));
+  pump_notes();
+}
+
+void StatusWriter::Impl::written(const ObjectKey& key, Target& target,
+                                 const json& status, const json& stored) {
+  ++stats.writes;
+  target.there = status.at("conditions");
+  // As it was when this was sent; what is wanted may have changed since.
+  const auto kept = status.contains("inForce")
+                        ? generation_of(status.at("inForce"))
+                        : target.kept;
+  if (!dropped(stored, status)) {
+    target.kept = kept;
+    if (lossy.erase(key.kind) != 0) {
+      spdlog::info("{}: its definition keeps the whole status now", key.kind);
+    }
+    return;
+  }
+  if (lossy.insert(key.kind).second) {
+    spdlog::warn(
+        "{}: its definition at the API server is not Sluice's and drops parts "
+        "of the status (observedGeneration, inForce); policies are enforced "
+        "all the same",
+        key.kind);
+  }
+  if (kept == 0 || stored.value("status", json::object()).contains("inForce")) {
+    target.kept = kept;
+  } else if (std::exchange(target.told_unkept, kept) != kept) {
+    add_note(key, *target.resource,
+             {.reason = "NotKept",
+              .message =
+                  "the last valid version is in force, but the definition of " +
+                  key.kind +
+                  " has no status.inForce to keep it: an operator that starts "
+                  "anew will not know it",
+              .uid = target.uid,
+              .resource_version = target.version});
+  }
 }
 
 void StatusWriter::Impl::enqueue(const ObjectKey& key, Target& target) {
   if (!target.queued && !target.busy && !target.wanted.empty() &&
-      !satisfied(target)) {
+      !satisfied(key, target)) {
     target.queued = true;
     queue.push_back(key);
     pump();
@@ -187,7 +275,7 @@ void StatusWriter::Impl::pump() {
     }
     auto& target = found->second;
     target.queued = false;
-    if (target.busy || satisfied(target)) {
+    if (target.busy || satisfied(key, target)) {
       continue;
     }
     target.busy = true;
@@ -228,12 +316,10 @@ void StatusWriter::Impl::write(const ObjectKey& key, Target& target) {
   target.call = kube::patch_object(
       *client, target.path + "/status", kube::Patch::kMerge, body,
       "sluice-operator",
-      [this, key, conditions, kept](const ApiResult<json>& answer) {
+      [this, key, status = body.at("status")](const ApiResult<json>& answer) {
         const auto found = targets.find(key);
         if (answer && found != targets.end()) {
-          found->second.there = conditions;
-          found->second.kept = kept;
-          ++stats.writes;
+          written(key, found->second, status, *answer);
         }
         done(key, answer ? std::nullopt : std::optional(answer.error()));
       });
@@ -321,6 +407,7 @@ void StatusWriter::want(const PolicyObject& object,
   auto& target = found->second;
   if (is_new) {
     target.uid = object.uid;
+    target.resource = object.resource;
     target.path = path_of(object);
     if (object.conditions) {
       target.there = *object.conditions;
@@ -328,6 +415,7 @@ void StatusWriter::want(const PolicyObject& object,
     target.kept = object.kept_generation;
   }
   target.generation = object.generation;
+  target.version = object.latest_version;
   target.to_keep = op::to_keep(object);
   target.wanted = std::move(conditions);
   impl_->enqueue(object.key, target);
@@ -352,23 +440,12 @@ void StatusWriter::stop() {
 void StatusWriter::event(const PolicyObject& object, bool warning,
                          const std::string& reason,
                          const std::string& message) {
-  if (impl_->notes.size() >= kEventsWaiting) {
-    return;  // the conditions say it too
-  }
-  const auto& resource = *object.resource;
-  kube::EventNote note;
-  note.warning = warning;
-  note.reason = reason;
-  note.message = message;
-  note.api_version = resource.api_version(resource.versions.front());
-  note.kind = resource.kind;
-  note.ns = object.key.ns;
-  note.name = object.key.name;
-  note.uid = object.uid;
-  note.resource_version = object.latest_version;
-  note.instance = impl_->instance;
-  impl_->notes.push_back(std::move(note));
-  impl_->pump_notes();
+  impl_->add_note(object.key, *object.resource,
+                  {.warning = warning,
+                   .reason = reason,
+                   .message = message,
+                   .uid = object.uid,
+                   .resource_version = object.latest_version});
 }
 
 const StatusStats& StatusWriter::stats() const {
