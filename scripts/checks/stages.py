@@ -114,6 +114,11 @@ def check_abi(runner):
     runner.test("abi", "scripts/checks/abi.py")
 
 
+def check_manifests(runner):
+    """deploy/*.yaml are what the Helm chart says with its default values"""
+    runner.test("manifests", "scripts/checks/manifests.py", "--check")
+
+
 def build(runner):
     """release build"""
     _configure(runner, _RELEASE, "release")
@@ -179,9 +184,9 @@ def kernels(runner):
 
 
 # In the order in which they run; what fails fast comes first.
-STAGES = {"format": check_format, "includes": check_includes, "abi": check_abi, "build": build,
-          "unit": unit, "datapath": datapath, "vectors": vectors, "netns": netns, "cluster": cluster,
-          "kernels": kernels, "tidy": tidy, "asan": asan, "fuzz": fuzz}
+STAGES = {"format": check_format, "includes": check_includes, "abi": check_abi, "manifests": check_manifests,
+          "build": build, "unit": unit, "datapath": datapath, "vectors": vectors, "netns": netns,
+          "cluster": cluster, "kernels": kernels, "tidy": tidy, "asan": asan, "fuzz": fuzz}
 _NEED_BUILD = {"unit", "datapath", "vectors", "netns", "cluster", "kernels", "tidy"}
 _NEED_ROOT = {"unit", "datapath", "vectors", "netns", "cluster", "asan"}
 

@@ -227,9 +227,10 @@ class ControlPlane:
             raise RuntimeError(f"kubectl {' '.join(arguments)}: {done.stdout.strip()}")
         return done.stdout
 
-    def deploy(self):
-        """Installs deploy/ and returns when its kinds are served."""
-        self.kubectl("apply", "-k", "deploy/")
+    def deploy(self, folder="deploy/"):
+        """Installs deploy/crds and deploy/, or a folder made of it, and returns when its kinds are served."""
+        self.kubectl("apply", "--server-side", "-k", "deploy/crds")
+        self.kubectl("apply", "-k", folder)
         self.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
         # The server lists a kind a moment after it has accepted it, and kubectl
         # remembers for minutes what it saw in between.

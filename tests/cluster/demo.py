@@ -87,6 +87,7 @@ class Demo:
 
     def install(self):
         say("a kube-apiserver with three nodes and four pods; sluice is installed")
+        print("$ kubectl apply --server-side -k deploy/crds")
         print("$ kubectl apply -k deploy/")
         self.cluster.start_operators()
         self.cluster.start_agents()

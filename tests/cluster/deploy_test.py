@@ -4,11 +4,33 @@
 import os
 import re
 import subprocess
+import tempfile
+import textwrap
 import unittest
 
+from scripts.checks import manifests
 from tests.cluster import suite
 
 _DEPLOY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "deploy")
+
+
+# Values of the Helm chart, each of which changes what is rendered.
+_VARIANTS = {
+    "one node": {"operator": {"replicas": 1}},
+    "kernel 5.10": {"agent": {"extraCapabilities": ["SYS_RESOURCE"]}},
+    "images": {"operator": {"image": {"repository": "registry.example/o", "tag": "1.2", "pullPolicy": "Always"}},
+               "agent": {"image": {"repository": "registry.example:5000/a", "tag": "1.2"}},
+               "imagePullSecrets": [{"name": "key"}]},
+    "places": {"operator": {"spread": "DoNotSchedule", "nodeSelector": {"role": "infra"}, "tolerations": [],
+                            "priorityClassName": "system-node-critical"},
+               "agent": {"nodeSelector": {"kubernetes.io/os": "linux"}, "maxUnavailable": "10%",
+                         "tolerations": [{"key": "only", "operator": "Exists", "effect": "NoExecute"}]}},
+    "programs": {"operator": {"extraArgs": ["--cidr-match=all"], "resources": {"limits": {"memory": "8Gi"}}},
+                 "agent": {"extraArgs": ["--conntrack=1000000", "--events=drops"], "onUnknown": "deny",
+                           "podInterfaces": ["veth*", "nic-*"], "resources": {}}},
+    "apart": {"metrics": {"scrape": False}, "podDisruptionBudget": {"create": False},
+              "namespace": {"create": True}},
+}
 
 
 class Deploy(unittest.TestCase):
@@ -24,9 +46,76 @@ class Deploy(unittest.TestCase):
         # Nothing can be checked inside a namespace that is not there yet.
         self.plane.kubectl("apply", "-f", "deploy/namespace.yaml")
         lines = self.dry_run("deploy/")
-        self.assertGreater(len(lines), 10)
+        self.assertEqual(len(lines), 10)
         for line in lines:
             self.assertRegex(line, r"(created|configured|unchanged) \(server dry run\)$")
+
+    def test_2_security_of_pods(self):
+        """A cluster that enforces Pod Security lets the agents in by the namespace's label."""
+        suite.deployed()
+        namespace = self.plane.api.get("Namespace", None, suite.SYSTEM)
+        self.assertEqual(namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"], "privileged")
+
+    def test_2_helm_says_the_same(self):
+        """What it renders with its default values changes nothing of what kubectl has applied."""
+        suite.deployed()
+        texts = manifests.render({"namespace": {"create": True}}, api_versions=())
+        lines = self.plane.kubectl("apply", "-f", "-", "--dry-run=server",
+                                   stdin="\n---\n".join(texts.values())).strip().splitlines()
+        self.assertEqual([line for line in lines if " unchanged " not in line],
+                         ["poddisruptionbudget.policy/sluice-operator created (server dry run)"])
+        self.assertEqual(len(lines) - 1, len(self.dry_run("deploy/")))
+
+    def test_2_helm_with_other_values(self):
+        """Is taken by the server, each variant, and says something else than the default."""
+        suite.deployed()
+        usual = manifests.render(api_versions=())
+        for name, values in _VARIANTS.items():
+            with self.subTest(name):
+                texts = manifests.render(values, api_versions=())
+                self.assertNotEqual(texts, usual)
+                lines = self.plane.kubectl("apply", "-f", "-", "--dry-run=server",
+                                           stdin="\n---\n".join(texts.values())).strip().splitlines()
+                for line in lines:
+                    self.assertRegex(line, r"(created|configured|unchanged) \(server dry run\)$")
+        self.assertIn("add: [BPF, NET_ADMIN, PERFMON, SYS_RESOURCE]",
+                      manifests.render(_VARIANTS["kernel 5.10"])["agent.yaml"])
+        self.assertIn('- "--pod-interfaces=veth*,nic-*"', manifests.render(_VARIANTS["programs"])["agent.yaml"])
+
+    def test_2_helm_refuses_values_that_it_does_not_know(self):
+        for values, what in (({"agent": {"onUnkown": "deny"}}, "onUnkown is not allowed"),
+                             ({"agent": {"onUnknown": "open"}}, 'one of the following: "allow", "deny"'),
+                             ({"operator": {"replicas": "two"}}, "operator.replicas: Invalid type"),
+                             ({"agent": {"extraArgs": ["events=drops"]}}, "Does not match pattern")):
+            with self.assertRaisesRegex(manifests.NotRendered, what):
+                manifests.render(values)
+
+    def test_2_helm_in_another_namespace(self):
+        """Nothing of the chart is bound to the usual one."""
+        for text in manifests.render(namespace="elsewhere").values():
+            self.assertNotIn(suite.SYSTEM, text)
+
+    def test_2_a_kustomization_of_ones_own(self):
+        """Changes the manifests without touching them, as docs/operations.md says for old kernels."""
+        suite.deployed()
+        with open(os.path.join(_DEPLOY, "..", "docs", "operations.md"), encoding="utf-8") as file:
+            example = re.search(r"# agent\.yaml\n(.*?)\n\n", file.read(), re.S).group(1)
+        with tempfile.TemporaryDirectory(dir="/run") as folder:
+            base = os.path.relpath(os.path.realpath(_DEPLOY), folder)
+            for name, text in (("agent.yaml", textwrap.dedent(example)),
+                               ("kustomization.yaml", f"bases: [{base}]\npatchesStrategicMerge: [agent.yaml]\n")):
+                with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+                    file.write(text)
+            changed = [line for line in self.dry_run(folder) if " unchanged " not in line]
+            self.assertEqual(changed, ["daemonset.apps/sluice-agent configured (server dry run)"])
+            self.assertIn("- SYS_RESOURCE", self.plane.kubectl("kustomize", folder))
+
+    def test_2_definitions_applied_again_do_not_change(self):
+        suite.deployed()
+        lines = self.plane.kubectl("apply", "--server-side", "-k", "deploy/crds", "--dry-run=server").splitlines()
+        self.assertEqual(len(lines), 3)
+        definitions = "customresourcedefinition.apiextensions.k8s.io/"
+        self.assertTrue(all(line.startswith(definitions) for line in lines), lines)
 
     def test_2_applied_again_nothing_changes(self):
         suite.deployed()
@@ -111,10 +200,17 @@ class Deploy(unittest.TestCase):
                               text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.assertEqual((done.returncode, done.stdout), (0, ""))
 
+    def test_7_manifests_are_as_the_chart_says(self):
+        done = subprocess.run([os.path.join(_DEPLOY, "..", "scripts", "checks", "manifests.py"), "--check"],
+                              check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.assertEqual((done.returncode, done.stdout), (0, ""))
+
     def test_8_uninstalls(self):
-        """What `kubectl delete -k` names is everything that was made."""
+        """What `kubectl delete -k` names is everything that was made, and no definition, with which
+        all policies would go."""
         plane = suite.deployed()
         named = plane.kubectl("delete", "-k", "deploy/", "--dry-run=server").splitlines()
         applied = self.dry_run("deploy/")
+        self.assertFalse([n for n in named if "customresourcedefinition" in n])
         self.assertEqual(sorted(re.match(r'(\S+) "(\S+)"', n).group(2) for n in named),
                          sorted(a.split()[0].split("/")[1] for a in applied))

@@ -14,7 +14,7 @@ from tests.netns.sluice import wait_for
 
 _ROOT = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 24, 38
-_CAPABILITIES = {"NET_ADMIN": 12, "SYS_RESOURCE": 24, "PERFMON": 38, "BPF": 39}
+_CAPABILITIES = {"NET_ADMIN": 12, "PERFMON": 38, "BPF": 39}
 _VARIABLES = {"NODE_NAME": "node1", "SLUICE_OPERATOR_SERVICE_HOST": "fd00::9",
               "SLUICE_OPERATOR_SERVICE_PORT": "9443"}
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -41,13 +41,14 @@ def _make_image(image):
 
 
 def _manifest(path):
-    """The arguments, mounts ({volume: path}) and capabilities of the one container of ours."""
+    """The arguments, mounts ({volume: path}), capabilities and variables of the one container of ours."""
     text = _read("deploy", path)
     arguments = [re.sub(r"\$\((\w+)\)", lambda m: _VARIABLES[m.group(1)], each)
                  for each in re.findall(r"^        - (--\S+)$", text, re.M)]
     mounts = dict(re.findall(r"^        - name: (\S+)\n          mountPath: (\S+)$", text, re.M))
     added = re.search(r"^            add: \[(.*)\]$", text, re.M).group(1)
-    return arguments, mounts, [name.strip() for name in added.split(",")]
+    variables = dict(re.findall(r"^        - name: (SLUICE_\w+)\n          value: (\S+)$", text, re.M))
+    return arguments, mounts, [name.strip() for name in added.split(",")], variables
 
 
 class Images(unittest.TestCase):
@@ -66,7 +67,7 @@ class Images(unittest.TestCase):
             if "-o" not in arguments:
                 self.addCleanup(subprocess.run, ["umount", "-l", folder + path], check=True)
 
-    def start(self, folder, capabilities, *command):
+    def start(self, folder, capabilities, *command, variables=None):
         keep = {_CAPABILITIES[name] for name in capabilities}
 
         def confine():
@@ -78,34 +79,38 @@ class Images(unittest.TestCase):
                 if number not in keep:
                     _libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)
             _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        return subprocess.Popen(command, preexec_fn=confine, env={}, text=True,  # pylint: disable=R1732,W1509
+        return subprocess.Popen(command, preexec_fn=confine, env=variables or {}, text=True,  # pylint: disable=R1732,W1509
                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                 stderr=subprocess.STDOUT)
 
-    def run_in(self, folder, capabilities, *command):
-        done = self.start(folder, capabilities, *command)
+    def run_in(self, folder, capabilities, *command, variables=None):
+        done = self.start(folder, capabilities, *command, variables=variables)
         return done.communicate(timeout=30)[0], done.returncode
 
     def test_agent(self):
-        arguments, mounts, capabilities = _manifest("agent.yaml")
+        arguments, mounts, capabilities, variables = _manifest("agent.yaml")
         folder = _make_image("agent")
         self.mount(folder, mounts)
-        agent = self.start(folder, capabilities, "/usr/bin/sluice-agent", *arguments)
+        agent = self.start(folder, capabilities, "/usr/bin/sluice-agent", *arguments, variables=variables)
         self.addCleanup(agent.communicate)
         self.addCleanup(agent.kill)
-        # As by kubectl exec: with the default socket.
+        # As by kubectl exec: with the container's variables and no options.
         status = wait_for(lambda: agent.poll() is not None
                           or (lambda answer: answer[1] == 0 and answer[0])(
-                              self.run_in(folder, capabilities, "/usr/bin/sluice", "status")), "an answer")
+                              self.run_in(folder, capabilities, "/usr/bin/sluice", "status",
+                                          variables=variables)), "an answer")
         self.assertIsNone(agent.poll(), agent.stdout.read() if agent.poll() is not None else "")
         self.assertRegex(status, r"operator \[fd00::9\]:9443")
+        for question in (("peer", "list"), ("policy", "dump"), ("endpoint", "list"), ("conntrack", "list")):
+            text, code = self.run_in(folder, capabilities, "/usr/bin/sluice", *question, variables=variables)
+            self.assertEqual(code, 0, f"{question}: {text}")
         agent.terminate()
         self.assertEqual(agent.wait(15), 0)
         self.assertTrue(os.path.exists(folder + "/bpf/sluice"))
         # And what takes it away again.
         text = _read("deploy", "cleanup", "cleanup.yaml")
         command = re.search(r"^        command: \[(.*)\]$", text, re.M).group(1).split(", ")
-        _, mounts_of_cleanup, capabilities = _manifest("cleanup/cleanup.yaml")
+        _, mounts_of_cleanup, capabilities, _ = _manifest("cleanup/cleanup.yaml")
         self.assertEqual(mounts_of_cleanup, {name: mounts[name] for name in ("bpffs", "run")})
         self.assertEqual(self.run_in(folder, capabilities, *command), ("", 0))
         self.assertFalse(os.path.exists(folder + "/bpf/sluice"))
