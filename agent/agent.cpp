@@ -289,6 +289,7 @@ AgentStatus Agent::status() const {
       continue;
     }
     const bool walked = map == Map::kConntrack4 || map == Map::kConntrack6 ||
+                        map == Map::kOrigins4 || map == Map::kOrigins6 ||
                         map == Map::kFragments4 || map == Map::kFragments6;
     status.maps.push_back({.name = std::string(map_name(map)),
                            .used = walked ? count_elements(impl.datapath, map)

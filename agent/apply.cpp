@@ -97,8 +97,8 @@ Result<void> Applier::Impl::clean_up() {
   }
   for (const auto& store : cleanup.stores) {
     maps->store_policy(store.index, store.slot, store.policy);
-    if (store.clear_addresses) {
-      maps->store_addresses(store.index, 0, {});
+    if (store.clear_facts) {
+      maps->store_facts(store.index, {});
     }
   }
   cleanup = {};
@@ -153,8 +153,7 @@ Result<void> Applier::Impl::write_ahead(const Plan& plan) {
   // A record is complete before anything leads to it.
   for (const auto& record : plan.records) {
     if (!record.before && record.after) {
-      maps->store_addresses(record.after->index, record.after->ipv4,
-                            record.after->ipv6);
+      maps->store_facts(record.after->index, record.after->facts);
     }
   }
   BatchPerMap added;
@@ -181,7 +180,7 @@ void Applier::Impl::undo(const Plan& plan, BatchPerMap added,
   }
   for (const auto& record : plan.records) {
     if (!record.before) {
-      maps->store_addresses(record.index(), 0, {});
+      maps->store_facts(record.index(), {});
     }
   }
   if (auto result = clean_up(); !result) {
@@ -189,7 +188,7 @@ void Applier::Impl::undo(const Plan& plan, BatchPerMap added,
   }
 }
 
-// The transaction's one store, and addresses of endpoints that change theirs:
+// The transaction's one store, and facts of endpoints that change theirs:
 // these are not kept by generation, and a packet between the two stores is at
 // worst dropped because its source is not (or no longer) the endpoint's.
 void Applier::Impl::take_effect(const Plan& plan) const {
@@ -198,9 +197,8 @@ void Applier::Impl::take_effect(const Plan& plan) const {
   }
   for (const auto& record : plan.records) {
     if (record.before && record.after &&
-        !same_addresses(*record.before, *record.after)) {
-      maps->store_addresses(record.after->index, record.after->ipv4,
-                            record.after->ipv6);
+        !same_facts(*record.before, *record.after)) {
+      maps->store_facts(record.after->index, record.after->facts);
     }
   }
 }
@@ -259,9 +257,10 @@ Result<Applier> Applier::create(std::unique_ptr<Maps> maps) {
   return applier;
 }
 
-void Applier::bind(const std::string& endpoint, std::uint32_t ifindex) {
+void Applier::bind(const std::string& endpoint, std::uint32_t ifindex,
+                   const EndpointLink& link) {
   if (impl_->targets.interface_of(endpoint) != ifindex) {
-    impl_->targets.bind(endpoint, ifindex);
+    impl_->targets.bind(endpoint, ifindex, link);
   }
 }
 
@@ -312,13 +311,13 @@ std::vector<Applier::Record> Applier::records() const {
   std::vector<Record> result;
   for (const auto& [ifindex, record] : impl_->mirror.records) {
     Record found{.ifindex = ifindex};
-    if (record.ipv4 != 0) {
+    if (record.facts.ipv4 != 0) {
       IpAddress ip;
-      std::memcpy(ip.bytes.data(), &record.ipv4, sizeof(record.ipv4));
+      std::memcpy(ip.bytes.data(), &record.facts.ipv4, sizeof(record.facts.ipv4));
       found.ips.push_back(ip);
     }
-    if (record.ipv6 != EndpointAddress6{}) {
-      found.ips.push_back({.bytes = record.ipv6, .v6 = true});
+    if (record.facts.ipv6 != EndpointAddress6{}) {
+      found.ips.push_back({.bytes = record.facts.ipv6, .v6 = true});
     }
     result.push_back(std::move(found));
   }

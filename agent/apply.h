@@ -8,6 +8,7 @@
 
 #include "agent/datapath.h"
 #include "agent/maps.h"
+#include "agent/targets.h"
 #include "lib/base/result.h"
 #include "sluice/state.h"
 
@@ -39,7 +40,8 @@ class Applier {
   // The interface of an endpoint, which need not be wanted yet; 0 = none. Part
   // of the next apply(), replace() or retry(). An interface has one endpoint:
   // the last one bound to it.
-  void bind(const std::string& endpoint, std::uint32_t ifindex);
+  void bind(const std::string& endpoint, std::uint32_t ifindex,
+            const EndpointLink& link = {});
 
   // Changes the wanted state and makes the maps follow, all or nothing. On
   // failure nothing of it is in force, the wanted state is kept and the next

@@ -24,6 +24,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "agent/kernel_layout.h"
 #include "agent/pins.h"
 #include "lib/base/fd.h"
 #include "pod.skel.h"
@@ -34,8 +35,9 @@ namespace {
 constexpr std::array<std::string_view, kMapCount> kMapNames = {
     "state",      "endpoints",    "ep_overflow", "peers4",     "peers6",
     "prefixes4",  "prefixes6",    "policy",      "conntrack4", "conntrack6",
-    "flow_cache", "flow_hints",   "fragments4",  "fragments6", "reasons",
-    "events",     "event_budget", "jumps"};
+    "origins4",   "origins6",     "flow_cache", "flow_hints",   "fragments4",  "fragments6", "reasons",
+    "events",     "event_budget", "scratch",
+    "jumps"};
 
 std::size_t index_of(Map map) {
   return static_cast<std::size_t>(map);
@@ -323,6 +325,9 @@ std::uint32_t wanted_entries(Map map, const DatapathOptions& options) {
     case Map::kConntrack4:
     case Map::kConntrack6:
       return options.conntrack;
+    case Map::kOrigins4:
+    case Map::kOrigins6:
+      return options.origins;
     case Map::kFragments4:
     case Map::kFragments6:
       return options.fragments;
@@ -370,6 +375,10 @@ Result<void> Datapath::Impl::open(const DatapathOptions& options) {
     return std::unexpected(hz.error());
   }
   skeleton->rodata->sluice_hz = *hz;
+  if (const auto layout = find_conntrack_layout()) {
+    skeleton->rodata->sluice_nfct_offset = layout->nfct;
+    skeleton->rodata->sluice_tuple_offset = layout->tuple;
+  }
   return {};
 }
 
@@ -461,7 +470,9 @@ Result<void> Datapath::Impl::pin_maps(const std::filesystem::path& folder,
 Result<ProgramSet> Datapath::Impl::fresh_programs() const {
   const std::array<const bpf_program*, kPinnedPrograms> programs_of_ours = {
       skeleton->progs.sluice_from_pod, skeleton->progs.sluice_to_pod,
-      skeleton->progs.sluice_log, skeleton->progs.sluice_reset};
+      skeleton->progs.sluice_log,      skeleton->progs.sluice_reset,
+      skeleton->progs.sluice_from_4,   skeleton->progs.sluice_from_6,
+      skeleton->progs.sluice_to_4,     skeleton->progs.sluice_to_6};
   ProgramSet fresh;
   for (int i = 0; i < kPinnedPrograms; ++i) {
     fresh.programs[i].reset(::dup(bpf_program__fd(programs_of_ours[i])));
@@ -502,8 +513,13 @@ Result<void> Datapath::Impl::choose_programs(
 }
 
 Result<void> Datapath::Impl::fill_jumps() {
-  constexpr std::array<std::pair<std::uint32_t, ProgramIndex>, 2> kJumps = {
-      {{SLUICE_JUMP_LOG, kLog}, {SLUICE_JUMP_RESET, kReset}}};
+  constexpr std::array<std::pair<std::uint32_t, ProgramIndex>, 6> kJumps = {
+      {{SLUICE_JUMP_LOG, kLog},
+       {SLUICE_JUMP_RESET, kReset},
+       {SLUICE_JUMP_UNCOMMON(SLUICE_EGRESS, false), kFrom4},
+       {SLUICE_JUMP_UNCOMMON(SLUICE_EGRESS, true), kFrom6},
+       {SLUICE_JUMP_UNCOMMON(SLUICE_INGRESS, false), kTo4},
+       {SLUICE_JUMP_UNCOMMON(SLUICE_INGRESS, true), kTo6}}};
   for (const auto& [slot, program] : kJumps) {
     const int fd = programs.programs.at(program).get();
     if (bpf_map_update_elem(map_fds[index_of(Map::kJumps)], &slot, &fd,

@@ -23,6 +23,8 @@ enum class Map : std::uint8_t {
   kPolicy,
   kConntrack4,
   kConntrack6,
+  kOrigins4,
+  kOrigins6,
   kFlowCache,
   kFlowHints,
   kFragments4,
@@ -30,9 +32,10 @@ enum class Map : std::uint8_t {
   kReasons,
   kEvents,
   kEventBudget,
+  kScratch,
   kJumps,
 };
-inline constexpr int kMapCount = 18;
+inline constexpr int kMapCount = 21;
 
 // The map's name in the kernel and in bpffs: "policy", "conntrack4", ...
 std::string_view map_name(Map map);
@@ -47,6 +50,7 @@ struct DatapathOptions {
   std::uint32_t peers = 131072;         // of each family
   std::uint32_t prefixes = 65536;       // of each family
   std::uint32_t conntrack = 262144;     // of each family
+  std::uint32_t origins = 65536;        // masqueraded flows, of each family
   std::uint32_t fragments = 8192;       // of each family
   std::uint32_t event_bytes = 1 << 20;  // ring buffer; a power of two
 };

@@ -163,7 +163,17 @@ void Endpoints::bind(const std::string& name, Item& item,
   item.ifindex = ifindex;
   owners_[ifindex] = name;
   released_.erase(ifindex);
-  applier_.bind(name, ifindex);
+  applier_.bind(name, ifindex, link_of(item));
+}
+
+EndpointLink Endpoints::link_of(const Item& item) const {
+  EndpointLink link;
+  for (const auto& ip : item.entry.ips) {
+    if (ip.v6) {
+      link.on_link6 = interfaces_.on_link6(item.ifindex, ip);
+    }
+  }
+  return link;
 }
 
 void Endpoints::release(const std::string& name, Item& item) {

@@ -66,6 +66,7 @@ class Endpoints {
   void bind(const std::string& name, Item& item, std::uint32_t ifindex);
   void release(const std::string& name, Item& item);
   void attach(Item& item);
+  [[nodiscard]] EndpointLink link_of(const Item& item) const;
   [[nodiscard]] std::uint32_t recorded(const EndpointEntry& entry) const;
 
   Interfaces& interfaces_;

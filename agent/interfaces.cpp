@@ -288,6 +288,18 @@ void Interfaces::solicit(const EndpointEntry& endpoint) {
   }
 }
 
+std::uint8_t Interfaces::on_link6(std::uint32_t ifindex,
+                                  const IpAddress& ip) const {
+  // As pods' own tables have it where the bridge has no address of the subnet
+  // (RFC 4291, 2.5.4).
+  constexpr int kUsual = 64;
+  constexpr int kRouted = 128;
+  const auto bridged = impl_->tables.bridged_prefix(ifindex, ip);
+  return static_cast<std::uint8_t>(!bridged ? kRouted
+                                   : *bridged == 0 ? kUsual
+                                                   : *bridged);
+}
+
 bool Interfaces::exists(std::uint32_t ifindex) const {
   return impl_->tables.links().contains(ifindex);
 }

@@ -66,6 +66,11 @@ class Interfaces {
   // the answer comes as an event.
   void solicit(const EndpointEntry& endpoint);
 
+  // The length of the IPv6 prefix that the pod behind an interface shares with
+  // the interface's bridge; 128 where the node routes to the pod.
+  [[nodiscard]] std::uint8_t on_link6(std::uint32_t ifindex,
+                                      const IpAddress& ip) const;
+
   [[nodiscard]] bool exists(std::uint32_t ifindex) const;
   // Empty if there is no such interface.
   [[nodiscard]] std::string name(std::uint32_t ifindex) const;

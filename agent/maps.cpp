@@ -116,10 +116,12 @@ class KernelMaps final : public Maps {
         reinterpret_cast<std::uint64_t*>(&endpoints_[index].gen[slot]), word,
         __ATOMIC_RELEASE);
   }
-  void store_addresses(std::uint32_t index, __be32 ipv4,
-                       const EndpointAddress6& ipv6) override {
-    endpoints_[index].ipv4 = ipv4;
-    std::ranges::copy(ipv6, endpoints_[index].ipv6);
+  void store_facts(std::uint32_t index, const EndpointFacts& facts) override {
+    sluice_endpoint& record = endpoints_[index];
+    record.ipv4 = facts.ipv4;
+    std::ranges::copy(facts.ipv6, record.ipv6);
+    record.on_link6 = facts.on_link6;
+    record.adopt_until = facts.adopt_until;
   }
   [[nodiscard]] std::uint32_t epoch() const override {
     return __atomic_load_n(&state_->epoch, __ATOMIC_ACQUIRE);
@@ -251,8 +253,10 @@ std::size_t key_size(Map map) {
     case Map::kPolicy:
       return sizeof(sluice_policy_key);
     case Map::kConntrack4:
+    case Map::kOrigins4:
       return sizeof(sluice_conntrack4_key);
     case Map::kConntrack6:
+    case Map::kOrigins6:
       return sizeof(sluice_conntrack6_key);
     case Map::kFragments4:
       return sizeof(sluice_fragment4_key);
@@ -278,6 +282,9 @@ std::size_t value_size(Map map) {
     case Map::kConntrack4:
     case Map::kConntrack6:
       return sizeof(sluice_conntrack);
+    case Map::kOrigins4:
+    case Map::kOrigins6:
+      return sizeof(sluice_origin);
     case Map::kFragments4:
     case Map::kFragments6:
       return sizeof(sluice_fragment);

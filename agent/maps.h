@@ -17,6 +17,14 @@ namespace sluice::agent {
 
 using EndpointAddress6 = std::array<std::uint8_t, 16>;
 
+// What an endpoint's record says beside its policy, in both generations.
+struct EndpointFacts {
+  __be32 ipv4 = 0;
+  EndpointAddress6 ipv6{};
+  std::uint8_t on_link6 = 0;      // see sluice_endpoint
+  std::uint32_t adopt_until = 0;  // jiffies; 0 = never
+};
+
 // Bytes of a key and of a value of the maps that the applier writes and the
 // agent lists; 0 for the others.
 std::size_t key_size(Map map);
@@ -100,8 +108,7 @@ class Maps {
   virtual void store_policy(std::uint32_t index, unsigned slot,
                             sluice_endpoint_policy policy) = 0;
   // Not atomic: packets may see a mixture of the old and the new address.
-  virtual void store_addresses(std::uint32_t index, __be32 ipv4,
-                               const EndpointAddress6& ipv6) = 0;
+  virtual void store_facts(std::uint32_t index, const EndpointFacts& facts) = 0;
   [[nodiscard]] virtual std::uint32_t epoch() const = 0;
   // One store; what was written before is seen by whoever sees it.
   virtual void store_epoch(std::uint32_t epoch) = 0;

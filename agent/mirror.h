@@ -106,16 +106,17 @@ struct PolicySet {
 struct EndpointRecord {
   std::uint32_t index = 0;  // in the array
   sluice_endpoint_policy policy{};
-  __be32 ipv4 = 0;
-  EndpointAddress6 ipv6{};
+  EndpointFacts facts;
 };
 
 inline bool same_policy(const sluice_endpoint_policy& a,
                         const sluice_endpoint_policy& b) {
   return a.policy_id == b.policy_id && a.flags == b.flags;
 }
-inline bool same_addresses(const EndpointRecord& a, const EndpointRecord& b) {
-  return a.ipv4 == b.ipv4 && a.ipv6 == b.ipv6;
+// A record keeps the time of adoption with which it was made.
+inline bool same_facts(const EndpointRecord& a, const EndpointRecord& b) {
+  return a.facts.ipv4 == b.facts.ipv4 && a.facts.ipv6 == b.facts.ipv6 &&
+         a.facts.on_link6 == b.facts.on_link6;
 }
 
 // What the kernel holds in the generation in force.

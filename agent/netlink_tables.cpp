@@ -133,7 +133,8 @@ bool NetlinkTables::take_link(const nlmsghdr& header,
     forget_routes(ifindex);
   }
   Link link{.name = attributes.text(IFLA_IFNAME),
-            .kind = link_kind(attributes.get(IFLA_LINKINFO))};
+            .kind = link_kind(attributes.get(IFLA_LINKINFO)),
+            .master = attributes.number(IFLA_MASTER)};
   auto& known = links_[ifindex];
   if (known == link) {
     return false;
@@ -350,6 +351,21 @@ std::vector<std::uint32_t> NetlinkTables::bridges_for(
     }
   }
   return result;
+}
+
+std::optional<int> NetlinkTables::bridged_prefix(std::uint32_t ifindex,
+                                                 const IpAddress& ip) const {
+  const auto link = links_.find(ifindex);
+  if (link == links_.end() || !is_kind(link->second.master, "bridge")) {
+    return std::nullopt;
+  }
+  int longest = 0;
+  for (const auto& subnet : subnets_) {
+    if (subnet.ifindex == link->second.master && subnet.prefix.contains(ip)) {
+      longest = std::max(longest, subnet.prefix.length);
+    }
+  }
+  return longest;
 }
 
 }  // namespace sluice::agent

@@ -25,6 +25,7 @@ class NetlinkTables {
   struct Link {
     std::string name;
     std::string kind;  // "veth", "bridge", ...
+    std::uint32_t master = 0;  // the bridge that it is a port of; 0 = none
     bool operator==(const Link&) const = default;
   };
   struct HostRoute {
@@ -64,6 +65,11 @@ class NetlinkTables {
   // Bridges with a route that says the address is on the link.
   [[nodiscard]] std::vector<std::uint32_t> bridges_for(
       const IpAddress& ip) const;
+  // The length of the longest prefix around an address that the interface's
+  // bridge has on its link; nothing if it is no port of a bridge, 0 if the
+  // bridge has no such prefix.
+  [[nodiscard]] std::optional<int> bridged_prefix(std::uint32_t ifindex,
+                                                  const IpAddress& ip) const;
 
  private:
   bool take_link(const nlmsghdr& header, std::vector<std::uint32_t>& gone);

@@ -40,8 +40,17 @@ Result<std::filesystem::path> make_pin_folder(
     const std::filesystem::path& pin_dir);
 Result<bpf_map_info> map_info(int fd);
 
-enum ProgramIndex : std::uint8_t { kFromPod, kToPod, kLog, kReset };
-inline constexpr int kPinnedPrograms = 4;
+enum ProgramIndex : std::uint8_t {
+  kFromPod,
+  kToPod,
+  kLog,
+  kReset,
+  kFrom4,
+  kFrom6,
+  kTo4,
+  kTo6
+};
+inline constexpr int kPinnedPrograms = 8;
 
 // The programs of one load, with their .rodata.
 struct ProgramSet {

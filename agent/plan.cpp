@@ -235,7 +235,10 @@ class Planner {
         change.before = it->second;
       }
       if (const auto* endpoint = targets_.at(ifindex)) {
-        change.after = wanted_record(*endpoint);
+        change.after = wanted_record(*endpoint, targets_.link_of(ifindex));
+        if (change.before) {
+          change.after->facts.adopt_until = change.before->facts.adopt_until;
+        }
         const auto index = change.before ? std::optional(change.before->index)
                                          : index_for(ifindex);
         if (!index) {
@@ -249,9 +252,11 @@ class Planner {
     return {};
   }
 
-  [[nodiscard]] EndpointRecord wanted_record(
-      const EndpointEntry& endpoint) const {
+  [[nodiscard]] EndpointRecord wanted_record(const EndpointEntry& endpoint,
+                                             const EndpointLink& link) const {
     EndpointRecord record;
+    record.facts.on_link6 = link.on_link6;
+    record.facts.adopt_until = link.adopt_until;
     record.policy.flags = SLUICE_EP_MANAGED;
     for (const int direction : {SLUICE_INGRESS, SLUICE_EGRESS}) {
       if (endpoint.isolated[direction]) {
@@ -270,9 +275,10 @@ class Planner {
     }
     for (const auto& ip : endpoint.ips) {
       if (ip.v6) {
-        record.ipv6 = ip.bytes;
+        record.facts.ipv6 = ip.bytes;
       } else {
-        std::memcpy(&record.ipv4, ip.bytes.data(), sizeof(record.ipv4));
+        std::memcpy(&record.facts.ipv4, ip.bytes.data(),
+                    sizeof(record.facts.ipv4));
       }
     }
     return record;
@@ -298,7 +304,7 @@ class Planner {
     };
     if ((!before && !after) ||
         (before && after && same_policy(before->policy, after->policy) &&
-         same_addresses(*before, *after))) {
+         same_facts(*before, *after))) {
       return;
     }
     plan_.visible = true;
@@ -307,7 +313,7 @@ class Planner {
     plan_.cleanup.stores.push_back({.index = index,
                                     .slot = slot_,
                                     .policy = policy(after),
-                                    .clear_addresses = !after});
+                                    .clear_facts = !after});
     if (ifindex >= SLUICE_ENDPOINTS_DIRECT && !before) {
       of(plan_.adds, Map::kEndpointOverflow).push(ifindex, index);
     }

@@ -38,7 +38,7 @@ struct Cleanup {
     std::uint32_t index = 0;
     unsigned slot = 0;
     sluice_endpoint_policy policy{};
-    bool clear_addresses = false;
+    bool clear_facts = false;
   };
   std::vector<Store> stores;
   // Packets may still be using what is cleaned up.

@@ -65,8 +65,11 @@ class Reader {
     const auto& now = record.gen[slot_];
     const auto& other = record.gen[slot_ ^ 1];
     const bool in_use = ifindex != 0 && (now.flags & SLUICE_EP_MANAGED) != 0;
-    EndpointRecord found{.index = index, .policy = now, .ipv4 = record.ipv4};
-    std::copy_n(record.ipv6, found.ipv6.size(), found.ipv6.begin());
+    EndpointRecord found{.index = index, .policy = now};
+    found.facts = {.ipv4 = record.ipv4,
+                   .on_link6 = record.on_link6,
+                   .adopt_until = record.adopt_until};
+    std::ranges::copy(record.ipv6, found.facts.ipv6.begin());
     if (in_use) {
       if (!same_policy(now, other)) {
         store(index, slot_ ^ 1, now, false);
@@ -86,18 +89,18 @@ class Reader {
     }
     const sluice_endpoint_policy none{};
     if (!same_policy(now, none) || !same_policy(other, none) ||
-        !same_addresses(found, EndpointRecord{})) {
+        !same_facts(found, EndpointRecord{})) {
       store(index, slot_, none, true);
       store(index, slot_ ^ 1, none, true);
     }
   }
 
   void store(std::uint32_t index, unsigned slot, sluice_endpoint_policy policy,
-             bool clear_addresses) {
+             bool clear_facts) {
     result_.cleanup.stores.push_back({.index = index,
                                       .slot = slot,
                                       .policy = policy,
-                                      .clear_addresses = clear_addresses});
+                                      .clear_facts = clear_facts});
   }
 
   Result<void> read_peers() {

@@ -48,11 +48,13 @@ void EndpointTargets::set(const std::string& name,
   link(name);
 }
 
-void EndpointTargets::bind(const std::string& name, std::uint32_t ifindex) {
+void EndpointTargets::bind(const std::string& name, std::uint32_t ifindex,
+                           const EndpointLink& link_facts) {
   unlink(name);
   const auto old = bindings_.find(name);
   if (old != bindings_.end()) {
     names_.erase(old->second);
+    links_.erase(old->second);
     bindings_.erase(old);
   }
   if (ifindex == 0) {
@@ -66,6 +68,7 @@ void EndpointTargets::bind(const std::string& name, std::uint32_t ifindex) {
   }
   bindings_.emplace(name, ifindex);
   names_.emplace(ifindex, name);
+  links_.insert_or_assign(ifindex, link_facts);
   link(name);
 }
 
@@ -78,6 +81,11 @@ void EndpointTargets::clear_endpoints() {
 const EndpointEntry* EndpointTargets::at(std::uint32_t ifindex) const {
   const auto name = names_.find(ifindex);
   return name == names_.end() ? nullptr : find(name->second);
+}
+
+EndpointLink EndpointTargets::link_of(std::uint32_t ifindex) const {
+  const auto it = links_.find(ifindex);
+  return it == links_.end() ? EndpointLink{} : it->second;
 }
 
 const EndpointEntry* EndpointTargets::find(const std::string& name) const {

@@ -11,17 +11,30 @@
 
 namespace sluice::agent {
 
+// What an endpoint's record says of its interface.
+struct EndpointLink {
+  // Prefix length of the IPv6 subnet that the pod shares with a bridge; 128 if
+  // the node routes to it; 0 without IPv6.
+  std::uint8_t on_link6 = 0;
+  // Jiffies, 0 = never: see sluice_endpoint. Of a record that is made now; one
+  // that is there already keeps its own.
+  std::uint32_t adopt_until = 0;
+};
+
 // The endpoints that are wanted and the interfaces they have, and which
 // interfaces' records may differ from the kernel's.
 class EndpointTargets {
  public:
   void set(const std::string& name, std::optional<EndpointEntry> entry);
   // 0 = no interface. Takes the interface from whoever had it.
-  void bind(const std::string& name, std::uint32_t ifindex);
+  void bind(const std::string& name, std::uint32_t ifindex,
+            const EndpointLink& link = {});
   void clear_endpoints();
 
   // The wanted endpoint behind an interface, or null.
   [[nodiscard]] const EndpointEntry* at(std::uint32_t ifindex) const;
+  // Of an interface that is bound.
+  [[nodiscard]] EndpointLink link_of(std::uint32_t ifindex) const;
   // Null if the endpoint is not wanted.
   [[nodiscard]] const EndpointEntry* find(const std::string& name) const;
   // 0 = none.
@@ -46,6 +59,7 @@ class EndpointTargets {
   std::unordered_map<std::string, EndpointEntry> endpoints_;
   std::unordered_map<std::string, std::uint32_t> bindings_;
   std::unordered_map<std::uint32_t, std::string> names_;  // by ifindex
+  std::unordered_map<std::uint32_t, EndpointLink> links_;
   std::unordered_map<std::uint32_t, std::unordered_set<std::uint32_t>> sets_;
   std::unordered_set<std::uint32_t> dirty_;
 };

@@ -6,6 +6,7 @@
 #include "maps.bpf.h"
 #include "parse.bpf.h"
 #include "policy.bpf.h"
+#include "tcp.bpf.h"
 
 /*
  * An entry means: the flow, opened in that direction, was allowed under that
@@ -114,24 +115,11 @@ static __always_inline bool is_opening_syn(const struct packet *p)
 	return p->protocol == IPPROTO_TCP && (p->tcp_flags & mask) == TCP_SYN;
 }
 
-static __always_inline __u8 state_of_flags(const struct packet *p, __u32 direction)
-{
-	__u8 bits = 0;
-
-	if (p->protocol == IPPROTO_TCP) {
-		if (p->tcp_flags & TCP_FIN)
-			bits |= SLUICE_CT_FIN_INGRESS << direction;
-		if (p->tcp_flags & TCP_RST)
-			bits |= SLUICE_CT_RESET;
-	}
-	return bits;
-}
-
 /* Accounts for a packet of the flow. Stores nothing that is already there. */
 static __always_inline void touch_flow(const struct context *c, struct sluice_conntrack *flow,
-				       const struct packet *p, __u32 direction)
+				       __u32 direction, bool v6)
 {
-	__u8 bits = state_of_flags(p, direction);
+	__u8 bits = follow_segment(c, flow, direction, v6);
 
 	if (flow->opened_by != direction)
 		bits |= SLUICE_CT_REPLIED;
@@ -143,16 +131,23 @@ static __always_inline void touch_flow(const struct context *c, struct sluice_co
 	flow->bytes[direction] += c->length;
 }
 
+/* The flow of a packet that goes in `direction`. */
 static __always_inline void start_flow(const struct context *c, struct sluice_conntrack *flow,
-				       __u32 direction)
+				       __u32 opened_by, __u32 direction, bool v6)
 {
+	struct segment s;
+
 	__builtin_memset(flow, 0, sizeof(*flow));
 	flow->epoch = c->epoch;
 	flow->last_seen = c->now;
 	flow->rule = c->decision.rule;
-	flow->opened_by = direction;
-	flow->state = state_of_flags(&c->packet, direction);
+	flow->opened_by = opened_by;
+	flow->state = c->decision.origin_state;
+	if (opened_by != direction)
+		flow->state |= SLUICE_CT_REPLIED;
 	flow->reason = c->decision.reason;
+	if (read_segment(c, &s, v6))
+		expect_after(flow, &s, direction, c->length);
 	flow->packets[direction] = 1;
 	flow->bytes[direction] = c->length;
 }
@@ -171,51 +166,24 @@ static __always_inline __u32 reason_of_known(__u8 opened_by, __u32 direction)
 	return opened_by == direction ? SLUICE_REASON_ESTABLISHED : SLUICE_REASON_REPLY;
 }
 
+static __always_inline void store_origin(const union conntrack_key *key, bool v6)
+{
+	const struct sluice_scratch *s = find_scratch();
+
+	if (!s)
+		return;
+	if (v6)
+		bpf_map_update_elem(&origins6, &key->v6, &s->origin, BPF_ANY);
+	else
+		bpf_map_update_elem(&origins4, &key->v4, &s->origin, BPF_ANY);
+}
+
 /* If there is no memory the packet's verdict stands; its successors are judged again. */
 static __always_inline void make_flow(const struct context *c, const union conntrack_key *key,
-				      __u32 direction, bool v6)
+				      __u32 opened_by, __u32 direction, bool v6)
 {
 	struct sluice_conntrack flow;
 
-	start_flow(c, &flow, direction);
+	start_flow(c, &flow, opened_by, direction, v6);
 	store_flow(key, &flow, v6);
-}
-
-/* What policy is asked of the flow that `p`, going in `direction`, belongs to. */
-static __always_inline void question_of_flow(struct question *q,
-					     const struct sluice_conntrack *flow,
-					     const struct packet *p, __u32 direction, bool v6)
-{
-	q->remote = remote_of(p, direction);
-	q->direction = flow->opened_by & 1;
-	q->protocol = p->protocol;
-	q->prefixlen = p->prefixlen;
-	q->port = q->direction == direction ? p->dport : p->sport;
-	if (is_icmp(p->protocol, v6))
-		q->port = bpf_htons(echo_request_type(v6) << 8);
-}
-
-/*
- * True if the flow is allowed under the packet's epoch; then its entry says so.
- * If not, the entry stays as it is and `d` has the policy's answer.
- */
-static __always_inline bool is_flow_allowed(const struct context *c, struct sluice_conntrack *flow,
-					    const struct packet *p, __u32 direction,
-					    struct decision *d, bool v6)
-{
-	struct question q;
-
-	if (likely(flow->epoch == c->epoch))
-		return true;
-	if (c->state->on_policy_change != SLUICE_CHANGE_CONTINUE) {
-		question_of_flow(&q, flow, p, direction, v6);
-		decide_by_policy(c, &q, d, v6);
-		if (!reason_allows(d->reason))
-			return false;
-		flow->rule = d->rule;
-		flow->reason = d->reason;
-	}
-	/* Last: until then the next packet asks again. */
-	WRITE_ONCE(flow->epoch, c->epoch);
-	return true;
 }

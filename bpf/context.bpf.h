@@ -63,6 +63,8 @@ struct decision {
 	__u32 jump;
 	__u32 reason;
 	bool new_flow; /* conntrack state was made for it */
+	/* Of a packet to the pod: SLUICE_CT_FROM_NODE, _MASQUERADED, _UNTRACED, or none. */
+	__u8 origin_state;
 };
 
 struct context {

@@ -13,6 +13,7 @@
 
 /* What an event says beyond what the packet's own bytes do. */
 struct report {
+	bool masqueraded; /* the scratch area has the original source */
 	__u32 rule;
 	__u32 cidr_id;
 	__u32 policy_id;
@@ -119,6 +120,12 @@ static __always_inline void emit_event(struct __sk_buff *skb, const struct sluic
 	event->tcp_flags = r->tcp_flags;
 	event->sport = r->sport;
 	event->dport = r->dport;
+	if (r->masqueraded) {
+		const struct sluice_scratch *s = find_scratch();
+
+		if (s)
+			copy_words((__be32 *)event->origin, (const __be32 *)s->origin.address);
+	}
 	if (unlikely(!copy_addresses_in_place(skb, event)))
 		copy_addresses(skb, event);
 	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
@@ -149,6 +156,7 @@ static __always_inline bool load_report(struct __sk_buff *skb, struct report *r)
 	__u32 first = skb->cb[0];
 	__u32 ports = skb->cb[4];
 
+	r->masqueraded = false;
 	r->reason = first;
 	r->direction = first >> 8 & 1;
 	r->protocol = first >> 16;

@@ -167,6 +167,26 @@ static __always_inline void add_counted(struct sluice_conntrack *flow,
 	flow->bytes[1] += slot->bytes[1];
 }
 
+/*
+ * A segment that may end the flow is not let pass here; conntrack judges it by
+ * all that the flow has sent.
+ */
+static __always_inline void settle_flow(const struct context *c, struct sluice_conntrack *flow,
+					struct cache_place *place, __u32 direction, bool v6)
+{
+	struct sluice_flow_slot *slot;
+
+	find_place(c, place, direction, v6);
+	slot = find_slot(c, place, direction, true, v6);
+	if (!slot)
+		return;
+	add_counted(flow, slot);
+	slot->packets[0] = 0;
+	slot->packets[1] = 0;
+	slot->bytes[0] = 0;
+	slot->bytes[1] = 0;
+}
+
 /* Gives conntrack what was counted for the flow whose slot is taken. */
 static __always_inline void settle_slot(const struct sluice_flow_slot *slot)
 {
@@ -274,7 +294,7 @@ static __always_inline bool restore_flow(struct context *c, const struct cache_p
 		.state = slot->flow.state,
 		.reason = slot->reason,
 	};
-	touch_flow(c, &flow, &c->packet, direction);
+	touch_flow(c, &flow, direction, v6);
 	cache_flow(c, place, &flow, direction, v6);
 	store_flow(key, &flow, v6);
 	c->decision.reason = reason_of_known(flow.opened_by, direction);

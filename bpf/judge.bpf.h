@@ -4,9 +4,12 @@
 #include "conntrack.bpf.h"
 #include "context.bpf.h"
 #include "flow_cache.bpf.h"
+#include "flow_policy.bpf.h"
 #include "fragments.bpf.h"
 #include "icmp.bpf.h"
+#include "link.bpf.h"
 #include "maps.bpf.h"
+#include "origin.bpf.h"
 #include "parse.bpf.h"
 #include "policy.bpf.h"
 
@@ -36,6 +39,12 @@ static __always_inline void ask_policy(struct context *c, __u32 direction, bool 
 		.prefixlen = c->packet.prefixlen,
 	};
 
+	if (direction == SLUICE_EGRESS && unlikely(is_closed_tunnel(c, v6))) {
+		leave(c, SLUICE_REASON_TUNNEL);
+		return;
+	}
+	if (direction == SLUICE_INGRESS)
+		find_origin(c, &q, v6);
 	decide_by_policy(c, &q, &c->decision, v6);
 }
 
@@ -82,13 +91,16 @@ static __always_inline void reset_flow(struct context *c, __u32 direction)
 
 /* True if the packet is allowed as one of the flow. */
 static __always_inline bool judge_known_flow(struct context *c, struct sluice_conntrack *flow,
-					     __u32 direction, bool v6)
+					     const union conntrack_key *key,
+					     struct cache_place *place, __u32 direction, bool v6)
 {
 	struct decision *d = &c->decision;
 	bool opener = flow->opened_by == direction;
 
-	if (likely(is_flow_allowed(c, flow, &c->packet, direction, d, v6))) {
-		touch_flow(c, flow, &c->packet, direction);
+	if (likely(is_flow_allowed(c, flow, key, &c->packet, direction, d, v6))) {
+		if (unlikely(c->packet.tcp_flags & (TCP_RST | TCP_FIN)))
+			settle_flow(c, flow, place, direction, v6);
+		touch_flow(c, flow, direction, v6);
 		d->jump = SLUICE_JUMP_NONE;
 		leave(c, reason_of_known(flow->opened_by, direction));
 		return true;
@@ -116,6 +128,55 @@ static __always_inline bool is_unasked_reply(const struct packet *p, bool v6)
 	return is_icmp(p->protocol, v6) && icmp_type(p->dport) != echo_request_type(v6);
 }
 
+/*
+ * Where the kernel does not track connections, enforcement begins without
+ * knowing who has opened those that there are. For a bounded time a segment that
+ * its own direction's policy denies is taken for the reply of a flow that the
+ * other direction's policy allows.
+ */
+static __always_inline bool adopt_flow(struct context *c, const union conntrack_key *key,
+				       __u32 direction, bool v6)
+{
+	const __u32 opener = direction == SLUICE_INGRESS ? SLUICE_EGRESS : SLUICE_INGRESS;
+	const struct packet *p = &c->packet;
+	struct decision *d = &c->decision;
+	const struct decision denied = *d;
+	struct question q = {
+		.remote = remote_of(p, direction),
+		.direction = opener,
+		.port = p->sport,
+		.protocol = p->protocol,
+		.prefixlen = p->prefixlen,
+	};
+
+	if (likely(!c->endpoint->adopt_until) || p->protocol != IPPROTO_TCP ||
+	    p->tcp_flags & (TCP_SYN | TCP_RST) ||
+	    (__s32)(c->endpoint->adopt_until - c->now) <= 0)
+		return false;
+	d->origin_state = 0;
+	decide_by_policy(c, &q, d, v6);
+	if (!reason_allows(d->reason)) {
+		*d = denied;
+		return false;
+	}
+	d->jump = SLUICE_JUMP_NONE;
+	make_flow(c, key, opener, direction, v6);
+	leave(c, SLUICE_REASON_ADOPTED);
+	return true;
+}
+
+static __always_inline void open_flow(struct context *c, struct sluice_conntrack *flow,
+				      const union conntrack_key *key, __u32 direction, bool v6)
+{
+	c->decision.new_flow = true;
+	if (c->decision.origin_state & SLUICE_CT_MASQUERADED)
+		store_origin(key, v6);
+	if (flow)
+		start_flow(c, flow, direction, direction, v6);
+	else
+		make_flow(c, key, direction, direction, v6);
+}
+
 static __always_inline void judge_flow(struct context *c, __u32 direction, bool v6)
 {
 	const struct packet *p = &c->packet;
@@ -132,7 +193,7 @@ static __always_inline void judge_flow(struct context *c, __u32 direction, bool 
 	flow = find_flow(c, &key, p, direction, v6);
 	if (likely(flow)) {
 		if (likely(!is_expired(c, flow, p->protocol) && !starts_over(flow, p, direction))) {
-			if (judge_known_flow(c, flow, direction, v6) && cacheable)
+			if (judge_known_flow(c, flow, &key, &place, direction, v6) && cacheable)
 				cache_flow(c, &place, flow, direction, v6);
 			return;
 		}
@@ -140,19 +201,17 @@ static __always_inline void judge_flow(struct context *c, __u32 direction, bool 
 		return;
 	}
 	ask_policy(c, direction, v6);
-	if (!reason_allows(c->decision.reason))
+	if (!reason_allows(c->decision.reason)) {
+		adopt_flow(c, &key, direction, v6);
 		return;
+	}
 	/*
 	 * A reply that nobody asked for opens nothing: its flow began before the endpoint was
 	 * managed, and taken for an opener it would turn the flow's direction around.
 	 */
 	if (is_unasked_reply(p, v6))
 		return;
-	c->decision.new_flow = true;
-	if (flow)
-		start_flow(c, flow, direction);
-	else
-		make_flow(c, &key, direction, v6);
+	open_flow(c, flow, &key, direction, v6);
 }
 
 static __always_inline void judge_parsed(struct context *c, __u32 direction, bool v6)
@@ -160,7 +219,12 @@ static __always_inline void judge_parsed(struct context *c, __u32 direction, boo
 	const struct packet *p = &c->packet;
 	bool own = direction == SLUICE_EGRESS || is_own(c, &p->destination, v6);
 
-	if (is_own(c, remote_of(p, direction), v6)) {
+	/*
+	 * What a pod sends to its own address does not leave it, so on the wire it
+	 * is for somebody else.
+	 */
+	if (direction == SLUICE_INGRESS && unlikely(is_own(c, &p->source, v6)) &&
+	    is_from_itself(c, v6)) {
 		c->decision.rule = SLUICE_RULE_SELF;
 		leave(c, SLUICE_REASON_SELF);
 		return;
@@ -179,7 +243,7 @@ static __always_inline void judge_parsed(struct context *c, __u32 direction, boo
 
 static __always_inline void judge_ip(struct context *c, __u32 direction, bool v6)
 {
-	__u32 reason = parse(c, v6);
+	__u32 reason = parse_carefully(c, &c->packet, ETH_HLEN, v6, false);
 
 	if (v6 && reason == SLUICE_GO_ON) {
 		__u32 link_reason = judge_link_message(c, direction);
@@ -189,15 +253,26 @@ static __always_inline void judge_ip(struct context *c, __u32 direction, bool v6
 			return;
 		}
 	}
-	if (direction == SLUICE_EGRESS && c->packet.has_addresses &&
-	    !is_own(c, &c->packet.source, v6)) {
+	if (direction == SLUICE_EGRESS && !c->packet.has_addresses)
+		leave(c, reason);
+	else if (direction == SLUICE_EGRESS && !is_own(c, &c->packet.source, v6))
 		leave(c, SLUICE_REASON_SOURCE_ADDRESS);
-		return;
-	}
-	if (unlikely(reason != SLUICE_GO_ON))
+	else if (reason != SLUICE_GO_ON)
 		leave_unparsed(c, direction, reason);
 	else
 		judge_parsed(c, direction, v6);
+}
+
+/* False: not a common packet. */
+static __always_inline bool judge_common_ip(struct context *c, __u32 direction, bool v6)
+{
+	if (unlikely(!parse_in_place(c, v6)))
+		return false;
+	if (direction == SLUICE_EGRESS && unlikely(!is_own(c, &c->packet.source, v6)))
+		leave(c, SLUICE_REASON_SOURCE_ADDRESS);
+	else
+		judge_parsed(c, direction, v6);
+	return true;
 }
 
 /* False: not a managed endpoint's packet. */
@@ -241,24 +316,68 @@ static __always_inline __be16 read_ethertype(const struct context *c)
 	return type;
 }
 
-static __always_inline void judge(struct context *c, __u32 direction)
+/*
+ * Neither IP nor ARP, or tagged. The node's stack takes tags off, so that what is
+ * in such a frame would be received unjudged: a pod may not send it unless an
+ * administrator has permitted that.
+ */
+static __always_inline void judge_no_ip(struct context *c, __u32 direction)
+{
+	if (direction == SLUICE_EGRESS && !(c->flags & SLUICE_EP_ANY_ETHERTYPE))
+		leave(c, SLUICE_REASON_ETHERTYPE);
+	else
+		leave_unparsed(c, direction, SLUICE_REASON_ETHERTYPE);
+}
+
+/* Slot of the program for a packet that is not a common one. */
+static __always_inline __u32 program_for(const struct context *c, __u32 direction)
+{
+	bool v6 = !c->skb->vlan_present && c->ethertype == bpf_htons(ETH_P_IPV6);
+
+	return SLUICE_JUMP_UNCOMMON(direction, v6);
+}
+
+/*
+ * Nearly every packet. Others are judged by programs of their own, so that
+ * neither the kernel's verifier nor a CPU's cache has all at once: the slot of
+ * the one that is to judge this packet, or SLUICE_JUMP_NONE.
+ */
+static __always_inline __u32 judge_common(struct context *c, __u32 direction)
+{
+	bool judged = false;
+
+	if (!find_endpoint(c)) {
+		leave(c, SLUICE_REASON_NOT_AN_ENDPOINT);
+		return SLUICE_JUMP_NONE;
+	}
+	c->now = bpf_jiffies64();
+	c->ethertype = read_ethertype(c);
+	if (likely(!c->skb->vlan_present)) {
+		if (c->ethertype == bpf_htons(ETH_P_IP))
+			judged = judge_common_ip(c, direction, false);
+		else if (c->ethertype == bpf_htons(ETH_P_IPV6))
+			judged = judge_common_ip(c, direction, true);
+	}
+	return judged ? SLUICE_JUMP_NONE : program_for(c, direction);
+}
+
+/* `v6`: as program_for() chose. */
+static __always_inline void judge_uncommon(struct context *c, __u32 direction, bool v6)
 {
 	if (!find_endpoint(c)) {
 		leave(c, SLUICE_REASON_NOT_AN_ENDPOINT);
 		return;
 	}
 	c->now = bpf_jiffies64();
-
-	__be16 type = read_ethertype(c);
-
-	if (unlikely(c->skb->vlan_present))
-		leave_unparsed(c, direction, SLUICE_REASON_ETHERTYPE);
-	else if (type == bpf_htons(ETH_P_IP))
-		judge_ip(c, direction, false);
-	else if (type == bpf_htons(ETH_P_IPV6))
+	c->ethertype = read_ethertype(c);
+	if (v6)
 		judge_ip(c, direction, true);
-	else if (type == bpf_htons(ETH_P_ARP))
-		leave(c, SLUICE_REASON_ARP);
+	else if (c->skb->vlan_present)
+		judge_no_ip(c, direction);
+	else if (c->ethertype == bpf_htons(ETH_P_IP))
+		judge_ip(c, direction, false);
+	else if (c->ethertype == bpf_htons(ETH_P_ARP))
+		leave(c, judge_arp(c, direction));
 	else
-		leave_unparsed(c, direction, SLUICE_REASON_ETHERTYPE);
+		judge_no_ip(c, direction);
 }

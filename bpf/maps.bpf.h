@@ -4,6 +4,7 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
+#include "kernel.bpf.h"
 #include "sluice/abi.h"
 
 /* Names and layouts are abi.h's; user space sets the capacities before it loads. */
@@ -87,6 +88,20 @@ struct {
 	__type(value, struct sluice_conntrack);
 } conntrack6 SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct sluice_conntrack4_key);
+	__type(value, struct sluice_origin);
+} origins4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct sluice_conntrack6_key);
+	__type(value, struct sluice_origin);
+} origins6 SEC(".maps");
+
 /* Mapped also because the kernel puts such an array at the start of a page. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -137,9 +152,29 @@ struct {
 	__type(value, struct sluice_event_budget);
 } event_budget SEC(".maps");
 
+/* What a program needs for seldom packets only, and has no room for on its stack. */
+struct sluice_scratch {
+	struct kernel_tuple tuple;
+	struct sluice_origin origin; /* the packet's source before it was masqueraded */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct sluice_scratch);
+} scratch SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
 	__uint(max_entries, SLUICE_JUMP_MAX);
 	__type(key, __u32);
 	__type(value, __u32);
 } jumps SEC(".maps");
+
+static __always_inline struct sluice_scratch *find_scratch(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&scratch, &zero);
+}

@@ -5,9 +5,9 @@
 
 /*
  * From bytes to struct packet. The common packet (no options, no fragment, TCP
- * or UDP, headers in the linear part) is read in place. Whatever that path
- * does not take goes to the careful one, which copies with bpf_skb_load_bytes
- * and so reads paged data as well; only that one gives reasons.
+ * or UDP, headers in the linear part) is read in place. All others go to a
+ * program of their own, which copies with bpf_skb_load_bytes and so reads paged
+ * data as well; only that one gives reasons.
  */
 
 #define IPV4_DONT_FRAGMENT 0x4000
@@ -326,13 +326,11 @@ static __always_inline __u32 parse_carefully(const struct context *c, struct pac
 	return parse_l4(c, p, v6, quoted);
 }
 
-/* Fills c->packet. SLUICE_GO_ON, or why it cannot be understood. */
-static __always_inline __u32 parse(struct context *c, bool v6)
+/* Fills c->packet if it is a common one. */
+static __always_inline bool parse_in_place(struct context *c, bool v6)
 {
 	const void *data = (const void *)(long)c->skb->data;
 	const void *data_end = (const void *)(long)c->skb->data_end;
 
-	if (likely(v6 ? parse6_in_place(c, data, data_end) : parse4_in_place(c, data, data_end)))
-		return SLUICE_GO_ON;
-	return parse_carefully(c, &c->packet, ETH_HLEN, v6, false);
+	return v6 ? parse6_in_place(c, data, data_end) : parse4_in_place(c, data, data_end);
 }

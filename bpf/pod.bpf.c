@@ -25,6 +25,10 @@ static __always_inline bool is_reported(const struct context *c)
 {
 	if (!c->state)
 		return false;
+	/* A program that logs afterwards does not know the source any more. */
+	if (c->decision.jump == SLUICE_JUMP_LOG &&
+	    c->decision.origin_state & SLUICE_CT_MASQUERADED)
+		return true;
 	return !reason_allows(c->decision.reason) ||
 	       (c->decision.new_flow && c->state->events_new_flows);
 }
@@ -34,6 +38,7 @@ static __always_inline void report_and_jump(struct context *c, __u32 direction)
 	const struct decision *d = &c->decision;
 	bool reported = is_reported(c);
 	struct report r = {
+		.masqueraded = d->origin_state & SLUICE_CT_MASQUERADED,
 		.rule = d->rule,
 		.cidr_id = d->cidr_id,
 		.policy_id = c->policy_id,
@@ -53,7 +58,7 @@ static __always_inline void report_and_jump(struct context *c, __u32 direction)
 	}
 }
 
-static __always_inline int run(struct __sk_buff *skb, __u32 direction)
+static __always_inline struct context context_of(struct __sk_buff *skb)
 {
 	struct context c = {
 		.skb = skb,
@@ -61,11 +66,36 @@ static __always_inline int run(struct __sk_buff *skb, __u32 direction)
 		.length = skb->len,
 	};
 
-	judge(&c, direction);
-	count(c.decision.reason, direction, c.length);
-	if (unlikely(!reason_allows(c.decision.reason) || c.decision.new_flow || c.decision.jump))
-		report_and_jump(&c, direction);
-	return verdict_of(c.decision.reason);
+	return c;
+}
+
+static __always_inline int conclude(struct context *c, __u32 direction)
+{
+	count(c->decision.reason, direction, c->length);
+	if (unlikely(!reason_allows(c->decision.reason) || c->decision.new_flow ||
+		     c->decision.jump))
+		report_and_jump(c, direction);
+	return verdict_of(c->decision.reason);
+}
+
+static __always_inline int run(struct __sk_buff *skb, __u32 direction)
+{
+	struct context c = context_of(skb);
+	__u32 jump = judge_common(&c, direction);
+
+	if (unlikely(jump)) {
+		bpf_tail_call(skb, &jumps, jump);
+		leave(&c, SLUICE_REASON_INTERNAL);
+	}
+	return conclude(&c, direction);
+}
+
+static __always_inline int run_uncommon(struct __sk_buff *skb, __u32 direction, bool v6)
+{
+	struct context c = context_of(skb);
+
+	judge_uncommon(&c, direction, v6);
+	return conclude(&c, direction);
 }
 
 SEC("tc")
@@ -78,6 +108,31 @@ SEC("tc")
 int sluice_to_pod(struct __sk_buff *skb)
 {
 	return run(skb, SLUICE_INGRESS);
+}
+
+/* jumps[SLUICE_JUMP_UNCOMMON(...)] */
+SEC("tc")
+int sluice_from_4(struct __sk_buff *skb)
+{
+	return run_uncommon(skb, SLUICE_EGRESS, false);
+}
+
+SEC("tc")
+int sluice_from_6(struct __sk_buff *skb)
+{
+	return run_uncommon(skb, SLUICE_EGRESS, true);
+}
+
+SEC("tc")
+int sluice_to_4(struct __sk_buff *skb)
+{
+	return run_uncommon(skb, SLUICE_INGRESS, false);
+}
+
+SEC("tc")
+int sluice_to_6(struct __sk_buff *skb)
+{
+	return run_uncommon(skb, SLUICE_INGRESS, true);
 }
 
 /* jumps[SLUICE_JUMP_LOG]: reports a flow although new flows are not reported. */

@@ -5,13 +5,28 @@
 #include "maps.bpf.h"
 #include "peers.bpf.h"
 
+/* Who opens a flow to the pod; see origin.bpf.h. */
+enum origin {
+	ORIGIN_PEER = 0, /* whoever has the remote address */
+	ORIGIN_NODE,	 /* the network stack of the pod's own node */
+	ORIGIN_SELF,	 /* the pod, through a Service */
+	/*
+	 * Somebody behind one of the node's addresses, or a forger: rules for any
+	 * peer apply, and what denies the node.
+	 */
+	ORIGIN_UNTRACED,
+};
+
 /* What policy is asked: the flow as seen from the direction that opens it. */
 struct question {
 	const union address *remote;
 	__u32 direction;
+	__u32 cidr_id; /* of who opens it, if `has_class` */
 	__be16 port;
 	__u8 protocol;
 	__u8 prefixlen;
+	__u8 origin; /* enum origin */
+	bool has_class;
 };
 
 static __always_inline bool reason_allows(__u32 reason)
@@ -40,14 +55,18 @@ find_entry(const struct context *c, const struct question *q, struct decision *d
 		.protocol = q->protocol,
 		.port = q->port,
 	};
-	/* The class also says whether the peer is the own node. */
-	bool may_be_node = q->direction == SLUICE_INGRESS && flags & SLUICE_EP_ISOLATED_INGRESS;
 
-	if (may_be_node || flags & SLUICE_EP_CLASS_INGRESS)
+	if (q->has_class)
+		d->cidr_id = q->cidr_id;
+	else if (flags & SLUICE_EP_CLASS_INGRESS)
 		d->cidr_id = peer_class(c, q->remote, v6);
 	if (d->cidr_id && flags & SLUICE_EP_CLASS_INGRESS) {
 		key.cidr_id = d->cidr_id;
 		value = bpf_map_lookup_elem(&policy, &key);
+		/* What is allowed to the node's address is not allowed to whoever uses it. */
+		if (value && q->origin == ORIGIN_UNTRACED &&
+		    value->verdict == SLUICE_VERDICT_ALLOW)
+			value = NULL;
 	}
 	if (!value && flags & SLUICE_EP_ANY_INGRESS) {
 		key.cidr_id = SLUICE_CIDR_ANY;
@@ -63,6 +82,11 @@ static __always_inline void decide_by_policy(const struct context *c, const stru
 
 	d->cidr_id = SLUICE_CIDR_ANY;
 	d->jump = SLUICE_JUMP_NONE;
+	if (q->origin == ORIGIN_SELF) {
+		d->reason = SLUICE_REASON_SELF;
+		d->rule = SLUICE_RULE_SELF;
+		return;
+	}
 
 	const struct sluice_policy_value *value = find_entry(c, q, d, v6);
 
@@ -75,7 +99,7 @@ static __always_inline void decide_by_policy(const struct context *c, const stru
 	} else if (!is_isolated(c, q->direction)) {
 		d->reason = SLUICE_REASON_DEFAULT_ALLOW;
 		d->rule = SLUICE_RULE_DEFAULT_ALLOW;
-	} else if (ingress && d->cidr_id & SLUICE_CIDR_LOCAL_NODE) {
+	} else if (q->origin == ORIGIN_NODE) {
 		d->reason = SLUICE_REASON_LOCAL_NODE;
 		d->rule = SLUICE_RULE_LOCAL_NODE;
 	} else {

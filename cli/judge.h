@@ -61,8 +61,8 @@ class Kernel {
     std::uint32_t cidr_id = 0;
     bool reported = false;  // there was an event: the three above are known
   };
-  // The first packet of a flow that has not been seen before. nullopt: no such
-  // packet can be made (ICMP in IPv6).
+  // The first packet of a flow that has not been seen before. nullopt: there is
+  // no such packet (ICMP in IPv6; what a pod sends to itself).
   Result<std::optional<Verdict>> judge(const Question& question);
 
  private:

@@ -74,6 +74,7 @@ struct Kernel::Impl {
   Result<void> add_interfaces(std::size_t count);
   Result<void> forget_flows();
   Result<void> next_number(std::uint8_t protocol);
+  [[nodiscard]] std::uint32_t entered_by(const Question& question) const;
 };
 
 Result<void> Kernel::Impl::load() {
@@ -157,6 +158,22 @@ Result<void> Kernel::Impl::next_number(std::uint8_t protocol) {
   return forget_flows();
 }
 
+// The interface by which a packet to the subject comes into the node: none from
+// the node itself, the subject's own from itself.
+std::uint32_t Kernel::Impl::entered_by(const Question& question) const {
+  constexpr std::uint32_t kStack = 0;
+  constexpr std::uint32_t kUplink = 1;  // loopback: no endpoint's
+  if (question.peer == question.own) {
+    return bound.at(question.subject);
+  }
+  const IpPrefix peer{.address = question.peer, .length = question.peer.bits()};
+  const auto found =
+      std::ranges::lower_bound(shown.peers, peer, {}, &PeerEntry::prefix);
+  const bool own_node = found != shown.peers.end() && found->prefix == peer &&
+                        (found->cidr_id & SLUICE_CIDR_LOCAL_NODE) != 0;
+  return own_node ? kStack : kUplink;
+}
+
 Kernel::Kernel() : impl_(std::make_unique<Impl>()) {}
 Kernel::Kernel(Kernel&&) noexcept = default;
 Kernel& Kernel::operator=(Kernel&&) noexcept = default;
@@ -199,6 +216,9 @@ Result<std::optional<Kernel::Verdict>> Kernel::judge(const Question& question) {
     return std::unexpected(next.error());
   }
   const bool egress = question.direction == policy::Direction::kEgress;
+  if (egress && question.peer == question.own) {
+    return std::optional<Verdict>{};  // it does not leave the pod
+  }
   const auto frame =
       first_packet({.from = egress ? question.own : question.peer,
                     .to = egress ? question.peer : question.own,
@@ -214,6 +234,7 @@ Result<std::optional<Kernel::Verdict>> Kernel::judge(const Question& question) {
   }
   __sk_buff context{};
   context.ifindex = bound->second;
+  context.ingress_ifindex = egress ? bound->second : impl.entered_by(question);
   LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame->data(),
               .data_size_in = static_cast<__u32>(frame->size()),
               .ctx_in = &context, .ctx_size_in = sizeof(context));

@@ -26,8 +26,8 @@
 #endif
 
 /* Grows when a layout below changes; part of the pin path. */
-#define SLUICE_ABI_VERSION 2
-#define SLUICE_ABI_VERSION_DIR "v2"
+#define SLUICE_ABI_VERSION 3
+#define SLUICE_ABI_VERSION_DIR "v3"
 
 /* ---- directions, verdicts, jumps -------------------------------------- */
 
@@ -43,13 +43,21 @@ enum sluice_verdict {
 	SLUICE_VERDICT_DENY = 2,
 };
 
-/* Slots of the program array `jumps`; sluice_policy_value.jump. */
+/*
+ * Slots of the program array `jumps`; sluice_policy_value.jump is NONE or LOG, the
+ * programs themselves jump to the others.
+ */
 enum sluice_jump {
 	SLUICE_JUMP_NONE = 0,
 	SLUICE_JUMP_LOG = 1,   /* emit a flow event although new flows are not reported */
-	SLUICE_JUMP_RESET = 2, /* answer a TCP segment with a reset; no entry asks for it */
+	SLUICE_JUMP_RESET = 2, /* answer a TCP segment with a reset */
+	/* Judge a packet that is not a common one; SLUICE_JUMP_UNCOMMON(direction, v6). */
+	SLUICE_JUMP_UNCOMMON_FIRST = 3,
+	SLUICE_JUMP_UNCOMMON_LAST = 6,
 	SLUICE_JUMP_MAX = 16,
 };
+#define SLUICE_JUMP_UNCOMMON(direction, v6)                                                        \
+	((__u32)SLUICE_JUMP_UNCOMMON_FIRST + (__u32)(direction) + ((v6) ? 2U : 0U))
 
 /* ---- rule ids ----------------------------------------------------------- */
 
@@ -59,7 +67,7 @@ enum sluice_builtin_rule {
 	SLUICE_RULE_DEFAULT_DENY_INGRESS = 1,
 	SLUICE_RULE_DEFAULT_DENY_EGRESS = 2,
 	SLUICE_RULE_DEFAULT_ALLOW = 3, /* no policy isolates the endpoint in this direction */
-	SLUICE_RULE_LOCAL_NODE = 4,    /* the pod's own node reaches it */
+	SLUICE_RULE_LOCAL_NODE = 4,    /* the network stack of the pod's own node reaches it */
 	SLUICE_RULE_SELF = 5,	       /* a pod reaches itself */
 	SLUICE_RULE_FIRST = 16,
 };
@@ -78,6 +86,7 @@ enum sluice_builtin_rule {
 	X(LOCAL_NODE, ALLOW, "local node")                                                         \
 	X(SELF, ALLOW, "self")                                                                     \
 	X(RELATED, ALLOW, "related icmp error")                                                    \
+	X(ADOPTED, ALLOW, "reply of a flow older than enforcement")                                \
 	X(ARP, ALLOW, "arp")                                                                       \
 	X(NEIGHBOUR_DISCOVERY, ALLOW, "neighbour discovery")                                       \
 	X(MULTICAST_LISTENER, ALLOW, "multicast listener discovery")                               \
@@ -95,6 +104,7 @@ enum sluice_builtin_rule {
 	X(FRAGMENT_TINY, DENY, "fragment too small for its header")                                \
 	X(ICMP_UNRELATED, DENY, "icmp error of an unknown flow")                                   \
 	X(ETHERTYPE, DENY, "unknown ethertype")                                                    \
+	X(TUNNEL, DENY, "tunnel from a pod to a node")                                             \
 	X(REPLY_OF_DENIED, DENY, "reply of a flow that is denied")                                 \
 	X(INTERNAL, DENY, "internal error")
 
@@ -153,6 +163,10 @@ enum sluice_endpoint_flag {
 	SLUICE_EP_CLASS_EGRESS = 1 << 4,
 	SLUICE_EP_ANY_INGRESS = 1 << 5, /* entries with cidr_id 0 */
 	SLUICE_EP_ANY_EGRESS = 1 << 6,
+	/* What only an administrator of the cluster may permit. */
+	SLUICE_EP_ANY_ETHERTYPE = 1 << 7, /* the pod may send tagged frames and other protocols */
+	SLUICE_EP_TUNNELS = 1 << 8,	  /* the pod may send to the nodes' tunnel ports */
+	SLUICE_EP_ANY_NEIGHBOUR = 1 << 9, /* ARP and neighbour discovery for any address */
 };
 #define SLUICE_EP_ISOLATED(direction) (SLUICE_EP_ISOLATED_INGRESS << (direction))
 #define SLUICE_EP_CLASS(direction) (SLUICE_EP_CLASS_INGRESS << (direction))
@@ -168,21 +182,27 @@ struct sluice_endpoint_policy {
 struct sluice_endpoint {
 	struct sluice_endpoint_policy gen[2];
 	__be32 ipv4;
-	__u32 reserved;
+	/*
+	 * Low 32 bits of jiffies, 0 = never. Until then a TCP segment in the middle
+	 * of an unknown flow may be the reply of a flow that is older than the record.
+	 */
+	__u32 adopt_until;
 	__u8 ipv6[16];
-	__u64 reserved2[3];
+	/* Prefix length of the subnet that the pod shares with a bridge; 128: it is routed. */
+	__u8 on_link6;
+	__u8 reserved[7];
+	__u64 reserved2[2];
 };
 SLUICE_ASSERT(sizeof(struct sluice_endpoint) == 64, "endpoint size");
 
 /* ---- peers ---------------------------------------------------------------- */
 
 /*
- * A peer class. 0 = any peer. The two top bits mark addresses of nodes, the
- * rest is a hash; where the rest is 0, no entry asks for more than the mark.
- * They are part of the class: entries of such a class have them in their key.
- * SLUICE_CIDR_LOCAL_NODE: an address of this node, which has the other bit too.
- * What no entry decides is allowed from there at ingress.
- * SLUICE_CIDR_NODE: an address of some node, this one or another.
+ * A peer class. 0 = any peer. The two top bits are part of the class: entries of
+ * such a class have them in their key. NODE marks the addresses of nodes, this
+ * one and others. LOCAL_NODE marks the node's own: a packet from one of them that
+ * the node only forwards has been masqueraded, or is forged. Where the other bits
+ * are 0, no entry asks for more than the mark.
  */
 #define SLUICE_CIDR_ANY 0u
 #define SLUICE_CIDR_LOCAL_NODE 0x80000000u
@@ -287,6 +307,10 @@ enum sluice_conntrack_state {
 	SLUICE_CT_FIN_INGRESS = 1 << 1, /* shifted by direction */
 	SLUICE_CT_FIN_EGRESS = 1 << 2,
 	SLUICE_CT_RESET = 1 << 3,
+	/* Of a flow to the pod: who opened it, where its source address does not say. */
+	SLUICE_CT_FROM_NODE = 1 << 4,	 /* the network stack of the pod's own node */
+	SLUICE_CT_MASQUERADED = 1 << 5, /* the source that `origins4` or `origins6` has */
+	SLUICE_CT_UNTRACED = 1 << 6,	 /* nobody can tell: only rules for any peer allow it */
 };
 
 struct sluice_conntrack {
@@ -299,8 +323,23 @@ struct sluice_conntrack {
 	__u8 pad;
 	__u64 packets[2]; /* by direction */
 	__u64 bytes[2];
+	/*
+	 * TCP, by direction: the sequence number expected next, less the low 32 bits
+	 * of `bytes`; 0 = not known. `bytes` counts headers too, so that the sum runs
+	 * ahead of the truth until the next segment that conntrack is asked about.
+	 */
+	__u32 sequence[2];
 };
-SLUICE_ASSERT(sizeof(struct sluice_conntrack) == 48, "conntrack size");
+SLUICE_ASSERT(sizeof(struct sluice_conntrack) == 56, "conntrack size");
+
+/*
+ * LRU hashes `origins4`, `origins6`, keyed as conntrack: the source that a
+ * masqueraded flow had before the node translated it.
+ */
+struct sluice_origin {
+	__u8 address[16]; /* IPv4: the first four bytes */
+};
+SLUICE_ASSERT(sizeof(struct sluice_origin) == 16, "origin size");
 
 /* ---- flow cache ------------------------------------------------------------- */
 
@@ -404,8 +443,9 @@ struct sluice_flow_event {
 	__be16 dport;	/* ICMP: type << 8 | code */
 	__u8 saddr[16]; /* IPv4: the first four bytes */
 	__u8 daddr[16];
+	__u8 origin[16]; /* the source before it was masqueraded; 0: it was not */
 };
-SLUICE_ASSERT(sizeof(struct sluice_flow_event) == 72, "flow event size");
+SLUICE_ASSERT(sizeof(struct sluice_flow_event) == 88, "flow event size");
 
 /* Per-CPU array `event_budget`, one element. */
 struct sluice_event_budget {

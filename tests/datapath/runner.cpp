@@ -255,6 +255,7 @@ Result<Ran> test_run(int program, std::uint32_t argument,
   ran.frame.resize(frame.size());
   __sk_buff context{};
   context.ifindex = kIfindex;
+  context.ingress_ifindex = metadata.ingress_ifindex;
   context.cb[0] = argument;
   context.mark = metadata.mark;
   context.gso_size = metadata.gso_size;

@@ -43,8 +43,15 @@ struct World {
   sluice_on_policy_change on_policy_change = SLUICE_CHANGE_REEVALUATE;
 };
 
+// Where packets to the endpoint enter the node: somewhere from outside, no
+// endpoint's interface.
+inline constexpr std::uint32_t kUplink = 4242;
+// The node's own network stack makes them.
+inline constexpr std::uint32_t kNodeStack = 0;
+
 // What comes with a packet beside its bytes.
 struct Metadata {
+  std::uint32_t ingress_ifindex = kUplink;
   std::uint32_t mark = 0;
   std::uint32_t gso_size = 0;  // bytes of a segment; 0: it is to stay whole
 };

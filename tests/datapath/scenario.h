@@ -17,6 +17,7 @@ struct Step {
   bool forget = false;             // flows and fragments are gone before
   bool evict = false;              // conntrack has lost all flows before
   sluice_direction direction = SLUICE_INGRESS;
+  std::uint32_t ingress_ifindex = kUplink;  // of a packet to the endpoint
   Bytes frame;
   sluice_reason reason = SLUICE_REASON_INTERNAL;
   std::optional<std::uint32_t> rule;  // an event is to come and to name it
@@ -48,6 +49,11 @@ class Scenario {
   Scenario&& in(Bytes frame, sluice_reason reason,
                 std::optional<std::uint32_t> rule = {}) && {
     add(SLUICE_INGRESS, std::move(frame), reason, rule);
+    return std::move(*this);
+  }
+  // The same, but the packet comes from another interface, or the node's stack.
+  Scenario&& by(std::uint32_t ingress_ifindex) && {
+    next_.ingress_ifindex = ingress_ifindex;
     return std::move(*this);
   }
   Scenario&& out(Bytes frame, sluice_reason reason,

@@ -68,7 +68,8 @@ TEST_P(DatapathScenario, Holds) {
     if (step.idle_seconds != 0) {
       ASSERT_TRUE(runner.age_flows(GetParam().v6, step.idle_seconds));
     }
-    const auto outcome = runner.run(step.direction, step.frame);
+    const auto outcome = runner.run(step.direction, step.frame,
+                                    {.ingress_ifindex = step.ingress_ifindex});
     ASSERT_TRUE(outcome) << outcome.error().message;
     ASSERT_TRUE(outcome->reason) << "not exactly one counter grew";
     EXPECT_EQ(reason_name(*outcome->reason), reason_name(step.reason));

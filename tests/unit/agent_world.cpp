@@ -451,11 +451,12 @@ void FakeMaps::store_policy(std::uint32_t index, unsigned slot,
   written();
 }
 
-void FakeMaps::store_addresses(std::uint32_t index, __be32 ipv4,
-                               const EndpointAddress6& ipv6) {
+void FakeMaps::store_facts(std::uint32_t index, const EndpointFacts& facts) {
   auto& record = contents_.records[index];
-  record.ipv4 = ipv4;
-  std::ranges::copy(ipv6, record.ipv6);
+  record.ipv4 = facts.ipv4;
+  std::ranges::copy(facts.ipv6, record.ipv6);
+  record.on_link6 = facts.on_link6;
+  record.adopt_until = facts.adopt_until;
   forget_empty(index);
   written();
 }

@@ -71,8 +71,7 @@ class FakeMaps final : public Maps {
   [[nodiscard]] sluice_endpoint endpoint(std::uint32_t index) const override;
   void store_policy(std::uint32_t index, unsigned slot,
                     sluice_endpoint_policy policy) override;
-  void store_addresses(std::uint32_t index, __be32 ipv4,
-                       const EndpointAddress6& ipv6) override;
+  void store_facts(std::uint32_t index, const EndpointFacts& facts) override;
   [[nodiscard]] std::uint32_t epoch() const override { return contents_.epoch; }
   void store_epoch(std::uint32_t epoch) override;
   Result<void> grace_period() override;

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+#include "conntrack.bpf.h"
+#include "context.bpf.h"
+#include "kernel.bpf.h"
+#include "maps.bpf.h"
+#include "peers.bpf.h"
+#include "policy.bpf.h"
+
+/*
+ * Who sent a packet to the pod. Its source address does not say: kube-proxy
+ * masquerades, and anybody can forge. skb->ingress_ifindex tells where the
+ * packet entered the node: 0 = the node's own network stack made it, the
+ * endpoint's own interface = the pod itself. A bridge hands what it routes to
+ * the stack, and the interface is the bridge then.
+ */
+
+/* True if the pod has opened the flow that the kernel has tracked as `t`. */
+static __always_inline bool is_flow_of_pod(const struct context *c, const struct kernel_tuple *t,
+					   bool v6)
+{
+	union conntrack_key key;
+	__be16 remote_port = is_icmp(t->protocol, v6) ? 0 : t->destination_port;
+	const struct sluice_conntrack *flow = lookup_flow(
+		&key, c->ifindex, t->destination, t->source_port, remote_port, t->protocol, v6);
+
+	return flow && flow->opened_by == SLUICE_EGRESS && !is_expired(c, flow, t->protocol);
+}
+
+/*
+ * True if a packet to the pod with the pod's own address as source comes from
+ * the pod, through a Service: by its interface, or because the kernel says that
+ * it belongs to a flow that the pod has opened. The address alone can be forged.
+ */
+static __always_inline bool is_from_itself(const struct context *c, bool v6)
+{
+	struct sluice_scratch *s;
+
+	if (c->skb->ingress_ifindex == c->ifindex)
+		return true;
+	s = find_scratch();
+	return s && read_original_tuple(c->skb, &s->tuple) &&
+	       s->tuple.protocol == c->packet.protocol &&
+	       is_own(c, (const union address *)s->tuple.source, v6) &&
+	       is_flow_of_pod(c, &s->tuple, v6);
+}
+
+/* The address of the endpoint behind the interface by which the packet came; false: none. */
+static __always_inline bool address_of_ingress_endpoint(const struct context *c,
+							struct sluice_origin *origin, bool v6)
+{
+	__be32 *address = (__be32 *)origin->address;
+	__u32 slot = c->skb->ingress_ifindex;
+
+	if (slot >= SLUICE_ENDPOINTS_DIRECT)
+		return false;
+
+	const struct sluice_endpoint *other = bpf_map_lookup_elem(&endpoints, &slot);
+
+	if (!other || !(other->gen[c->epoch & 1].flags & SLUICE_EP_MANAGED))
+		return false;
+	if (!v6) {
+		address[0] = other->ipv4;
+		return other->ipv4;
+	}
+	copy_words(address, (const __be32 *)other->ipv6);
+	return address[0] | address[1] | address[2] | address[3];
+}
+
+/*
+ * The source before masquerading, by the kernel's connection tracking, else by
+ * the interface. False: neither can tell, or the packet's source is forged,
+ * because it has not been translated.
+ */
+static __always_inline bool find_original_source(const struct context *c, struct sluice_scratch *s,
+						 bool v6)
+{
+	const struct kernel_tuple *t = &s->tuple;
+	const union address *source = (const union address *)t->source;
+
+	if (!read_original_tuple(c->skb, &s->tuple) || t->protocol != c->packet.protocol)
+		return address_of_ingress_endpoint(c, &s->origin, v6);
+	copy_words((__be32 *)s->origin.address, t->source);
+	if (is_own(c, source, v6))
+		return is_flow_of_pod(c, t, v6);
+	return !same_address(source, &c->packet.source, v6);
+}
+
+static __always_inline void judge_by_original_source(struct context *c, struct question *q, bool v6)
+{
+	struct sluice_scratch *s = find_scratch();
+	struct decision *d = &c->decision;
+
+	q->origin = ORIGIN_UNTRACED;
+	d->origin_state = SLUICE_CT_UNTRACED;
+	if (!s || !find_original_source(c, s, v6))
+		return;
+
+	const union address *source = (const union address *)s->origin.address;
+
+	if (is_own(c, source, v6)) {
+		q->origin = ORIGIN_SELF;
+	} else {
+		__u32 cidr_id = peer_class(c, source, v6);
+
+		/* The node's own packets are not forwarded. */
+		if (cidr_id & SLUICE_CIDR_LOCAL_NODE)
+			return;
+		q->origin = ORIGIN_PEER;
+		q->cidr_id = cidr_id;
+	}
+	d->origin_state = SLUICE_CT_MASQUERADED;
+}
+
+/* For a packet that opens a flow to the pod, or belongs to none. */
+static __always_inline void find_origin(struct context *c, struct question *q, bool v6)
+{
+	struct decision *d = &c->decision;
+
+	if (!c->skb->ingress_ifindex) {
+		q->origin = ORIGIN_NODE;
+		d->origin_state = SLUICE_CT_FROM_NODE;
+		return;
+	}
+	q->cidr_id = peer_class(c, q->remote, v6);
+	q->has_class = true;
+	if (unlikely(q->cidr_id & SLUICE_CIDR_LOCAL_NODE || is_own(c, q->remote, v6)))
+		judge_by_original_source(c, q, v6);
+}
