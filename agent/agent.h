@@ -70,6 +70,8 @@ struct ConntrackEntry {
   std::uint16_t remote_port = 0;
   std::uint8_t protocol = 0;
   sluice_conntrack value{};
+  // The source before the node masqueraded it, if it did and it is known.
+  std::optional<IpAddress> origin;
 };
 
 // Keeps one node's kernel equal to the state it is told: loads the datapath,

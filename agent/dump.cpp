@@ -50,8 +50,7 @@ Result<void> visit(const Datapath& datapath, Map map,
 }
 
 template <typename Key>
-ConntrackEntry conntrack_entry(const std::byte* key_bytes,
-                               const std::byte* value) {
+ConntrackEntry entry_of_key(const std::byte* key_bytes) {
   const auto key = load<Key>(key_bytes);
   ConntrackEntry entry;
   entry.ifindex = key.ifindex;
@@ -61,6 +60,12 @@ ConntrackEntry conntrack_entry(const std::byte* key_bytes,
   entry.local_port = ntohs(key.local_port);
   entry.remote_port = ntohs(key.remote_port);
   entry.protocol = key.protocol;
+  return entry;
+}
+
+template <typename Key>
+ConntrackEntry conntrack_entry(const std::byte* key, const std::byte* value) {
+  auto entry = entry_of_key<Key>(key);
   entry.value = load<sluice_conntrack>(value);
   return entry;
 }
@@ -99,6 +104,28 @@ void add_counted(std::vector<ConntrackEntry>& entries,
       found->value.bytes[direction] += slot.bytes[direction];
     }
   }
+}
+
+// Gives the masqueraded flows of a family their original source. `entries` are
+// sorted; what is left of flows that are gone is passed over.
+template <typename Key>
+Result<void> add_origins(std::vector<ConntrackEntry>& entries,
+                         const Datapath& datapath, Map map) {
+  return visit(
+      datapath, map, [&](const std::byte* key, const std::byte* value) {
+        const auto wanted = conntrack_key(entry_of_key<Key>(key));
+        const auto found =
+            std::ranges::lower_bound(entries, wanted, {}, conntrack_key);
+        if (found == entries.end() || conntrack_key(*found) != wanted ||
+            (found->value.state & SLUICE_CT_MASQUERADED) == 0) {
+          return;
+        }
+        const auto origin = load<sluice_origin>(value);
+        IpAddress address{.v6 = found->v6};
+        std::memcpy(address.bytes.data(), origin.address,
+                    found->v6 ? sizeof(origin.address) : sizeof(__be32));
+        found->origin = address;
+      });
 }
 
 // One value per processor, added up by `add`.
@@ -159,6 +186,16 @@ Result<std::vector<ConntrackEntry>> dump_conntrack(const Datapath& datapath) {
   const auto twice = std::ranges::unique(entries, {}, conntrack_key);
   entries.erase(twice.begin(), twice.end());
   add_counted(entries, datapath);
+  if (auto added = add_origins<sluice_conntrack4_key>(entries, datapath,
+                                                      Map::kOrigins4);
+      !added) {
+    return std::unexpected(added.error());
+  }
+  if (auto added = add_origins<sluice_conntrack6_key>(entries, datapath,
+                                                      Map::kOrigins6);
+      !added) {
+    return std::unexpected(added.error());
+  }
   return entries;
 }
 

@@ -191,7 +191,10 @@ void print(std::ostream& out, const instance::ConntrackListView& view) {
                                 : entry.endpoint,
          entry.direction, entry.protocol, std::to_string(entry.local_port),
          with_port(with_name(entry.remote, entry.remote_name),
-                   entry.remote_port),
+                   entry.remote_port) +
+             (entry.origin.empty()
+                  ? ""
+                  : " (" + with_name(entry.origin, entry.origin_name) + ")"),
          entry.state + (entry.current ? "" : ", older policies"), entry.reason,
          std::to_string(entry.packets_ingress) + "/" +
              std::to_string(entry.packets_egress),
@@ -214,6 +217,10 @@ void print(std::ostream& out, const instance::FlowView& view) {
       << view.direction << ' '
       << printable(
              with_port(with_name(view.from, view.from_name), view.source_port))
+      << printable(view.origin.empty()
+                       ? ""
+                       : " (masqueraded, from " +
+                             with_name(view.origin, view.origin_name) + ")")
       << " -> "
       << printable(with_port(with_name(view.to, view.to_name), view.port))
       << ' ' << printable(view.protocol);

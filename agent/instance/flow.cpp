@@ -64,6 +64,17 @@ std::string state_text(const sluice_conntrack& entry) {
   return (entry.state & SLUICE_CT_REPLIED) != 0 ? "replied" : "new";
 }
 
+std::string origin_text(const agent::ConntrackEntry& entry) {
+  if (entry.origin) {
+    return to_string(*entry.origin);
+  }
+  if ((entry.value.state & SLUICE_CT_FROM_NODE) != 0) {
+    return "own node";
+  }
+  constexpr int kHidden = SLUICE_CT_MASQUERADED | SLUICE_CT_UNTRACED;
+  return (entry.value.state & kHidden) != 0 ? "unknown" : "";
+}
+
 void add_addresses(FlowView& view, const sluice_flow_event& event,
                    const NameOf& name_of) {
   if (event.family == 0) {
@@ -76,6 +87,11 @@ void add_addresses(FlowView& view, const sluice_flow_event& event,
   view.from = to_string(from);
   view.to = to_string(to);
   view.from_name = name_of(from);
+  const auto origin = address_of(event.origin, v6);
+  if (origin != IpAddress{.v6 = v6}) {
+    view.origin = to_string(origin);
+    view.origin_name = name_of(origin);
+  }
   view.to_name = name_of(to);
   view.protocol = protocol_text(event.protocol);
   const auto port = ntohs(event.dport);
@@ -142,6 +158,10 @@ ConntrackView make_conntrack(const agent::ConntrackEntry& entry,
                      .bytes_egress = value.bytes[SLUICE_EGRESS]};
   if (const auto* rule = names.rule(value.rule)) {
     view.policy = rule->policy + " " + rule->path;
+  }
+  view.origin = origin_text(entry);
+  if (entry.origin) {
+    view.origin_name = name_of(*entry.origin);
   }
   return view;
 }

@@ -118,6 +118,10 @@ struct ConntrackView {
   std::string direction;  // of the packet that opened it
   std::string remote;
   std::string remote_name;
+  // Who opened a flow to the pod, where its source address does not say: the
+  // address before masquerading, "own node", "unknown"; or empty.
+  std::string origin;
+  std::string origin_name;
   std::uint32_t local_port = 0;
   std::uint32_t remote_port = 0;
   std::string state;
@@ -143,6 +147,8 @@ struct FlowView {
   std::string endpoint;
   std::string from;  // address
   std::string from_name;
+  std::string origin;  // the source address before masquerading, or empty
+  std::string origin_name;
   std::string to;
   std::string to_name;
   std::string protocol;

@@ -29,6 +29,26 @@ std::vector<Scenario> ethernet_scenarios(const Net& net) {
       Scenario("an unknown ethertype passes where nothing is isolated")
           .world(net.open())
           .in(ethernet(0x88cc, Bytes(46)), SLUICE_REASON_UNPARSED_ALLOW),
+      Scenario("a pod sends nothing but plain ip and arp, whatever the policy")
+          .world(net.open())
+          .out(ethernet(0x88cc, Bytes(46)), SLUICE_REASON_ETHERTYPE)
+          .out(tagged, SLUICE_REASON_ETHERTYPE)
+          .out(ethernet(net.v6 ? 0x86dd : 0x0800, Bytes(60)),
+               SLUICE_REASON_BAD_HEADER),
+      Scenario("an administrator may permit other protocols, where nothing is "
+               "isolated")
+          .world([&] {
+            World world = net.open();
+            world.permits = SLUICE_EP_ANY_ETHERTYPE;
+            return world;
+          }())
+          .out(ethernet(0x88cc, Bytes(46)), SLUICE_REASON_UNPARSED_ALLOW)
+          .world([&] {
+            World world = net.isolated();
+            world.permits = SLUICE_EP_ANY_ETHERTYPE;
+            return world;
+          }())
+          .out(ethernet(0x88cc, Bytes(46)), SLUICE_REASON_ETHERTYPE),
       Scenario("bytes behind the ip packet do not count")
           .world(net.isolated({kAllowIn80}))
           .in(net.from(net.b, kTcp, tcp(1, 80), {.padding = 6}),
@@ -40,7 +60,7 @@ std::vector<Scenario> ethernet_scenarios(const Net& net) {
             return world;
           }())
           .in(ethernet(0x88cc, Bytes(46)), SLUICE_REASON_ETHERTYPE)
-          .out(ethernet(0x88cc, Bytes(46)), SLUICE_REASON_UNPARSED_ALLOW),
+          .out(net.to(net.b, kTcp, tcp(1, 80)), SLUICE_REASON_DEFAULT_ALLOW),
   };
 }
 

@@ -96,28 +96,106 @@ std::vector<Scenario> lookup_scenarios(const Net& net) {
   };
 }
 
+Entry deny_in(std::uint32_t cidr_id, std::uint8_t protocol, std::uint16_t port,
+              std::uint32_t rule = kRuleA) {
+  Entry entry = allow_in(cidr_id, protocol, port, rule);
+  entry.verdict = SLUICE_VERDICT_DENY;
+  return entry;
+}
+
 std::vector<Scenario> exemption_scenarios(const Net& net) {
-  Entry deny_node = allow_in(kClassNode, kTcp, 80, kRuleB);
-  deny_node.verdict = SLUICE_VERDICT_DENY;
+  const Entry deny_node = deny_in(kClassNode, kTcp, 80, kRuleB);
   World unmanaged = net.isolated();
   unmanaged.managed = false;
   return {
       Scenario("the own node reaches an isolated endpoint")
           .world(net.isolated())
+          .by(kNodeStack)
           .in(net.from(net.node, kTcp, tcp(1, 80)), SLUICE_REASON_LOCAL_NODE,
-              SLUICE_RULE_LOCAL_NODE),
+              SLUICE_RULE_LOCAL_NODE)
+          .out(net.to(net.node, kTcp, tcp(80, 1, kSyn | kAck)),
+               SLUICE_REASON_REPLY),
+      Scenario("the node's stack reaches an endpoint whatever source address "
+               "it takes")
+          .world(net.isolated())
+          .by(kNodeStack)
+          .in(net.from(net.stranger, kTcp, tcp(1, 80)),
+              SLUICE_REASON_LOCAL_NODE),
+      Scenario("what the node only forwards from an address of its own is not "
+               "its own")
+          .world(net.isolated())
+          .in(net.from(net.node, kTcp, tcp(1, 80)), SLUICE_REASON_DEFAULT_DENY)
+          .in(net.from(net.node, net.icmp_protocol,
+                       icmp(net.echo_request, 0, 1)),
+              SLUICE_REASON_DEFAULT_DENY),
+      Scenario("somebody behind an address of the node is any peer, and what "
+               "denies the node denies him")
+          .world(net.isolated({allow_in(SLUICE_CIDR_ANY, kTcp, 80),
+                               allow_in(kClassNode, kTcp, 81),
+                               allow_in(SLUICE_CIDR_ANY, kTcp, 82),
+                               deny_in(kClassNode, kTcp, 82)}))
+          .in(net.from(net.node, kTcp, tcp(1, 80)), SLUICE_REASON_POLICY_ALLOW,
+              kRuleA)
+          .in(net.from(net.node, kTcp, tcp(1, 81)), SLUICE_REASON_DEFAULT_DENY)
+          .in(net.from(net.node, kTcp, tcp(1, 82)), SLUICE_REASON_POLICY_DENY)
+          .by(kNodeStack)
+          .in(net.from(net.node, kTcp, tcp(2, 81)), SLUICE_REASON_POLICY_ALLOW),
+      Scenario("whose flow it is outlives a change of policy")
+          .world(net.open())
+          .by(kNodeStack)
+          .in(net.from(net.node, kTcp, tcp(1, 80)),
+              SLUICE_REASON_DEFAULT_ALLOW)
+          .in(net.from(net.node, kTcp, tcp(2, 80)),
+              SLUICE_REASON_DEFAULT_ALLOW)
+          .world(net.isolated())
+          .out(net.to(net.node, kTcp, tcp(80, 1, kAck)), SLUICE_REASON_REPLY)
+          .out(net.to(net.node, kTcp, tcp(80, 2, kAck)),
+               SLUICE_REASON_REPLY_OF_DENIED)
+          .in(net.from(net.node, kTcp, tcp(2, 80, kAck)),
+              SLUICE_REASON_DEFAULT_DENY),
       Scenario("an entry that denies the own node wins")
           .world(net.isolated({deny_node}))
+          .by(kNodeStack)
           .in(net.from(net.node, kTcp, tcp(1, 80)), SLUICE_REASON_POLICY_DENY,
               kRuleB)
+          .by(kNodeStack)
           .in(net.from(net.node, kTcp, tcp(1, 81)), SLUICE_REASON_LOCAL_NODE),
       Scenario("at egress the own node is a peer like any other")
           .world(net.isolated())
           .out(net.to(net.node, kTcp, tcp(1, 80)), SLUICE_REASON_DEFAULT_DENY),
       Scenario("an endpoint reaches itself")
           .world(net.isolated())
-          .out(net.to(net.own, kTcp, tcp(1, 80)), SLUICE_REASON_SELF)
+          .by(kOwnInterface)
           .in(net.from(net.own, kTcp, tcp(1, 80)), SLUICE_REASON_SELF),
+      Scenario("the endpoint's address from elsewhere is forged")
+          .world(net.isolated())
+          .in(net.from(net.own, kTcp, tcp(1, 80)), SLUICE_REASON_DEFAULT_DENY),
+      Scenario("what an endpoint sends to itself on the wire is for somebody "
+               "else")
+          .world(net.isolated())
+          .out(net.to(net.own, kTcp, tcp(1, 80)), SLUICE_REASON_DEFAULT_DENY),
+      Scenario("tunnels to nodes are closed to pods")
+          .world(net.open())
+          .out(net.to(net.node, kUdp, udp(1, 8472)), SLUICE_REASON_TUNNEL)
+          .out(net.to(net.node, kUdp, udp(1, 4789)), SLUICE_REASON_TUNNEL)
+          .out(net.to(net.node, kUdp, udp(1, 6081)), SLUICE_REASON_TUNNEL)
+          .out(net.to(net.node, kGre, Bytes(8)), SLUICE_REASON_TUNNEL)
+          .out(net.to(net.node, 4, Bytes(20)), SLUICE_REASON_TUNNEL)
+          .out(net.to(net.node, 41, Bytes(40)), SLUICE_REASON_TUNNEL)
+          .out(net.to(net.node, kUdp, udp(1, 8473)),
+               SLUICE_REASON_DEFAULT_ALLOW)
+          .out(net.to(net.b, kUdp, udp(1, 8472)), SLUICE_REASON_DEFAULT_ALLOW),
+      Scenario("an entry does not open tunnels")
+          .world(net.isolated({{.direction = SLUICE_EGRESS}}))
+          .out(net.to(net.node, kUdp, udp(1, 8472)), SLUICE_REASON_TUNNEL),
+      Scenario("an administrator may open tunnels")
+          .world([&] {
+            World world = net.open();
+            world.permits = SLUICE_EP_TUNNELS;
+            return world;
+          }())
+          .out(net.to(net.node, kUdp, udp(1, 8472)),
+               SLUICE_REASON_DEFAULT_ALLOW),
       Scenario("a source address that is not the endpoint's is dropped though "
                "nothing is isolated")
           .world(net.open())

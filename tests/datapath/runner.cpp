@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <ctime>
 #include <span>
 #include <utility>
 
@@ -22,8 +23,8 @@ using agent::DatapathOptions;
 using agent::Map;
 
 constexpr std::uint32_t kPolicySet = 1;
-// The loopback interface is there in every namespace.
-constexpr std::uint32_t kIfindex = 1;
+constexpr std::uint32_t kIfindex = kOwnInterface;
+constexpr std::uint8_t kOnLink6 = 64;
 
 struct RingDeleter {
   void operator()(ring_buffer* ring) const { ring_buffer__free(ring); }
@@ -71,8 +72,17 @@ sluice_policy_key key_of(const Entry& entry, std::uint32_t policy_id) {
   return key;
 }
 
+// The low half of the kernel's jiffies so many seconds from now, within a
+// second: they begin 300 seconds before they overflow (INITIAL_JIFFIES in
+// include/linux/jiffies.h).
+std::uint32_t jiffies_in(std::uint32_t seconds, std::uint32_t hz) {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (static_cast<std::uint32_t>(now.tv_sec) + seconds - 300U) * hz;
+}
+
 std::uint32_t flags_of(const World& world) {
-  std::uint32_t flags = world.managed ? SLUICE_EP_MANAGED : 0;
+  std::uint32_t flags = world.managed ? SLUICE_EP_MANAGED | world.permits : 0;
   for (const unsigned direction : {SLUICE_INGRESS, SLUICE_EGRESS}) {
     if (world.isolated.at(direction)) {
       flags |= SLUICE_EP_ISOLATED(direction);
@@ -163,6 +173,7 @@ Result<Runner> Runner::create(const IpAddress& ipv4, const IpAddress& ipv6,
   sluice_endpoint& endpoint = impl.datapath.endpoints()[kIfindex];
   std::memcpy(&endpoint.ipv4, ipv4.bytes.data(), sizeof(endpoint.ipv4));
   std::memcpy(&endpoint.ipv6, ipv6.bytes.data(), sizeof(endpoint.ipv6));
+  endpoint.on_link6 = kOnLink6;
   impl.datapath.state()->events_new_flows = 1;
   impl.datapath.state()->events_per_second = 1U << 30;
   return runner;
@@ -213,6 +224,10 @@ Result<void> Runner::set(const World& world) {
   for (sluice_endpoint_policy& generation : endpoint.gen) {
     generation = {.policy_id = policy_id, .flags = flags_of(world)};
   }
+  endpoint.adopt_until = world.adopt_seconds == 0
+                             ? 0
+                             : jiffies_in(world.adopt_seconds,
+                                          impl.datapath.hz());
   impl.datapath.state()->on_policy_change = world.on_policy_change;
   __atomic_add_fetch(&impl.datapath.state()->epoch, 1, __ATOMIC_SEQ_CST);
   return {};
@@ -236,6 +251,8 @@ Result<void> Runner::forget() {
   std::ranges::fill(
       std::span(impl_->datapath.flow_hints(), SLUICE_FLOW_HINTS_ELEMENTS),
       sluice_flow_hints{});
+  clear<sluice_conntrack4_key>(impl_->fd(Map::kOrigins4));
+  clear<sluice_conntrack6_key>(impl_->fd(Map::kOrigins6));
   clear<sluice_fragment4_key>(impl_->fd(Map::kFragments4));
   clear<sluice_fragment6_key>(impl_->fd(Map::kFragments6));
   discard_events();

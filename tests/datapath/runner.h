@@ -41,6 +41,8 @@ struct World {
   std::vector<Entry> entries;
   std::vector<Peer> peers;
   sluice_on_policy_change on_policy_change = SLUICE_CHANGE_REEVALUATE;
+  std::uint32_t permits = 0;        // SLUICE_EP_ANY_ETHERTYPE and the like
+  std::uint32_t adopt_seconds = 0;  // from now; 0 = never
 };
 
 // Where packets to the endpoint enter the node: somewhere from outside, no
@@ -48,6 +50,8 @@ struct World {
 inline constexpr std::uint32_t kUplink = 4242;
 // The node's own network stack makes them.
 inline constexpr std::uint32_t kNodeStack = 0;
+// The endpoint's own interface: loopback is there in every namespace.
+inline constexpr std::uint32_t kOwnInterface = 1;
 
 // What comes with a packet beside its bytes.
 struct Metadata {

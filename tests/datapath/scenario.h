@@ -96,5 +96,7 @@ std::vector<Scenario> flow_scenarios(const Net& net);
 std::vector<Scenario> icmp_scenarios(const Net& net);
 std::vector<Scenario> fragment_scenarios(const Net& net);
 std::vector<Scenario> parse_scenarios(const Net& net);
+std::vector<Scenario> link_scenarios(const Net& net);
+std::vector<Scenario> tcp_scenarios(const Net& net);
 
 }  // namespace sluice::testing

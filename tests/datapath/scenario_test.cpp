@@ -22,7 +22,8 @@ std::vector<Case> all_cases() {
   for (const bool v6 : {false, true}) {
     const Net net = make_net(v6);
     for (const auto topic : {policy_scenarios, flow_scenarios, icmp_scenarios,
-                             fragment_scenarios, parse_scenarios}) {
+                             fragment_scenarios, parse_scenarios,
+                             link_scenarios, tcp_scenarios}) {
       for (Scenario& scenario : topic(net)) {
         cases.push_back({.v6 = v6, .scenario = std::move(scenario)});
       }
@@ -80,7 +81,9 @@ TEST_P(DatapathScenario, Holds) {
 }
 
 std::string test_name(const ::testing::TestParamInfo<Case>& info) {
-  std::string name = info.param.v6 ? "V6_" : "V4_";
+  // Sentences may be told more than once.
+  std::string name =
+      std::to_string(info.index) + (info.param.v6 ? "_V6_" : "_V4_");
   for (const char c : info.param.scenario.sentence()) {
     name += std::isalnum(static_cast<unsigned char>(c)) != 0 ? c : '_';
   }
