@@ -313,7 +313,8 @@ std::vector<Applier::Record> Applier::records() const {
     Record found{.ifindex = ifindex};
     if (record.facts.ipv4 != 0) {
       IpAddress ip;
-      std::memcpy(ip.bytes.data(), &record.facts.ipv4, sizeof(record.facts.ipv4));
+      std::memcpy(ip.bytes.data(), &record.facts.ipv4,
+                  sizeof(record.facts.ipv4));
       found.ips.push_back(ip);
     }
     if (record.facts.ipv6 != EndpointAddress6{}) {

@@ -33,10 +33,10 @@ namespace sluice::agent {
 namespace {
 
 constexpr std::array<std::string_view, kMapCount> kMapNames = {
-    "state",      "endpoints",    "ep_overflow", "peers4",     "peers6",
-    "prefixes4",  "prefixes6",    "policy",      "conntrack4", "conntrack6",
-    "origins4",   "origins6",     "flow_cache", "flow_hints",   "fragments4",  "fragments6", "reasons",
-    "events",     "event_budget", "scratch",
+    "state",      "endpoints", "ep_overflow", "peers4",       "peers6",
+    "prefixes4",  "prefixes6", "policy",      "conntrack4",   "conntrack6",
+    "origins4",   "origins6",  "flow_cache",  "flow_hints",   "fragments4",
+    "fragments6", "reasons",   "events",      "event_budget", "scratch",
     "jumps"};
 
 std::size_t index_of(Map map) {

@@ -186,13 +186,13 @@ Result<std::vector<ConntrackEntry>> dump_conntrack(const Datapath& datapath) {
   const auto twice = std::ranges::unique(entries, {}, conntrack_key);
   entries.erase(twice.begin(), twice.end());
   add_counted(entries, datapath);
-  if (auto added = add_origins<sluice_conntrack4_key>(entries, datapath,
-                                                      Map::kOrigins4);
+  if (auto added =
+          add_origins<sluice_conntrack4_key>(entries, datapath, Map::kOrigins4);
       !added) {
     return std::unexpected(added.error());
   }
-  if (auto added = add_origins<sluice_conntrack6_key>(entries, datapath,
-                                                      Map::kOrigins6);
+  if (auto added =
+          add_origins<sluice_conntrack6_key>(entries, datapath, Map::kOrigins6);
       !added) {
     return std::unexpected(added.error());
   }

@@ -30,9 +30,9 @@ struct Member {
 // Also inside members without a name, which are part of their structure.
 std::optional<Member> find_member(const btf* types, std::uint32_t structure,
                                   std::string_view name) {
-  const btf_type* type = btf__type_by_id(
-      types, static_cast<std::uint32_t>(
-                 btf__resolve_type(types, static_cast<int>(structure))));
+  const btf_type* type =
+      btf__type_by_id(types, static_cast<std::uint32_t>(btf__resolve_type(
+                                 types, static_cast<int>(structure))));
   if (type == nullptr || !btf_is_composite(type)) {
     return std::nullopt;
   }
@@ -87,9 +87,12 @@ bool is_known_tuple(const btf* types, const Member& tuple) {
     std::uint32_t offset;
   };
   constexpr Expected kExpected[] = {
-      {.path = "src.u3", .offset = 0},        {.path = "src.u", .offset = 16},
-      {.path = "src.l3num", .offset = 18},    {.path = "dst.u3", .offset = 20},
-      {.path = "dst.u", .offset = 36},        {.path = "dst.protonum", .offset = 38},
+      {.path = "src.u3", .offset = 0},
+      {.path = "src.u", .offset = 16},
+      {.path = "src.l3num", .offset = 18},
+      {.path = "dst.u3", .offset = 20},
+      {.path = "dst.u", .offset = 36},
+      {.path = "dst.protonum", .offset = 38},
       {.path = "dst.dir", .offset = 39},
   };
   for (const Expected& expected : kExpected) {
@@ -113,9 +116,9 @@ std::optional<Member> find_tuple(const btf* types) {
   if (array == nullptr || !btf_is_array(array)) {
     return std::nullopt;
   }
-  return find_path(
-      types, {.offset = hashes->offset, .type = btf_array(array)->type},
-      "tuple");
+  return find_path(types,
+                   {.offset = hashes->offset, .type = btf_array(array)->type},
+                   "tuple");
 }
 
 }  // namespace
@@ -130,8 +133,7 @@ std::optional<ConntrackLayout> find_conntrack_layout() {
     return std::nullopt;
   }
   const auto packet = find_struct(kernel.get(), "sk_buff");
-  const auto nfct =
-      packet ? find_path(kernel.get(), *packet, "_nfct") : packet;
+  const auto nfct = packet ? find_path(kernel.get(), *packet, "_nfct") : packet;
   if (!nfct) {
     return std::nullopt;
   }

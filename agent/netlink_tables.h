@@ -24,7 +24,7 @@ class NetlinkTables {
  public:
   struct Link {
     std::string name;
-    std::string kind;  // "veth", "bridge", ...
+    std::string kind;          // "veth", "bridge", ...
     std::uint32_t master = 0;  // the bridge that it is a port of; 0 = none
     bool operator==(const Link&) const = default;
   };

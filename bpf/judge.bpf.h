@@ -150,8 +150,7 @@ static __always_inline bool adopt_flow(struct context *c, const union conntrack_
 	};
 
 	if (likely(!c->endpoint->adopt_until) || p->protocol != IPPROTO_TCP ||
-	    p->tcp_flags & (TCP_SYN | TCP_RST) ||
-	    (__s32)(c->endpoint->adopt_until - c->now) <= 0)
+	    p->tcp_flags & (TCP_SYN | TCP_RST) || (__s32)(c->endpoint->adopt_until - c->now) <= 0)
 		return false;
 	d->origin_state = 0;
 	decide_by_policy(c, &q, d, v6);

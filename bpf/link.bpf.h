@@ -175,8 +175,8 @@ static __always_inline bool is_pods_advertisement(const struct context *c,
 {
 	const union address *to = &c->packet.destination;
 
-	if (!(c->flags & SLUICE_EP_ANY_NEIGHBOUR) && has_addresses(c) &&
-	    !is_own(c, target, true) && !is_link_local(target))
+	if (!(c->flags & SLUICE_EP_ANY_NEIGHBOUR) && has_addresses(c) && !is_own(c, target, true) &&
+	    !is_link_local(target))
 		return false;
 	return is_link_group(to, ALL_NODES) || (!is_multicast6(to) && is_on_link(c, to));
 }

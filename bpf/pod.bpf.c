@@ -26,8 +26,7 @@ static __always_inline bool is_reported(const struct context *c)
 	if (!c->state)
 		return false;
 	/* A program that logs afterwards does not know the source any more. */
-	if (c->decision.jump == SLUICE_JUMP_LOG &&
-	    c->decision.origin_state & SLUICE_CT_MASQUERADED)
+	if (c->decision.jump == SLUICE_JUMP_LOG && c->decision.origin_state & SLUICE_CT_MASQUERADED)
 		return true;
 	return !reason_allows(c->decision.reason) ||
 	       (c->decision.new_flow && c->state->events_new_flows);

@@ -64,8 +64,7 @@ find_entry(const struct context *c, const struct question *q, struct decision *d
 		key.cidr_id = d->cidr_id;
 		value = bpf_map_lookup_elem(&policy, &key);
 		/* What is allowed to the node's address is not allowed to whoever uses it. */
-		if (value && q->origin == ORIGIN_UNTRACED &&
-		    value->verdict == SLUICE_VERDICT_ALLOW)
+		if (value && q->origin == ORIGIN_UNTRACED && value->verdict == SLUICE_VERDICT_ALLOW)
 			value = NULL;
 	}
 	if (!value && flags & SLUICE_EP_ANY_INGRESS) {

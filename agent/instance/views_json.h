@@ -57,16 +57,15 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(PolicyDumpView, entries)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(PeerView, prefix, cidr_id)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(PeerListView, peers)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
-    ConntrackView, endpoint, ifindex, protocol, direction, remote, remote_name, origin,
-    origin_name,
-    local_port, remote_port, state, reason, rule, policy, epoch, current,
-    packets_ingress, packets_egress, bytes_ingress, bytes_egress)
+    ConntrackView, endpoint, ifindex, protocol, direction, remote, remote_name,
+    origin, origin_name, local_port, remote_port, state, reason, rule, policy,
+    epoch, current, packets_ingress, packets_egress, bytes_ingress,
+    bytes_egress)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(ConntrackListView, entries)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
-    FlowView, time, verdict, reason, direction, endpoint, from, from_name, origin,
-    origin_name, to,
-    to_name, protocol, source_port, port, icmp, policy, path, log, isolating,
-    rule, policy_id, cidr_id, length)
+    FlowView, time, verdict, reason, direction, endpoint, from, from_name,
+    origin, origin_name, to, to_name, protocol, source_port, port, icmp, policy,
+    path, log, isolating, rule, policy_id, cidr_id, length)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(NearMissView, policy, path,
                                                 action, differs, detail)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(SideView, direction, endpoint,

@@ -308,9 +308,9 @@ enum sluice_conntrack_state {
 	SLUICE_CT_FIN_EGRESS = 1 << 2,
 	SLUICE_CT_RESET = 1 << 3,
 	/* Of a flow to the pod: who opened it, where its source address does not say. */
-	SLUICE_CT_FROM_NODE = 1 << 4,	 /* the network stack of the pod's own node */
+	SLUICE_CT_FROM_NODE = 1 << 4,	/* the network stack of the pod's own node */
 	SLUICE_CT_MASQUERADED = 1 << 5, /* the source that `origins4` or `origins6` has */
-	SLUICE_CT_UNTRACED = 1 << 6,	 /* nobody can tell: only rules for any peer allow it */
+	SLUICE_CT_UNTRACED = 1 << 6,	/* nobody can tell: only rules for any peer allow it */
 };
 
 struct sluice_conntrack {

@@ -69,8 +69,9 @@ std::vector<Scenario> arp_scenarios(const Net& net) {
           .out(arp(own, link), SLUICE_REASON_ARP)
           .out(arp(own, link, 18), SLUICE_REASON_ARP)
           .out(arp({0, 0, 0, 0}, link), SLUICE_REASON_ARP),
-      Scenario("a pod's arp carries nothing else and lies about nothing, though "
-               "nothing is isolated")
+      Scenario(
+          "a pod's arp carries nothing else and lies about nothing, though "
+          "nothing is isolated")
           .world(net.open())
           .out(arp(own, link, 19), SLUICE_REASON_BAD_HEADER)
           .out(ethernet(kArp, Bytes(28)), SLUICE_REASON_BAD_HEADER)
@@ -141,23 +142,23 @@ std::vector<Scenario> solicitation_scenarios(const Net& net) {
           .out(icmp6(net.c, net.b, message(kAdvertisement, net.c)),
                SLUICE_REASON_SOURCE_ADDRESS)};
   // What a router would forward, data, other forms.
-  all.push_back(denied(net.own, net.external,
-                       message(kSolicitation, net.external)));
+  all.push_back(
+      denied(net.own, net.external, message(kSolicitation, net.external)));
   all.push_back(denied(net.own, net.b, message(kSolicitation, net.c)));
   all.push_back(denied(net.own, ip("ff02::1:ff00:13"), ask));
   all.push_back(denied(net.own, ip("ff05::1:ff00:12"), ask));
   all.push_back(denied(net.own, group_of_b, ask, kFar));
-  all.push_back(denied(net.own, group_of_b, ask,
-                       {.extensions = {{}}, .hop_limit = 255}));
+  all.push_back(
+      denied(net.own, group_of_b, ask, {.extensions = {{}}, .hop_limit = 255}));
   all.push_back(
       denied(net.own, group_of_b, ask, {.hop_limit = 255, .padding = 1}));
   all.push_back(denied(net.own, group_of_b, icmp(kSolicitation, 0, 0, 900)));
-  all.push_back(denied(net.own, group_of_b,
-                       message(kSolicitation, net.b, long_option)));
+  all.push_back(
+      denied(net.own, group_of_b, message(kSolicitation, net.b, long_option)));
   all.push_back(
       denied(net.own, group_of_b, message(kSolicitation, net.b, mtu)));
-  all.push_back(denied(net.own, group_of_b,
-                       message(kSolicitation, net.b, Bytes(4, 1))));
+  all.push_back(
+      denied(net.own, group_of_b, message(kSolicitation, net.b, Bytes(4, 1))));
   return all;
 }
 
@@ -222,24 +223,23 @@ std::vector<Scenario> listener_scenarios(const Net& net) {
                           const IpOptions& options = kRouterAlert) {
       return icmp6(from, to, body, options);
     };
-    all.push_back(
-        Scenario("a pod reports the groups that it listens to, as " +
-                 to_string(from))
-            .world(net.isolated())
-            .out(send(ip("ff02::16"), report2),
-                 SLUICE_REASON_MULTICAST_LISTENER)
-            .out(send(group, message(kReport, group)),
-                 SLUICE_REASON_MULTICAST_LISTENER)
-            .out(send(ip("ff02::2"), message(kDone, group)),
-                 SLUICE_REASON_MULTICAST_LISTENER)
-            .in(send(group, message(kReport, group)),
-                SLUICE_REASON_MULTICAST_LISTENER)
-            .in(send(ip("ff02::1"), message(kQuery, group)),
-                SLUICE_REASON_MULTICAST_LISTENER)
-            .out(send(ip("ff02::1"), message(kQuery, group)),
-                 SLUICE_REASON_ROUTER_MESSAGE)
-            .in(send(group, message(kReport, group), kFar),
-                SLUICE_REASON_DEFAULT_DENY));
+    all.push_back(Scenario("a pod reports the groups that it listens to, as " +
+                           to_string(from))
+                      .world(net.isolated())
+                      .out(send(ip("ff02::16"), report2),
+                           SLUICE_REASON_MULTICAST_LISTENER)
+                      .out(send(group, message(kReport, group)),
+                           SLUICE_REASON_MULTICAST_LISTENER)
+                      .out(send(ip("ff02::2"), message(kDone, group)),
+                           SLUICE_REASON_MULTICAST_LISTENER)
+                      .in(send(group, message(kReport, group)),
+                          SLUICE_REASON_MULTICAST_LISTENER)
+                      .in(send(ip("ff02::1"), message(kQuery, group)),
+                          SLUICE_REASON_MULTICAST_LISTENER)
+                      .out(send(ip("ff02::1"), message(kQuery, group)),
+                           SLUICE_REASON_ROUTER_MESSAGE)
+                      .in(send(group, message(kReport, group), kFar),
+                          SLUICE_REASON_DEFAULT_DENY));
     all.push_back(
         Scenario("no data in a pod's listener messages, as " + to_string(from))
             .world(net.isolated())
@@ -258,13 +258,14 @@ std::vector<Scenario> listener_scenarios(const Net& net) {
             .out(send(ip("ff02::3"), message(kDone, group)),
                  SLUICE_REASON_SOURCE_ADDRESS));
   }
-  all.push_back(Scenario("addresses are not a pod's to ask for: dhcpv6")
-                    .world(net.open())
-                    .out(ip_frame({.from = ip("fe80::1"), .to = ip("ff02::1:2")},
-                                  kUdp, udp(546, 547)),
-                         SLUICE_REASON_SOURCE_ADDRESS)
-                    .out(net.to(net.b, kUdp, udp(546, 547)),
-                         SLUICE_REASON_DEFAULT_ALLOW));
+  all.push_back(
+      Scenario("addresses are not a pod's to ask for: dhcpv6")
+          .world(net.open())
+          .out(ip_frame({.from = ip("fe80::1"), .to = ip("ff02::1:2")}, kUdp,
+                        udp(546, 547)),
+               SLUICE_REASON_SOURCE_ADDRESS)
+          .out(net.to(net.b, kUdp, udp(546, 547)),
+               SLUICE_REASON_DEFAULT_ALLOW));
   return all;
 }
 
@@ -275,8 +276,8 @@ std::vector<Scenario> link_scenarios(const Net& net) {
     return arp_scenarios(net);
   }
   std::vector<Scenario> all;
-  for (const auto topic : {solicitation_scenarios, advertisement_scenarios,
-                           listener_scenarios}) {
+  for (const auto topic :
+       {solicitation_scenarios, advertisement_scenarios, listener_scenarios}) {
     for (Scenario& scenario : topic(net)) {
       all.push_back(std::move(scenario));
     }

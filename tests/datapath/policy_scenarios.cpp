@@ -143,10 +143,8 @@ std::vector<Scenario> exemption_scenarios(const Net& net) {
       Scenario("whose flow it is outlives a change of policy")
           .world(net.open())
           .by(kNodeStack)
-          .in(net.from(net.node, kTcp, tcp(1, 80)),
-              SLUICE_REASON_DEFAULT_ALLOW)
-          .in(net.from(net.node, kTcp, tcp(2, 80)),
-              SLUICE_REASON_DEFAULT_ALLOW)
+          .in(net.from(net.node, kTcp, tcp(1, 80)), SLUICE_REASON_DEFAULT_ALLOW)
+          .in(net.from(net.node, kTcp, tcp(2, 80)), SLUICE_REASON_DEFAULT_ALLOW)
           .world(net.isolated())
           .out(net.to(net.node, kTcp, tcp(80, 1, kAck)), SLUICE_REASON_REPLY)
           .out(net.to(net.node, kTcp, tcp(80, 2, kAck)),

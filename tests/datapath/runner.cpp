@@ -224,10 +224,10 @@ Result<void> Runner::set(const World& world) {
   for (sluice_endpoint_policy& generation : endpoint.gen) {
     generation = {.policy_id = policy_id, .flags = flags_of(world)};
   }
-  endpoint.adopt_until = world.adopt_seconds == 0
-                             ? 0
-                             : jiffies_in(world.adopt_seconds,
-                                          impl.datapath.hz());
+  endpoint.adopt_until =
+      world.adopt_seconds == 0
+          ? 0
+          : jiffies_in(world.adopt_seconds, impl.datapath.hz());
   impl.datapath.state()->on_policy_change = world.on_policy_change;
   __atomic_add_fetch(&impl.datapath.state()->epoch, 1, __ATOMIC_SEQ_CST);
   return {};

@@ -21,9 +21,9 @@ std::vector<Case> all_cases() {
   std::vector<Case> cases;
   for (const bool v6 : {false, true}) {
     const Net net = make_net(v6);
-    for (const auto topic : {policy_scenarios, flow_scenarios, icmp_scenarios,
-                             fragment_scenarios, parse_scenarios,
-                             link_scenarios, tcp_scenarios}) {
+    for (const auto topic :
+         {policy_scenarios, flow_scenarios, icmp_scenarios, fragment_scenarios,
+          parse_scenarios, link_scenarios, tcp_scenarios}) {
       for (Scenario& scenario : topic(net)) {
         cases.push_back({.v6 = v6, .scenario = std::move(scenario)});
       }

@@ -10,10 +10,8 @@ constexpr std::uint32_t kOther = 3'000'000'000;
 // Longer than a closed flow is kept, shorter than any other.
 constexpr std::uint32_t kIdle = 30;
 
-constexpr Entry kAllowOut80 = {.direction = SLUICE_EGRESS,
-                               .protocol = kTcp,
-                               .port = 80,
-                               .port_bits = 16};
+constexpr Entry kAllowOut80 = {
+    .direction = SLUICE_EGRESS, .protocol = kTcp, .port = 80, .port_bits = 16};
 
 struct Segment {
   std::uint8_t flags = kAck;
