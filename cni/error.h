@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <expected>
+#include <string>
+
+namespace sluice::cni {
+
+// Codes of the CNI specification; from 100 on they are the plugin's own.
+enum class Code : int {
+  kIncompatibleVersion = 1,
+  kUnknownContainer = 3,
+  kBadEnvironment = 4,
+  kIo = 5,
+  kBadContent = 6,  // what came on standard input cannot be decoded
+  kBadConfig = 7,   // it can be, but it is not what the plugin needs
+  kTryAgainLater = 11,
+  kNotAvailable = 50,  // of STATUS
+  kNoInterface = 100,  // nothing that Sluice could enforce on
+};
+
+// What the runtime is told on standard output.
+struct CniError {
+  Code code = Code::kIo;
+  std::string message;  // a sentence
+  std::string details;
+};
+
+template <typename T>
+using CniResult = std::expected<T, CniError>;
+
+inline std::unexpected<CniError> refuse(Code code, std::string message,
+                                        std::string details = {}) {
+  return std::unexpected(CniError{.code = code,
+                                  .message = std::move(message),
+                                  .details = std::move(details)});
+}
+
+}  // namespace sluice::cni
