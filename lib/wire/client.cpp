@@ -10,6 +10,7 @@
 
 #include <poll.h>
 
+#include "lib/wire/announcement.h"
 #include "lib/wire/authenticator.h"
 #include "lib/wire/codec.h"
 #include "lib/wire/connection.h"
@@ -99,6 +100,7 @@ struct Client::Impl {
   std::uint64_t revision = 0;
   std::optional<Ack> ack;
   std::uint64_t ack_origin = 0;
+  std::map<std::string, PodAddress> pods;  // announced, by "namespace/name"
   ClientStats stats;
   std::mt19937_64 random{std::random_device{}()};
   std::chrono::milliseconds backoff{0};
@@ -213,10 +215,18 @@ void Client::Impl::on_welcome(const v1::Welcome& welcome) {
   }
   ++stats.connects;
   stats.connected = true;
+  stats.version = version;
   stats.problem.clear();
   if (handlers.on_connect) {
     handlers.on_connect(welcome.resumed(),
                         welcome.program_version().substr(0, 64));
+  }
+  if (connection) {
+    std::map<std::string, v1::PodAddress> all;
+    for (const auto& [name, pod] : pods) {
+      all[name] = encode(pod);
+    }
+    connection->announce_all(std::move(all));
   }
   // What could not be told while there was no connection.
   if (ack && ack_origin == origin && origin != 0 && connection) {
@@ -381,6 +391,21 @@ void Client::acknowledge(const Ack& ack) {
   if (impl.connection && impl.welcomed && impl.origin != 0) {
     impl.connection->tell(encode(ack, impl.origin));
   }
+}
+
+bool Client::announce(const PodAddress& pod) {
+  auto& impl = *impl_;
+  const auto name = pod.ns + "/" + pod.name;
+  if (pod.ips.empty()) {
+    impl.pods.erase(name);
+  } else {
+    impl.pods[name] = pod;
+  }
+  if (impl.connection && impl.welcomed) {
+    impl.connection->announce(encode(pod));
+  }
+  return !impl.stats.connected ||
+         impl.stats.version.minor >= kAnnouncementsSince;
 }
 
 ClientStats Client::stats() const {

@@ -47,6 +47,7 @@ struct ClientStats {
   std::uint64_t revision = 0;         // the last one delivered
   std::uint64_t refused_updates = 0;  // that were not valid
   std::string problem;                // why it is not connected, or empty
+  Version version;  // of the protocol, as the operator has it; if connected
 };
 
 // The agent's end: subscribes for a node and stays subscribed, for ever, with
@@ -87,6 +88,11 @@ class Client {
   // Tells the operator how far the owner is. The last call counts; it is
   // repeated after a reconnect.
   void acknowledge(const Ack& ack);
+
+  // Tells the operator of a pod's addresses, or, with none, that they are
+  // withdrawn; told again after a reconnect. False if the connected operator is
+  // too old to know what that means.
+  bool announce(const PodAddress& pod);
 
   [[nodiscard]] ClientStats stats() const;
 

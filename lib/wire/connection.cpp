@@ -4,6 +4,12 @@
 #include <utility>
 
 namespace sluice::wire {
+namespace {
+
+// More than a node has, and not more than an operator takes.
+constexpr int kPodsPerMessage = 512;
+
+}  // namespace
 
 void ConnectionEvents::push(ConnectionEvent event) {
   {
@@ -50,14 +56,43 @@ void Connection::read() {
 }
 
 // Under the lock.
+void Connection::take_pods(v1::PodAddresses& message) {
+  message.set_begins(std::exchange(pods_begin_, false));
+  for (int i = 0; i < kPodsPerMessage && !pods_.empty(); ++i) {
+    *message.add_pods() = std::move(pods_.begin()->second);
+    pods_.erase(pods_.begin());
+  }
+}
+
+void Connection::announce(v1::PodAddress pod) {
+  const std::lock_guard lock(mutex_);
+  auto name = pod.pod_namespace() + "/" + pod.pod_name();
+  pods_[std::move(name)] = std::move(pod);
+  write_next();
+}
+
+void Connection::announce_all(std::map<std::string, v1::PodAddress> pods) {
+  const std::lock_guard lock(mutex_);
+  pods_ = std::move(pods);
+  pods_begin_ = true;
+  write_next();
+}
+
+// Under the lock.
 void Connection::write_next() {
-  if (closed_ || writing_ || !progress_) {
+  if (closed_ || writing_) {
+    return;
+  }
+  outgoing_.Clear();
+  if (pods_begin_ || !pods_.empty()) {
+    take_pods(*outgoing_.mutable_announcement());
+  } else if (progress_) {
+    *outgoing_.mutable_progress() = std::move(*progress_);
+    progress_.reset();
+  } else {
     return;
   }
   writing_ = true;
-  outgoing_.Clear();
-  *outgoing_.mutable_progress() = std::move(*progress_);
-  progress_.reset();
   StartWrite(&outgoing_);
 }
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -57,6 +58,11 @@ class Connection
   void read();
   // Replaces what was to be sent and has not been.
   void tell(v1::Progress progress);
+  // Replaces what has not been sent of the same pod.
+  void announce(v1::PodAddress pod);
+  // All that there are, so that what was said before is void. In one message,
+  // as far as they fit: a pod that is void for a moment is cut off for it.
+  void announce_all(std::map<std::string, v1::PodAddress> pods);
   // Comes to its end soon, with an event.
   void cancel();
 
@@ -67,6 +73,7 @@ class Connection
  private:
   void close();
   void write_next();
+  void take_pods(v1::PodAddresses& message);
 
   const std::shared_ptr<ConnectionEvents> events_;
   const std::uint64_t number_;
@@ -81,6 +88,8 @@ class Connection
   v1::FromOperator incoming_;
   v1::FromAgent outgoing_;
   std::optional<v1::Progress> progress_;
+  std::map<std::string, v1::PodAddress> pods_;  // by "namespace/name"
+  bool pods_begin_ = false;
 };
 
 }  // namespace sluice::wire

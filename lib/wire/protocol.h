@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "lib/base/ip.h"
+
 // The words that operator and agent share; what goes over the wire is in
 // wire.proto.
 namespace sluice::wire {
@@ -16,7 +18,9 @@ struct Version {
   std::uint32_t minor = 0;
   bool operator==(const Version&) const = default;
 };
-inline constexpr Version kVersion{.major = 1, .minor = 0};
+inline constexpr Version kVersion{.major = 1, .minor = 1};
+// From this one on, operators know what PodAddresses are.
+inline constexpr std::uint32_t kAnnouncementsSince = 1;
 
 // What becomes of a pod's traffic while no verdict is known for the pod.
 enum class OnUnknown : std::uint8_t {
@@ -43,6 +47,20 @@ struct Ack {
   std::vector<Failure> failures;
   bool operator==(const Ack&) const = default;
 };
+
+// The addresses of a pod as its node knows them, by whoever gave them to it.
+struct PodAddress {
+  std::string ns;
+  std::string name;
+  std::string uid;             // may be empty
+  std::vector<IpAddress> ips;  // none: they are withdrawn
+  std::string interface;       // the node's end
+  bool operator==(const PodAddress&) const = default;
+};
+
+// False for addresses that no pod can have: unspecified, loopback, link-local,
+// multicast and the like.
+bool may_be_pods(const IpAddress& ip);
 
 // How far the agent of one node is, as one replica of the operator tells it to
 // another. Revisions are each replica's own; so progress is told as what of the

@@ -7,6 +7,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "lib/wire/announcement.h"
 #include "lib/wire/report_service.h"
 #include "lib/wire/session.h"
 #include "lib/wire/transport.h"
@@ -75,6 +76,7 @@ struct Server::Impl {
   void on_message(Stream& stream, const v1::FromAgent& message);
   void on_hello(Stream& stream, const v1::Hello& hello);
   void on_progress(Stream& stream, const v1::Progress& progress);
+  void on_announcement(Stream& stream, const v1::PodAddresses& message);
   void on_identity(const std::shared_ptr<Stream>& stream,
                    const StreamEvent& event);
   void subscribe(const std::shared_ptr<Stream>& stream);
@@ -314,6 +316,23 @@ void Server::Impl::on_progress(Stream& stream, const v1::Progress& progress) {
   }
 }
 
+void Server::Impl::on_announcement(Stream& stream,
+                                   const v1::PodAddresses& message) {
+  const auto pods = decode(message);
+  if (!pods) {
+    refuse(stream, grpc::StatusCode::INVALID_ARGUMENT, pods.error().message);
+    return;
+  }
+  const auto* node = find(stream.notes.node);
+  if (node == nullptr || node->stream.get() != &stream) {
+    return;
+  }
+  stream.read();
+  if (handlers.on_announcement) {
+    handlers.on_announcement(stream.notes.node, message.begins(), *pods);
+  }
+}
+
 void Server::Impl::on_message(Stream& stream, const v1::FromAgent& message) {
   using State = Stream::Notes::State;
   switch (stream.notes.state) {
@@ -328,6 +347,8 @@ void Server::Impl::on_message(Stream& stream, const v1::FromAgent& message) {
     case State::kKnown:
       if (message.has_progress()) {
         on_progress(stream, message.progress());
+      } else if (message.has_announcement()) {
+        on_announcement(stream, message.announcement());
       } else if (message.has_hello()) {
         refuse(stream, grpc::StatusCode::INVALID_ARGUMENT, "a second hello");
       } else {

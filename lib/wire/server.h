@@ -83,6 +83,12 @@ class Server {
     std::function<void(const std::string& node)> on_snapshot_needed;
     // `ack.received` is a revision of the last snapshot or what followed it.
     std::function<void(const std::string& node, const Ack& ack)> on_ack;
+    // Addresses of pods as their node knows them. `begins`: what that node's
+    // agent said of pods before is void. Nobody has checked that these are pods
+    // of the node, or that the addresses can be theirs.
+    std::function<void(const std::string& node, bool begins,
+                       const std::vector<PodAddress>& pods)>
+        on_announcement;
     // What is sent from now on is kept for the agent, for a while.
     std::function<void(const std::string& node, const std::string& why)>
         on_disconnect;

@@ -124,6 +124,10 @@ Operator::Operator(const ServerOptions& options) {
   handlers.on_ack = [this](const std::string& node, const Ack& ack) {
     acks[node] = ack;
   };
+  handlers.on_announcement = [this](const std::string&, bool begins,
+                                    const std::vector<PodAddress>& pods) {
+    announced.emplace_back(begins, pods);
+  };
   handlers.on_disconnect = [this](const std::string& node, const std::string&) {
     disconnected.push_back(node);
   };

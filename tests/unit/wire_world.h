@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "lib/wire/authenticator.h"
@@ -68,6 +69,7 @@ struct Operator {
   std::vector<std::string> forgotten;
   std::vector<std::string> refused;
   std::map<std::string, Ack> acks;
+  std::vector<std::pair<bool, std::vector<PodAddress>>> announced;
   std::optional<Server> server;
 
   [[nodiscard]] std::string target() const;
