@@ -11,6 +11,7 @@
 
 #include "lib/kube/api/resource.h"
 #include "lib/policy/parse.h"
+#include "operator/announced_pods.h"
 
 namespace sluice::op {
 namespace {
@@ -121,7 +122,9 @@ std::size_t policy_kind_index(const std::string& kind) {
 
 struct ClusterStore::Impl {
   Impl(policy::Translator& translator_in, std::string ns_in)
-      : translator(translator_in), ns(std::move(ns_in)) {}
+      : translator(translator_in),
+        ns(std::move(ns_in)),
+        announced(translator) {}
 
   struct Awaited {
     std::string node;
@@ -130,6 +133,7 @@ struct ClusterStore::Impl {
 
   policy::Translator& translator;
   std::string ns;
+  AnnouncedPods announced;
   std::map<ObjectKey, PolicyObject> policies;
   std::set<ObjectKey> changed;
   std::map<ObjectKey, std::string> undecodable;
@@ -353,6 +357,7 @@ bool ClusterStore::Impl::take_other(const Event& event) {
   if (event.type == Event::Type::kDeleted) {
     if (key.kind == "Pod") {
       forget_pod(key.ns, key.name);
+      announced.forget(key.ns, key.name);
     } else if (key.kind == "Namespace") {
       note(kube::Namespace{.name = key.name, .labels = {}, .annotations = {}});
     }
@@ -361,7 +366,7 @@ bool ClusterStore::Impl::take_other(const Event& event) {
   }
   if (const auto* pod = std::get_if<kube::Pod>(&event.object)) {
     note(*pod);
-    translator.set(*pod);
+    translator.set(announced.seen(*pod, event.uid));
   } else if (const auto* space = std::get_if<kube::Namespace>(&event.object)) {
     note(*space);
     translator.set(*space);
@@ -429,6 +434,15 @@ wire::OnUnknown ClusterStore::on_unknown(const std::string& node) const {
 std::vector<std::string> ClusterStore::take_on_unknown_changes() {
   const auto changes = std::exchange(impl_->on_unknown_changes, {});
   return {changes.begin(), changes.end()};
+}
+
+bool ClusterStore::announce(const std::string& node, bool begins,
+                            const std::vector<wire::PodAddress>& pods) {
+  const auto changed = impl_->announced.announce(node, begins, pods);
+  for (const auto& pod : changed) {
+    impl_->translator.set(pod);
+  }
+  return !changed.empty();
 }
 
 std::string ClusterStore::node_of(const std::string& pod) const {

@@ -87,6 +87,11 @@ class ClusterStore {
   // Nodes of which on_unknown() may have changed since the last call.
   std::vector<std::string> take_on_unknown_changes();
 
+  // What a node's agent knows of its pods' addresses before their status has
+  // them; see AnnouncedPods. True if the translator was told anything.
+  bool announce(const std::string& node, bool begins,
+                const std::vector<wire::PodAddress>& pods);
+
   // The node of a pod in the agents' namespace; empty if it is not known.
   [[nodiscard]] std::string node_of(const std::string& pod) const;
 

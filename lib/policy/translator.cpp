@@ -358,6 +358,16 @@ void Translator::set_reserved(const IpAddress& address,
   impl_->classes.set_reserved(address, entity);
 }
 
+bool Translator::is_taken(const IpAddress& address,
+                          const std::string& node) const {
+  const auto& pods = impl_->classes.pods_at(address);
+  const bool by_pod = std::ranges::any_of(
+      pods, [&](const PodRecord* other) { return other->pod.node != node; });
+  return by_pod || std::ranges::any_of(impl_->nodes, [&](const auto& item) {
+           return std::ranges::find(item.second, address) != item.second.end();
+         });
+}
+
 void Translator::visit_subjects(
     const PolicyKey& key,
     const std::function<void(const kube::Pod&)>& visit) const {

@@ -78,6 +78,10 @@ class Translator {
   // The node's whole view, sorted. The node need not be watched.
   [[nodiscard]] State snapshot(const std::string& node) const;
 
+  // True if a node, or a pod that is not on `node`, has the address.
+  [[nodiscard]] bool is_taken(const IpAddress& address,
+                              const std::string& node) const;
+
   // Calls `visit` for every pod that the policy selects and that is a subject
   // of policy: with an address, not finished, not in its node's network. A pod
   // that several specs of it select may come more than once.

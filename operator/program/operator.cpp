@@ -300,12 +300,18 @@ wire::Server::Handlers Operator::Impl::handlers() {
   result.on_ack = [this](const std::string& node, const wire::Ack& ack) {
     progress.acknowledged(node, ack);
   };
+  result.on_announcement = [this](const std::string& node, bool begins,
+                                  const std::vector<wire::PodAddress>& pods) {
+    dirty = store.announce(node, begins, pods) || dirty;
+  };
   result.on_disconnect = [this](const std::string& node,
                                 const std::string& why) {
     spdlog::info("agent of {} disconnected: {}", node, why);
     progress.disconnected(node);
   };
   result.on_forget = [this](const std::string& node) {
+    // What it knows it tells again when it is back.
+    dirty = store.announce(node, true, {}) || dirty;
     translator.forget_node(node);
     progress.forget(node);
   };
