@@ -32,8 +32,8 @@ Result<void> clean_up(const std::filesystem::path& pin_dir,
   if (auto done = agent::cleanup(pin_dir); !done) {
     return done;
   }
-  for (const auto& file :
-       {socket, names_file(socket), journal_file(socket), lock}) {
+  for (const auto& file : {socket, names_file(socket), journal_file(socket),
+                           pods_file(socket), lock}) {
     std::filesystem::remove(file, ignored);
   }
   // Only if it is empty; it may be somebody else's.

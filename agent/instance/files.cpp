@@ -33,4 +33,9 @@ std::filesystem::path journal_file(const std::filesystem::path& socket) {
   return file.replace_extension(".journal");
 }
 
+std::filesystem::path pods_file(const std::filesystem::path& socket) {
+  auto file = socket;
+  return file.replace_extension(".pods.json");
+}
+
 }  // namespace sluice::instance

@@ -17,5 +17,7 @@ std::filesystem::path lock_path(const std::filesystem::path& socket);
 std::filesystem::path names_file(const std::filesystem::path& socket);
 // Where an agent keeps what its operator said last.
 std::filesystem::path journal_file(const std::filesystem::path& socket);
+// Where an agent keeps what the CNI plugin said of pods' interfaces.
+std::filesystem::path pods_file(const std::filesystem::path& socket);
 
 }  // namespace sluice::instance

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/instance/server.h"
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <system_error>
@@ -25,6 +26,9 @@ constexpr std::size_t kRequestBytesMax = 64UL * 1024;
 constexpr std::size_t kBufferBytesMax = 1024UL * 1024;
 constexpr std::size_t kReplyAheadBytes = 64UL * 1024;
 constexpr std::size_t kClientsMax = 64;
+// Besides those: who waits for a reply that is not there yet. As many as a node
+// can have pods.
+constexpr std::size_t kWaitingMax = 512;
 constexpr auto kIdleMax = std::chrono::seconds(15);
 // What one client may send or get in one turn, so that all have theirs.
 constexpr int kLinesPerTurn = 64;
@@ -42,6 +46,7 @@ struct Client {
   bool drops_only = false;
   bool finished = false;  // nothing more will be added to `out`
   std::uint64_t lost = 0;
+  std::uint64_t ticket = 0;
   std::uint32_t polled = 0;
   Clock::time_point active = Clock::now();
 
@@ -63,6 +68,7 @@ struct Server::Impl {
   Fd epoll;
   std::unordered_map<int, Client> clients;
   std::size_t subscribers = 0;
+  std::size_t waiting = 0;
 
   void accept_all();
   bool receive(Client& client);
@@ -79,6 +85,7 @@ void Server::Impl::drop(int fd) {
   const auto found = clients.find(fd);
   if (found != clients.end()) {
     subscribers -= found->second.subscribed ? 1 : 0;
+    waiting -= found->second.ticket != 0 ? 1 : 0;
     clients.erase(found);  // closing takes it out of epoll
   }
 }
@@ -90,7 +97,7 @@ void Server::Impl::accept_all() {
     if (!fd.valid()) {
       return;
     }
-    if (clients.size() >= kClientsMax) {
+    if (clients.size() - waiting >= kClientsMax) {
       continue;  // closes it
     }
     const int number = fd.get();
@@ -135,6 +142,11 @@ void Server::Impl::ask(Client& client) {
   client.asked = true;
   auto answer = handler(client.request);
   client.request = {};
+  if (answer.ticket != 0) {
+    client.ticket = answer.ticket;
+    ++waiting;
+    return;
+  }
   if (answer.reply) {
     client.reply = std::move(answer.reply);
     return;
@@ -308,7 +320,7 @@ void Server::expire(Clock::time_point now) {
   std::vector<int> expired;
   for (const auto& [fd, client] : impl_->clients) {
     const bool waits_for_nothing = client.subscribed && client.unsent() == 0;
-    if (!waits_for_nothing && !client.subscribed &&
+    if (!waits_for_nothing && !client.subscribed && client.ticket == 0 &&
         now - client.active > kIdleMax) {
       expired.push_back(fd);
     }
@@ -316,6 +328,29 @@ void Server::expire(Clock::time_point now) {
   for (const int fd : expired) {
     impl_->drop(fd);
   }
+}
+
+bool Server::answer(std::uint64_t ticket, Reply reply) {
+  auto& impl = *impl_;
+  const auto found = std::ranges::find_if(impl.clients, [&](const auto& item) {
+    return item.second.ticket == ticket;
+  });
+  if (found == impl.clients.end()) {
+    return false;
+  }
+  auto& client = found->second;
+  client.ticket = 0;
+  --impl.waiting;
+  client.active = Clock::now();
+  client.reply = std::move(reply);
+  if (!impl.serve(client, 0)) {
+    impl.drop(found->first);
+  }
+  return true;
+}
+
+bool Server::can_wait() const {
+  return impl_->waiting < kWaitingMax;
 }
 
 bool Server::has_subscribers() const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -28,6 +29,8 @@ class Server {
   struct Answer {
     Reply reply;              // empty: this client is sent what publish() gets
     bool drops_only = false;  // of published lines, only those that are drops
+    // Not 0, and unique: the reply is not there yet; see answer().
+    std::uint64_t ticket = 0;
   };
   using Handler = std::function<Answer(const std::string& request)>;
 
@@ -47,6 +50,11 @@ class Server {
   // Ends connections that at `now` have idled too long; to be called every few
   // seconds.
   void expire(std::chrono::steady_clock::time_point now);
+
+  // Who got this ticket gets the reply. False if nobody waits for it any more.
+  bool answer(std::uint64_t ticket, Reply reply);
+  // False if no more tickets are to be given.
+  [[nodiscard]] bool can_wait() const;
 
   // True if somebody would get what is published.
   [[nodiscard]] bool has_subscribers() const;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
@@ -26,6 +27,7 @@ using nlohmann::json;
 
 constexpr int kTurnMs = 20;
 constexpr std::size_t kRows = 5000;
+constexpr std::uint64_t kTicket = 7;
 
 sockaddr_un address_of(const std::filesystem::path& path) {
   sockaddr_un address{};
@@ -76,6 +78,9 @@ class ServerTest : public ::testing::Test {
                            : std::nullopt;
               },
               .drops_only = false};
+    }
+    if (request == R"({"command":"later"})") {
+      return {.reply = {}, .drops_only = false, .ticket = kTicket};
     }
     return {.reply = reply_line(R"({"error":"what?"})"), .drops_only = false};
   }
@@ -131,6 +136,29 @@ class ServerTest : public ::testing::Test {
   std::filesystem::path path_;
   std::optional<Server> server_;
 };
+
+TEST_F(ServerTest, WhoWaitsForAReplyGetsItLaterAndIsNotIdle) {
+  EXPECT_FALSE(server_->answer(kTicket, reply_line("{}"))) << "nobody waits";
+  const auto fd = connect();
+  send_text(fd, "{\"command\":\"later\"}\n");
+  serve_until([turns = 0]() mutable { return ++turns > 5; });
+  server_->expire(std::chrono::steady_clock::now() + std::chrono::hours(1));
+  EXPECT_FALSE(closed(fd));
+  EXPECT_TRUE(server_->answer(kTicket, reply_line("{\"now\":1}")));
+  std::array<char, 64> buffer{};
+  EXPECT_GT(::recv(fd.get(), buffer.data(), buffer.size(), 0), 0);
+  EXPECT_STREQ(buffer.data(), "{\"now\":1}\n");
+  EXPECT_FALSE(server_->answer(kTicket, reply_line("{}"))) << "answered";
+}
+
+TEST_F(ServerTest, WhoDoesNotWaitAnyMoreIsForgotten) {
+  auto fd = connect();
+  send_text(fd, "{\"command\":\"later\"}\n");
+  serve_until([turns = 0]() mutable { return ++turns > 5; });
+  fd.reset();
+  serve_until([turns = 0]() mutable { return ++turns > 5; });
+  EXPECT_FALSE(server_->answer(kTicket, reply_line("{}")));
+}
 
 TEST_F(ServerTest, SocketIsForItsOwnerOnly) {
   struct stat status{};
