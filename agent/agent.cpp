@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/agent.h"
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <unordered_set>
@@ -222,11 +223,57 @@ Result<void> Agent::deny_unclaimed(bool deny) {
   return impl.follow({});
 }
 
+void Agent::announce(const std::string& endpoint, std::uint32_t ifindex) {
+  impl_->interfaces.announce(endpoint, ifindex);
+}
+
+Result<void> Agent::close_interfaces(
+    const std::vector<std::uint32_t>& ifindexes) {
+  for (const std::uint32_t ifindex : ifindexes) {
+    impl_->unclaimed.close(ifindex);
+  }
+  return impl_->follow({});
+}
+
+Result<void> Agent::open_interface(std::uint32_t ifindex) {
+  impl_->unclaimed.open(ifindex);
+  return impl_->follow({});
+}
+
+bool Agent::is_closed(std::uint32_t ifindex) const {
+  return impl_->unclaimed.holds(ifindex) &&
+         impl_->applier.in_force(Unclaimed::name_for(ifindex));
+}
+
+bool Agent::is_enforced(const std::string& endpoint, std::uint32_t ifindex,
+                        const std::vector<IpAddress>& ips) const {
+  const auto& all = impl_->endpoints.all();
+  const auto found = all.find(endpoint);
+  if (found == all.end()) {
+    return false;
+  }
+  const auto& item = found->second;
+  return item.ifindex == ifindex && item.attached && !item.entry.ips.empty() &&
+         std::ranges::all_of(item.entry.ips,
+                             [&](const IpAddress& ip) {
+                               return std::ranges::find(ips, ip) != ips.end();
+                             }) &&
+         impl_->applier.in_force(endpoint);
+}
+
+std::uint32_t Agent::interface_index(const std::string& name) const {
+  return impl_->interfaces.index(name);
+}
+
+std::string Agent::interface_name(std::uint32_t ifindex) const {
+  return impl_->interfaces.name(ifindex);
+}
+
 Result<void> Agent::retry() {
   auto& impl = *impl_;
   if (impl.started) {
     impl.endpoints.refresh({});
-  } else if (!impl.unclaimed.denies()) {
+  } else if (!impl.unclaimed.active()) {
     return {};
   }
   return impl.follow({});
@@ -248,7 +295,7 @@ void Agent::dispatch() {
     return;
   }
   const bool bound = impl.started && impl.endpoints.refresh(*changes);
-  if (bound || impl.unclaimed.denies()) {
+  if (bound || impl.unclaimed.active()) {
     // A failure is kept in `problem` and tried again with the next call.
     if (auto result = impl.follow(*changes); !result) {
       return;

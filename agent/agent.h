@@ -104,6 +104,25 @@ class Agent {
   // snapshot, interfaces that have a record in the kernel count as claimed.
   Result<void> deny_unclaimed(bool deny);
 
+  // What a CNI plugin says of a new interface of this node, which may be none
+  // that we know yet: it is the endpoint's, whatever else leads to it. 0: no
+  // more. In force with the next call of anything.
+  void announce(const std::string& endpoint, std::uint32_t ifindex);
+  // Whether interfaces that no endpoint has claimed are cut off whatever
+  // deny_unclaimed() says; until they are gone, or opened.
+  Result<void> close_interfaces(const std::vector<std::uint32_t>& ifindexes);
+  Result<void> open_interface(std::uint32_t ifindex);
+  // True if the interface is cut off; false once an endpoint has claimed it.
+  [[nodiscard]] bool is_closed(std::uint32_t ifindex) const;
+  // True if the policies of the endpoint are in force on this interface for
+  // these addresses, or for those of them that it has.
+  [[nodiscard]] bool is_enforced(const std::string& endpoint,
+                                 std::uint32_t ifindex,
+                                 const std::vector<IpAddress>& ips) const;
+  // 0 if this node has no such interface.
+  [[nodiscard]] std::uint32_t interface_index(const std::string& name) const;
+  [[nodiscard]] std::string interface_name(std::uint32_t ifindex) const;
+
   // Descriptor to poll for reading; then call dispatch(), which handles
   // netlink changes (interfaces, routes, neighbours) and flow events. Call it
   // on a timer too, every 100 ms for example: the datapath submits flow events

@@ -26,6 +26,16 @@ std::string nothing_found(const EndpointEntry& entry,
   return text;
 }
 
+// Whether who has an interface keeps it when another is found to have it.
+bool keeps_it(const EndpointEntry& owner, const EndpointEntry& other,
+              const std::optional<Interfaces::Found>& found) {
+  if (!found || !found->trusted) {
+    return true;
+  }
+  return !found->announced &&
+         (owner.interface.empty() || !other.interface.empty());
+}
+
 }  // namespace
 
 void Endpoints::set(const std::string& name,
@@ -139,9 +149,7 @@ void Endpoints::resolve(const std::string& name, Item& item) {
     if (owner != owners_.end() && owner->second != name) {
       const std::string holder = owner->second;
       auto& other = items_[holder];
-      const bool prior = other.entry.interface.empty() ||
-                         !item.entry.interface.empty() || !found ||
-                         !found->trusted;
+      const bool prior = keeps_it(other.entry, item.entry, found);
       auto& loser = prior ? item : other;
       loser.problem = "interface " + interfaces_.name(ifindex) +
                       " belongs to " + (prior ? holder : name);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <unordered_map>
 #include <utility>
 
 #include <linux/neighbour.h>
@@ -60,6 +61,7 @@ struct Interfaces::Impl {
   NetlinkTables tables;
   Changes changes;  // since the last dispatch()
   std::vector<std::string> pod_patterns;
+  std::unordered_map<std::string, std::uint32_t> announced;
 
   Result<void> subscribe(int receive_bytes);
   Result<void> resync();
@@ -200,7 +202,19 @@ Result<Interfaces::Changes> Interfaces::dispatch() {
       return std::unexpected(result.error());
     }
   }
+  for (const std::uint32_t ifindex : impl_->changes.gone) {
+    std::erase_if(impl_->announced,
+                  [&](const auto& item) { return item.second == ifindex; });
+  }
   return std::exchange(impl_->changes, {});
+}
+
+void Interfaces::announce(const std::string& endpoint, std::uint32_t ifindex) {
+  if (ifindex == 0) {
+    impl_->announced.erase(endpoint);
+  } else {
+    impl_->announced[endpoint] = ifindex;
+  }
 }
 
 void Interfaces::set_pod_patterns(std::vector<std::string> patterns) {
@@ -220,16 +234,18 @@ bool Interfaces::may_be_named(const std::string& name) const {
 
 std::optional<Interfaces::Found> Interfaces::find(
     const EndpointEntry& endpoint) const {
+  if (const auto it = impl_->announced.find(endpoint.name);
+      it != impl_->announced.end()) {
+    return Found{.ifindex = it->second, .announced = true, .trusted = true};
+  }
   if (!endpoint.interface.empty()) {
     if (!may_be_named(endpoint.interface)) {
       return std::nullopt;
     }
-    for (const auto& [ifindex, link] : impl_->tables.links()) {
-      if (link.name == endpoint.interface) {
-        return Found{.ifindex = ifindex, .trusted = true};
-      }
-    }
-    return std::nullopt;
+    const auto ifindex = index(endpoint.interface);
+    return ifindex == 0
+               ? std::nullopt
+               : std::optional(Found{.ifindex = ifindex, .trusted = true});
   }
   for (const auto& ip : endpoint.ips) {
     if (const auto ifindex = impl_->tables.routed(ip); ifindex != 0) {
@@ -307,6 +323,15 @@ bool Interfaces::exists(std::uint32_t ifindex) const {
 std::string Interfaces::name(std::uint32_t ifindex) const {
   const auto it = impl_->tables.links().find(ifindex);
   return it == impl_->tables.links().end() ? "" : it->second.name;
+}
+
+std::uint32_t Interfaces::index(const std::string& name) const {
+  for (const auto& [ifindex, link] : impl_->tables.links()) {
+    if (link.name == name) {
+      return ifindex;
+    }
+  }
+  return 0;
 }
 
 std::vector<std::uint32_t> Interfaces::all() const {

@@ -50,11 +50,17 @@ class Interfaces {
 
   struct Found {
     std::uint32_t ifindex = 0;
+    // By announce().
+    bool announced = false;
     // By a route, which only the node's administrator can set, or by name; a
     // neighbour entry also follows what pods on the bridge claim.
     bool trusted = false;
   };
-  // The host side of an endpoint's veth: the interface it names; else that of a
+  // An endpoint's interface, by who made it; 0 takes that back. It counts until
+  // the interface is gone.
+  void announce(const std::string& endpoint, std::uint32_t ifindex);
+  // The host side of an endpoint's veth: the one announced; else the interface
+  // it names; else that of a
   // host route to one of its addresses; else the port of the bridge on which
   // one of them is a neighbour.
   [[nodiscard]] std::optional<Found> find(const EndpointEntry& endpoint) const;
@@ -74,6 +80,8 @@ class Interfaces {
   [[nodiscard]] bool exists(std::uint32_t ifindex) const;
   // Empty if there is no such interface.
   [[nodiscard]] std::string name(std::uint32_t ifindex) const;
+  // 0 if there is none of that name.
+  [[nodiscard]] std::uint32_t index(const std::string& name) const;
   [[nodiscard]] std::vector<std::uint32_t> all() const;
 
  private:

@@ -36,8 +36,12 @@ std::unique_ptr<Attacher> sparing_attacher(
 }
 
 // No pod has such a name: a namespace cannot be empty.
+std::string Unclaimed::name_for(std::uint32_t ifindex) {
+  return "/" + std::to_string(ifindex);
+}
+
 EndpointEntry Unclaimed::entry_for(std::uint32_t ifindex) {
-  return {.name = "/" + std::to_string(ifindex),
+  return {.name = name_for(ifindex),
           .policy_set = 0,
           .isolated = {true, true},
           .ips = {},
@@ -46,12 +50,13 @@ EndpointEntry Unclaimed::entry_for(std::uint32_t ifindex) {
 
 std::unordered_set<std::uint32_t> Unclaimed::wanted(bool spare_recorded) const {
   std::unordered_set<std::uint32_t> result;
-  if (!deny_) {
+  if (!active()) {
     return result;
   }
   for (const std::uint32_t ifindex : interfaces_.all()) {
     if (endpoints_.name_of(ifindex).empty() &&
-        interfaces_.is_pods(interfaces_.name(ifindex))) {
+        (closed_.contains(ifindex) ||
+         (deny_ && interfaces_.is_pods(interfaces_.name(ifindex))))) {
       result.insert(ifindex);
     }
   }
@@ -67,7 +72,7 @@ std::unordered_set<std::uint32_t> Unclaimed::wanted(bool spare_recorded) const {
 }
 
 void Unclaimed::leave(std::uint32_t ifindex, Changes& to) {
-  auto name = entry_for(ifindex).name;
+  auto name = name_for(ifindex);
   applier_.bind(name, 0);
   to.push_back({.name = std::move(name), .value = std::nullopt});
 }
@@ -87,6 +92,7 @@ Unclaimed::Changes Unclaimed::update(const Interfaces::Changes& changes,
   // One that is gone may have been made anew under the same number.
   for (const std::uint32_t ifindex : changes.gone) {
     released_.erase(ifindex);
+    closed_.erase(ifindex);
     if (held_.erase(ifindex) > 0) {
       leave(ifindex, result);
     }

@@ -37,11 +37,22 @@ class Unclaimed {
 
   void deny(bool value) { deny_ = value; }
   [[nodiscard]] bool denies() const { return deny_; }
+  // This interface, whatever deny() says and whatever its name is, until it is
+  // gone or open()ed.
+  void close(std::uint32_t ifindex) { closed_.insert(ifindex); }
+  void open(std::uint32_t ifindex) { closed_.erase(ifindex); }
+  [[nodiscard]] bool active() const { return deny_ || !closed_.empty(); }
+  // Whether it has such a record.
+  [[nodiscard]] bool holds(std::uint32_t ifindex) const {
+    return held_.contains(ifindex);
+  }
 
   using Changes = std::vector<Transaction::EndpointChange>;
   // `spare_recorded`: interfaces that have a record in the kernel are
   // somebody's, although no endpoint is known yet.
   Changes update(const Interfaces::Changes& changes, bool spare_recorded);
+  // Of the record, to the applier.
+  static std::string name_for(std::uint32_t ifindex);
   // All that there are, for a transaction that replaces everything.
   [[nodiscard]] std::vector<EndpointEntry> entries() const;
   // Takes the programs off interfaces that are nobody's any more.
@@ -60,6 +71,7 @@ class Unclaimed {
   Applier& applier_;
   std::unordered_set<std::uint32_t>& held_;
   std::unordered_set<std::uint32_t> released_;
+  std::unordered_set<std::uint32_t> closed_;
   bool deny_ = false;
 };
 

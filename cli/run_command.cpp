@@ -10,6 +10,7 @@
 #include "agent/instance/command_line.h"
 #include "cli/commands.h"
 #include "cli/standalone.h"
+#include "cni/install.h"
 #include "lib/base/process.h"
 
 namespace sluice::cli {
@@ -105,12 +106,27 @@ void add_cleanup(CLI::App& app, int& exit_code) {
   struct Arguments {
     std::filesystem::path pin_dir;
     std::filesystem::path socket;
+    std::filesystem::path cni_conf_dir;
+    std::filesystem::path cni_bin_dir;
   };
   const auto arguments = std::make_shared<Arguments>();
+  command
+      ->add_option("--cni-conf-dir", arguments->cni_conf_dir,
+                   "Folder of network configurations to take sluice-cni out of")
+      ->type_name("DIR");
+  command
+      ->add_option("--cni-bin-dir", arguments->cni_bin_dir,
+                   "Folder of plugins to remove sluice-cni from")
+      ->type_name("DIR");
   instance::add_pin_dir_option(*command, arguments->pin_dir);
   instance::add_socket_option(*command, arguments->socket);
   command->callback([arguments, &exit_code] {
-    exit_code = clean_up_and_report(arguments->pin_dir, arguments->socket);
+    // First: what pods wait for when they start is about to go.
+    const auto removed =
+        cni::remove_plugin(arguments->cni_conf_dir, arguments->cni_bin_dir);
+    exit_code = removed
+                    ? clean_up_and_report(arguments->pin_dir, arguments->socket)
+                    : instance::complain(removed.error().message);
   });
 }
 

@@ -23,6 +23,7 @@
 #include "agent/instance/server.h"
 #include "agent/instance/version.h"
 #include "agent/instance/views_json.h"
+#include "agent/program/announcements.h"
 #include "agent/program/metrics.h"
 #include "agent/program/operator_source.h"
 #include "lib/base/fd.h"
@@ -63,6 +64,8 @@ struct Daemon::Impl {
   Fd signals;
   instance::Names names;
   std::optional<agent::Agent> agent;
+  std::optional<Announcements> announcements;
+  std::optional<CniInstaller> cni;
   std::optional<wire::Client> client;
   std::optional<instance::Server> server;
   std::optional<health::HealthServer> health;
@@ -92,6 +95,7 @@ struct Daemon::Impl {
   Result<void> open_agent();
   Result<void> open_servers();
   Result<void> connect();
+  Result<void> install_cni();
   Result<void> prepare();
   void go_on();
   void keep(const Result<void>& written);
@@ -145,6 +149,8 @@ void Daemon::Impl::go_on() {
   } else if (*kept) {
     told_unknown = (*kept)->on_unknown;
   }
+  announcements.emplace(instance::pods_file(options.socket), link, *agent);
+  announcements->go_on();
   deny_unknown = denies(told_unknown);
   if (auto denied = agent->deny_unclaimed(deny_unknown); !denied) {
     spdlog::error("unknown pods cannot be cut off: {}", denied.error().message);
@@ -217,6 +223,17 @@ Result<void> Daemon::Impl::connect() {
     return std::unexpected(begun.error());
   }
   client = std::move(*begun);
+  announcements->serve(*client, *server);
+  return {};
+}
+
+// Last: what it makes runtimes call asks this process.
+Result<void> Daemon::Impl::install_cni() {
+  auto installed = CniInstaller::start(options.cni);
+  if (!installed) {
+    return std::unexpected(installed.error());
+  }
+  cni = std::move(*installed);
   return {};
 }
 
@@ -236,8 +253,8 @@ Result<void> Daemon::Impl::prepare() {
   }
   locks = std::move(*locked);
   using Step = Result<void> (Impl::*)();
-  for (const Step step :
-       {&Impl::open_agent, &Impl::open_servers, &Impl::connect}) {
+  for (const Step step : {&Impl::open_agent, &Impl::open_servers,
+                          &Impl::connect, &Impl::install_cni}) {
     if (auto done = (this->*step)(); !done) {
       return done;
     }
@@ -441,6 +458,9 @@ std::string Daemon::Impl::unready() const {
 }
 
 instance::Server::Answer Daemon::Impl::answer(const std::string& request) {
+  if (auto answered = announcements->answer(request)) {
+    return std::move(*answered);
+  }
   const auto why = problem();
   const OperatorSource source(link, *agent, why);
   return instance::answer_request({.source = &source,
@@ -472,11 +492,12 @@ void Daemon::Impl::run_timers() {
 }
 
 Result<void> Daemon::Impl::loop() {
-  std::array<pollfd, 4> fds{
+  std::array<pollfd, 5> fds{
       pollfd{.fd = signals.get(), .events = POLLIN, .revents = 0},
       pollfd{.fd = client->poll_fd(), .events = POLLIN, .revents = 0},
       pollfd{.fd = agent->poll_fd(), .events = POLLIN, .revents = 0},
-      pollfd{.fd = server->poll_fd(), .events = POLLIN, .revents = 0}};
+      pollfd{.fd = server->poll_fd(), .events = POLLIN, .revents = 0},
+      pollfd{.fd = cni->fd(), .events = POLLIN, .revents = 0}};
   while (!stopping) {
     if (::poll(fds.data(), fds.size(), static_cast<int>(kTurn.count())) < 0 &&
         errno != EINTR) {
@@ -493,6 +514,8 @@ Result<void> Daemon::Impl::loop() {
     if (fds[3].revents != 0) {
       server->dispatch();
     }
+    announcements->turn();
+    cni->turn();
     run_timers();
   }
   return {};

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "agent/agent.h"
+#include "agent/program/cni_installer.h"
 #include "lib/base/result.h"
 #include "lib/wire/client.h"
 
@@ -13,6 +14,7 @@ namespace sluice::agentd {
 
 struct DaemonOptions {
   wire::ClientOptions client;
+  CniOptions cni;
   agent::AgentOptions agent;
   std::filesystem::path socket;  // of the `sluice` command
   std::string health;            // address; empty: no HTTP

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <chrono>
 #include <csignal>
 #include <exception>
+#include <filesystem>
+#include <map>
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include <CLI/CLI.hpp>
@@ -11,6 +15,7 @@
 #include "agent/instance/version.h"
 #include "agent/program/daemon.h"
 #include "agent/program/target.h"
+#include "cni/install.h"
 #include "lib/base/process.h"
 
 namespace sluice::agentd {
@@ -53,6 +58,12 @@ Result<void> check(DaemonOptions& options) {
 int run(Arguments& arguments) {
   auto& options = arguments.options;
   if (arguments.cleanup) {
+    // First: what pods wait for when they start is about to go.
+    if (auto removed = cni::remove_plugin(options.cni.install.conf_dir,
+                                          options.cni.install.bin_dir);
+        !removed) {
+      return instance::complain(removed.error().message);
+    }
     const auto done =
         instance::clean_up(options.agent.datapath.pin_dir, options.socket);
     return done ? instance::kExitOk : instance::complain(done.error().message);
@@ -61,6 +72,7 @@ int run(Arguments& arguments) {
     return instance::complain(checked.error().message);
   }
   start_log("sluice-agent");
+  options.cni.install.plugin.socket = options.socket.string();
   auto daemon = Daemon::start(options);
   if (!daemon) {
     return instance::complain(daemon.error().message);
@@ -124,6 +136,65 @@ void add_node_options(CLI::App& app, DaemonOptions& options) {
       ->type_name("ADDRESS:PORT");
 }
 
+std::filesystem::path beside_this_program() {
+  std::error_code ignored;
+  return std::filesystem::read_symlink("/proc/self/exe", ignored)
+             .parent_path() /
+         cni::kPluginName;
+}
+
+void add_cni_options(CLI::App& app, CniOptions& options) {
+  const char* group = "CNI plugin";
+  auto& install = options.install;
+  install.program = beside_this_program();
+  app.add_option("--cni", options.mode,
+                 "Whether sluice-cni is chained into the node's network "
+                 "configuration: auto (where there is one; the default), on "
+                 "(and there must be a folder of them), off (taken out)")
+      ->transform(
+          CLI::CheckedTransformer(std::map<std::string, CniOptions::Mode>{
+                                      {"auto", CniOptions::Mode::kAuto},
+                                      {"on", CniOptions::Mode::kOn},
+                                      {"off", CniOptions::Mode::kOff}})
+              .description(""))
+      ->type_name("auto|on|off")
+      ->group(group);
+  app.add_option("--cni-conf-dir", install.conf_dir,
+                 "Folder of network configurations; default: none")
+      ->type_name("DIR")
+      ->group(group);
+  app.add_option("--cni-bin-dir", install.bin_dir,
+                 "Folder of plugins; default: none")
+      ->type_name("DIR")
+      ->group(group);
+  app.add_option("--cni-program", install.program,
+                 "The plugin, to be copied; default: beside this program")
+      ->type_name("FILE")
+      ->group(group);
+  app.add_option_function<double>(
+         "--cni-timeout",
+         [&install](double value) {
+           install.plugin.timeout =
+               std::chrono::duration_cast<std::chrono::milliseconds>(
+                   std::chrono::duration<double>(value));
+         },
+         "How long a new pod waits for its policies to be in force; default 10")
+      ->check(CLI::Range(0.1, 120.0).description(""))
+      ->type_name("SECONDS")
+      ->group(group);
+  app.add_option_function<std::string>(
+         "--cni-on-timeout",
+         [&install](const std::string& word) {
+           install.plugin.on_timeout =
+               cni::parse_on_timeout(word).value_or(cni::OnTimeout::kFail);
+         },
+         "What becomes of it then: fail (kubelet tries again; the default), "
+         "closed (it starts, cut off) or open")
+      ->check(CLI::IsMember({"fail", "closed", "open"}).description(""))
+      ->type_name("fail|closed|open")
+      ->group(group);
+}
+
 int parse_and_run(int argc, char** argv) {
   CLI::App app("Sluice's agent: enforces network policy on a Kubernetes node",
                "sluice-agent");
@@ -136,6 +207,7 @@ int parse_and_run(int argc, char** argv) {
   add_node_options(app, options);
   instance::add_pin_dir_option(app, options.agent.datapath.pin_dir);
   instance::add_socket_option(app, options.socket);
+  add_cni_options(app, options.cni);
   instance::add_size_options(app, options.agent.datapath);
   app.add_flag(
       "--cleanup", arguments.cleanup,

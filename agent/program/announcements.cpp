@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/program/announcements.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+#include <spdlog/spdlog.h>
+
+#include "agent/instance/json_text.h"
+
+namespace sluice::agentd {
+namespace {
+
+using instance::Server;
+using nlohmann::json;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+// To cut an interface off costs the node a grace period, which delays every
+// verdict. Until its announcement is answered nothing runs in a pod; so an
+// operator gets this long to say what is to be enforced there.
+constexpr milliseconds kOperatorTime{100};
+constexpr seconds kLookedAfter{1};
+
+Server::Answer line(const json& object) {
+  return {.reply = instance::reply_line(instance::dump(object)),
+          .drops_only = false};
+}
+
+}  // namespace
+
+bool Announcements::is_there(const AnnouncedPod& announced) const {
+  return agent_->interface_name(announced.ifindex) == announced.pod.interface;
+}
+
+void Announcements::go_on() {
+  auto kept = load_pods(file_);
+  if (!kept) {
+    spdlog::warn("what the CNI plugin said cannot be read: {}",
+                 kept.error().message);
+    return;
+  }
+  std::vector<std::uint32_t> to_close;
+  for (auto& announced : *kept) {
+    if (!is_there(announced)) {
+      continue;
+    }
+    agent_->announce(announced.full_name(), announced.ifindex);
+    if (!announced.open) {
+      to_close.push_back(announced.ifindex);
+    }
+    const auto name = announced.full_name();
+    pods_[name] = std::move(announced);
+  }
+  dirty_ = pods_.size() != kept->size();
+  // Those whose announcement was not answered have no record yet.
+  if (auto closed = agent_->close_interfaces(to_close); !closed) {
+    spdlog::error("new pods cannot be cut off: {}", closed.error().message);
+  }
+}
+
+void Announcements::serve(wire::Client& client, Server& server) {
+  client_ = &client;
+  server_ = &server;
+  for (const auto& [name, announced] : pods_) {
+    client_->announce(announced.pod);
+  }
+}
+
+std::optional<Server::Answer> Announcements::answer(
+    const std::string& request) {
+  const auto parsed = parse_pod_request(request);
+  if (!parsed) {
+    return line({{"error", parsed.error().message}});
+  }
+  if (!*parsed) {
+    return std::nullopt;
+  }
+  switch ((*parsed)->kind) {
+    case PodRequest::Kind::kAnnounce:
+      return announce(**parsed);
+    case PodRequest::Kind::kWithdraw:
+      withdraw((*parsed)->announced.container);
+      break;
+    case PodRequest::Kind::kCollect:
+      collect(**parsed);
+      break;
+    case PodRequest::Kind::kLook:
+      return look(**parsed);
+  }
+  return line({{"view", json::object()}});
+}
+
+Server::Answer Announcements::announce(const PodRequest& request) {
+  agent_->dispatch();  // the interface is newer than what was read last
+  const auto& announced = request.announced;
+  if (!is_there(announced)) {
+    return line(
+        {{"error", "there is no interface " + announced.pod.interface +
+                       " of number " + std::to_string(announced.ifindex)}});
+  }
+  if (!server_->can_wait()) {
+    return line({{"error", "too many pods start at once"}});
+  }
+  const auto name = announced.full_name();
+  const auto old = pods_.find(name);
+  if (old != pods_.end() && old->second.ifindex != announced.ifindex) {
+    forget(name);  // a pod whose sandbox has been made anew
+  }
+  pods_[name] = announced;
+  dirty_ = true;
+  agent_->announce(name, announced.ifindex);
+  client_->announce(announced.pod);
+  if (const auto bound = agent_->retry(); !bound) {
+    spdlog::debug("{}: {}", name, bound.error().message);  // told by others
+  }
+  const auto now = Clock::now();
+  waiting_.push_back({.ticket = ++tickets_,
+                      .pod = name,
+                      .ifindex = announced.ifindex,
+                      .close_at = link_->connected ? now + kOperatorTime : now,
+                      .deadline = now + request.timeout,
+                      .on_timeout = request.on_timeout});
+  return {.reply = {}, .drops_only = false, .ticket = tickets_};
+}
+
+// The interface itself stays as it is until it is gone, or, where nobody else
+// claims it, is cut off.
+void Announcements::forget(const std::string& name) {
+  const auto found = pods_.find(name);
+  if (found == pods_.end()) {
+    return;
+  }
+  auto pod = std::move(found->second.pod);
+  pods_.erase(found);
+  dirty_ = true;
+  agent_->announce(name, 0);
+  pod.ips.clear();
+  if (client_ != nullptr) {
+    client_->announce(pod);
+  }
+}
+
+void Announcements::withdraw(const std::string& container) {
+  const auto found = std::ranges::find_if(pods_, [&](const auto& item) {
+    return item.second.container == container;
+  });
+  if (found != pods_.end()) {
+    forget(std::string(found->first));
+  }
+}
+
+void Announcements::collect(const PodRequest& request) {
+  std::vector<std::string> gone;
+  for (const auto& [name, announced] : pods_) {
+    if (announced.network == request.announced.network &&
+        std::ranges::find(request.valid, announced.container) ==
+            request.valid.end()) {
+      gone.push_back(name);
+    }
+  }
+  for (const auto& name : gone) {
+    forget(name);
+  }
+}
+
+Server::Answer Announcements::look(const PodRequest& request) const {
+  const auto& wanted = request.announced;
+  if (wanted.container.empty()) {
+    return line({{"view", {{"pods", pods_.size()}}}});
+  }
+  const auto found = std::ranges::find_if(pods_, [&](const auto& item) {
+    return item.second.container == wanted.container;
+  });
+  if (found == pods_.end() || found->second.ifindex != wanted.ifindex) {
+    return line({{"error", "this container's interface is not known"}});
+  }
+  const auto& [name, announced] = *found;
+  const bool enforced =
+      agent_->is_enforced(name, announced.ifindex, announced.pod.ips);
+  if (!enforced && !announced.open && !agent_->is_closed(announced.ifindex)) {
+    return line({{"error", name + ": " + why_not(name)}});
+  }
+  return line({{"view", {{"enforced", enforced}}}});
+}
+
+void Announcements::forget_gone() {
+  std::vector<std::string> gone;
+  for (const auto& [name, announced] : pods_) {
+    if (!is_there(announced)) {
+      gone.push_back(name);
+    }
+  }
+  for (const auto& name : gone) {
+    forget(name);
+  }
+}
+
+bool Announcements::operator_is_old() const {
+  const auto stats = client_->stats();
+  return stats.connected && stats.version.minor < wire::kAnnouncementsSince;
+}
+
+std::string Announcements::why_not(const std::string& name) const {
+  if (!link_->connected) {
+    return "no operator can be reached: " + link_->problem;
+  }
+  for (const auto& [endpoint, problem] : agent_->endpoint_problems()) {
+    if (endpoint == name) {
+      return problem;
+    }
+  }
+  return "the operator has not said yet what is to be enforced";
+}
+
+void Announcements::reply(const Waiting& waiting, const char* state) {
+  server_->answer(
+      waiting.ticket,
+      instance::reply_line(instance::dump({{"view", {{"state", state}}}})));
+}
+
+void Announcements::reply_error(const Waiting& waiting,
+                                const std::string& why) {
+  spdlog::warn("new pod {}: {}", waiting.pod, why);
+  server_->answer(waiting.ticket,
+                  instance::reply_line(instance::dump({{"error", why}})));
+}
+
+void Announcements::time_over(const Waiting& waiting, AnnouncedPod& announced) {
+  const auto why = why_not(waiting.pod);
+  switch (waiting.on_timeout) {
+    case OnTimeout::kOpen:
+      spdlog::warn("new pod {} is open until its policies are known: {}",
+                   waiting.pod, why);
+      announced.open = dirty_ = true;
+      if (const auto opened = agent_->open_interface(waiting.ifindex);
+          !opened) {
+        reply_error(waiting, opened.error().message);
+        return;
+      }
+      reply(waiting, "open");
+      return;
+    case OnTimeout::kClosed:
+      if (agent_->is_closed(waiting.ifindex)) {
+        spdlog::warn("new pod {} is cut off until its policies are known: {}",
+                     waiting.pod, why);
+        reply(waiting, "closed");
+        return;
+      }
+      break;
+    case OnTimeout::kFail:
+      break;
+  }
+  reply_error(waiting, why);
+}
+
+bool Announcements::settle(const Waiting& waiting, Clock::time_point now,
+                           std::vector<std::uint32_t>& to_close) {
+  const auto found = pods_.find(waiting.pod);
+  if (found == pods_.end() || found->second.ifindex != waiting.ifindex) {
+    reply_error(waiting, "withdrawn before its policies were in force");
+    return true;
+  }
+  auto& announced = found->second;
+  if (agent_->is_enforced(waiting.pod, waiting.ifindex, announced.pod.ips)) {
+    // From now on it is cut off if ever the endpoint goes before it does.
+    to_close.push_back(waiting.ifindex);
+    reply(waiting, "enforced");
+    return true;
+  }
+  if (!is_there(announced)) {
+    reply_error(waiting, "interface " + announced.pod.interface + " is gone");
+    forget(std::string(waiting.pod));
+    return true;
+  }
+  // Such an operator learns the address from the pod's status, which is written
+  // after the plugin has returned.
+  if (operator_is_old() && agent_->is_closed(waiting.ifindex)) {
+    reply(waiting, "closed");
+    return true;
+  }
+  if (now >= waiting.deadline) {
+    time_over(waiting, announced);
+    return true;
+  }
+  if (now >= waiting.close_at || operator_is_old()) {
+    to_close.push_back(waiting.ifindex);
+  }
+  return false;
+}
+
+void Announcements::turn() {
+  const auto now = Clock::now();
+  if (now >= look_at_) {
+    look_at_ = now + kLookedAfter;
+    forget_gone();
+  }
+  // Before anybody is answered: what was promised is kept.
+  save();
+  std::vector<std::uint32_t> to_close;
+  std::erase_if(waiting_, [&](const Waiting& waiting) {
+    return settle(waiting, now, to_close);
+  });
+  if (to_close.empty()) {
+    return;
+  }
+  if (const auto closed = agent_->close_interfaces(to_close); !closed) {
+    spdlog::error("new pods cannot be cut off: {}", closed.error().message);
+  }
+}
+
+void Announcements::save() {
+  if (!std::exchange(dirty_, false)) {
+    return;
+  }
+  std::vector<AnnouncedPod> pods;
+  pods.reserve(pods_.size());
+  for (const auto& [name, announced] : pods_) {
+    pods.push_back(announced);
+  }
+  if (auto saved = save_pods(file_, pods); !saved) {
+    dirty_ = true;
+    spdlog::warn("what the CNI plugin said is not kept for the next start: {}",
+                 saved.error().message);
+  }
+}
+
+}  // namespace sluice::agentd
