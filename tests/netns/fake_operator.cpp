@@ -17,12 +17,14 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 #include <poll.h>
 
 #include "cli/cluster.h"
 #include "lib/wire/server.h"
+#include "operator/announced_pods.h"
 #include "operator/manifest_dir.h"
 
 namespace sluice {
@@ -106,6 +108,11 @@ class FakeOperator {
       cluster_.take(change);
     }
     cluster_.store().commit();
+    for (const auto& [ns, name] : said_) {
+      if (const auto* pod = cluster_.store().pod(ns, name)) {
+        cluster_.translator().set(announced_.seen(*pod, {}));
+      }
+    }
   }
 
   [[nodiscard]] wire::OnUnknown on_unknown() const {
@@ -116,6 +123,19 @@ class FakeOperator {
     }
     return word == "allow" ? wire::OnUnknown::kAllow
                            : wire::OnUnknown::kAgentDefault;
+  }
+
+  void announced(const std::string& node, bool begins,
+                 const std::vector<wire::PodAddress>& pods) {
+    for (const auto& said : pods) {
+      said_.emplace(said.ns, said.name);
+      if (const auto* pod = cluster_.store().pod(said.ns, said.name)) {
+        (void)announced_.seen(*pod, {});
+      }
+    }
+    for (const auto& pod : announced_.announce(node, begins, pods)) {
+      cluster_.translator().set(pod);
+    }
   }
 
   wire::Server::Handlers handlers() {
@@ -145,6 +165,11 @@ class FakeOperator {
                                 {"failures", failures}}
                      .dump());
     };
+    handlers.on_announcement = [this](
+                                   const std::string& node, bool begins,
+                                   const std::vector<wire::PodAddress>& pods) {
+      announced(node, begins, pods);
+    };
     handlers.on_refused = [](const std::string& peer, const std::string& why) {
       std::cerr << peer << ": " << why << '\n';
     };
@@ -155,6 +180,8 @@ class FakeOperator {
   path out_;
   OneToken authenticator_;
   cli::Cluster cluster_;
+  op::AnnouncedPods announced_{cluster_.translator()};
+  std::set<std::pair<std::string, std::string>> said_;
   std::optional<op::ManifestDir> manifests_;
   std::optional<wire::Server> server_;
   std::set<std::string> watched_;
