@@ -111,12 +111,12 @@ class Images(unittest.TestCase):
         text = _read("deploy", "cleanup", "cleanup.yaml")
         command = re.search(r"^        command: \[(.*)\]$", text, re.M).group(1).split(", ")
         _, mounts_of_cleanup, capabilities, _ = _manifest("cleanup/cleanup.yaml")
-        self.assertEqual(mounts_of_cleanup, {name: mounts[name] for name in ("bpffs", "run")})
+        self.assertEqual(mounts_of_cleanup, {name: mounts[name] for name in ("bpffs", "run", "cni-conf", "cni-bin")})
         self.assertEqual(self.run_in(folder, capabilities, *command), ("", 0))
         self.assertFalse(os.path.exists(folder + "/bpf/sluice"))
 
     def test_there_is_nothing_else_in_them(self):
-        for image, programs in (("agent", ["sluice", "sluice-agent"]), ("operator", ["sluice-operator"])):
+        for image, programs in (("agent", ["sluice", "sluice-agent", "sluice-cni"]), ("operator", ["sluice-operator"])):
             folder = _make_image(image)
             executables = [name for top, _, names in os.walk(folder) for name in names
                            if os.access(os.path.join(top, name), os.X_OK) and ".so" not in name]
