@@ -18,6 +18,8 @@ KINDS = {
     "Event": ("api/v1", "events", True),
     "Endpoints": ("api/v1", "endpoints", True),
     "EndpointSlice": ("apis/discovery.k8s.io/v1beta1", "endpointslices", True),
+    "Deployment": ("apis/apps/v1", "deployments", True),
+    "DaemonSet": ("apis/apps/v1", "daemonsets", True),
     "Lease": ("apis/coordination.k8s.io/v1", "leases", True),
     "NetworkPolicy": ("apis/networking.k8s.io/v1", "networkpolicies", True),
     "CiliumNetworkPolicy": ("apis/cilium.io/v2", "ciliumnetworkpolicies", True),

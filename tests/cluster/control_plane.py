@@ -44,9 +44,12 @@ class ControlPlane:
     ends the servers with the thread that started them.
     """
 
-    def __init__(self, folder=None, progress=None, server_options=(), advertise=_ADVERTISED):
+    def __init__(self, folder=None, progress=None, server_options=(), advertise=_ADVERTISED, users=None):
+        """`advertise`: where clients in other network namespaces find the server, if `server_options`
+        make it listen there. `users`: {name: groups} of those who get a kubeconfig by user_kubeconfig()."""
         self._progress = progress or (lambda line: None)
         self._options, self._advertise = list(server_options), advertise
+        self._users = users or {}
         self._wanted_folder = folder
         self._exits = contextlib.ExitStack()
         self.folder = self.binaries = self.api = self.server = None
@@ -59,7 +62,7 @@ class ControlPlane:
             self.folder = exits.enter_context(_folder(self._wanted_folder))
             self._ports = dict(zip(("etcd", "peer", "api"), _free_ports(3)))
             self.server = f"https://127.0.0.1:{self._ports['api']}"
-            _make_keys(self.folder)
+            _make_keys(self.folder, self._advertise, self._users)
             with open(self.path("admin.token"), encoding="ascii") as file:
                 self.api = Api(self.server, self.ca_file, file.read().strip())
             self._write_admin()
@@ -78,6 +81,12 @@ class ControlPlane:
     @property
     def etcd_url(self):
         return f"http://127.0.0.1:{self._ports['etcd']}"
+
+    @property
+    def advertised(self):
+        """The server's URL for clients in other network namespaces."""
+        host = f"[{self._advertise}]" if ":" in self._advertise else self._advertise
+        return f"https://{host}:{self._ports['api']}"
 
     @property
     def ca_file(self):
@@ -184,6 +193,13 @@ class ControlPlane:
             "users": [{"name": "user", "user": user}],
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": "user"}}]}
         return self.write_file(name, json.dumps(content, indent=1))
+
+    def user_kubeconfig(self, user):
+        """A kubeconfig for one of `users`, for clients in other network namespaces."""
+        with open(self.path("tokens.csv"), encoding="ascii") as file:
+            token = next(line.split(",")[0] for line in file if line.split(",")[1] == user)
+        name = user.replace(":", "-") + ".kubeconfig"
+        return self.write_kubeconfig(name, token=token, server=self.advertised)
 
     def kubeconfig_of(self, namespace, account, seconds=3600):
         """A kubeconfig for a service account, with its real token in a file beside it."""
@@ -297,8 +313,8 @@ def _sweep(path):
 # ---- keys ----------------------------------------------------------------------------
 
 
-def _make_keys(folder):
-    """A CA, the server's and an administrator's certificates, the key that signs tokens."""
+def _make_keys(folder, advertised, users):
+    """A CA, the server's and an administrator's certificates, the key that signs tokens; users' tokens."""
     def openssl(*arguments):
         done = subprocess.run(["openssl", *arguments], cwd=folder, check=False, text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -308,7 +324,8 @@ def _make_keys(folder):
     key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
     openssl("req", "-x509", *key, "-days", "30", "-subj", "/CN=test-ca", "-keyout", "ca.key",
             "-out", "ca.crt", "-addext", "keyUsage=critical,keyCertSign,digitalSignature")
-    names = "DNS:localhost,DNS:kubernetes,DNS:kubernetes.default.svc,IP:127.0.0.1,IP:10.96.0.1"
+    names = ("DNS:localhost,DNS:kubernetes,DNS:kubernetes.default.svc,IP:127.0.0.1,IP:10.96.0.1,"
+             f"IP:{advertised}")
     for name, subject, usage in (
             ("server", "/CN=kube-apiserver", f"extendedKeyUsage=serverAuth\nsubjectAltName={names}\n"),
             ("admin", "/O=system:masters/CN=admin-by-certificate", "extendedKeyUsage=clientAuth\n")):
@@ -320,7 +337,10 @@ def _make_keys(folder):
     openssl("genrsa", "-out", "accounts.key", "2048")
     openssl("rsa", "-in", "accounts.key", "-pubout", "-out", "accounts.pub")
     token = os.urandom(16).hex()
-    for name, text in (("admin.token", token), ("tokens.csv", f'{token},admin,admin,"system:masters"\n')):
+    tokens = f'{token},admin,admin,"system:masters"\n'
+    for user, groups in users.items():
+        tokens += f'{os.urandom(16).hex()},{user},{user},"{",".join(groups)}"\n'
+    for name, text in (("admin.token", token), ("tokens.csv", tokens)):
         with open(os.path.join(folder, name), "w", encoding="ascii", opener=_private) as file:
             file.write(text)
 

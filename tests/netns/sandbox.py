@@ -20,10 +20,15 @@ _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+def entered():
+    """Is this process the one inside, from its first line on?"""
+    return os.environ.get(_MARK) is not None and os.getpid() == 1
+
+
 def enter():
     """Returns inside the sandbox. The process that calls it only waits for the
     one inside, ends with its status and takes it along when it is ended."""
-    if os.environ.get(_MARK) is None or os.getpid() != 1:
+    if not entered():
         sys.exit(_start_over())
     for arguments in (["-t", "tmpfs", "run", "/run"], ["-t", "sysfs", "sysfs", "/sys"],
                       ["-t", "bpf", "bpf", "/sys/fs/bpf"]):

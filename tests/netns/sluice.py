@@ -14,14 +14,14 @@ _numbers = itertools.count(1)
 
 
 def wait_for(condition, what, seconds=60):
-    """Returns the condition's first true value."""
+    """Returns the condition's first true value. `what`: a text, or a function that gives it in the end."""
     deadline = time.monotonic() + seconds
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds} s: {what}")
+            raise AssertionError(f"not within {seconds} s: {what() if callable(what) else what}")
         select.select([], [], [], 0.01)
 
 

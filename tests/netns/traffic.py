@@ -2,6 +2,7 @@
 """Packets: one-off probes, and streams in which not one may be lost or let through."""
 
 import array
+import contextlib
 import dataclasses
 import errno
 import multiprocessing
@@ -106,6 +107,7 @@ class _Connect(_Attempt):
 
     def __init__(self, probe, _number, protocol=0):
         super().__init__()
+        self.name = str(probe)
         self.socket = self.open(probe.source, probe.family, socket.SOCK_STREAM, protocol)
         self.error = self.socket.connect_ex((_target(probe), int(probe.what.split("/")[1])))
         self.writable = self.socket
@@ -116,7 +118,7 @@ class _Connect(_Attempt):
         if self.error in (0, errno.ECONNREFUSED):
             return True
         if self.error not in (errno.EINPROGRESS, errno.ETIMEDOUT):
-            raise OSError(self.error, f"the lab is broken: {os.strerror(self.error)}")
+            raise OSError(self.error, f"the lab is broken: {self.name}: {os.strerror(self.error)}")
         return False
 
 
@@ -152,7 +154,8 @@ class _AskDatagram(_Attempt):
         self.socket = self.open(probe.source, probe.family, socket.SOCK_DGRAM)
         self.readable = self.socket
         self.socket.connect((_target(probe), int(probe.what.split("/")[1])))
-        self.socket.send(self.text)
+        with contextlib.suppress(PermissionError):  # dropped by rules of the sender's own namespace
+            self.socket.send(self.text)
 
     def look(self):
         try:
@@ -169,7 +172,7 @@ class _AskStream(_Connect):
     def look(self):
         if not self.asked and super().look():
             if self.error:
-                raise OSError(self.error, f"the lab is broken: {os.strerror(self.error)}")
+                raise OSError(self.error, f"the lab is broken: {self.name}: {os.strerror(self.error)}")
             self.socket.send(self.text)
             self.asked = True
             self.readable, self.writable = self.socket, None
