@@ -257,7 +257,7 @@ class Planner {
     EndpointRecord record;
     record.facts.on_link6 = link.on_link6;
     record.facts.adopt_until = link.adopt_until;
-    record.policy.flags = SLUICE_EP_MANAGED;
+    record.policy.flags = SLUICE_EP_MANAGED | (endpoint.permits & kPermissions);
     for (const int direction : {SLUICE_INGRESS, SLUICE_EGRESS}) {
       if (endpoint.isolated[direction]) {
         record.policy.flags |= SLUICE_EP_ISOLATED(direction);

@@ -41,12 +41,18 @@ struct PeerEntry {
   bool operator==(const PeerEntry&) const = default;
 };
 
+// What a pod may do only if an administrator permits it to the pod's namespace.
+inline constexpr std::uint32_t kPermissions =
+    SLUICE_EP_ANY_ETHERTYPE | SLUICE_EP_TUNNELS | SLUICE_EP_ANY_NEIGHBOUR;
+
 struct EndpointEntry {
   std::string name;                // "namespace/pod"
   std::uint32_t policy_set = 0;    // 0 = none
   std::array<bool, 2> isolated{};  // by enum sluice_direction
   std::vector<IpAddress> ips;      // at most one of each family
   std::string interface;  // from the annotation sluice.io/interface; or empty
+  // What the pod's namespace is permitted: of kPermissions, or 0.
+  std::uint32_t permits = 0;
   bool operator==(const EndpointEntry&) const = default;
 };
 

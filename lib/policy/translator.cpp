@@ -2,6 +2,8 @@
 #include "lib/policy/translator.h"
 
 #include <algorithm>
+#include <array>
+#include <string_view>
 #include <utility>
 
 #include "lib/policy/translator_impl.h"
@@ -12,6 +14,32 @@ namespace {
 // The API server puts this label on every namespace (KEP-2161); manifests need
 // not spell it out.
 constexpr const char* kMetadataName = "kubernetes.io/metadata.name";
+
+// The annotation names permissions, separated by commas. Words that it should
+// not have permit nothing.
+std::uint32_t permits_of(const kube::Namespace& object) {
+  const auto annotation = object.annotations.find("sluice.io/permit");
+  if (annotation == object.annotations.end()) {
+    return 0;
+  }
+  constexpr std::array<std::pair<std::string_view, std::uint32_t>, 3> kWords{
+      {{"ethertypes", SLUICE_EP_ANY_ETHERTYPE},
+       {"tunnels", SLUICE_EP_TUNNELS},
+       {"neighbours", SLUICE_EP_ANY_NEIGHBOUR}}};
+  std::uint32_t permits = 0;
+  std::string_view rest = annotation->second;
+  while (!rest.empty()) {
+    const auto comma = std::min(rest.find(','), rest.size());
+    std::string_view word = rest.substr(0, comma);
+    rest.remove_prefix(std::min(comma + 1, rest.size()));
+    word.remove_prefix(std::min(word.find_first_not_of(' '), word.size()));
+    word = word.substr(0, word.find_last_not_of(' ') + 1);
+    for (const auto& [name, bit] : kWords) {
+      permits |= word == name ? bit : 0;
+    }
+  }
+  return permits;
+}
 
 }  // namespace
 
@@ -32,8 +60,19 @@ NamespaceRecord& Translator::Impl::space(const std::string& name) {
 void Translator::Impl::forget_space(const std::string& name) {
   const auto it = namespaces.find(name);
   if (it != namespaces.end() && it->second->pods.empty() &&
-      it->second->labels.size() == 1) {
+      it->second->labels.size() == 1 && it->second->permits == 0) {
     namespaces.erase(it);
+  }
+}
+
+void Translator::Impl::set_permits(const std::string& name,
+                                   std::uint32_t permits) {
+  auto& record = space(name);
+  if (std::exchange(record.permits, permits) == permits) {
+    return;
+  }
+  for (auto* pod : record.pods) {
+    note_endpoint(pod->pod.node, pod->name());
   }
 }
 
@@ -227,6 +266,10 @@ EndpointEntry Translator::Impl::endpoint(const PodRecord& record) const {
   if (interface != record.pod.annotations.end()) {
     entry.interface = interface->second;
   }
+  const auto space = namespaces.find(record.pod.ns);
+  if (space != namespaces.end()) {
+    entry.permits = space->second->permits;
+  }
   return entry;
 }
 
@@ -274,6 +317,7 @@ Translator& Translator::operator=(Translator&&) noexcept = default;
 void Translator::set(const kube::Namespace& object) {
   impl_->dirty = true;
   impl_->set_namespace_labels(object.name, object.labels);
+  impl_->set_permits(object.name, permits_of(object));
 }
 
 void Translator::set(const kube::Pod& object) {
@@ -315,6 +359,7 @@ void Translator::set(const Policy& policy) {
 void Translator::remove_namespace(const std::string& name) {
   impl_->dirty = true;
   impl_->set_namespace_labels(name, {});
+  impl_->set_permits(name, 0);
   impl_->forget_space(name);
 }
 

@@ -23,6 +23,7 @@ namespace sluice::policy {
 
 struct NamespaceRecord {
   kube::Labels labels;
+  std::uint32_t permits = 0;  // of its pods; see EndpointEntry
   std::unordered_set<PodRecord*> pods;
 };
 
@@ -76,6 +77,7 @@ struct Translator::Impl {
   [[nodiscard]] std::vector<const kube::Pod*> pods_of(
       const std::string& ns) const;
   void set_namespace_labels(const std::string& name, kube::Labels labels);
+  void set_permits(const std::string& name, std::uint32_t permits);
   void set_pod(const kube::Pod& object);
   void move_to_node(PodRecord& record, const std::string& old_node);
   void remove_pod(const std::string& ns, const std::string& name);

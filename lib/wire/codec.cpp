@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "lib/wire/l4.h"
+#include "lib/wire/permits.h"
 
 namespace sluice::wire {
 namespace {
@@ -75,6 +76,7 @@ class Encoder::Builder {
       append_bytes(*to.add_ips(), ip);
     }
     to.set_interface(endpoint.interface);
+    to.set_permits(encode_permits(endpoint.permits));
     spend(64 + endpoint.name.size() + endpoint.interface.size());
   }
   void put(const Transaction::EndpointChange& change) {

@@ -7,6 +7,7 @@
 
 #include "lib/wire/codec.h"
 #include "lib/wire/l4.h"
+#include "lib/wire/permits.h"
 
 // The half of the codec that reads what another machine wrote.
 namespace sluice::wire {
@@ -202,7 +203,7 @@ class ChunkReader {
         value.verdict != SLUICE_VERDICT_DENY) {
       return fail("entries: no such verdict: " + std::to_string(value.verdict));
     }
-    if (value.jump >= SLUICE_JUMP_MAX) {
+    if (value.jump != SLUICE_JUMP_NONE && value.jump != SLUICE_JUMP_LOG) {
       return fail("entries: no such jump: " + std::to_string(value.jump));
     }
     return value;
@@ -287,7 +288,8 @@ class ChunkReader {
                         .policy_set = from.policy_set(),
                         .isolated = {},
                         .ips = std::move(*ips),
-                        .interface = from.interface()};
+                        .interface = from.interface(),
+                        .permits = decode_permits(from.permits())};
     entry.isolated[SLUICE_INGRESS] = from.isolated_ingress();
     entry.isolated[SLUICE_EGRESS] = from.isolated_egress();
     to_.endpoints.push_back({.name = from.name(), .value = std::move(entry)});

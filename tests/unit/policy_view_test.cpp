@@ -181,6 +181,31 @@ TEST_F(ViewTest, PodWhoseAddressANewerOneOfItsNodeHasIsNoEndpoint) {
   EXPECT_THAT(endpoints(), ElementsAre("x/web"));
 }
 
+TEST_F(ViewTest, PodsMayDoWhatTheirNamespaceIsPermitted) {
+  const auto permits = [&] {
+    std::vector<std::uint32_t> all;
+    for (const auto& change : t.take("n1").endpoints) {
+      all.push_back(change.value ? change.value->permits : 0);
+    }
+    return all;
+  };
+  const auto annotate = [&](const std::string& text) {
+    t.set(kube::Namespace{.name = "x",
+                          .labels = {},
+                          .annotations = {{"sluice.io/permit", text}}});
+  };
+  settle();
+  annotate("tunnels, ethertypes");
+  EXPECT_THAT(permits(),
+              ElementsAre(SLUICE_EP_TUNNELS | SLUICE_EP_ANY_ETHERTYPE));
+  annotate("ethertypes,tunnels");
+  EXPECT_THAT(permits(), IsEmpty());
+  annotate(" neighbours ,,everything,tunnels2");
+  EXPECT_THAT(permits(), ElementsAre(SLUICE_EP_ANY_NEIGHBOUR));
+  t.remove_namespace("x");
+  EXPECT_THAT(permits(), ElementsAre(0));
+}
+
 // A node that starts anew gives its pods' addresses out anew, one by one.
 TEST_F(ViewTest, PodThatIsSeenToGetAnAddressHasIt) {
   auto older = pod("older", "older", "10.0.1.2", "n1");

@@ -19,6 +19,7 @@ State everything() {
   state.peers.push_back({.prefix = *parse_prefix("fd00::5/128"), .cidr_id = 0});
   state.endpoints[0].ips.push_back(*parse_ip("fd00::5"));
   state.endpoints[1].interface = "veth0";
+  state.endpoints[1].permits = sluice::kPermissions;
   state.endpoints[2].ips.clear();
   for (const std::uint32_t length : {72U, 80U, 81U, 90U, 96U}) {
     auto entry = state.entries[0];
@@ -231,6 +232,11 @@ INSTANTIATE_TEST_SUITE_P(
         BadChunk{"jump",
                  [](auto& c) {
                    c.mutable_entries(0)->set_action(0, 1 | 999U << 16);
+                 }},
+        BadChunk{"jump that only programs take",
+                 [](auto& c) {
+                   c.mutable_entries(0)->set_action(
+                       0, 1 | SLUICE_JUMP_UNCOMMON_FIRST << 16);
                  }},
         BadChunk{"address of 5 bytes",
                  [](auto& c) { c.mutable_endpoints(0)->set_ips(0, "12345"); }},
