@@ -24,6 +24,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "agent/kernel_clock.h"
 #include "agent/kernel_layout.h"
 #include "agent/pins.h"
 #include "lib/base/fd.h"
@@ -114,103 +115,6 @@ bool maps_may_be_locked_out() {
          std::pair(major, minor) < std::pair(5, 11) &&
          ::getrlimit(RLIMIT_MEMLOCK, &limit) == 0 &&
          limit.rlim_cur != RLIM_INFINITY;
-}
-
-// ---- jiffies ----
-
-struct Moment {
-  std::uint32_t jiffies = 0;
-  std::uint64_t ns = 0;
-};
-
-// Stores jiffies and the time, read together, in cb[0..2].
-Result<Fd> load_clock() {
-  constexpr std::int16_t kCb = offsetof(__sk_buff, cb);
-  const auto call = [](std::int32_t helper) {
-    return bpf_insn{.code = BPF_JMP | BPF_CALL, .imm = helper};
-  };
-  const auto store = [](std::int16_t at) {
-    return bpf_insn{.code = BPF_STX | BPF_MEM | BPF_W,
-                    .dst_reg = BPF_REG_6,
-                    .src_reg = BPF_REG_0,
-                    .off = at};
-  };
-  const std::array<bpf_insn, 9> code = {
-      bpf_insn{.code = BPF_ALU64 | BPF_MOV | BPF_X,
-               .dst_reg = BPF_REG_6,
-               .src_reg = BPF_REG_1},
-      call(BPF_FUNC_jiffies64),
-      store(kCb),
-      call(BPF_FUNC_ktime_get_ns),
-      store(kCb + 4),
-      bpf_insn{
-          .code = BPF_ALU64 | BPF_RSH | BPF_K, .dst_reg = BPF_REG_0, .imm = 32},
-      store(kCb + 8),
-      bpf_insn{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0},
-      bpf_insn{.code = BPF_JMP | BPF_EXIT}};
-  Fd program(bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "sluice_clock", "GPL",
-                           code.data(), code.size(), nullptr));
-  if (!program.valid()) {
-    return fail_errno("loading a BPF program");
-  }
-  return program;
-}
-
-Result<Moment> read_clock(int program) {
-  const std::array<std::uint8_t, 64> packet{};
-  __sk_buff context{};
-  LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = packet.data(),
-              .data_size_in = packet.size(), .ctx_in = &context,
-              .ctx_out = &context, .ctx_size_in = sizeof(context),
-              .ctx_size_out = sizeof(context));
-  if (bpf_prog_test_run_opts(program, &options) != 0) {
-    return fail_errno("reading the kernel's jiffies");
-  }
-  return Moment{
-      .jiffies = context.cb[0],
-      .ns = context.cb[1] | (static_cast<std::uint64_t>(context.cb[2]) << 32)};
-}
-
-// By how many jiffies the moments' distances from a clock of `hz` vary: less
-// than two if that is the kernel's, growing with time if it is not.
-double misfit(const std::vector<Moment>& moments, std::uint32_t hz) {
-  double least = 0;
-  double most = 0;
-  for (const Moment& moment : moments) {
-    const double expected =
-        static_cast<double>(moment.ns - moments.front().ns) / 1e9 * hz;
-    const double distance =
-        expected - (moment.jiffies - moments.front().jiffies);
-    least = std::min(least, distance);
-    most = std::max(most, distance);
-  }
-  return most - least;
-}
-
-// CONFIG_HZ is in no file that every system has, so it is found by what fits
-// the clock. Every start must come to the same number, also on a busy machine:
-// it is part of the programs.
-Result<std::uint32_t> measure_hz() {
-  constexpr std::array<std::uint32_t, 4> kUsual = {100, 250, 300, 1000};
-  constexpr int kMoments = 8;
-  constexpr useconds_t kApartUs = 10'000;
-  const auto program = load_clock();
-  if (!program) {
-    return std::unexpected(program.error());
-  }
-  std::vector<Moment> moments;
-  for (int i = 0; i < kMoments; ++i) {
-    if (i != 0) {
-      usleep(kApartUs);
-    }
-    const auto moment = read_clock(program->get());
-    if (!moment) {
-      return std::unexpected(moment.error());
-    }
-    moments.push_back(*moment);
-  }
-  return *std::ranges::min_element(
-      kUsual, {}, [&](std::uint32_t hz) { return misfit(moments, hz); });
 }
 
 // ---- maps ----
@@ -370,7 +274,9 @@ Result<void> Datapath::Impl::open(const DatapathOptions& options) {
       return fail_errno("setting the size of map " + std::string(kMapNames[i]));
     }
   }
-  const auto hz = measure_hz();
+  const auto clock = KernelClock::open();
+  const auto hz = clock ? clock->measure_hz()
+                        : Result<std::uint32_t>(std::unexpected(clock.error()));
   if (!hz) {
     return std::unexpected(hz.error());
   }
