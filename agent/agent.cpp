@@ -9,12 +9,14 @@
 
 #include <sys/epoll.h>
 
+#include "agent/adopt.h"
 #include "agent/apply.h"
 #include "agent/attach.h"
 #include "agent/dump.h"
 #include "agent/endpoints.h"
 #include "agent/flows.h"
 #include "agent/interfaces.h"
+#include "agent/tracking.h"
 #include "agent/unclaimed.h"
 #include "lib/base/fd.h"
 
@@ -68,15 +70,19 @@ void set_if_different(std::uint32_t& to, std::uint32_t value) {
 }  // namespace
 
 struct Agent::Impl {
-  Impl(Datapath loaded, Applier taken_over, Interfaces found, Flows opened)
+  Impl(Datapath loaded, Applier taken_over, Interfaces found, Flows opened,
+       std::unique_ptr<SeedStore> seeds)
       : datapath(std::move(loaded)),
         applier(std::move(taken_over)),
         interfaces(std::move(found)),
         flows(std::move(opened)),
         attacher(tc_attacher(datapath)),
         sparing(sparing_attacher(*attacher, held)),
-        endpoints(interfaces, *sparing, applier),
-        unclaimed(interfaces, endpoints, *attacher, applier, held) {}
+        endpoints(interfaces, *sparing, applier, has_flows(datapath)),
+        unclaimed(interfaces, endpoints, *attacher, applier, held),
+        adoption(kernel_tracking(), std::move(seeds)) {
+    applier.on_effect([this] { adoption.finish(); });
+  }
 
   Datapath datapath;
   Applier applier;
@@ -87,6 +93,7 @@ struct Agent::Impl {
   std::unique_ptr<Attacher> sparing;
   Endpoints endpoints;
   Unclaimed unclaimed;
+  Adoption adoption;
   Fd poll;
   WantedState wanted;
   bool started = false;  // a snapshot has been given
@@ -98,6 +105,8 @@ struct Agent::Impl {
   [[nodiscard]] Result<void> watch(int fd) const;
   // Has the applier do what is left to do, with what has become of interfaces.
   Result<void> follow(const Interfaces::Changes& changes);
+  // Before every call of the applier that may put endpoints into force.
+  void adopt();
   // After every call of the applier.
   Result<void> conclude(Result<void> result);
 };
@@ -110,6 +119,10 @@ Result<void> Agent::Impl::watch(int fd) const {
     return fail_errno("epoll_ctl");
   }
   return {};
+}
+
+void Agent::Impl::adopt() {
+  (void)adoption.begin(endpoints.take_beginners());
 }
 
 Result<void> Agent::Impl::conclude(Result<void> result) {
@@ -132,6 +145,7 @@ Result<void> Agent::Impl::conclude(Result<void> result) {
 Result<void> Agent::Impl::follow(const Interfaces::Changes& changes) {
   Transaction transaction;
   transaction.endpoints = unclaimed.update(changes, !started);
+  adopt();
   return conclude(transaction.empty() ? applier.retry()
                                       : applier.apply(transaction));
 }
@@ -158,10 +172,14 @@ Result<Agent> Agent::start(const AgentOptions& options) {
   if (!flows) {
     return std::unexpected(flows.error());
   }
+  auto seeds = kernel_seed_store(*datapath);
+  if (!seeds) {
+    return std::unexpected(seeds.error());
+  }
   Agent agent;
-  agent.impl_ =
-      std::make_unique<Impl>(std::move(*datapath), std::move(*applier),
-                             std::move(*interfaces), std::move(*flows));
+  agent.impl_ = std::make_unique<Impl>(
+      std::move(*datapath), std::move(*applier), std::move(*interfaces),
+      std::move(*flows), std::move(*seeds));
   auto& impl = *agent.impl_;
   impl.poll.reset(epoll_create1(EPOLL_CLOEXEC));
   if (!impl.poll.valid()) {
@@ -187,6 +205,7 @@ Result<void> Agent::replace(const State& wanted) {
   impl.endpoints.replace(wanted.endpoints);
   (void)impl.unclaimed.update({}, false);
   const auto unclaimed = impl.unclaimed.entries();
+  impl.adopt();
   if (unclaimed.empty()) {
     return impl.conclude(impl.applier.replace(wanted));
   }
@@ -205,6 +224,7 @@ Result<void> Agent::apply(const Transaction& transaction) {
   }
   impl.endpoints.apply(transaction.endpoints);
   const auto unclaimed = impl.unclaimed.update({}, false);
+  impl.adopt();
   if (unclaimed.empty()) {
     return impl.conclude(impl.applier.apply(transaction));
   }
@@ -301,6 +321,10 @@ void Agent::dispatch() {
       return;
     }
   }
+}
+
+void Agent::on_notice(std::function<void(const std::string&)> handler) {
+  impl_->adoption.on_notice(std::move(handler));
 }
 
 void Agent::on_event(std::function<void(const sluice_flow_event&)> handler) {

@@ -130,6 +130,9 @@ class Agent {
   // counted).
   [[nodiscard]] int poll_fd() const;
   void dispatch();
+  // Called with what an administrator should know, in a sentence; each thing
+  // once. One handler.
+  void on_notice(std::function<void(const std::string&)> handler);
   // Called from dispatch() for every flow event. One handler.
   void on_event(std::function<void(const sluice_flow_event&)> handler);
 

@@ -30,6 +30,7 @@ struct Applier::Impl {
   // A hash gives a deleted element to the next key at once, though packets may
   // still be reading it: elements were deleted since the last grace period.
   bool reuse_hazard = false;
+  std::function<void()> effect;
 
   [[nodiscard]] unsigned slot() const { return maps->epoch() & 1; }
 
@@ -218,6 +219,9 @@ Result<void> Applier::Impl::make_so() {
     take_effect(*plan);
     commit(mirror, *plan);
     cleanup = std::move(plan->cleanup);
+    if (effect) {
+      effect();
+    }
   }
   wanted = {};
   targets.settle();
@@ -301,6 +305,10 @@ Result<void> Applier::replace(const State& wanted) {
     impl.targets.mark(ifindex);
   }
   return impl.make_so();
+}
+
+void Applier::on_effect(std::function<void()> effect) {
+  impl_->effect = std::move(effect);
 }
 
 Result<void> Applier::retry() {

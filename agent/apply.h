@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -51,6 +52,9 @@ class Applier {
   // Makes `wanted` the wanted state. Cleans up after an interrupted
   // transaction. Writes nothing where nothing differs.
   Result<void> replace(const State& wanted);
+  // `effect` is called whenever a transaction has just taken effect, before
+  // what it leaves behind is cleaned up, which takes a grace period.
+  void on_effect(std::function<void()> effect);
   // Tries again what failed, and puts bind()s into force; success if there is
   // nothing to do.
   Result<void> retry();

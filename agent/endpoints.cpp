@@ -2,6 +2,7 @@
 #include "agent/endpoints.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 namespace sluice::agent {
@@ -53,6 +54,7 @@ void Endpoints::set(const std::string& name,
       item.entry.ips != entry->ips || item.entry.interface != entry->interface;
   item.entry = std::move(*entry);
   if (moved && item.ifindex != 0) {
+    attached_.insert(name);
     // What was found for other addresses is no reason to stay there.
     const auto found = interfaces_.find(item.entry);
     if (found && found->ifindex != item.ifindex) {
@@ -161,7 +163,7 @@ void Endpoints::resolve(const std::string& name, Item& item) {
     bind(name, item, ifindex);
   }
   if (!item.attached) {
-    attach(item);
+    attach(name, item);
   }
 }
 
@@ -195,10 +197,45 @@ void Endpoints::release(const std::string& name, Item& item) {
   item.attached = false;
 }
 
-void Endpoints::attach(Item& item) {
+void Endpoints::attach(const std::string& name, Item& item) {
   auto result = attacher_.attach(item.ifindex);
   item.attached = result.has_value();
   item.problem = result ? "" : result.error().message;
+  if (result) {
+    attached_.insert(name);
+  }
+}
+
+std::vector<Beginner> Endpoints::take_beginners() {
+  std::vector<Beginner> result;
+  if (attached_.empty()) {
+    return result;
+  }
+  std::set<std::pair<std::uint32_t, IpAddress>> in_force;
+  if (knows_flows_) {
+    for (const auto& record : applier_.records()) {
+      for (const auto& ip : record.ips) {
+        in_force.emplace(record.ifindex, ip);
+      }
+    }
+  }
+  knows_flows_ = true;
+  for (const auto& name : std::exchange(attached_, {})) {
+    const auto it = items_.find(name);
+    if (it == items_.end() || !it->second.attached) {
+      continue;
+    }
+    Beginner beginner{.ifindex = it->second.ifindex, .ips = {}};
+    for (const auto& ip : it->second.entry.ips) {
+      if (!in_force.contains({beginner.ifindex, ip})) {
+        beginner.ips.push_back(ip);
+      }
+    }
+    if (!beginner.ips.empty()) {
+      result.push_back(std::move(beginner));
+    }
+  }
+  return result;
 }
 
 bool Endpoints::refresh(const Interfaces::Changes& changes) {

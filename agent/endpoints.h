@@ -9,6 +9,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "agent/adopt.h"
 #include "agent/apply.h"
 #include "agent/attach.h"
 #include "agent/interfaces.h"
@@ -25,10 +26,20 @@ namespace sluice::agent {
 // epoch. The other way round, a packet between the first and the second
 // attachment would pass one direction unseen, and its answer would be taken for
 // a flow that the other side opened.
+//
+// Between the two, the flows that the endpoint has already are adopted
+// (take_beginners(), agent/adopt.h): a record that took effect without them
+// would cut what policy allows, and what the pod says in a flow that policy
+// forbids would be taken for a flow of its own.
 class Endpoints {
  public:
-  Endpoints(Interfaces& interfaces, Attacher& attacher, Applier& applier)
-      : interfaces_(interfaces), attacher_(attacher), applier_(applier) {}
+  // `knows_flows`: conntrack has the flows of the records in force.
+  Endpoints(Interfaces& interfaces, Attacher& attacher, Applier& applier,
+            bool knows_flows = true)
+      : interfaces_(interfaces),
+        attacher_(attacher),
+        applier_(applier),
+        knows_flows_(knows_flows) {}
 
   struct Item {
     EndpointEntry entry;
@@ -49,6 +60,9 @@ class Endpoints {
   // Looks again, for all, and puts back filters that somebody took away.
   // Returns true if the applier has to be called.
   bool refresh(const Interfaces::Changes& changes);
+  // Endpoints, or addresses of theirs, that the applier's next transaction puts
+  // into force and that were not enforced before. Each is told once.
+  [[nodiscard]] std::vector<Beginner> take_beginners();
   // Once a transaction is in force: takes the programs off interfaces that are
   // no endpoint's any more.
   void settle();
@@ -65,8 +79,8 @@ class Endpoints {
   void resolve(const std::string& name, Item& item);
   void bind(const std::string& name, Item& item, std::uint32_t ifindex);
   void release(const std::string& name, Item& item);
-  void attach(Item& item);
   [[nodiscard]] EndpointLink link_of(const Item& item) const;
+  void attach(const std::string& name, Item& item);
   [[nodiscard]] std::uint32_t recorded(const EndpointEntry& entry) const;
 
   Interfaces& interfaces_;
@@ -75,6 +89,8 @@ class Endpoints {
   std::map<std::string, Item> items_;
   std::unordered_map<std::uint32_t, std::string> owners_;  // by ifindex
   std::unordered_set<std::uint32_t> released_;
+  std::unordered_set<std::string> attached_;  // since take_beginners()
+  bool knows_flows_;
   // Interfaces by the addresses of the records found in the kernel; only while
   // replace() runs.
   std::unordered_map<IpAddress, std::uint32_t> records_;

@@ -12,12 +12,12 @@ std::unexpected<Error> fail_netlink(std::string_view what, int error) {
   return fail("netlink: " + std::string(what) + ": " + nl_geterror(error));
 }
 
-Result<NetlinkSocket> netlink_connect() {
+Result<NetlinkSocket> netlink_connect(int protocol) {
   NetlinkSocket socket(nl_socket_alloc());
   if (!socket) {
     return fail_errno("netlink", ENOMEM);
   }
-  if (const int error = nl_connect(socket.get(), NETLINK_ROUTE); error < 0) {
+  if (const int error = nl_connect(socket.get(), protocol); error < 0) {
     return fail_netlink("connect", error);
   }
   nl_socket_enable_msg_peek(socket.get());

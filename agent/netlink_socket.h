@@ -4,6 +4,7 @@
 #include <memory>
 #include <string_view>
 
+#include <linux/netlink.h>
 #include <netlink/netlink.h>
 #include <netlink/socket.h>
 
@@ -17,8 +18,8 @@ struct NetlinkSocketDeleter {
 };
 using NetlinkSocket = std::unique_ptr<nl_sock, NetlinkSocketDeleter>;
 
-// To the routing part of netlink in this network namespace.
-Result<NetlinkSocket> netlink_connect();
+// To a part of netlink in this network namespace; by default, the routing part.
+Result<NetlinkSocket> netlink_connect(int protocol = NETLINK_ROUTE);
 // `error` is one of libnl's, negative.
 std::unexpected<Error> fail_netlink(std::string_view what, int error);
 

@@ -346,6 +346,7 @@ Result<Standalone> Standalone::start(RunOptions options) {
 
 Result<void> Standalone::run() {
   auto& impl = *impl_;
+  impl.agent->on_notice([](const std::string& text) { spdlog::info(text); });
   impl.agent->on_event(
       [&impl](const sluice_flow_event& event) { impl.on_event(event); });
   impl.log_problems();

@@ -128,6 +128,7 @@ Result<void> Daemon::Impl::open_agent() {
     return std::unexpected(started.error());
   }
   agent = std::move(*started);
+  agent->on_notice([](const std::string& text) { spdlog::info(text); });
   agent->on_event([this](const sluice_flow_event& event) { on_event(event); });
   // What the last process left in force is named as it named it.
   if (auto kept = instance::Names::load(instance::names_file(options.socket))) {

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_set>
+#include <vector>
+
+#include "agent/adopt_seed.h"
+#include "agent/datapath.h"
+#include "agent/kernel_clock.h"
+#include "agent/tracking.h"
+#include "lib/base/ip.h"
+
+namespace sluice::agent {
+
+// Where seeds are put. A seam, for tests.
+class SeedStore {
+ public:
+  SeedStore() = default;
+  SeedStore(const SeedStore&) = delete;
+  SeedStore& operator=(const SeedStore&) = delete;
+  SeedStore(SeedStore&&) = delete;
+  SeedStore& operator=(SeedStore&&) = delete;
+  virtual ~SeedStore() = default;
+
+  // Seeds that follow count as seen now.
+  virtual void start() = 0;
+  // Makes an entry that asks policy at its flow's next packet. `replace`:
+  // whether one that is there already is overwritten. Returns an errno value
+  // if it could not be written, else 0.
+  virtual int put(const Seed& seed, bool replace) = 0;
+};
+
+// Writes to the conntrack of a datapath, which must outlive the result.
+Result<std::unique_ptr<SeedStore>> kernel_seed_store(const Datapath& datapath);
+
+// An endpoint whose enforcement begins.
+struct Beginner {
+  std::uint32_t ifindex = 0;
+  std::vector<IpAddress> ips;
+  // A port of a bridge whose frames the kernel's tracking does not see.
+  bool switched_unseen = false;
+
+  bool operator==(const Beginner&) const = default;
+};
+
+// Lets flows that are older than enforcement go on, as far as policy allows
+// them: conntrack is seeded with what the kernel's own connection tracking
+// knows of them, above all who opened them. Every seed is judged by policy at
+// its flow's next packet.
+//
+// The kernel's table is read once for all endpoints that begin in one
+// transaction, and once more when their records are in force: for the flows
+// that have begun between the two. Not thread-safe.
+class Adoption {
+ public:
+  using Notice = std::function<void(const std::string&)>;
+
+  Adoption(std::unique_ptr<Tracking> tracking, std::unique_ptr<SeedStore> store)
+      : tracking_(std::move(tracking)), store_(std::move(store)) {}
+
+  // Hears in a sentence what an administrator should know, each thing once.
+  void on_notice(Notice notice) { notice_ = std::move(notice); }
+
+  // To be called when the programs are attached and the records not in force
+  // yet. Returns the interfaces of which the kernel may not know all flows. No
+  // failure keeps enforcement from beginning.
+  std::unordered_set<std::uint32_t> begin(
+      const std::vector<Beginner>& beginners);
+  // To be called at once when the records are in force. Never overwrites what
+  // the programs have made. Does nothing if nobody has begun since.
+  void finish();
+
+  struct Progress {
+    std::uint64_t seeded = 0;   // entries written
+    std::uint64_t refused = 0;  // entries that could not be written
+    std::uint64_t reads = 0;    // of the kernel's table
+  };
+  [[nodiscard]] const Progress& progress() const { return progress_; }
+
+ private:
+  struct Found {
+    bool all = false;                        // it could be read
+    bool families[2] = {};                   // a flow of the family was seen
+    std::unordered_set<std::uint32_t> half;  // with flows of unknown openers
+  };
+  Found read(bool replace);
+  void put(const TrackedFlow& flow, const NodeAddresses& node, bool replace,
+           Found& found);
+  bool tracks(bool v6, const Found& found);
+  void note(const std::string& text);
+
+  std::unique_ptr<Tracking> tracking_;
+  std::unique_ptr<SeedStore> store_;
+  Notice notice_;
+  std::unordered_set<std::string> noted_;
+  AdoptedAddresses adopted_;  // since begin()
+  std::vector<IpAddress> addresses_;
+  bool tracks_[2] = {};  // by family; once true, always
+  Progress progress_;
+};
+
+// False if conntrack holds nothing at all: a datapath's maps may be newer than
+// the records of its endpoints.
+bool has_flows(const Datapath& datapath);
+
+// All addresses of all devices in this network namespace.
+Result<NodeAddresses> node_addresses();
+
+}  // namespace sluice::agent
