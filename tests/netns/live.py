@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Flows that live on: both ends are sockets of this process, each in its namespace."""
+
+import itertools
+import select
+import socket
+import time
+
+_tokens = itertools.count(1)
+
+
+class End:
+    """One end of a flow. `peer`: where an unconnected socket sends."""
+
+    def __init__(self, made, peer=None):
+        self.socket, self.peer, self.heard = made, peer, b""
+        made.setblocking(False)
+
+    def send(self, data):
+        if self.peer:
+            self.socket.sendto(data, self.peer)
+        else:
+            self.socket.send(data)
+
+    def listen(self):
+        """Takes in what has come. A flow that was reset hears nothing more."""
+        try:
+            while data := self.socket.recv(65536):
+                self.heard += data
+        except (BlockingIOError, ConnectionError):
+            pass
+
+
+class Flow:
+    """`opener` has spoken first, `opened` has heard it."""
+
+    def __init__(self, name, opener, opened):
+        self.name, self.opener, self.opened = name, opener, opened
+
+    def __str__(self):
+        return self.name
+
+    def close(self):
+        self.opener.socket.close()
+        self.opened.socket.close()
+
+
+def _open(member, family, kind):
+    with member.ns.entered():
+        made = socket.socket(socket.AF_INET6 if family == 6 else socket.AF_INET, kind)
+    made.settimeout(5)
+    return made
+
+
+def tcp(source, destination, port, family, count=1, address=None, target=None):
+    """Connections to `address` (one of the destination's by default), where the destination listens
+    at `target`, if that is another port."""
+    with destination.ns.entered():
+        listener = socket.create_server(("", target or port), backlog=count + 1,
+                                        family=socket.AF_INET6 if family == 6 else socket.AF_INET)
+    listener.settimeout(5)
+    flows = []
+    with listener:
+        for number in range(count):
+            client = _open(source, family, socket.SOCK_STREAM)
+            client.connect((address or destination.address(family), port))
+            flows.append(Flow(f"TCP/IPv{family} {number} {source.name} -> {destination.name}:{port}",
+                              End(client), End(listener.accept()[0])))
+    return flows
+
+
+def udp(source, destination, port, family, count=1, address=None, target=None):
+    """The same; the destination has heard each one's first datagram, and has not answered."""
+    flows = []
+    for number in range(count):
+        server = _open(destination, family, socket.SOCK_DGRAM)
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        server.bind((destination.address(family), target or port))
+        client = _open(source, family, socket.SOCK_DGRAM)
+        client.connect((address or destination.address(family), port))
+        client.send(b"first")
+        # From now on only this flow comes to this socket.
+        server.connect(server.recvfrom(100)[1])
+        flows.append(Flow(f"UDP/IPv{family} {number} {source.name} -> {destination.name}:{port}",
+                          End(client), End(server)))
+    return flows
+
+
+def unheard(pairs, seconds):
+    """Each (flow, speaker, hearer) speaks once; those that are not heard in time."""
+    waiting = {}
+    for flow, speaker, hearer in pairs:
+        token = f"<{next(_tokens)}>".encode()
+        try:
+            speaker.send(token)
+        except ConnectionError:
+            pass
+        waiting[hearer] = flow, token
+    poll = select.poll()
+    for hearer in waiting:
+        poll.register(hearer.socket, select.POLLIN)
+    deadline = time.monotonic() + seconds
+    while waiting and time.monotonic() < deadline:
+        poll.poll(20)
+        for hearer, (_, token) in list(waiting.items()):
+            hearer.listen()
+            if token in hearer.heard:
+                del waiting[hearer]
+                poll.unregister(hearer.socket)
+    return [flow for flow, _ in waiting.values()]
+
+
+def speak(flows, who):
+    """Pairs for unheard(): `who` is "opener" or "opened"."""
+    return [(f, f.opener, f.opened) if who == "opener" else (f, f.opened, f.opener) for f in flows]
