@@ -25,6 +25,8 @@ class KernelSeedStore final : public SeedStore {
       : state_(datapath.state()),
         fds_{datapath.map_fd(Map::kConntrack4),
              datapath.map_fd(Map::kConntrack6)},
+        origins_{datapath.map_fd(Map::kOrigins4),
+                 datapath.map_fd(Map::kOrigins6)},
         clock_(std::move(clock)) {}
 
   void start() override {
@@ -53,11 +55,29 @@ class KernelSeedStore final : public SeedStore {
     key.protocol = seed.protocol;
     const int fd = fds_.at(seed.remote.v6 ? 1 : 0);
     const auto value = value_of(seed);
+    if (!replace && is_there(fd, key)) {
+      return 0;
+    }
+    // Nobody asks for the origin before the flow is there.
+    if (seed.origin) {
+      sluice_origin origin{};
+      std::ranges::copy(seed.origin->bytes, origin.address);
+      if (bpf_map_update_elem(origins_.at(seed.remote.v6 ? 1 : 0), &key,
+                              &origin, BPF_ANY) != 0) {
+        return errno;
+      }
+    }
     return bpf_map_update_elem(fd, &key, &value,
                                replace ? BPF_ANY : BPF_NOEXIST) == 0 ||
                    errno == EEXIST
                ? 0
                : errno;
+  }
+
+  template <typename Key>
+  static bool is_there(int fd, const Key& key) {
+    sluice_conntrack value{};
+    return bpf_map_lookup_elem(fd, &key, &value) == 0;
   }
 
   // Without a rule, and of an epoch that has passed: policy is asked.
@@ -74,6 +94,7 @@ class KernelSeedStore final : public SeedStore {
 
   const sluice_state* state_;
   std::array<int, 2> fds_;
+  std::array<int, 2> origins_;
   KernelClock clock_;
   std::uint32_t now_ = 0;
 };

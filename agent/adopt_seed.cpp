@@ -81,6 +81,27 @@ std::uint8_t state_of(const TrackedFlow& flow, int opened_by) {
   return bits;
 }
 
+// Whether the node's own stack has made what has one of the node's addresses as
+// source. From outside, the kernel takes such packets for IPv6 only; and behind
+// a forged address no TCP handshake is completed.
+bool is_nodes_own(const TrackedFlow& flow) {
+  const bool handshake =
+      flow.protocol == IPPROTO_TCP && (flow.status & IPS_ASSURED) != 0;
+  return !flow.original.source.v6 || handshake;
+}
+
+// For a flow to the pod: who opened it, where the source does not say.
+void set_origin(const TrackedFlow& flow, const NodeAddresses& node,
+                Seed& seed) {
+  const IpAddress& source = flow.original.source;
+  if (node.contains(source)) {
+    seed.state |= is_nodes_own(flow) ? SLUICE_CT_FROM_NODE : SLUICE_CT_UNTRACED;
+  } else if (source != flow.reply.destination) {
+    seed.state |= SLUICE_CT_MASQUERADED;
+    seed.origin = source;
+  }
+}
+
 // `local` and `remote` are the ports of the two sides as the veth sees them.
 Seed make_seed(const TrackedFlow& flow, std::uint32_t ifindex,
                std::uint8_t opened_by, __be16 local, __be16 remote) {
@@ -134,8 +155,7 @@ std::vector<Seed> seeds_of(const TrackedFlow& flow,
         make_seed(flow, target->second, SLUICE_INGRESS, flow.reply.source_port,
                   flow.reply.destination_port));
     seed.remote = flow.reply.destination;
-    // Until conntrack tells origins apart.
-    (void)node;
+    set_origin(flow, node, seed);
   }
   return result;
 }

@@ -23,6 +23,11 @@
 namespace sluice::agent {
 namespace {
 
+// How long a connection that is older than its endpoint's enforcement, and that
+// the kernel's connection tracking does not know, has to say something.
+constexpr std::chrono::seconds kAdoption = std::chrono::minutes(5);
+constexpr std::chrono::seconds kAdoptionCheck{10};
+
 // The wanted state, sorted only when somebody looks: keeping it sorted would
 // make every transaction cost as much as the state is large.
 class WantedState {
@@ -71,7 +76,7 @@ void set_if_different(std::uint32_t& to, std::uint32_t value) {
 
 struct Agent::Impl {
   Impl(Datapath loaded, Applier taken_over, Interfaces found, Flows opened,
-       std::unique_ptr<SeedStore> seeds)
+       std::unique_ptr<SeedStore> seeds, KernelClock opened_clock)
       : datapath(std::move(loaded)),
         applier(std::move(taken_over)),
         interfaces(std::move(found)),
@@ -80,7 +85,8 @@ struct Agent::Impl {
         sparing(sparing_attacher(*attacher, held)),
         endpoints(interfaces, *sparing, applier, has_flows(datapath)),
         unclaimed(interfaces, endpoints, *attacher, applier, held),
-        adoption(kernel_tracking(), std::move(seeds)) {
+        adoption(kernel_tracking(), std::move(seeds)),
+        clock(std::move(opened_clock)) {
     applier.on_effect([this] { adoption.finish(); });
   }
 
@@ -94,6 +100,8 @@ struct Agent::Impl {
   Endpoints endpoints;
   Unclaimed unclaimed;
   Adoption adoption;
+  KernelClock clock;
+  std::chrono::steady_clock::time_point adoption_checked;
   Fd poll;
   WantedState wanted;
   bool started = false;  // a snapshot has been given
@@ -107,6 +115,8 @@ struct Agent::Impl {
   Result<void> follow(const Interfaces::Changes& changes);
   // Before every call of the applier that may put endpoints into force.
   void adopt();
+  // Takes back what adopt() has given once its time is over.
+  void end_adoption();
   // After every call of the applier.
   Result<void> conclude(Result<void> result);
 };
@@ -122,7 +132,30 @@ Result<void> Agent::Impl::watch(int fd) const {
 }
 
 void Agent::Impl::adopt() {
-  (void)adoption.begin(endpoints.take_beginners());
+  const auto unknown = adoption.begin(endpoints.take_beginners());
+  if (unknown.empty()) {
+    return;
+  }
+  const auto now = clock.read();
+  if (!now) {
+    return;  // they begin as if they had no flows
+  }
+  const auto ticks = static_cast<std::uint32_t>(kAdoption.count());
+  for (const std::uint32_t ifindex : unknown) {
+    // 0 would mean never.
+    applier.adopt_until(ifindex, (now->jiffies + (ticks * datapath.hz())) | 1U);
+  }
+}
+
+void Agent::Impl::end_adoption() {
+  const auto now = std::chrono::steady_clock::now();
+  if (now < adoption_checked + kAdoptionCheck) {
+    return;
+  }
+  adoption_checked = now;
+  if (const auto moment = clock.read()) {
+    applier.end_adoption(moment->jiffies);
+  }
 }
 
 Result<void> Agent::Impl::conclude(Result<void> result) {
@@ -176,10 +209,14 @@ Result<Agent> Agent::start(const AgentOptions& options) {
   if (!seeds) {
     return std::unexpected(seeds.error());
   }
+  auto clock = KernelClock::open();
+  if (!clock) {
+    return std::unexpected(clock.error());
+  }
   Agent agent;
   agent.impl_ = std::make_unique<Impl>(
       std::move(*datapath), std::move(*applier), std::move(*interfaces),
-      std::move(*flows), std::move(*seeds));
+      std::move(*flows), std::move(*seeds), std::move(*clock));
   auto& impl = *agent.impl_;
   impl.poll.reset(epoll_create1(EPOLL_CLOEXEC));
   if (!impl.poll.valid()) {
@@ -306,6 +343,7 @@ int Agent::poll_fd() const {
 void Agent::dispatch() {
   auto& impl = *impl_;
   impl.flows.dispatch();
+  impl.end_adoption();
   const auto changes = impl.interfaces.dispatch();
   if (!changes) {
     impl.problem = changes.error().message;

@@ -307,6 +307,20 @@ Result<void> Applier::replace(const State& wanted) {
   return impl.make_so();
 }
 
+void Applier::adopt_until(std::uint32_t ifindex, std::uint32_t jiffies) {
+  impl_->targets.adopt_until(ifindex, jiffies);
+}
+
+void Applier::end_adoption(std::uint32_t jiffies_now) {
+  for (auto& [ifindex, record] : impl_->mirror.records) {
+    auto& until = record.facts.adopt_until;
+    if (until != 0 && static_cast<std::int32_t>(until - jiffies_now) <= 0) {
+      until = 0;
+      impl_->maps->store_facts(record.index, record.facts);
+    }
+  }
+}
+
 void Applier::on_effect(std::function<void()> effect) {
   impl_->effect = std::move(effect);
 }

@@ -52,6 +52,12 @@ class Applier {
   // Makes `wanted` the wanted state. Cleans up after an interrupted
   // transaction. Writes nothing where nothing differs.
   Result<void> replace(const State& wanted);
+  // Until when (sluice_endpoint.adopt_until) the endpoint bound to an interface
+  // takes TCP segments for replies of flows that are older than its record: of
+  // the record that is made next.
+  void adopt_until(std::uint32_t ifindex, std::uint32_t jiffies);
+  // Takes back what has passed: jiffies come round again.
+  void end_adoption(std::uint32_t jiffies_now);
   // `effect` is called whenever a transaction has just taken effect, before
   // what it leaves behind is cleaned up, which takes a grace period.
   void on_effect(std::function<void()> effect);

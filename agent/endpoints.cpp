@@ -229,6 +229,9 @@ std::vector<Beginner> Endpoints::take_beginners() {
     for (const auto& ip : it->second.entry.ips) {
       if (!in_force.contains({beginner.ifindex, ip})) {
         beginner.ips.push_back(ip);
+        beginner.switched_unseen =
+            beginner.switched_unseen ||
+            interfaces_.is_switched_unseen(beginner.ifindex, ip.v6);
       }
     }
     if (!beginner.ips.empty()) {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <fstream>
 #include <unordered_map>
 #include <utility>
 
@@ -318,6 +319,19 @@ std::uint8_t Interfaces::on_link6(std::uint32_t ifindex,
 
 bool Interfaces::exists(std::uint32_t ifindex) const {
   return impl_->tables.links().contains(ifindex);
+}
+
+bool Interfaces::is_switched_unseen(std::uint32_t ifindex, bool v6) const {
+  const auto it = impl_->tables.links().find(ifindex);
+  if (it == impl_->tables.links().end() ||
+      !impl_->tables.is_kind(it->second.master, "bridge")) {
+    return false;
+  }
+  // Without the module there is no such file.
+  std::ifstream file(v6 ? "/proc/sys/net/bridge/bridge-nf-call-ip6tables"
+                        : "/proc/sys/net/bridge/bridge-nf-call-iptables");
+  int value = 0;
+  return !(file >> value) || value == 0;
 }
 
 std::string Interfaces::name(std::uint32_t ifindex) const {

@@ -78,6 +78,9 @@ class Interfaces {
                                       const IpAddress& ip) const;
 
   [[nodiscard]] bool exists(std::uint32_t ifindex) const;
+  // True for a port of a bridge if the kernel's connection tracking does not
+  // see what the bridge switches.
+  [[nodiscard]] bool is_switched_unseen(std::uint32_t ifindex, bool v6) const;
   // Empty if there is no such interface.
   [[nodiscard]] std::string name(std::uint32_t ifindex) const;
   // 0 if there is none of that name.

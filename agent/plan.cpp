@@ -236,7 +236,10 @@ class Planner {
       }
       if (const auto* endpoint = targets_.at(ifindex)) {
         change.after = wanted_record(*endpoint, targets_.link_of(ifindex));
-        if (change.before) {
+        // A record without addresses was nobody's: its interface begins now.
+        if (change.before &&
+            (change.before->facts.ipv4 != 0 ||
+             change.before->facts.ipv6 != EndpointAddress6{})) {
           change.after->facts.adopt_until = change.before->facts.adopt_until;
         }
         const auto index = change.before ? std::optional(change.before->index)

@@ -72,6 +72,13 @@ void EndpointTargets::bind(const std::string& name, std::uint32_t ifindex,
   link(name);
 }
 
+void EndpointTargets::adopt_until(std::uint32_t ifindex,
+                                  std::uint32_t jiffies) {
+  if (const auto it = links_.find(ifindex); it != links_.end()) {
+    it->second.adopt_until = jiffies;
+  }
+}
+
 void EndpointTargets::clear_endpoints() {
   mark_all();
   endpoints_.clear();

@@ -29,6 +29,8 @@ class EndpointTargets {
   // 0 = no interface. Takes the interface from whoever had it.
   void bind(const std::string& name, std::uint32_t ifindex,
             const EndpointLink& link = {});
+  // Of the interface's record, if it is made anew.
+  void adopt_until(std::uint32_t ifindex, std::uint32_t jiffies);
   void clear_endpoints();
 
   // The wanted endpoint behind an interface, or null.

@@ -77,7 +77,9 @@ static __always_inline bool is_flow_allowed(struct context *c, struct sluice_con
 
 	if (likely(flow->epoch == c->epoch))
 		return true;
-	if (c->state->on_policy_change != SLUICE_CHANGE_CONTINUE) {
+	/* A flow that is older than enforcement has been seeded, and never judged. */
+	if (c->state->on_policy_change != SLUICE_CHANGE_CONTINUE ||
+	    flow->rule == SLUICE_RULE_NONE) {
 		question_of_flow(c, &q, flow, key, p, direction, v6);
 		decide_by_policy(c, &q, d, v6);
 		if (!reason_allows(d->reason))

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <utility>
 
-#include "lib/wire/wire.pb.h"
+#include "wire.pb.h"
 #include "sluice/abi.h"
 
 namespace sluice::wire {

@@ -109,6 +109,13 @@ class _Install(_Live):
         for _ in range(3):
             self.check_unheard(live.speak(flows, "opened"))
 
+    def test_policies_that_continue_flows_do_not_continue_these(self):
+        self.isolate(self.app, "Ingress")
+        flows = self.open(live.tcp, self.lab.out, self.app, _IN, 4, _FEW)
+        self.sluice.options = ["--on-policy-change=continue"]
+        self.start()
+        self.check_unheard(live.speak(flows, "opened"))
+
     def test_pod_that_is_found_late(self):
         """Its first flows are as old as the pod, and Sluice is there already."""
         self.isolate(self.app, "Ingress")
@@ -157,6 +164,22 @@ class _Translated(_Live):
         self.check_heard(live.speak(flows, "opened"))
         self.check_heard(live.speak(flows, "opener"))
         self.check_unheard(live.speak(forbidden, "opened"))
+
+    def test_through_a_masqueraded_node_port(self):
+        """Policy knows the caller behind the node's address."""
+        cidrs = [f"{self.lab.out.address(4)}/32", f"{self.lab.out.address(6)}/128"]
+        self.isolate(self.app, "Ingress", ingress=[{"from": [{"ipBlock": {"cidr": c}} for c in cidrs]}])
+        flows, forbidden = [], []
+        for kind, protocol in ((live.tcp, "tcp"), (live.udp, "udp")):
+            self.lab.node_port(31080, self.app, 8080, protocol)
+            for family, address in self.lab.node.addresses.items():
+                flows += self.open(kind, self.lab.out, self.app, 31080, family, _FEW, address, 8080)
+                forbidden += self.open(kind, self.other, self.app, 31080, family, _FEW, address, 8080)
+        self.start()
+        self.check_heard(live.speak(flows, "opened"))
+        self.check_heard(live.speak(flows, "opener"))
+        self.check_unheard(live.speak(forbidden, "opened"))
+        self.check_unheard(live.speak(forbidden, "opener"))
 
     def test_of_a_pod_with_itself(self):
         self.isolate(self.app, "Ingress")
@@ -220,6 +243,27 @@ class _Questions(_Live):
         self.check_echo(self.lab.out, self.app, False)
 
 
-for _cases in (_Install, _Translated, _Questions):
+class _Untracked(_Live):
+    """The kernel tracks nothing: for a limited time, the policy of the other direction tells."""
+
+    tracking = False
+
+    def test_connections_go_on(self):
+        self.restrict_app()
+        flows = self.both_ways(live.tcp, self.lab.out, _FEW, _IN, _OUT)
+        self.start()
+        self.check_heard(live.speak(flows, "opened"))
+        self.check_heard(live.speak(flows, "opener"))
+        self.assertIn("tracks no connection", self.sluice.log())
+
+    def test_forbidden_connections_end(self):
+        self.restrict_app()
+        flows = self.both_ways(live.tcp, self.lab.out, _FEW, _NOT_IN, _NOT_OUT)
+        self.start()
+        self.check_unheard(live.speak(flows, "opened"))
+        self.check_unheard(live.speak(flows, "opener"))
+
+
+for _cases in (_Install, _Translated, _Questions, _Untracked):
     globals().update(on_both(_cases))
 del _cases

@@ -223,6 +223,57 @@ TEST(AdoptFlow, PodBehindTheNodesAddress) {
                              SLUICE_CT_REPLIED)});
 }
 
+// ---- who opened it ----
+
+TEST(AdoptFlow, MasqueradedNodePortHasItsCaller) {
+  auto wanted = seed("10.0.0.1", 8080, 61000, SLUICE_INGRESS,
+                     SLUICE_CT_REPLIED | SLUICE_CT_MASQUERADED);
+  wanted.origin = ip("203.0.113.7");
+  EXPECT_EQ(seeds(established({"203.0.113.7", "192.0.2.1", 50000, 31080},
+                              {"10.0.0.2", "10.0.0.1", 8080, 61000})),
+            std::vector{wanted});
+}
+
+TEST(AdoptFlow, NodePortWithTheCallersAddressIsPlain) {
+  EXPECT_EQ(seeds(established({"203.0.113.7", "192.0.2.1", 50000, 31080},
+                              {"10.0.0.2", "203.0.113.7", 8080, 50000})),
+            std::vector{seed("203.0.113.7", 8080, 50000, SLUICE_INGRESS,
+                             SLUICE_CT_REPLIED)});
+}
+
+TEST(AdoptFlow, PodThatReachesItselfHasBothViews) {
+  const auto found = seeds(established({"10.0.0.2", "10.96.0.10", 40000, 80},
+                                       {"10.0.0.2", "10.0.0.1", 8080, 61000}));
+  ASSERT_EQ(found.size(), 2U);
+  EXPECT_EQ(found[0],
+            seed("10.96.0.10", 40000, 80, SLUICE_EGRESS, SLUICE_CT_REPLIED));
+  auto in = seed("10.0.0.1", 8080, 61000, SLUICE_INGRESS,
+                 SLUICE_CT_REPLIED | SLUICE_CT_MASQUERADED);
+  in.origin = ip("10.0.0.2");
+  EXPECT_EQ(found[1], in);
+}
+
+TEST(AdoptFlow, NodesOwnStack) {
+  const auto state = [](const Wire& wire) {
+    const auto found = seeds(wire);
+    return found.size() == 1 ? found[0].state & ~SLUICE_CT_REPLIED : -1;
+  };
+  const Side v4{"10.0.0.1", "10.0.0.2", 50000, 8080};
+  const Side v4_reply{"10.0.0.2", "10.0.0.1", 8080, 50000};
+  const Side v6{"fd00::1", "fd00::2", 50000, 8080};
+  const Side v6_reply{"fd00::2", "fd00::1", 8080, 50000};
+  EXPECT_EQ(state(established(v4, v4_reply)), SLUICE_CT_FROM_NODE);
+  EXPECT_EQ(state(flow_of(IPPROTO_UDP, v4, v4_reply)), SLUICE_CT_FROM_NODE);
+  EXPECT_EQ(state(established(v6, v6_reply)), SLUICE_CT_FROM_NODE);
+  // Anybody can write such a source, as long as no handshake proves it.
+  EXPECT_EQ(state(established(v6, v6_reply, kSeen)), SLUICE_CT_UNTRACED);
+  EXPECT_EQ(state(flow_of(IPPROTO_UDP, v6, v6_reply)), SLUICE_CT_UNTRACED);
+  // Through a Service, from another of its addresses.
+  EXPECT_EQ(state(established({"192.0.2.1", "10.96.0.10", 50000, 80},
+                              {"10.0.0.2", "10.0.0.1", 8080, 50000})),
+            SLUICE_CT_FROM_NODE);
+}
+
 // ---- protocols and states ----
 
 TEST(AdoptFlow, Udp) {
