@@ -65,9 +65,8 @@ class Timed final : public Maps {
                     sluice_endpoint_policy policy) override {
     maps_->store_policy(index, slot, policy);
   }
-  void store_addresses(std::uint32_t index, __be32 ipv4,
-                       const EndpointAddress6& ipv6) override {
-    maps_->store_addresses(index, ipv4, ipv6);
+  void store_facts(std::uint32_t index, const EndpointFacts& facts) override {
+    maps_->store_facts(index, facts);
   }
   [[nodiscard]] std::uint32_t epoch() const override { return maps_->epoch(); }
   void store_epoch(std::uint32_t epoch) override {

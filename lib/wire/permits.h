@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <utility>
 
-#include "wire.pb.h"
 #include "sluice/abi.h"
+#include "wire.pb.h"
 
 namespace sluice::wire {
 
