@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <system_error>
 #include <utility>
 
 #include <bpf/bpf.h>
@@ -168,7 +169,7 @@ void Adoption::put(const TrackedFlow& flow, const NodeAddresses& node,
       ++progress_.refused;
       note(std::string("flows that are older than enforcement cannot be kept "
                        "in conntrack: ") +
-           std::strerror(error));
+           std::generic_category().message(error));
     }
   }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -84,7 +85,7 @@ class Adoption {
  private:
   struct Found {
     bool all = false;                        // it could be read
-    bool families[2] = {};                   // a flow of the family was seen
+    std::array<bool, 2> families{};          // a flow of the family was seen
     std::unordered_set<std::uint32_t> half;  // with flows of unknown openers
   };
   Found read(bool replace);
@@ -99,7 +100,7 @@ class Adoption {
   std::unordered_set<std::string> noted_;
   AdoptedAddresses adopted_;  // since begin()
   std::vector<IpAddress> addresses_;
-  bool tracks_[2] = {};  // by family; once true, always
+  std::array<bool, 2> tracks_{};  // by family; once true, always
   Progress progress_;
 };
 

@@ -378,7 +378,8 @@ Result<ProgramSet> Datapath::Impl::fresh_programs() const {
       skeleton->progs.sluice_from_pod, skeleton->progs.sluice_to_pod,
       skeleton->progs.sluice_log,      skeleton->progs.sluice_reset,
       skeleton->progs.sluice_from_4,   skeleton->progs.sluice_from_6,
-      skeleton->progs.sluice_to_4,     skeleton->progs.sluice_to_6};
+      skeleton->progs.sluice_to_4,     skeleton->progs.sluice_to_6,
+      skeleton->progs.sluice_link};
   ProgramSet fresh;
   for (int i = 0; i < kPinnedPrograms; ++i) {
     fresh.programs[i].reset(::dup(bpf_program__fd(programs_of_ours[i])));
@@ -419,9 +420,10 @@ Result<void> Datapath::Impl::choose_programs(
 }
 
 Result<void> Datapath::Impl::fill_jumps() {
-  constexpr std::array<std::pair<std::uint32_t, ProgramIndex>, 6> kJumps = {
+  constexpr std::array<std::pair<std::uint32_t, ProgramIndex>, 7> kJumps = {
       {{SLUICE_JUMP_LOG, kLog},
        {SLUICE_JUMP_RESET, kReset},
+       {SLUICE_JUMP_LINK_FROM_POD, kLink},
        {SLUICE_JUMP_UNCOMMON(SLUICE_EGRESS, false), kFrom4},
        {SLUICE_JUMP_UNCOMMON(SLUICE_EGRESS, true), kFrom6},
        {SLUICE_JUMP_UNCOMMON(SLUICE_INGRESS, false), kTo4},

@@ -312,9 +312,10 @@ std::uint8_t Interfaces::on_link6(std::uint32_t ifindex,
   constexpr int kUsual = 64;
   constexpr int kRouted = 128;
   const auto bridged = impl_->tables.bridged_prefix(ifindex, ip);
-  return static_cast<std::uint8_t>(!bridged        ? kRouted
-                                   : *bridged == 0 ? kUsual
-                                                   : *bridged);
+  if (!bridged) {
+    return kRouted;
+  }
+  return static_cast<std::uint8_t>(*bridged == 0 ? kUsual : *bridged);
 }
 
 bool Interfaces::exists(std::uint32_t ifindex) const {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/kernel_layout.h"
 
+#include <algorithm>
+#include <array>
 #include <memory>
 #include <string_view>
 
@@ -86,7 +88,7 @@ bool is_known_tuple(const btf* types, const Member& tuple) {
     std::string_view path;
     std::uint32_t offset;
   };
-  constexpr Expected kExpected[] = {
+  constexpr std::array<Expected, 7> kExpected = {{
       {.path = "src.u3", .offset = 0},
       {.path = "src.u", .offset = 16},
       {.path = "src.l3num", .offset = 18},
@@ -94,15 +96,12 @@ bool is_known_tuple(const btf* types, const Member& tuple) {
       {.path = "dst.u", .offset = 36},
       {.path = "dst.protonum", .offset = 38},
       {.path = "dst.dir", .offset = 39},
-  };
-  for (const Expected& expected : kExpected) {
+  }};
+  return std::ranges::all_of(kExpected, [&](const Expected& expected) {
     const auto found =
         find_path(types, {.offset = 0, .type = tuple.type}, expected.path);
-    if (!found || found->offset != expected.offset) {
-      return false;
-    }
-  }
-  return true;
+    return found && found->offset == expected.offset;
+  });
 }
 
 // The first element of nf_conn.tuplehash is that of the original direction.

@@ -48,9 +48,10 @@ enum ProgramIndex : std::uint8_t {
   kFrom4,
   kFrom6,
   kTo4,
-  kTo6
+  kTo6,
+  kLink
 };
-inline constexpr int kPinnedPrograms = 8;
+inline constexpr int kPinnedPrograms = 9;
 
 // The programs of one load, with their .rodata.
 struct ProgramSet {

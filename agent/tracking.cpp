@@ -95,6 +95,26 @@ Result<void> send(nl_sock* socket, const Message& message, bool whole) {
   return {};
 }
 
+// Whether a message is the last one of an answer, or what it says is wrong.
+// Others are given to `take`; the answer ends where that returns false.
+template <typename Take>
+Result<bool> ends_answer(nlmsghdr& message, const Take& take) {
+  if ((message.nlmsg_flags & NLM_F_DUMP_INTR) != 0) {
+    return fail_tracking(EAGAIN);
+  }
+  if (message.nlmsg_type == NLMSG_DONE) {
+    return true;
+  }
+  if (message.nlmsg_type == NLMSG_ERROR) {
+    const int code = -static_cast<nlmsgerr*>(nlmsg_data(&message))->error;
+    if (code != 0) {
+      return fail_tracking(code);
+    }
+    return true;
+  }
+  return !take(message);
+}
+
 // Calls `take` for every message of an answer until it returns false or the
 // answer ends.
 template <typename Take>
@@ -112,17 +132,11 @@ Result<void> receive(nl_sock* socket, const Take& take) {
     int left = static_cast<int>(bytes);
     for (auto* at = reinterpret_cast<nlmsghdr*>(buffer.data());
          nlmsg_ok(at, left) != 0; at = nlmsg_next(at, &left)) {
-      if ((at->nlmsg_flags & NLM_F_DUMP_INTR) != 0) {
-        return fail_tracking(EAGAIN);
+      const auto ends = ends_answer(*at, take);
+      if (!ends) {
+        return std::unexpected(ends.error());
       }
-      if (at->nlmsg_type == NLMSG_DONE) {
-        return {};
-      }
-      if (at->nlmsg_type == NLMSG_ERROR) {
-        const int code = -static_cast<nlmsgerr*>(nlmsg_data(at))->error;
-        return code == 0 ? Result<void>{} : fail_tracking(code);
-      }
-      if (!take(*at)) {
+      if (*ends) {
         return {};
       }
     }

@@ -59,7 +59,8 @@ static __always_inline void question_of_flow(struct context *c, struct question 
 		q->port = bpf_htons(echo_request_type(v6) << 8);
 	if (flow->state & SLUICE_CT_FROM_NODE)
 		q->origin = ORIGIN_NODE;
-	else if (flow->state & SLUICE_CT_UNTRACED)
+	else if (flow->state & SLUICE_CT_UNTRACED ||
+		 (!p->plain && flow->state & SLUICE_CT_MASQUERADED))
 		q->origin = ORIGIN_UNTRACED;
 	else if (flow->state & SLUICE_CT_MASQUERADED)
 		question_of_masqueraded(c, q, key, p, direction, v6);

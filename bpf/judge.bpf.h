@@ -98,7 +98,7 @@ static __always_inline bool judge_known_flow(struct context *c, struct sluice_co
 	bool opener = flow->opened_by == direction;
 
 	if (likely(is_flow_allowed(c, flow, key, &c->packet, direction, d, v6))) {
-		if (unlikely(c->packet.tcp_flags & (TCP_RST | TCP_FIN)))
+		if (c->packet.plain && unlikely(c->packet.tcp_flags & (TCP_RST | TCP_FIN)))
 			settle_flow(c, flow, place, direction, v6);
 		touch_flow(c, flow, direction, v6);
 		d->jump = SLUICE_JUMP_NONE;
@@ -149,7 +149,7 @@ static __always_inline bool adopt_flow(struct context *c, const union conntrack_
 		.prefixlen = p->prefixlen,
 	};
 
-	if (likely(!c->endpoint->adopt_until) || p->protocol != IPPROTO_TCP ||
+	if (!p->plain || likely(!c->endpoint->adopt_until) || p->protocol != IPPROTO_TCP ||
 	    p->tcp_flags & (TCP_SYN | TCP_RST) || (__s32)(c->endpoint->adopt_until - c->now) <= 0)
 		return false;
 	d->origin_state = 0;
@@ -243,14 +243,13 @@ static __always_inline void judge_parsed(struct context *c, __u32 direction, boo
 static __always_inline void judge_ip(struct context *c, __u32 direction, bool v6)
 {
 	__u32 reason = parse_carefully(c, &c->packet, ETH_HLEN, v6, false);
+	__u32 link_reason = SLUICE_GO_ON;
 
-	if (v6 && reason == SLUICE_GO_ON) {
-		__u32 link_reason = judge_link_message(c, direction);
-
-		if (unlikely(link_reason != SLUICE_GO_ON)) {
-			leave(c, link_reason);
-			return;
-		}
+	if (v6 && reason == SLUICE_GO_ON)
+		link_reason = judge_link_message(c, direction);
+	if (link_reason != SLUICE_GO_ON) {
+		leave(c, link_reason);
+		return;
 	}
 	if (direction == SLUICE_EGRESS && !c->packet.has_addresses)
 		leave(c, reason);
@@ -333,6 +332,8 @@ static __always_inline __u32 program_for(const struct context *c, __u32 directio
 {
 	bool v6 = !c->skb->vlan_present && c->ethertype == bpf_htons(ETH_P_IPV6);
 
+	if (v6 && direction == SLUICE_EGRESS)
+		return SLUICE_JUMP_LINK_FROM_POD;
 	return SLUICE_JUMP_UNCOMMON(direction, v6);
 }
 
@@ -358,6 +359,22 @@ static __always_inline __u32 judge_common(struct context *c, __u32 direction)
 			judged = judge_common_ip(c, direction, true);
 	}
 	return judged ? SLUICE_JUMP_NONE : program_for(c, direction);
+}
+
+/* The same for what judge_uncommon() is to judge, if it is no message of the link. */
+static __always_inline __u32 judge_link(struct context *c)
+{
+	__u32 reason;
+
+	if (!find_endpoint(c)) {
+		leave(c, SLUICE_REASON_NOT_AN_ENDPOINT);
+		return SLUICE_JUMP_NONE;
+	}
+	reason = judge_link_message_of_pod(c);
+	if (reason == SLUICE_GO_ON)
+		return SLUICE_JUMP_UNCOMMON(SLUICE_EGRESS, true);
+	leave(c, reason);
+	return SLUICE_JUMP_NONE;
 }
 
 /* `v6`: as program_for() chose. */

@@ -205,19 +205,13 @@ static __always_inline bool is_pods_neighbour_discovery(const struct context *c)
 /* RFC 2711: the hop-by-hop header of listener messages, with its padding. */
 static __always_inline bool is_behind_router_alert(const struct context *c)
 {
-	const __u8 expected[] = {5, 2, 0, 0, 1, 0};
-	__u8 header[8];
+	const __u8 expected[] __attribute__((aligned(8))) = {IPPROTO_ICMPV6, 0, 5, 2, 0, 0, 1, 0};
+	__u8 header[sizeof(expected)] __attribute__((aligned(8)));
 
 	if (c->packet.l4 != ETH_HLEN + sizeof(struct ipv6hdr) + sizeof(header) ||
 	    bpf_skb_load_bytes(c->skb, ETH_HLEN + sizeof(struct ipv6hdr), header, sizeof(header)))
 		return false;
-	if (header[1] != 0)
-		return false;
-	for (int i = 0; i < 6; i++) {
-		if (header[2 + i] != expected[i])
-			return false;
-	}
-	return true;
+	return *(const __u64 *)header == *(const __u64 *)expected;
 }
 
 /*
@@ -250,18 +244,41 @@ static __always_inline bool is_pods_listener_message(const struct context *c)
 	       same_address(&group, &p->destination, true);
 }
 
-static __always_inline __u32 judge_link_message_of_pod(const struct context *c)
+/*
+ * Fills c->packet if it is an ICMPv6 message behind the IPv6 header or behind one
+ * hop-by-hop header of eight bytes, and ends with the frame: bytes behind the IP
+ * packet would go along unseen.
+ */
+static __always_inline bool parse_link_message(struct context *c)
+{
+	struct packet *p = &c->packet;
+	struct ipv6hdr ip;
+
+	if (bpf_skb_load_bytes(c->skb, ETH_HLEN, &ip, sizeof(ip)) || *(const __u8 *)&ip >> 4 != 6)
+		return false;
+	p->l4 = ETH_HLEN + sizeof(ip);
+	p->end = p->l4 + bpf_ntohs(ip.payload_len);
+	if (ip.nexthdr == IPPROTO_HOPOPTS)
+		p->l4 += 8;
+	else if (ip.nexthdr != IPPROTO_ICMPV6)
+		return false;
+	if (p->end != c->length || bpf_skb_load_bytes(c->skb, p->l4, &p->dport, sizeof(p->dport)))
+		return false;
+	copy_words(p->source.v6, ip.saddr.in6_u.u6_addr32);
+	copy_words(p->destination.v6, ip.daddr.in6_u.u6_addr32);
+	p->hop_limit = ip.hop_limit;
+	return true;
+}
+
+/* NEIGHBOUR_DISCOVERY, MULTICAST_LISTENER, or SLUICE_GO_ON: no message that passes by itself. */
+static __always_inline __u32 judge_link_message_of_pod(struct context *c)
 {
 	const struct packet *p = &c->packet;
 
-	if (is_router_message(p))
-		return SLUICE_REASON_ROUTER_MESSAGE;
+	if (!parse_link_message(c))
+		return SLUICE_GO_ON;
 	if (!is_own(c, &p->source, true) && !is_link_local(&p->source) &&
 	    !is_unspecified(&p->source))
-		return SLUICE_GO_ON;
-	/* Bytes behind the IP packet would go along unseen. */
-	if (p->fragment != FRAGMENT_NONE || p->prefixlen != SLUICE_PREFIX_PORT ||
-	    p->end != c->length)
 		return SLUICE_GO_ON;
 	if (is_pods_neighbour_discovery(c))
 		return SLUICE_REASON_NEIGHBOUR_DISCOVERY;
@@ -276,7 +293,7 @@ static __always_inline __u32 judge_link_message(const struct context *c, __u32 d
 	if (p->protocol != IPPROTO_ICMPV6)
 		return SLUICE_GO_ON;
 	if (direction == SLUICE_EGRESS)
-		return judge_link_message_of_pod(c);
+		return is_router_message(p) ? SLUICE_REASON_ROUTER_MESSAGE : SLUICE_GO_ON;
 	if (p->fragment != FRAGMENT_NONE)
 		return SLUICE_GO_ON;
 	if (is_neighbour_discovery(p))

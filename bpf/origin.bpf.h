@@ -94,7 +94,11 @@ static __always_inline void judge_by_original_source(struct context *c, struct q
 
 	q->origin = ORIGIN_UNTRACED;
 	d->origin_state = SLUICE_CT_UNTRACED;
-	if (!s || !find_original_source(c, s, v6))
+	/*
+	 * Of packets that are not common ones the source is not looked for: the
+	 * programs that judge them are near what the verifier of old kernels takes.
+	 */
+	if (!c->packet.plain || !s || !find_original_source(c, s, v6))
 		return;
 
 	const union address *source = (const union address *)s->origin.address;

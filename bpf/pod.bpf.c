@@ -77,16 +77,21 @@ static __always_inline int conclude(struct context *c, __u32 direction)
 	return verdict_of(c->decision.reason);
 }
 
+/* `jump`: the program that judges the packet, or SLUICE_JUMP_NONE if it is judged. */
+static __always_inline int conclude_or_jump(struct context *c, __u32 direction, __u32 jump)
+{
+	if (unlikely(jump)) {
+		bpf_tail_call(c->skb, &jumps, jump);
+		leave(c, SLUICE_REASON_INTERNAL);
+	}
+	return conclude(c, direction);
+}
+
 static __always_inline int run(struct __sk_buff *skb, __u32 direction)
 {
 	struct context c = context_of(skb);
-	__u32 jump = judge_common(&c, direction);
 
-	if (unlikely(jump)) {
-		bpf_tail_call(skb, &jumps, jump);
-		leave(&c, SLUICE_REASON_INTERNAL);
-	}
-	return conclude(&c, direction);
+	return conclude_or_jump(&c, direction, judge_common(&c, direction));
 }
 
 static __always_inline int run_uncommon(struct __sk_buff *skb, __u32 direction, bool v6)
@@ -107,6 +112,15 @@ SEC("tc")
 int sluice_to_pod(struct __sk_buff *skb)
 {
 	return run(skb, SLUICE_INGRESS);
+}
+
+/* jumps[SLUICE_JUMP_LINK_FROM_POD] */
+SEC("tc")
+int sluice_link(struct __sk_buff *skb)
+{
+	struct context c = context_of(skb);
+
+	return conclude_or_jump(&c, SLUICE_EGRESS, judge_link(&c));
 }
 
 /* jumps[SLUICE_JUMP_UNCOMMON(...)] */

@@ -54,6 +54,8 @@ enum sluice_jump {
 	/* Judge a packet that is not a common one; SLUICE_JUMP_UNCOMMON(direction, v6). */
 	SLUICE_JUMP_UNCOMMON_FIRST = 3,
 	SLUICE_JUMP_UNCOMMON_LAST = 6,
+	/* Of those that go from the pod by IPv6, messages of the link first. */
+	SLUICE_JUMP_LINK_FROM_POD = 7,
 	SLUICE_JUMP_MAX = 16,
 };
 #define SLUICE_JUMP_UNCOMMON(direction, v6)                                                        \

@@ -142,7 +142,8 @@ TEST_F(Pins, programs_with_the_configuration_of_others_are_replaced) {
                  {kFrom4, "from_4"},
                  {kFrom6, "from_6"},
                  {kTo4, "to_4"},
-                 {kTo6, "to_6"}}};
+                 {kTo6, "to_6"},
+                 {kLink, "link"}}};
     for (const auto& [program, name] : pins) {
       ASSERT_TRUE(fs::remove(folder_ / name));
       ASSERT_EQ(bpf_obj_pin(programs->programs.at(program).get(),
