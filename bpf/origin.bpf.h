@@ -117,6 +117,22 @@ static __always_inline void judge_by_original_source(struct context *c, struct q
 	d->origin_state = SLUICE_CT_MASQUERADED;
 }
 
+/*
+ * True if the kernel has given the packet another source than it had, be it one of
+ * the node's addresses that nobody has told us of.
+ */
+static __always_inline bool is_masqueraded(const struct context *c, bool v6)
+{
+	struct sluice_scratch *s;
+
+	if (!c->packet.plain || !sluice_nfct_offset)
+		return false;
+	s = find_scratch();
+	return s && read_original_tuple(c->skb, &s->tuple) &&
+	       s->tuple.protocol == c->packet.protocol &&
+	       !same_address((const union address *)s->tuple.source, &c->packet.source, v6);
+}
+
 /* For a packet that opens a flow to the pod, or belongs to none. */
 static __always_inline void find_origin(struct context *c, struct question *q, bool v6)
 {
@@ -129,6 +145,7 @@ static __always_inline void find_origin(struct context *c, struct question *q, b
 	}
 	q->cidr_id = peer_class(c, q->remote, v6);
 	q->has_class = true;
-	if (unlikely(q->cidr_id & SLUICE_CIDR_LOCAL_NODE || is_own(c, q->remote, v6)))
+	if (unlikely(q->cidr_id & SLUICE_CIDR_LOCAL_NODE || is_own(c, q->remote, v6) ||
+		     is_masqueraded(c, v6)))
 		judge_by_original_source(c, q, v6);
 }
