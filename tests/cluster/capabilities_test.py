@@ -66,7 +66,8 @@ class Capabilities(unittest.TestCase):
             os.unlink(os.path.join(self.pins, folder, "configuration"))
         self.assertEqual(self.start(), "runs")
         changed = {name for name, inode in self.pinned().items() if pinned[name] != inode}
-        self.assertEqual(changed, {"from_pod", "to_pod", "log", "reset", "configuration"})
+        self.assertEqual(changed, {"from_pod", "to_pod", "log", "reset", "from_4", "from_6", "to_4", "to_6",
+                                   "link", "configuration"})
 
     def test_they_are_enough_to_clean_up(self):
         self.assertEqual(self.start(), "runs")
