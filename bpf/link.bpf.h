@@ -277,7 +277,7 @@ static __always_inline __u32 judge_link_message_of_pod(struct context *c)
 
 	if (!parse_link_message(c))
 		return SLUICE_GO_ON;
-	if (!is_own(c, &p->source, true) && !is_link_local(&p->source) &&
+	if (has_addresses(c) && !is_own(c, &p->source, true) && !is_link_local(&p->source) &&
 	    !is_unspecified(&p->source))
 		return SLUICE_GO_ON;
 	if (is_pods_neighbour_discovery(c))
