@@ -155,7 +155,7 @@ def netns(runner):
 
 def cluster(runner):
     """operators and agents with a real kube-apiserver: policies by kubectl's way, packets between nodes"""
-    runner.test("cluster", "tests/cluster/run")
+    runner.test("cluster", "tests/cluster/run", timeout=3600)
 
 
 def tidy(runner):

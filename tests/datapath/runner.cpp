@@ -133,6 +133,24 @@ bool allows(sluice_reason reason) {
   return kVerdicts.at(reason) == SLUICE_VERDICT_ALLOW;
 }
 
+bool can_say_where_packets_enter() {
+  static const bool result = [] {
+    const std::array<bpf_insn, 2> code = {
+        bpf_insn{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0},
+        bpf_insn{.code = BPF_JMP | BPF_EXIT}};
+    const Fd program(bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "probe", "GPL",
+                                   code.data(), code.size(), nullptr));
+    const std::array<std::uint8_t, 64> packet{};
+    __sk_buff context{};
+    context.ingress_ifindex = kUplink;
+    LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = packet.data(),
+                .data_size_in = packet.size(), .ctx_in = &context,
+                .ctx_size_in = sizeof(context));
+    return bpf_prog_test_run_opts(program.get(), &options) == 0;
+  }();
+  return result;
+}
+
 Runner::Runner() = default;
 Runner::Runner(Runner&&) noexcept = default;
 Runner& Runner::operator=(Runner&&) noexcept = default;
@@ -272,7 +290,9 @@ Result<Ran> test_run(int program, std::uint32_t argument,
   ran.frame.resize(frame.size());
   __sk_buff context{};
   context.ifindex = kIfindex;
-  context.ingress_ifindex = metadata.ingress_ifindex;
+  if (can_say_where_packets_enter()) {
+    context.ingress_ifindex = metadata.ingress_ifindex;
+  }
   context.cb[0] = argument;
   context.mark = metadata.mark;
   context.gso_size = metadata.gso_size;

@@ -53,6 +53,10 @@ inline constexpr std::uint32_t kNodeStack = 0;
 // The endpoint's own interface: loopback is there in every namespace.
 inline constexpr std::uint32_t kOwnInterface = 1;
 
+// False where BPF_PROG_TEST_RUN cannot say by which interface a packet has come
+// (Linux 5.10): then every packet to the endpoint looks like the node's own.
+bool can_say_where_packets_enter();
+
 // What comes with a packet beside its bytes.
 struct Metadata {
   std::uint32_t ingress_ifindex = kUplink;
