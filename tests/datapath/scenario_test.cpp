@@ -57,8 +57,9 @@ class SkipWherePacketsCannotEnter : public ::testing::EmptyTestEventListener {
 
 const bool kListens = [] {
   // GoogleTest owns it.
-  ::testing::UnitTest::GetInstance()->listeners().Append(
-      new SkipWherePacketsCannotEnter);
+  auto* listener =
+      new SkipWherePacketsCannotEnter;  // NOLINT(cppcoreguidelines-owning-memory)
+  ::testing::UnitTest::GetInstance()->listeners().Append(listener);
   return true;
 }();
 
