@@ -57,9 +57,10 @@ class SkipWherePacketsCannotEnter : public ::testing::EmptyTestEventListener {
 
 const bool kListens = [] {
   // GoogleTest owns it.
-  auto* listener =
-      new SkipWherePacketsCannotEnter;  // NOLINT(cppcoreguidelines-owning-memory)
-  ::testing::UnitTest::GetInstance()->listeners().Append(listener);
+  // NOLINTBEGIN(cppcoreguidelines-owning-memory)
+  ::testing::UnitTest::GetInstance()->listeners().Append(
+      new SkipWherePacketsCannotEnter);
+  // NOLINTEND(cppcoreguidelines-owning-memory)
   return true;
 }();
 
