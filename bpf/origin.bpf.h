@@ -113,6 +113,7 @@ static __always_inline void judge_by_original_source(struct context *c, struct q
 			return;
 		q->origin = ORIGIN_PEER;
 		q->cidr_id = cidr_id;
+		q->has_class = true;
 	}
 	d->origin_state = SLUICE_CT_MASQUERADED;
 }
