@@ -114,7 +114,7 @@ double processor_seconds() {
   getrusage(RUSAGE_SELF, &usage);
   const auto seconds = [](const timeval& time) {
     return static_cast<double>(time.tv_sec) +
-           static_cast<double>(time.tv_usec) / 1e6;
+           (static_cast<double>(time.tv_usec) / 1e6);
   };
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
@@ -122,6 +122,7 @@ double processor_seconds() {
 void adopt(benchmark::State& run) {
   fill(static_cast<std::uint32_t>(run.range(0)));
   std::vector<Beginner> beginners;
+  beginners.reserve(static_cast<std::size_t>(run.range(1)));
   for (std::uint32_t i = 0; i < run.range(1); ++i) {
     beginners.push_back({.ifindex = i + 1, .ips = {pod(i)}});
   }

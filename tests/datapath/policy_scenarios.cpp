@@ -105,8 +105,6 @@ Entry deny_in(std::uint32_t cidr_id, std::uint8_t protocol, std::uint16_t port,
 
 std::vector<Scenario> exemption_scenarios(const Net& net) {
   const Entry deny_node = deny_in(kClassNode, kTcp, 80, kRuleB);
-  World unmanaged = net.isolated();
-  unmanaged.managed = false;
   return {
       Scenario("the own node reaches an isolated endpoint")
           .world(net.isolated())
@@ -161,6 +159,13 @@ std::vector<Scenario> exemption_scenarios(const Net& net) {
       Scenario("at egress the own node is a peer like any other")
           .world(net.isolated())
           .out(net.to(net.node, kTcp, tcp(1, 80)), SLUICE_REASON_DEFAULT_DENY),
+  };
+}
+
+std::vector<Scenario> address_scenarios(const Net& net) {
+  World unmanaged = net.isolated();
+  unmanaged.managed = false;
+  return {
       Scenario("an endpoint reaches itself")
           .world(net.isolated())
           .by(kOwnInterface)
@@ -230,8 +235,10 @@ std::vector<Scenario> exemption_scenarios(const Net& net) {
 
 std::vector<Scenario> policy_scenarios(const Net& net) {
   std::vector<Scenario> all = lookup_scenarios(net);
-  for (Scenario& scenario : exemption_scenarios(net)) {
-    all.push_back(std::move(scenario));
+  for (auto part : {exemption_scenarios, address_scenarios}) {
+    for (Scenario& scenario : part(net)) {
+      all.push_back(std::move(scenario));
+    }
   }
   return all;
 }

@@ -65,7 +65,7 @@ TEST_F(WireAnnouncement, AllOfItIsToldAgainAfterAReconnect) {
   Known all;
   for (int i = 1; i <= 600; ++i) {  // more than a message takes
     const auto ip =
-        "10.0." + std::to_string(i / 250) + "." + std::to_string(i % 250 + 1);
+        "10.0." + std::to_string(i / 250) + "." + std::to_string((i % 250) + 1);
     const auto name = "p" + std::to_string(i);
     agent.client->announce(pod(name, ip));
     all[name] = {*parse_ip(ip)};
