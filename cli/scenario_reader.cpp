@@ -21,6 +21,7 @@ namespace sluice::cli {
 namespace {
 
 using kube::manifest::Broken;
+using kube::manifest::Chunk;
 using kube::manifest::Document;
 
 // Far above any scenario: the largest we have is 24 KB.
@@ -175,38 +176,9 @@ Result<std::string> read_whole(const std::filesystem::path& path) {
   return text;
 }
 
-struct Chunk {
-  std::string_view text;
-  int line = 1;
-};
-
-// The documents of a YAML file, each with its marker. No other line may begin
-// with the marker, not even within a quoted or block scalar.
-std::vector<Chunk> split(std::string_view text) {
-  std::vector<Chunk> chunks;
-  std::size_t begin = 0;
-  int line = 1;
-  int begin_line = 1;
-  for (std::size_t at = 0; at < text.size(); ++line) {
-    const std::string_view rest = text.substr(at);
-    if (at != begin && rest.starts_with("---") &&
-        (rest.size() == 3 || rest[3] == '\n' || rest[3] == ' ' ||
-         rest[3] == '\r')) {
-      chunks.push_back({text.substr(begin, at - begin), begin_line});
-      begin = at;
-      begin_line = line;
-    }
-    const auto end = rest.find('\n');
-    at = end == std::string_view::npos ? text.size() : at + end + 1;
-  }
-  chunks.push_back({text.substr(begin), begin_line});
-  return chunks;
-}
-
 Result<std::vector<Document>> parse_file(std::string_view text,
                                          ScenarioFormat format,
                                          const std::filesystem::path& path) {
-  // yaml-cpp passes any bytes on.
   for (std::string_view rest = text; !rest.empty();) {
     if (!kube::take_character(rest)) {
       const auto before = text.substr(0, text.size() - rest.size());
@@ -215,8 +187,8 @@ Result<std::vector<Document>> parse_file(std::string_view text,
     }
   }
   const auto chunks = format == ScenarioFormat::kYaml
-                          ? split(text)
-                          : std::vector<Chunk>{{text, 1}};
+                          ? kube::manifest::split_documents(text)
+                          : std::vector<Chunk>{{.text = text}};
   std::vector<Document> documents;
   for (const auto& chunk : chunks) {
     auto parsed = parse(chunk.text, chunk.line, format, path);

@@ -44,11 +44,10 @@ ObjectKey node_key(const std::string& name) {
 }
 
 // Takes "file:line: what" apart.
-Problem problem_of(const std::string& source, const std::string& message) {
-  Problem problem{.severity = Severity::kError,
-                  .source = source,
-                  .object = {},
-                  .message = message};
+Problem problem_of(const std::string& source, const std::string& message,
+                   Severity severity) {
+  Problem problem{
+      .severity = severity, .source = source, .object = {}, .message = message};
   if (message.starts_with(source + ":")) {
     const auto digits =
         message.find_first_not_of("0123456789", source.size() + 1);
@@ -120,8 +119,13 @@ std::map<ObjectKey, std::vector<Claim>> Store::Impl::take_claims(
 // False if the object cannot be told apart from others.
 bool Store::Impl::add(const std::string& source,
                       const kube::ManifestObject& object, Source& record) {
+  const bool has_head = !object.kind.empty() && !object.api_version.empty();
+  const auto interest = interest_in(object.api_version, object.kind);
+  if (has_head && interest == Interest::kIgnore) {
+    return true;
+  }
   auto key = identify(*object.object);
-  if (!key) {
+  if (!key && (!has_head || interest != Interest::kUnknown)) {
     record.problems.push_back(
         {.severity = Severity::kError,
          .source = place(source, object.line),
@@ -130,15 +134,11 @@ bool Store::Impl::add(const std::string& source,
          .message = key.error().message});
     return false;
   }
-  const auto interest = interest_in(object.api_version, key->kind);
-  if (interest == Interest::kIgnore) {
-    return true;
-  }
   if (interest == Interest::kUnknown) {
     record.problems.push_back({.severity = Severity::kNote,
                                .source = place(source, object.line),
-                               .object = to_string(*key),
-                               .message = "ignored: kind " + key->kind +
+                               .object = key ? to_string(*key) : object.kind,
+                               .message = "ignored: kind " + object.kind +
                                           " of " + object.api_version +
                                           " is not known"});
     return true;
@@ -308,9 +308,15 @@ void Store::set_source(const std::string& source,
   auto old_claims = impl_->take_claims(source);
   record.problems.clear();
   record.broken.clear();
-  bool all_identified = manifest.errors.empty();
+  // A document without a head may be an object that is being edited.
+  bool all_identified = manifest.errors.empty() && !manifest.has_others;
   for (const auto& error : manifest.errors) {
-    record.problems.push_back(problem_of(source, error.message));
+    record.problems.push_back(
+        problem_of(source, error.message, Severity::kError));
+  }
+  for (const auto& note : manifest.notes) {
+    record.problems.push_back(
+        problem_of(source, note.message, Severity::kNote));
   }
   for (const auto& object : manifest.objects) {
     all_identified = impl_->add(source, object, record) && all_identified;

@@ -4,8 +4,10 @@
 #include <algorithm>
 #include <fstream>
 #include <iterator>
+#include <optional>
 #include <utility>
 
+#include <iconv.h>
 #include <nlohmann/json.hpp>
 
 #include "lib/kube/field.h"
@@ -16,22 +18,11 @@ namespace sluice::kube {
 namespace {
 
 using manifest::Broken;
+using manifest::Chunk;
 using manifest::Document;
 using nlohmann::json;
 
 constexpr std::uintmax_t kMaxFileBytes = std::uintmax_t{256} << 20;
-
-// A stretch of the file between two `---` or `...` lines, a first `---`
-// included.
-struct Chunk {
-  std::string_view text;
-  int line = 1;
-};
-
-bool is_marker(std::string_view line, std::string_view marker = "---") {
-  return line.starts_with(marker) && (line.size() == 3 || line[3] == ' ' ||
-                                      line[3] == '\t' || line[3] == '\r');
-}
 
 std::string_view trim(std::string_view text) {
   const auto first = text.find_first_not_of(" \t\r\n");
@@ -41,72 +32,49 @@ std::string_view trim(std::string_view text) {
   return text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1);
 }
 
-// Documents can be told apart before they are parsed, because no other line may
-// begin with a marker, not even within a quoted or block scalar. So a broken
-// one leaves the others alone.
-std::vector<Chunk> split(std::string_view text) {
-  std::vector<Chunk> chunks;
-  std::size_t begin = 0;
-  int line = 1;
-  int begin_line = 1;
-  // Directives belong to the document behind the marker.
-  bool content = false;
-  for (std::size_t at = 0; at < text.size(); ++line) {
-    const std::size_t end = std::min(text.find('\n', at), text.size());
-    const std::string_view current = text.substr(at, end - at);
-    if (is_marker(current)) {
-      if (content) {
-        chunks.push_back(
-            {.text = text.substr(begin, at - begin), .line = begin_line});
-        begin = at;
-        begin_line = line;
-      }
-      content = !trim(current.substr(3)).empty();
-    } else if (is_marker(current, "...")) {
-      if (content) {
-        chunks.push_back(
-            {.text = text.substr(begin, at - begin), .line = begin_line});
-      }
-      begin = std::min(end + 1, text.size());
-      begin_line = line + 1;
-      content = false;
-    } else {
-      const std::string_view words = trim(current);
-      content = content || (!words.empty() && words.front() != '#' &&
-                            current.front() != '%');
-    }
-    at = std::min(end + 1, text.size());
-  }
-  if (content) {
-    chunks.push_back({.text = text.substr(begin), .line = begin_line});
-  }
-  return chunks;
-}
-
-// The JSON text of a chunk that begins like JSON; skips comments and the
-// marker. Empty if it begins otherwise.
+// The JSON text of a chunk that begins like JSON; skips comments. Empty if it
+// begins otherwise.
 Chunk json_part(Chunk chunk) {
   while (!chunk.text.empty()) {
     const std::size_t end = chunk.text.find('\n');
-    const std::string_view line = chunk.text.substr(0, end);
-    const std::string_view words = trim(line);
+    const std::string_view words = trim(chunk.text.substr(0, end));
     if (words.starts_with('{') || words.starts_with('[')) {
       return chunk;
     }
-    if ((!words.empty() && words.front() != '#' && !is_marker(line)) ||
+    if ((!words.empty() && words.front() != '#') ||
         end == std::string_view::npos) {
       break;
-    }
-    if (is_marker(line)) {
-      const std::string_view rest = trim(line.substr(3));
-      if (!rest.empty() && rest.front() != '#') {
-        break;
-      }
     }
     chunk.text.remove_prefix(end + 1);
     ++chunk.line;
   }
   return {};
+}
+
+// UTF-16, which Windows' shells write into files, as UTF-8; nullopt for other
+// text, an error for UTF-16 that is broken.
+std::optional<Result<std::string>> from_utf16(std::string_view text) {
+  if (!text.starts_with("\xff\xfe") && !text.starts_with("\xfe\xff")) {
+    return std::nullopt;
+  }
+  iconv_t converter = iconv_open("UTF-8", "UTF-16");
+  // NOLINTNEXTLINE(*-reinterpret-cast,*-int-to-ptr): how iconv says it
+  if (converter == reinterpret_cast<iconv_t>(-1)) {
+    return fail_errno("iconv");
+  }
+  std::string input(text);
+  std::string output(text.size() * 2, '\0');  // two bytes make three at most
+  char* from = input.data();
+  std::size_t from_left = input.size();
+  char* to = output.data();
+  std::size_t to_left = output.size();
+  const auto done = iconv(converter, &from, &from_left, &to, &to_left);
+  iconv_close(converter);
+  if (done == static_cast<std::size_t>(-1)) {
+    return fail("not UTF-16, although it begins like it");
+  }
+  output.resize(output.size() - to_left);
+  return output;
 }
 
 // The line of the first byte that is not UTF-8; 0 if there is none.
@@ -126,7 +94,11 @@ class Collector {
   explicit Collector(std::string file) : file_(std::move(file)) {}
 
   void add(const Chunk& chunk) {
-    // yaml-cpp passes any bytes on.
+    if (chunk.after_end) {
+      add_note(chunk.line,
+               "kubectl reads nothing between `...` and the next `---`; write "
+               "`---` before this document");
+    }
     if (const int line = broken_line(chunk); line != 0) {
       add_error(line, "not UTF-8");
       return;
@@ -148,7 +120,7 @@ class Collector {
       manifest::read_yaml(chunk.text, chunk.line, documents);
       add(std::move(documents));
     } catch (const Broken& broken) {
-      add(std::move(documents));
+      // Nothing of it: the part before the mistake may be half a policy.
       add_error(broken.line, broken.what);
     }
   }
@@ -158,11 +130,19 @@ class Collector {
         Error{.message = file_ + ":" + std::to_string(line) + ": " + what});
   }
 
+  void add_note(int line, const std::string& what) {
+    result_.notes.push_back(
+        Error{.message = file_ + ":" + std::to_string(line) + ": " + what});
+  }
+
   Manifest take() { return std::move(result_); }
 
  private:
   void add(std::vector<Document> documents) {
     for (Document& document : documents) {
+      for (const auto& [line, what] : document.remarks) {
+        add_note(line, what);
+      }
       if (!document.root.is_null()) {
         add_object(std::move(document.root), document.line,
                    document.item_lines);
@@ -177,10 +157,22 @@ class Collector {
     return text == nullptr ? std::string() : *text;
   }
 
+  // What lies beside policies: values of a Helm chart, a kustomization without
+  // a head, a patch.
+  static bool is_no_manifest(const json& object) {
+    return !object.is_object() ||
+           (!object.contains("apiVersion") && !object.contains("kind") &&
+            !object.contains("metadata"));
+  }
+
   void add_object(json object, int line, const std::vector<int>& item_lines) {
-    if (!object.is_object()) {
-      add_error(line,
-                "must be an object, is " + std::string(type_name(object)));
+    if (is_no_manifest(object)) {
+      result_.has_others = true;
+      add_note(line, "ignored: no Kubernetes object, but " +
+                         std::string(type_name(object)) +
+                         (object.is_object()
+                              ? " without apiVersion, kind and metadata"
+                              : ""));
       return;
     }
     ManifestObject result{.file = file_, .line = line};
@@ -224,7 +216,13 @@ class Collector {
         item.emplace("kind", kind);
         item.emplace("apiVersion", list.api_version);
       }
-      add_object(std::move(item), i < lines.size() ? lines[i] : list.line, {});
+      const int line = i < lines.size() ? lines[i] : list.line;
+      if (!item.is_object()) {
+        add_error(line,
+                  "must be an object, is " + std::string(type_name(item)));
+        continue;
+      }
+      add_object(std::move(item), line, {});
     }
   }
 
@@ -236,8 +234,13 @@ class Collector {
 
 Manifest parse_manifest(std::string_view text, const std::string& file) {
   Collector collector(file);
-  if (text.starts_with("\xef\xbb\xbf")) {
-    text.remove_prefix(3);
+  const auto converted = from_utf16(text);
+  if (converted && !*converted) {
+    collector.add_error(1, converted->error().message);
+    return collector.take();
+  }
+  if (converted) {
+    text = **converted;
   }
   const auto zero = text.find('\0');
   if (zero != std::string_view::npos) {
@@ -245,7 +248,7 @@ Manifest parse_manifest(std::string_view text, const std::string& file) {
     collector.add_error(static_cast<int>(lines) + 1, "not a text file");
     return collector.take();
   }
-  for (const Chunk& chunk : split(text)) {
+  for (const Chunk& chunk : manifest::split_documents(text)) {
     collector.add(chunk);
   }
   return collector.take();

@@ -14,6 +14,7 @@
 // Kubernetes manifests: YAML with any number of documents, or JSON, to JSON
 // objects as the API server would get them from kubectl. Plain scalars are
 // typed by YAML 1.1 (`yes` is a boolean, `010` is 8), quoted ones are strings.
+// Of duplicate keys the last one counts.
 namespace sluice::kube {
 
 struct ManifestObject {
@@ -30,6 +31,10 @@ struct Manifest {
   std::vector<ManifestObject>
       objects;                // in order of appearance; lists taken apart
   std::vector<Error> errors;  // "file:line: what", in order
+  // Likewise what is no error, but not what it looks like: duplicate keys,
+  // documents that are no Kubernetes objects.
+  std::vector<Error> notes;
+  bool has_others = false;  // a document was no Kubernetes object
 };
 
 // A broken document spoils only itself: what can be read is in `objects`, the

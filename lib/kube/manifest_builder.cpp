@@ -43,12 +43,6 @@ void Builder::begin_list(int line) {
 void Builder::end(int line) {
   Frame frame = std::move(frames_.back());
   frames_.pop_back();
-  for (json& merge : frame.merges) {
-    // Keys that are there win, also over those of an earlier merge.
-    for (auto it = merge.begin(); it != merge.end(); ++it) {
-      frame.value.emplace(it.key(), std::move(*it));
-    }
-  }
   if (frames_.empty()) {
     document_.root = std::move(frame.value);
     last_ = &document_.root;
@@ -63,18 +57,46 @@ void Builder::end(int line) {
 
 void Builder::key(std::string key, int line) {
   Frame& frame = frames_.back();
-  if (frame.value.contains(key)) {
-    throw Broken{line, "duplicate key " + in_quotes(key)};
+  if (frame.value.contains(key) && frame.merged.erase(key) == 0) {
+    document_.remarks.push_back(
+        {.line = line,
+         .what = "duplicate key " + in_quotes(key) + ": the last one counts"});
   }
   frame.key = std::move(key);
   frame.has_key = true;
 }
 
-void Builder::merge_key(int line) {
-  if (!frames_.back().merges.empty()) {
-    throw Broken{line, "duplicate key \"<<\""};
-  }
+void Builder::merge_key() {
   frames_.back().merging = true;
+}
+
+void Builder::merge_object(const json& from, int line) {
+  if (!from.is_object()) {
+    throw Broken{line, "<< must be followed by an object or a list of them"};
+  }
+  Frame& frame = frames_.back();
+  for (const auto& [key, value] : from.items()) {
+    if (frame.value.contains(key) && !frame.merged.contains(key)) {
+      document_.remarks.push_back(
+          {.line = line,
+           .what = "<< replaces the key " + in_quotes(key) + " before it"});
+    }
+    frame.value[key] = value;
+    frame.merged.insert(key);
+  }
+}
+
+void Builder::merge(json value, int line) {
+  frames_.back().merging = false;
+  if (value.is_array()) {
+    for (std::size_t i = value.size(); i > 0; --i) {
+      merge_object(value[i - 1], line);
+    }
+  } else {
+    merge_object(value, line);
+  }
+  last_merged_ = std::move(value);
+  last_ = &last_merged_;
 }
 
 void Builder::value(json value, int line) {
@@ -90,24 +112,7 @@ void Builder::value(json value, int line) {
     frame.value.push_back(std::move(value));
     last_ = &frame.value.back();
   } else if (frame.merging) {
-    frame.merging = false;
-    if (value.is_object()) {
-      frame.merges.push_back(std::move(value));
-    } else if (value.is_array()) {
-      for (json& element : value) {
-        frame.merges.push_back(std::move(element));
-      }
-    }
-    if (frame.merges.empty()) {
-      throw Broken{line, "<< must be followed by an object or a list of them"};
-    }
-    for (const json& merge : frame.merges) {
-      if (!merge.is_object()) {
-        throw Broken{line,
-                     "<< must be followed by an object or a list of them"};
-      }
-    }
-    last_ = &frame.merges.back();
+    merge(std::move(value), line);
   } else {
     frame.has_key = false;
     last_ = &(frame.value[frame.key] = std::move(value));

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstddef>
+#include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -23,15 +25,38 @@ struct Broken {
   std::string what;
 };
 
+// What a reader of the file should know about a line that is not wrong.
+struct Remark {
+  int line = 0;
+  std::string what;
+};
+
 // One document, with what the reader needs to know about its lines.
 struct Document {
   nlohmann::json root;
   int line = 0;                 // at which the root begins
   std::vector<int> item_lines;  // at which each of the root's `items` begins
+  std::vector<Remark> remarks;  // duplicate keys, in order
 };
 
-// Puts a document together from the events of a parser, YAML or JSON. Throws
-// Broken for duplicate keys, nesting that is too deep, too many aliased values.
+// The text of one document of a file, without what kubectl takes for a
+// separator.
+struct Chunk {
+  std::string_view text;
+  int line = 1;            // of its first line in the file
+  bool after_end = false;  // stands behind `...`, where kubectl reads nothing
+};
+
+// The documents of a YAML file that have any content. They can be told apart
+// before they are parsed, because no other line may begin with a marker, not
+// even within a quoted or block scalar. So a broken one leaves the others
+// alone. As kubectl does, takes `---` with a comment behind it for a separator,
+// with or without a space.
+std::vector<Chunk> split_documents(std::string_view text);
+
+// Puts a document together from the events of a parser, YAML or JSON. Of
+// duplicate keys the last one counts, as for kubectl, and a remark says so.
+// Throws Broken for nesting that is too deep and for too many aliased values.
 class Builder {
  public:
   void begin_object(int line);
@@ -40,8 +65,10 @@ class Builder {
   void end(int line);
   void key(std::string key, int line);
   void value(nlohmann::json value, int line);
-  // The value of this object's next key is merged into it (YAML's `<<`).
-  void merge_key(int line);
+  // The next value is merged into this object (YAML's `<<`). As for kubectl, it
+  // replaces the keys that stand before it and not those behind it; of a list,
+  // the first object that has a key counts.
+  void merge_key();
 
   // A value that was recorded before: counted against the alias budget.
   void copy(const nlohmann::json& recorded, std::size_t nodes, int line);
@@ -62,14 +89,17 @@ class Builder {
     std::string key;
     bool has_key = false;
     bool merging = false;
-    std::vector<nlohmann::json> merges;
+    std::set<std::string> merged;  // keys of which a merge gave the value
   };
   void push(nlohmann::json value, int line);
   void note_line(int line);
+  void merge(nlohmann::json value, int line);
+  void merge_object(const nlohmann::json& from, int line);
 
   std::vector<Frame> frames_;
   Document document_;
   const nlohmann::json* last_ = nullptr;
+  nlohmann::json last_merged_;
   std::size_t alias_nodes_ = 0;
   bool done_ = false;
 };

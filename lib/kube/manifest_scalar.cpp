@@ -17,12 +17,10 @@ using nlohmann::json;
 
 constexpr std::array<std::string_view, 5> kNull{"", "~", "null", "Null",
                                                 "NULL"};
-// Not y and n: no reader of today agrees with another about these, and nobody
-// who calls a namespace y means true.
-constexpr std::array<std::string_view, 9> kTrue{
-    "true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON"};
-constexpr std::array<std::string_view, 9> kFalse{
-    "false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF"};
+constexpr std::array<std::string_view, 11> kTrue{
+    "true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON", "y", "Y"};
+constexpr std::array<std::string_view, 11> kFalse{
+    "false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF", "n", "N"};
 constexpr std::array<std::string_view, 12> kNotFinite{
     ".inf",  ".Inf",  ".INF",  "+.inf", "+.Inf", "+.INF",
     "-.inf", "-.Inf", "-.INF", ".nan",  ".NaN",  ".NAN"};
@@ -140,6 +138,9 @@ json resolve_plain(const std::string& text, int line) {
     return text;
   }
   std::string plain = text;
+  if (first == '.') {
+    return decimal(plain).value_or(text);
+  }
   std::erase(plain, '_');
   if (auto number = whole_number(plain)) {
     return *number;

@@ -2,14 +2,12 @@
 #include <algorithm>
 #include <map>
 #include <optional>
-#include <sstream>
+#include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
-#include <yaml-cpp/eventhandler.h>
-#include <yaml-cpp/exceptions.h>
-#include <yaml-cpp/mark.h>
-#include <yaml-cpp/parser.h>
+#include <yaml.h>
 
 #include "lib/kube/field.h"
 #include "lib/kube/manifest_builder.h"
@@ -26,118 +24,186 @@ struct Recorded {
   std::size_t nodes = 0;
 };
 
-// The events of yaml-cpp, one document at a time. Events and not its tree,
-// because the tree neither tells quoted from plain scalars nor notices
-// duplicate keys.
-class Handler : public YAML::EventHandler {
+std::string_view text_of(const yaml_char_t* text) {
+  return text == nullptr
+             ? std::string_view()
+             // NOLINTNEXTLINE(*-reinterpret-cast): libyaml's bytes are unsigned
+             : std::string_view(reinterpret_cast<const char*>(text));
+}
+
+// An event of libyaml, which owns what it points to.
+class Event {
  public:
-  explicit Handler(int first_line) : first_line_(first_line) {}
+  Event() = default;
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+  Event(Event&&) = delete;
+  Event& operator=(Event&&) = delete;
+  ~Event() { yaml_event_delete(&event_); }
 
-  void OnDocumentStart(const YAML::Mark& mark) override {
-    document_line_ = line(mark);
-    builder_ = Builder();
-    anchors_.clear();
-    open_.clear();
-  }
-  void OnDocumentEnd() override {}
+  yaml_event_t* operator->() { return &event_; }
+  yaml_event_t* get() { return &event_; }
 
-  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
-    if (builder_.wants_key()) {
-      throw Broken{line(mark), "a key must not be empty"};
+ private:
+  yaml_event_t event_{};
+};
+
+// libyaml's parser, of which kubectl's is a translation: both take and refuse
+// the same text. `text` must outlive it.
+class Parser {
+ public:
+  Parser(std::string_view text, int first_line)
+      : first_line_(first_line), last_line_(first_line) {
+    if (!text.empty()) {
+      last_line_ += static_cast<int>(
+          std::ranges::count(text.substr(0, text.size() - 1), '\n'));
     }
-    builder_.value(nullptr, line(mark));
-    record(anchor, line(mark));
-  }
-
-  void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
-    const auto found = anchors_.find(anchor);
-    if (found == anchors_.end()) {
-      throw Broken{line(mark), "an alias within what it stands for"};
+    if (yaml_parser_initialize(&parser_) == 0) {
+      throw Broken{first_line, "out of memory"};
     }
-    const auto& [value, nodes] = found->second;
-    if (!builder_.wants_key()) {
-      builder_.copy(value, nodes, line(mark));
-    } else if (value.is_string()) {
-      builder_.spend(1, line(mark));
-      builder_.key(value.get<std::string>(), line(mark));
-    } else {
-      throw Broken{line(mark), "a key must be a string"};
+    // NOLINTNEXTLINE(*-reinterpret-cast): libyaml's bytes are unsigned
+    const auto* bytes = reinterpret_cast<const unsigned char*>(text.data());
+    yaml_parser_set_input_string(&parser_, bytes, text.size());
+    yaml_parser_set_encoding(&parser_, YAML_UTF8_ENCODING);
+  }
+  Parser(const Parser&) = delete;
+  Parser& operator=(const Parser&) = delete;
+  Parser(Parser&&) = delete;
+  Parser& operator=(Parser&&) = delete;
+  ~Parser() { yaml_parser_delete(&parser_); }
+
+  void next(Event& event) {
+    if (yaml_parser_parse(&parser_, event.get()) == 0) {
+      fail();
     }
   }
 
-  void OnScalar(const YAML::Mark& mark, const std::string& tag,
-                YAML::anchor_t anchor, const std::string& value) override {
-    if (builder_.wants_key()) {
-      if (value == "<<" && tag == "?") {
-        builder_.merge_key(line(mark));
-        return;
-      }
-      if (anchor != YAML::NullAnchor) {
-        anchors_[anchor] = Recorded{.value = value, .nodes = 1};
-      }
-      builder_.key(value, line(mark));
-      return;
-    }
-    builder_.value(resolve(tag, value, line(mark)), line(mark));
-    record(anchor, line(mark));
-  }
-
-  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag,
-                       YAML::anchor_t anchor,
-                       YAML::EmitterStyle::value /*style*/) override {
-    begin(mark, tag, "seq", anchor);
-    builder_.begin_list(line(mark));
-  }
-  void OnSequenceEnd() override { end(); }
-
-  void OnMapStart(const YAML::Mark& mark, const std::string& tag,
-                  YAML::anchor_t anchor,
-                  YAML::EmitterStyle::value /*style*/) override {
-    begin(mark, tag, "map", anchor);
-    builder_.begin_object(line(mark));
-  }
-  void OnMapEnd() override { end(); }
-
-  // Of the document that was begun last.
-  [[nodiscard]] int first_line() const { return document_line_; }
-
-  // nullopt for a document without content.
-  std::optional<Document> take() {
-    return builder_.done() ? std::optional(builder_.take()) : std::nullopt;
+  [[nodiscard]] int line(const yaml_mark_t& mark) const {
+    // The end of the text has a line of its own for libyaml.
+    return std::min(first_line_ + static_cast<int>(mark.line), last_line_);
   }
 
  private:
+  [[noreturn]] void fail() const {
+    std::string what =
+        parser_.problem == nullptr ? "cannot be read" : parser_.problem;
+    if (parser_.context != nullptr) {
+      what += std::string(" ") + parser_.context;
+    }
+    throw Broken{line(parser_.problem_mark), printable(what)};
+  }
+
+  yaml_parser_t parser_{};
+  int first_line_;
+  int last_line_;
+};
+
+// Takes the events of one document.
+class Handler {
+ public:
+  explicit Handler(const Parser& parser) : parser_(&parser) {}
+
+  void handle(const yaml_event_t& event) {
+    const int line = parser_->line(event.start_mark);
+    switch (event.type) {
+      case YAML_ALIAS_EVENT:
+        alias(std::string(text_of(event.data.alias.anchor)), line);
+        return;
+      case YAML_SCALAR_EVENT:
+        scalar(event, line);
+        return;
+      case YAML_SEQUENCE_START_EVENT:
+        begin(text_of(event.data.sequence_start.tag), "seq",
+              text_of(event.data.sequence_start.anchor), line);
+        builder_.begin_list(line);
+        return;
+      case YAML_MAPPING_START_EVENT:
+        begin(text_of(event.data.mapping_start.tag), "map",
+              text_of(event.data.mapping_start.anchor), line);
+        builder_.begin_object(line);
+        return;
+      case YAML_SEQUENCE_END_EVENT:
+      case YAML_MAPPING_END_EVENT:
+        end();
+        return;
+      default:
+        return;
+    }
+  }
+
+  Document take() { return builder_.take(); }
+
+ private:
   struct Open {
-    YAML::anchor_t anchor = YAML::NullAnchor;
+    std::string anchor;
     int line = 0;
   };
 
-  [[nodiscard]] int line(const YAML::Mark& mark) const {
-    return first_line_ + mark.line;
+  void alias(const std::string& anchor, int line) {
+    const auto found = anchors_.find(anchor);
+    if (found == anchors_.end()) {
+      throw Broken{line,
+                   "an alias of nothing before it, or within what it "
+                   "stands for: " +
+                       in_quotes(anchor)};
+    }
+    const auto& [value, nodes] = found->second;
+    if (!builder_.wants_key()) {
+      builder_.copy(value, nodes, line);
+    } else {
+      builder_.spend(1, line);
+      builder_.key(key_text(value, line), line);
+    }
   }
 
-  void begin(const YAML::Mark& mark, const std::string& tag,
-             std::string_view kind, YAML::anchor_t anchor) {
+  void scalar(const yaml_event_t& event, int line) {
+    const auto& scalar = event.data.scalar;
+    // NOLINTNEXTLINE(*-reinterpret-cast): libyaml's bytes are unsigned
+    const std::string text(reinterpret_cast<const char*>(scalar.value),
+                           scalar.length);
+    const std::string_view tag = text_of(scalar.tag);
+    const bool plain = scalar.style == YAML_PLAIN_SCALAR_STYLE;
+    const auto anchor = text_of(scalar.anchor);
+    if (!builder_.wants_key()) {
+      builder_.value(resolve(tag, plain, text, line), line);
+      record(std::string(anchor), line);
+      return;
+    }
+    if (text == "<<" && plain && tag.empty()) {
+      builder_.merge_key();
+      return;
+    }
+    const auto key = key_text(resolve(tag, plain, text, line), line);
+    if (!anchor.empty()) {
+      anchors_[std::string(anchor)] = Recorded{.value = key, .nodes = 1};
+    }
+    builder_.key(key, line);
+  }
+
+  void begin(std::string_view tag, std::string_view kind,
+             std::string_view anchor, int line) {
     if (builder_.wants_key()) {
-      throw Broken{line(mark), "a key must be a string"};
+      throw Broken{line, "a key must be a string"};
     }
-    if (!tag.empty() && tag != "?" && tag != "!" &&
+    if (!tag.empty() && tag != "!" &&
         tag != std::string(kCoreTag) + std::string(kind)) {
-      throw Broken{line(mark), "unsupported tag " + in_quotes(tag)};
+      throw Broken{line, "unsupported tag " + in_quotes(tag)};
     }
-    open_.push_back({.anchor = anchor, .line = line(mark)});
+    // An alias within is no alias of what had the name before.
+    anchors_.erase(std::string(anchor));
+    open_.push_back({.anchor = std::string(anchor), .line = line});
   }
 
   void end() {
-    const Open open = open_.back();
+    const Open open = std::move(open_.back());
     open_.pop_back();
     builder_.end(open.line);
     record(open.anchor, open.line);
   }
 
   // Keeps the value completed last for the aliases of its anchor.
-  void record(YAML::anchor_t anchor, int line) {
-    if (anchor == YAML::NullAnchor) {
+  void record(const std::string& anchor, int line) {
+    if (anchor.empty()) {
       return;
     }
     const std::size_t nodes = count_nodes(builder_.last());
@@ -145,22 +211,18 @@ class Handler : public YAML::EventHandler {
     anchors_[anchor] = Recorded{.value = builder_.last(), .nodes = nodes};
   }
 
-  static json resolve(const std::string& tag, const std::string& value,
+  static json resolve(std::string_view tag, bool plain, const std::string& text,
                       int line) {
-    if (tag == "!") {
-      return value;
+    if (tag.empty()) {
+      return plain ? resolve_plain(text, line) : json(text);
     }
-    if (tag.empty() || tag == "?") {
-      return resolve_plain(value, line);
+    const std::string_view name = tag.starts_with(kCoreTag)
+                                      ? tag.substr(kCoreTag.size())
+                                      : std::string_view();
+    if (tag == "!" || name == "str") {
+      return text;
     }
-    const std::string_view name =
-        std::string_view(tag).starts_with(kCoreTag)
-            ? std::string_view(tag).substr(kCoreTag.size())
-            : std::string_view();
-    if (name == "str") {
-      return value;
-    }
-    json result = resolve_plain(value, line);
+    json result = resolve_plain(text, line);
     if ((name == "int" && result.is_number_integer()) ||
         (name == "float" && result.is_number()) ||
         (name == "bool" && result.is_boolean()) ||
@@ -168,42 +230,51 @@ class Handler : public YAML::EventHandler {
       return result;
     }
     throw Broken{
-        line, "unsupported tag " + in_quotes(tag) + " for " + in_quotes(value)};
+        line, "unsupported tag " + in_quotes(tag) + " for " + in_quotes(text)};
   }
 
-  int first_line_;
-  int document_line_ = 0;
+  // As kubectl takes it: `010` is "8" and `yes` is "true".
+  static std::string key_text(const json& value, int line) {
+    if (value.is_structured() || value.is_null()) {
+      throw Broken{line, "a key must be a string"};
+    }
+    return value.is_string() ? value.get<std::string>() : value.dump();
+  }
+
+  const Parser* parser_;
   Builder builder_;
-  std::map<YAML::anchor_t, Recorded> anchors_;
+  std::map<std::string, Recorded> anchors_;
   std::vector<Open> open_;
 };
-
-// Where the text ends within a quoted scalar, or behind a key without a colon,
-// yaml-cpp does not always notice. It does if another line follows.
-std::string with_last_line(std::string_view text) {
-  return std::string(text) + (text.ends_with('\n') ? "#" : "\n#");
-}
 
 }  // namespace
 
 void read_yaml(std::string_view text, int line, std::vector<Document>& out) {
-  std::istringstream stream(with_last_line(text));
-  try {
-    YAML::Parser parser(stream);
-    Handler handler(line);
-    if (!parser.HandleNextDocument(handler)) {
-      return;
+  Parser parser(text, line);
+  std::optional<Handler> handler;
+  bool taken = false;
+  while (true) {
+    Event event;
+    parser.next(event);
+    switch (event->type) {
+      case YAML_STREAM_END_EVENT:
+        return;
+      case YAML_DOCUMENT_START_EVENT:
+        if (taken) {
+          throw Broken{parser.line(event->start_mark),
+                       "text after the end of the document"};
+        }
+        handler.emplace(parser);
+        break;
+      case YAML_DOCUMENT_END_EVENT:
+        out.push_back(handler->take());
+        taken = true;
+        break;
+      default:
+        if (handler) {
+          handler->handle(*event.get());
+        }
     }
-    if (auto document = handler.take()) {
-      out.push_back(std::move(*document));
-    }
-    // What is left is no document of its own, and yaml-cpp may fail to move on
-    // from it: asking again and again would not end.
-    if (parser.HandleNextDocument(handler)) {
-      throw Broken{handler.first_line(), "text after the end of the document"};
-    }
-  } catch (const YAML::Exception& error) {
-    throw Broken{line + std::max(error.mark.line, 0), printable(error.msg)};
   }
 }
 

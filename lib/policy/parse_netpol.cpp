@@ -195,6 +195,18 @@ Rule parse_rule(const Field& field, std::size_t direction,
   return rule;
 }
 
+// Without a selector, as with an empty one, every pod of the namespace.
+LabelSelector parse_subject(const std::optional<Field>& pods,
+                            ParseContext& context) {
+  LabelSelector subject;
+  if (pods) {
+    add_selector(*pods, "", subject, context.problems);
+  }
+  subject.requirements.push_back(require_in(kNamespaceKey, context.ns()));
+  normalise(subject);
+  return subject;
+}
+
 // Which directions the policy isolates.
 std::array<bool, 2> parse_types(const Field& spec, Problems& problems) {
   std::array<bool, 2> result{};
@@ -236,19 +248,23 @@ void parse_network_policy(const Field& root, ParseContext& context) {
   Problems& problems = context.problems;
   kube::only(root, {"apiVersion", "kind", "metadata", "spec", "status"},
              problems);
-  const auto spec = require(root, "spec", problems);
-  if (!spec || !kube::is_object(*spec, problems)) {
+  Spec result;
+  const auto spec = root.get("spec");
+  if (!spec) {
+    // As the API server stores it: every pod, ingress, no rule.
+    context.policy.warnings.emplace_back(
+        "spec: not set, which isolates every pod of the namespace for ingress");
+    result.subject = parse_subject(std::nullopt, context);
+    result.default_deny = {true, false};
+    context.policy.specs.push_back(std::move(result));
+    return;
+  }
+  if (!kube::is_object(*spec, problems)) {
     return;
   }
   kube::only(*spec, {"podSelector", "policyTypes", "ingress", "egress"},
              problems);
-  Spec result;
-  if (const auto subject = require(*spec, "podSelector", problems)) {
-    add_selector(*subject, "", result.subject, problems);
-  }
-  result.subject.requirements.push_back(
-      require_in(kNamespaceKey, context.ns()));
-  normalise(result.subject);
+  result.subject = parse_subject(spec->get("podSelector"), context);
   result.default_deny = parse_types(*spec, problems);
   for (std::size_t direction = 0; direction < kSections.size(); ++direction) {
     const std::size_t count = list_size(*spec, kSections[direction], problems);

@@ -80,7 +80,8 @@ kind: [
   std::ostringstream out;
   print(out, cluster_.errors());
   EXPECT_EQ(out.str(),
-            "error: b.yaml:12: end of sequence flow not found\n"
+            "error: b.yaml:11: did not find expected node content while "
+            "parsing a flow node\n"
             "error: b.yaml:2: CiliumNetworkPolicy/x/q: "
             "spec.ingress[0].fromEndpoint: unknown field\n");
 }

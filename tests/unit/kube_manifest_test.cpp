@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -29,6 +30,14 @@ std::vector<std::string> errors(std::string_view text) {
   std::vector<std::string> result;
   for (const Error& error : parse(text).errors) {
     result.push_back(error.message);
+  }
+  return result;
+}
+
+std::vector<std::string> notes(std::string_view text) {
+  std::vector<std::string> result;
+  for (const Error& note : parse(text).notes) {
+    result.push_back(note.message);
   }
   return result;
 }
@@ -74,6 +83,82 @@ TEST(Manifest, documents_with_their_lines) {
       ElementsAre("Pod/x/a:1", "Pod/x/b:7", "Pod/x/c:15"));
 }
 
+// Templates of a Helm chart that give nothing leave such documents.
+TEST(Manifest, a_blank_or_comment_document_leaves_the_next_one_alone) {
+  for (const char* nothing :
+       {"---\n", "---\n# Source: chart/templates/b.yaml\n", "---\n\n\n",
+        "---\n\n# c\n\n---\n---\n", "--- # c\n", "---# c\n# d\n",
+        "---\r\n# c\r\n", "---\t\n  # c\n", "...\n---\n# c\n",
+        "---\n%YAML 1.1\n---\n# c\n", "---\n~\n", "---\nnull\n"}) {
+    const std::string text =
+        "---\n# a\n" + pod("a") + nothing + "---\n# c\n" + pod("c");
+    const auto lines = std::count(text.begin(), text.end(), '\n');
+    EXPECT_THAT(
+        objects(text),
+        ElementsAre("Pod/x/a:3", "Pod/x/c:" + std::to_string(lines - 4)))
+        << text;
+    EXPECT_THAT(errors(text), IsEmpty()) << text;
+  }
+}
+
+TEST(Manifest, a_comment_may_follow_the_marker_without_a_space) {
+  EXPECT_THAT(objects(pod("a") + "---# c\n" + pod("b") + "---#\n" + pod("c")),
+              ElementsAre("Pod/x/a:1", "Pod/x/b:7", "Pod/x/c:13"));
+}
+
+TEST(Manifest, text_behind_the_marker_belongs_to_its_document) {
+  EXPECT_THAT(objects(pod("a") + "--- {apiVersion: v1, kind: B}\n"),
+              ElementsAre("Pod/x/a:1", "B//:6"));
+}
+
+TEST(Manifest, byte_order_marks_of_files_put_behind_one_another) {
+  EXPECT_THAT(objects("\xef\xbb\xbf" + pod("a") + "\xef\xbb\xbf---\n" +
+                      pod("b") + "---\n\xef\xbb\xbf" + pod("c")),
+              ElementsAre("Pod/x/a:1", "Pod/x/b:7", "Pod/x/c:13"));
+}
+
+// PowerShell's `>` writes it, and kubectl reads it.
+TEST(Manifest, utf_16_with_its_mark) {
+  std::string little = "\xff\xfe";
+  std::string big = "\xfe\xff";
+  for (const char16_t unit : std::u16string(u"apiVersion: v1\nkind: \u00e9")) {
+    const auto low = static_cast<char>(unit & 0xff);
+    const auto high = static_cast<char>(unit >> 8);
+    little.append({low, high});
+    big.append({high, low});
+  }
+  EXPECT_THAT(objects(little), ElementsAre("\xc3\xa9//:1"));
+  EXPECT_THAT(objects(big), ElementsAre("\xc3\xa9//:1"));
+  EXPECT_THAT(errors("\xff\xfe"
+                     "a"),
+              ElementsAre(HasSubstr("not UTF-16")));
+}
+
+TEST(Manifest, half_of_a_broken_document_is_nothing) {
+  EXPECT_THAT(objects("apiVersion: v1\nkind: A\n%YAML 1.1\nspec: {}\n"),
+              IsEmpty());
+}
+
+// What lies beside policies in a folder.
+TEST(Manifest, documents_that_are_no_objects_are_noted) {
+  EXPECT_THAT(
+      notes("replicas: 3\n---\nresources:\n- a.yaml\n---\n- op: add\n"),
+      ElementsAre(HasSubstr("f.yaml:1: ignored: no Kubernetes object"),
+                  HasSubstr("f.yaml:3: ignored: no Kubernetes object"),
+                  HasSubstr("f.yaml:6: ignored: no Kubernetes object")));
+  EXPECT_THAT(errors("replicas: 3\n"), IsEmpty());
+  // An object that has lost a part of its head is a mistake.
+  EXPECT_THAT(errors("metadata: {name: a}\n"),
+              ElementsAre(HasSubstr("apiVersion: must be set")));
+  EXPECT_THAT(errors("kind: A\n"),
+              ElementsAre(HasSubstr("apiVersion: must be set")));
+}
+
+TEST(Manifest, what_kubectl_does_not_read_is_noted) {
+  EXPECT_THAT(notes(pod("a") + "...\n" + pod("b") + "---\n" + pod("c")),
+              ElementsAre(HasSubstr("f.yaml:7: kubectl reads nothing")));
+}
+
 TEST(Manifest, documents_without_content_are_nothing) {
   for (const char* text :
        {"", "\n\n", "---\n", "---\n---\n# a\n---", "# only a comment\n",
@@ -96,7 +181,7 @@ TEST(Manifest, a_broken_document_spoils_only_itself) {
       pod("a") + "---\nkind: [\n---\n" + pod("c") + "---\na: b: c\n";
   EXPECT_THAT(objects(text), ElementsAre("Pod/x/a:1", "Pod/x/c:9"));
   EXPECT_THAT(errors(text),
-              ElementsAre(HasSubstr("f.yaml:8: "), HasSubstr("f.yaml:15: ")));
+              ElementsAre(HasSubstr("f.yaml:7: "), HasSubstr("f.yaml:15: ")));
 }
 
 TEST(Manifest, the_marker_within_a_block_scalar_needs_indentation) {
@@ -112,10 +197,9 @@ TEST(Manifest, an_end_marker_ends_a_document) {
               ElementsAre("Pod/x/a:1", "Pod/x/b:8", "Pod/x/c:15"));
 }
 
-// yaml-cpp does not get past such text and would read it for ever.
+// kubectl drops such text without a word.
 TEST(Manifest, text_after_a_document_is_an_error) {
-  for (const char* text :
-       {"\"a\",\"b\"\n", "{a: b}u]}\n", "[a] b\n", "a, b]\n"}) {
+  for (const char* text : {"\"a\",\"b\"\n", "{a: b}u]}\n", "[a] b\n"}) {
     EXPECT_THAT(errors(text), testing::Not(IsEmpty())) << text;
   }
 }
@@ -149,10 +233,12 @@ TEST(Manifest, lists_are_taken_apart) {
 }
 
 TEST(Manifest, what_is_no_object_is_an_error) {
-  EXPECT_THAT(errors("hello\n"),
-              ElementsAre("f.yaml:1: must be an object, is a string"));
-  EXPECT_THAT(errors("[]\n"),
-              ElementsAre("f.yaml:1: must be an object, is a list"));
+  EXPECT_THAT(
+      notes("hello\n"),
+      ElementsAre("f.yaml:1: ignored: no Kubernetes object, but a string"));
+  EXPECT_THAT(
+      notes("[]\n"),
+      ElementsAre("f.yaml:1: ignored: no Kubernetes object, but a list"));
   EXPECT_THAT(errors("\nkind: A\n"),
               ElementsAre("f.yaml:2: apiVersion: must be set to a string"));
   EXPECT_THAT(errors("apiVersion: v1\nkind: 1\n"),
@@ -207,8 +293,9 @@ TEST(ManifestJson, flow_style_yaml_may_begin_like_json) {
 TEST(ManifestJson, broken_text_is_an_error_with_its_line) {
   EXPECT_THAT(errors("{\"apiVersion\": \"v1\",\n\"kind\": \"A\"\n\"b\": 1}\n"),
               ElementsAre(HasSubstr("f.yaml:3: ")));
-  EXPECT_THAT(errors("{\"a\": 1,\n \"a\": 2}\n"),
-              ElementsAre("f.yaml:2: duplicate key \"a\""));
+  EXPECT_THAT(
+      notes("{\"a\": 1,\n \"a\": 2}\n"),
+      testing::Contains("f.yaml:2: duplicate key \"a\": the last one counts"));
 }
 
 // ---- types of scalars
@@ -228,10 +315,10 @@ TEST(ManifestScalar, plain_ones_are_typed_by_yaml_1_1) {
   EXPECT_EQ(value("1.5"), 1.5);
   EXPECT_EQ(value("1e3"), 1000);
   EXPECT_EQ(value(".5"), 0.5);
-  for (const char* yes : {"true", "True", "yes", "on"}) {
+  for (const char* yes : {"true", "True", "yes", "on", "y", "Y"}) {
     EXPECT_EQ(value(yes), true) << yes;
   }
-  for (const char* no : {"false", "FALSE", "no", "off"}) {
+  for (const char* no : {"false", "FALSE", "no", "off", "n", "N"}) {
     EXPECT_EQ(value(no), false) << no;
   }
   for (const char* null : {"", "~", "null", "Null", "NULL"}) {
@@ -241,9 +328,8 @@ TEST(ManifestScalar, plain_ones_are_typed_by_yaml_1_1) {
 
 TEST(ManifestScalar, plain_ones_of_no_other_type_are_strings) {
   for (const char* text :
-       {"web", "y", "n", "Y", "N", "10.0.0.0/8", "1.2.3", "0x", "0o8", "1e",
-        "12a", "+", "2001-01-01", "12:30:45", "tRUE", "1e999",
-        "0xfffffffffffffffff"}) {
+       {"web", "10.0.0.0/8", ".5_0", "1.2.3", "0x", "0o8", "1e", "12a", "+",
+        "2001-01-01", "12:30:45", "tRUE", "1e999", "0xfffffffffffffffff"}) {
     EXPECT_EQ(value(text), text);
   }
 }
@@ -289,14 +375,25 @@ TEST(ManifestScalar, what_json_cannot_say_is_an_error) {
 // ---- keys
 // ------------------------------------------------------------------------------
 
-TEST(ManifestKeys, are_strings_as_they_are_written) {
-  EXPECT_EQ(value("{80: a, yes: b, 'c': d}"),
-            json({{"80", "a"}, {"yes", "b"}, {"c", "d"}}));
+TEST(ManifestKeys, are_strings_as_kubectl_makes_them) {
+  EXPECT_EQ(value("{80: a, yes: b, 'c': d, 010: e, 'on': f, !!str y: g}"),
+            json({{"80", "a"},
+                  {"true", "b"},
+                  {"c", "d"},
+                  {"8", "e"},
+                  {"on", "f"},
+                  {"y", "g"}}));
 }
 
-TEST(ManifestKeys, duplicates_are_refused_with_their_line) {
-  EXPECT_THAT(errors("kind: A\nmetadata:\n  name: a\n  name: b\n"),
-              ElementsAre("f.yaml:4: duplicate key \"name\""));
+TEST(ManifestKeys, of_duplicates_the_last_one_counts_and_is_noted) {
+  EXPECT_EQ(value("{a: 1, b: 2, a: 3}"), json({{"a", 3}, {"b", 2}}));
+  EXPECT_THAT(objects("apiVersion: v1\nkind: A\nmetadata:\n  name: a\n"
+                      "  name: b\n"),
+              ElementsAre("A//b:1"));
+  EXPECT_THAT(notes("apiVersion: v1\nkind: A\nmetadata:\n  name: a\n"
+                    "  name: b\n"),
+              ElementsAre("f.yaml:5: duplicate key \"name\": the last one "
+                          "counts"));
 }
 
 TEST(ManifestKeys, that_are_no_scalars_are_refused) {
@@ -316,9 +413,17 @@ TEST(ManifestAliases, repeat_what_they_stand_for) {
 }
 
 TEST(ManifestAliases, merge_keys) {
-  EXPECT_EQ(value("\n  a: &a {x: 1, y: 1}\n  b: &b {y: 2, z: 2}\n"
+  EXPECT_EQ(value("\n  a: &a {x: 1, w: 1}\n  b: &b {w: 2, z: 2}\n"
                   "  c: {<<: [*a, *b], z: 3}\n")["c"],
-            json({{"x", 1}, {"y", 1}, {"z", 3}}));
+            json({{"x", 1}, {"w", 1}, {"z", 3}}));
+  // Not what YAML says, but what the cluster gets from kubectl.
+  EXPECT_EQ(value("{x: 1, <<: {x: 2}}"), json({{"x", 2}}));
+  EXPECT_THAT(notes("apiVersion: v1\nkind: A\nv: {x: 1, <<: {x: 2}}\n"),
+              ElementsAre("f.yaml:3: << replaces the key \"x\" before it"));
+  EXPECT_THAT(notes("apiVersion: v1\nkind: A\nv: {<<: {x: 2}, x: 1}\n"),
+              IsEmpty());
+  EXPECT_EQ(value("{<<: &a {x: 1}, b: *a}"),
+            json({{"x", 1}, {"b", {{"x", 1}}}}));
   EXPECT_EQ(value("{'<<': 1}"), json({{"<<", 1}}));
   EXPECT_THAT(errors("a: {<<: 1}\n"), ElementsAre(HasSubstr("<< must be")));
 }
@@ -353,8 +458,9 @@ TEST(ManifestLimits, nesting) {
     EXPECT_THAT(errors("{\"a\": " + lists + "}"),
                 ElementsAre(HasSubstr("nested deeper than 100")));
   }
-  EXPECT_THAT(errors("v: " + std::string(90, '[') + std::string(90, ']')),
-              ElementsAre(HasSubstr("apiVersion: must be set")));
+  EXPECT_THAT(
+      errors("kind: A\nv: " + std::string(90, '[') + std::string(90, ']')),
+      ElementsAre(HasSubstr("apiVersion: must be set")));
 }
 
 TEST(ManifestFile, is_read_and_named_in_errors) {

@@ -187,6 +187,27 @@ TEST_F(StoreTest, WrongVersionOfAPolicyKeepsTheLastValidOne) {
   EXPECT_THAT(policy("p").reason, HasSubstr("apiVersion"));
 }
 
+// A chart's values and a kustomization beside the policies.
+TEST_F(StoreTest, FilesThatAreNoObjectsAreNoted) {
+  put("values.yaml", "replicas: 3\n");
+  put("kustomization.yaml",
+      "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n"
+      "resources: [p.yaml]\n");
+  put("job.yaml",
+      "apiVersion: batch/v1\nkind: Job\nmetadata: {generateName: j-}\n");
+  const auto problems = store_.problems();
+  ASSERT_EQ(problems.size(), 2U);
+  for (const auto& problem : problems) {
+    EXPECT_EQ(problem.severity, Severity::kNote) << problem.message;
+  }
+}
+
+TEST_F(StoreTest, PolicyWhoseHeadIsMissingKeepsWhatItWas) {
+  put("p.yaml", allow("p", "80"));
+  put("p.yaml", "spec: {}\n");
+  EXPECT_FALSE(allowed(81));
+}
+
 TEST_F(StoreTest, UnknownKindsAreNotedAndCommonOnesPassedOver) {
   put("p.yaml",
       "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\n---\n"

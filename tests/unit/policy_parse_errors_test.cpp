@@ -293,8 +293,6 @@ TEST_P(NetworkPolicyErrors, name_the_field) {
 INSTANTIATE_TEST_SUITE_P(
     spec, NetworkPolicyErrors,
     testing::Values(
-        Bad{"{}", "spec.podSelector: must be set"},
-        Bad{"null", "spec: must be set"},
         Bad{R"({"podSelector": {}, "endpointSelector": {}})",
             "spec.endpointSelector: unknown field"},
         Bad{R"({"podSelector": {"matchLabels": {"k8s:app": "a"}}})",

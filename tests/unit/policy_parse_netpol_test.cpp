@@ -43,6 +43,22 @@ TEST(NetworkPolicy, key_and_subject) {
             (LabelSelector{{in("app", {"web"}), in_namespace("x")}}));
 }
 
+// The API server stores an empty selector, and an empty spec likewise.
+TEST(NetworkPolicy, without_a_selector_every_pod_of_the_namespace) {
+  for (const char* spec : {"{}", "null", R"({"podSelector": null})",
+                           R"({"policyTypes": ["Ingress"]})"}) {
+    const Policy policy = accepted(netpol(spec));
+    ASSERT_EQ(policy.specs.size(), 1U) << spec;
+    EXPECT_EQ(policy.specs[0].subject, LabelSelector{{in_namespace("x")}});
+    EXPECT_TRUE(policy.specs[0].default_deny[0]);
+    EXPECT_FALSE(policy.specs[0].default_deny[1]);
+    EXPECT_THAT(policy.specs[0].rules, IsEmpty());
+  }
+  json bare = netpol("{}");
+  bare.erase("spec");
+  EXPECT_EQ(accepted(bare).specs, accepted(netpol("{}")).specs);
+}
+
 TEST(NetworkPolicy, pods_of_the_own_namespace) {
   EXPECT_EQ(peer_of(R"({"podSelector": {}})"),
             LabelSelector{{in_namespace("x")}});
