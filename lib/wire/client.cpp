@@ -354,7 +354,7 @@ Result<Client> Client::start(const ClientOptions& options, Handlers handlers) {
   if (!options.plain_text && options.ca_file.empty()) {
     return fail("a CA file is needed, or plain text must be asked for");
   }
-  quiet_grpc();
+  prepare_grpc();
   auto poller = Poller::open();
   if (!poller) {
     return std::unexpected(poller.error());

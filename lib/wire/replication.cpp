@@ -149,7 +149,7 @@ ReportSender::~ReportSender() {
 
 Result<ReportSender> ReportSender::start(const ReportSenderOptions& options,
                                          Handler handler) {
-  quiet_grpc();
+  prepare_grpc();
   auto poller = Poller::open();
   if (!poller) {
     return std::unexpected(poller.error());

@@ -460,7 +460,7 @@ Server::~Server() {
 
 Result<Server> Server::start(const ServerOptions& options, Handlers handlers,
                              Authenticator& authenticator) {
-  quiet_grpc();
+  prepare_grpc();
   Server server;
   auto& impl = *server.impl_;
   impl.options = options;

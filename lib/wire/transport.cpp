@@ -5,6 +5,7 @@
 #include <string>
 
 #include <grpc/support/log.h>
+#include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/security/tls_credentials_options.h>
 #include <sys/mman.h>
@@ -39,12 +40,22 @@ std::string path_of(const Fd& file) {
 
 }  // namespace
 
-void quiet_grpc() {
+void prepare_grpc() {
   // Before there are threads that could change the environment.
   // NOLINTNEXTLINE(concurrency-mt-unsafe)
   if (std::getenv("GRPC_VERBOSITY") == nullptr) {
     gpr_set_log_function([](gpr_log_func_args*) {});
   }
+  // gRPC destroys the queue of its callbacks with the last channel or server
+  // that uses it, and 1.51 may then abort in the thread that drains the queue.
+  // A server without ports, which is never destroyed, keeps the queue.
+  static const auto* const keeper = [] {
+    auto service = std::make_unique<grpc::CallbackGenericService>();
+    grpc::ServerBuilder builder;
+    builder.RegisterCallbackGenericService(service.release());
+    return builder.BuildAndStart().release();
+  }();
+  (void)keeper;
 }
 
 Result<ReloadableCertificate> ReloadableCertificate::create(

@@ -16,9 +16,10 @@
 // How the two ends set gRPC up.
 namespace sluice::wire {
 
-// gRPC writes to standard error whatever a peer does wrong; unless
-// GRPC_VERBOSITY asks for it, we report it ourselves.
-void quiet_grpc();
+// To be called before gRPC is used; may be called again. gRPC writes to
+// standard error whatever a peer does wrong; unless GRPC_VERBOSITY asks for it,
+// we report it ourselves.
+void prepare_grpc();
 
 // A certificate that new connections of a running server get. gRPC watches
 // files for that; these are files without a name.
