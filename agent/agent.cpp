@@ -16,6 +16,8 @@
 #include "agent/endpoints.h"
 #include "agent/flows.h"
 #include "agent/interfaces.h"
+#include "agent/own_addresses.h"
+#include "agent/own_peers.h"
 #include "agent/tracking.h"
 #include "agent/unclaimed.h"
 #include "lib/base/fd.h"
@@ -72,14 +74,37 @@ void set_if_different(std::uint32_t& to, std::uint32_t value) {
   }
 }
 
+// Every pod's veth gets an address of its link, seconds after the pod has
+// started: taken by themselves, each would step the epoch once more.
+constexpr std::chrono::seconds kLinkLocalDelay{5};
+
+bool is_link_local6(const Transaction::PeerChange& change) {
+  static const auto link_local = *parse_prefix("fe80::/10");
+  return link_local.contains(change.prefix.address);
+}
+
+Transaction changes_for(const OwnPeers::Laid& laid) {
+  Transaction transaction;
+  for (const auto& peer : laid.peers) {
+    transaction.peers.push_back(
+        {.prefix = peer.prefix, .cidr_id = peer.cidr_id});
+  }
+  for (const auto& entry : laid.entries) {
+    transaction.entries.push_back({.key = entry.key, .value = entry.value});
+  }
+  return transaction;
+}
+
 }  // namespace
 
 struct Agent::Impl {
-  Impl(Datapath loaded, Applier taken_over, Interfaces found, Flows opened,
-       std::unique_ptr<SeedStore> seeds, KernelClock opened_clock)
+  Impl(Datapath loaded, Applier taken_over, Interfaces found,
+       OwnAddresses known, Flows opened, std::unique_ptr<SeedStore> seeds,
+       KernelClock opened_clock)
       : datapath(std::move(loaded)),
         applier(std::move(taken_over)),
         interfaces(std::move(found)),
+        addresses(std::move(known)),
         flows(std::move(opened)),
         attacher(tc_attacher(datapath)),
         sparing(sparing_attacher(*attacher, held)),
@@ -93,6 +118,12 @@ struct Agent::Impl {
   Datapath datapath;
   Applier applier;
   Interfaces interfaces;
+  OwnAddresses addresses;
+  OwnPeers own;
+  // What is laid, but not in the kernel yet: it goes with the next transaction,
+  // after kLinkLocalDelay at the latest.
+  OwnPeers::Changes late;
+  std::chrono::steady_clock::time_point late_since;
   Flows flows;
   std::unique_ptr<Attacher> attacher;
   std::unordered_set<std::uint32_t> held;  // by `unclaimed`
@@ -111,6 +142,10 @@ struct Agent::Impl {
   std::string problem;
 
   [[nodiscard]] Result<void> watch(int fd) const;
+  // Takes in which addresses the node has; what follows is put into force.
+  Result<void> follow_addresses();
+  // Puts into force what `late` holds.
+  Result<void> put_late();
   // Has the applier do what is left to do, with what has become of interfaces.
   Result<void> follow(const Interfaces::Changes& changes);
   // Before every call of the applier that may put endpoints into force.
@@ -183,6 +218,34 @@ Result<void> Agent::Impl::follow(const Interfaces::Changes& changes) {
                                       : applier.apply(transaction));
 }
 
+Result<void> Agent::Impl::follow_addresses() {
+  const auto changed = addresses.dispatch();
+  if (!changed) {
+    return std::unexpected(changed.error());
+  }
+  const auto now = std::chrono::steady_clock::now();
+  bool due = !late.empty() && now >= late_since + kLinkLocalDelay;
+  if (*changed) {
+    const auto changes = own.set_addresses(addresses.all(), wanted.get());
+    // Before the first snapshot there is nothing to lay them beside.
+    if (started) {
+      late_since = late.empty() ? now : late_since;
+      late.add(changes);
+      due = due || !std::ranges::all_of(changes.peers, is_link_local6);
+    }
+  }
+  return due ? put_late() : Result<void>{};
+}
+
+Result<void> Agent::Impl::put_late() {
+  const auto transaction = with_own({}, std::exchange(late, {}));
+  if (transaction.empty()) {
+    return {};
+  }
+  adopt();
+  return conclude(applier.apply(transaction));
+}
+
 Agent::Agent() = default;
 Agent::Agent(Agent&&) noexcept = default;
 Agent& Agent::operator=(Agent&&) noexcept = default;
@@ -201,6 +264,10 @@ Result<Agent> Agent::start(const AgentOptions& options) {
   if (!interfaces) {
     return std::unexpected(interfaces.error());
   }
+  auto addresses = OwnAddresses::open();
+  if (!addresses) {
+    return std::unexpected(addresses.error());
+  }
   auto flows = Flows::open(datapath->map_fd(Map::kEvents));
   if (!flows) {
     return std::unexpected(flows.error());
@@ -216,13 +283,16 @@ Result<Agent> Agent::start(const AgentOptions& options) {
   Agent agent;
   agent.impl_ = std::make_unique<Impl>(
       std::move(*datapath), std::move(*applier), std::move(*interfaces),
-      std::move(*flows), std::move(*seeds), std::move(*clock));
+      std::move(*addresses), std::move(*flows), std::move(*seeds),
+      std::move(*clock));
   auto& impl = *agent.impl_;
+  (void)impl.own.set_addresses(impl.addresses.all(), State{});
   impl.poll.reset(epoll_create1(EPOLL_CLOEXEC));
   if (!impl.poll.valid()) {
     return fail_errno("epoll_create1");
   }
-  for (const int fd : {impl.interfaces.fd(), impl.flows.fd()}) {
+  for (const int fd :
+       {impl.interfaces.fd(), impl.addresses.fd(), impl.flows.fd()}) {
     if (auto watched = impl.watch(fd); !watched) {
       return std::unexpected(watched.error());
     }
@@ -241,14 +311,14 @@ Result<void> Agent::replace(const State& wanted) {
   impl.started = true;
   impl.endpoints.replace(wanted.endpoints);
   (void)impl.unclaimed.update({}, false);
-  const auto unclaimed = impl.unclaimed.entries();
+  impl.own.replace(wanted);
+  impl.late = {};
   impl.adopt();
-  if (unclaimed.empty()) {
-    return impl.conclude(impl.applier.replace(wanted));
+  auto beside = changes_for(impl.own.laid());
+  for (auto& entry : impl.unclaimed.entries()) {
+    beside.endpoints.push_back({.name = entry.name, .value = entry});
   }
-  auto all = wanted;
-  all.endpoints.insert(all.endpoints.end(), unclaimed.begin(), unclaimed.end());
-  return impl.conclude(impl.applier.replace(all));
+  return impl.conclude(impl.applier.replace(wanted, beside));
 }
 
 Result<void> Agent::apply(const Transaction& transaction) {
@@ -261,12 +331,15 @@ Result<void> Agent::apply(const Transaction& transaction) {
   }
   impl.endpoints.apply(transaction.endpoints);
   const auto unclaimed = impl.unclaimed.update({}, false);
+  auto own = std::exchange(impl.late, {});
+  own.add(impl.own.apply(transaction,
+                         [&]() -> const State& { return impl.wanted.get(); }));
   impl.adopt();
-  if (unclaimed.empty()) {
+  if (unclaimed.empty() && own.empty()) {
     return impl.conclude(impl.applier.apply(transaction));
   }
   // Who takes an interface over, and who leaves one, does so in one step.
-  auto all = transaction;
+  auto all = with_own(transaction, own);
   all.endpoints.insert(all.endpoints.end(), unclaimed.begin(), unclaimed.end());
   return impl.conclude(impl.applier.apply(all));
 }
@@ -344,6 +417,10 @@ void Agent::dispatch() {
   auto& impl = *impl_;
   impl.flows.dispatch();
   impl.end_adoption();
+  // A failure is kept in `problem` and tried again with the next call.
+  if (auto followed = impl.follow_addresses(); !followed) {
+    impl.problem = followed.error().message;
+  }
   const auto changes = impl.interfaces.dispatch();
   if (!changes) {
     impl.problem = changes.error().message;
@@ -371,6 +448,12 @@ void Agent::on_event(std::function<void(const sluice_flow_event&)> handler) {
 
 const State& Agent::wanted() const {
   return impl_->wanted.get();
+}
+
+State Agent::view() const {
+  auto state = impl_->wanted.get();
+  sluice::apply(state, changes_for(impl_->own.laid()));
+  return state;
 }
 
 AgentStatus Agent::status() const {

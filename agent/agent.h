@@ -136,7 +136,13 @@ class Agent {
   // Called from dispatch() for every flow event. One handler.
   void on_event(std::function<void(const sluice_flow_event&)> handler);
 
+  // As it was told.
   [[nodiscard]] const State& wanted() const;
+  // The same with all of the node's own addresses beside its peers, link-local
+  // ones too: what the kernel is to hold. Those of which the wanted state does
+  // not say what they are have the class of the prefix around them, with
+  // OwnPeers::kMark.
+  [[nodiscard]] State view() const;
   [[nodiscard]] AgentStatus status() const;
   // Endpoints that are not enforced, by name, and why; cheap.
   [[nodiscard]] std::vector<std::pair<std::string, std::string>>

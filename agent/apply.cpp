@@ -276,7 +276,7 @@ Result<void> Applier::apply(const Transaction& transaction) {
   return impl_->make_so();
 }
 
-Result<void> Applier::replace(const State& wanted) {
+Result<void> Applier::replace(const State& wanted, const Transaction& beside) {
   auto& impl = *impl_;
   impl.wanted = {};
   std::vector<Transaction::PeerChange> peers;
@@ -296,10 +296,15 @@ Result<void> Applier::replace(const State& wanted) {
   for (const auto& entry : wanted.entries) {
     entries.push_back({entry.key, entry.value});
   }
+  peers.insert(peers.end(), beside.peers.begin(), beside.peers.end());
+  entries.insert(entries.end(), beside.entries.begin(), beside.entries.end());
   impl.wanted.merge(peers, entries);
   impl.targets.clear_endpoints();
   for (const auto& endpoint : wanted.endpoints) {
     impl.targets.set(endpoint.name, endpoint);
+  }
+  for (const auto& change : beside.endpoints) {
+    impl.targets.set(change.name, change.value);
   }
   for (const auto& [ifindex, record] : impl.mirror.records) {
     impl.targets.mark(ifindex);

@@ -49,9 +49,9 @@ class Applier {
   // call tries it again. The error names the map, its capacity and the size
   // needed where one is too small.
   Result<void> apply(const Transaction& transaction);
-  // Makes `wanted` the wanted state. Cleans up after an interrupted
-  // transaction. Writes nothing where nothing differs.
-  Result<void> replace(const State& wanted);
+  // Makes `wanted`, changed by `beside`, the wanted state. Cleans up after an
+  // interrupted transaction. Writes nothing where nothing differs.
+  Result<void> replace(const State& wanted, const Transaction& beside = {});
   // Until when (sluice_endpoint.adopt_until) the endpoint bound to an interface
   // takes TCP segments for replies of flows that are older than its record: of
   // the record that is made next.

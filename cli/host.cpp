@@ -43,12 +43,6 @@ std::optional<IpAddress> address_of(const sockaddr* from) {
   return std::nullopt;
 }
 
-bool is_loopback(const IpAddress& address) {
-  static const auto loopback4 = *parse_prefix("127.0.0.0/8");
-  static const auto loopback6 = *parse_prefix("::1/128");
-  return loopback4.contains(address) || loopback6.contains(address);
-}
-
 }  // namespace
 
 std::string host_name() {

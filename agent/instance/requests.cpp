@@ -129,7 +129,7 @@ Server::Answer policy_dump(const RequestContext& context) {
     return error_answer(entries.error().message);
   }
   const auto names = std::make_shared<Names>(*context.names);
-  names->set_peers(context.agent->wanted().peers);
+  names->set_peers(context.agent->view().peers);
   return rows_answer(std::move(*entries), [names](const PolicyEntry& entry) {
     return json(names->entry_view(entry, true));
   });

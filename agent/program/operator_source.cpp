@@ -66,7 +66,8 @@ Result<instance::ExplainView> OperatorSource::explain(
   if (!port) {
     return std::unexpected(port.error());
   }
-  const NodeExplainer explainer(agent_->wanted(), *port);
+  const State state = agent_->view();
+  const NodeExplainer explainer(state, *port);
   auto view = explainer.explain(request.from, request.to);
   if (view && !problem_.empty()) {
     for (auto& side : view->sides) {

@@ -90,6 +90,12 @@ IpPrefix make_prefix(const IpAddress& address, int length) {
   return result;
 }
 
+bool is_loopback(const IpAddress& address) {
+  static const auto v4 = *parse_prefix("127.0.0.0/8");
+  static const auto v6 = *parse_prefix("::1/128");
+  return v4.contains(address) || v6.contains(address);
+}
+
 std::string to_string(const IpAddress& address) {
   std::array<char, INET6_ADDRSTRLEN> text{};
   inet_ntop(address.v6 ? AF_INET6 : AF_INET, address.bytes.data(), text.data(),

@@ -44,6 +44,8 @@ std::optional<IpPrefix> parse_prefix(std::string_view text);
 // Clears the host bits of an address.
 IpPrefix make_prefix(const IpAddress& address, int length);
 
+bool is_loopback(const IpAddress& address);
+
 std::string to_string(const IpAddress& address);
 std::string to_string(const IpPrefix& prefix);
 

@@ -9,13 +9,15 @@ import re
 import signal
 import subprocess
 import tempfile
+import time
 import unittest
 import urllib.error
 import urllib.request
 
 from tests.netns import metrics, suite
+from tests.netns.lab import run
 from tests.netns.sluice import Manifests, Monitor, cnp, ports, wait_for
-from tests.netns.traffic import Stream
+from tests.netns.traffic import ALLOWED, DENIED, Probe, Stream
 
 _TOKEN = "the-node's-token"
 _PORT = 9443
@@ -217,6 +219,84 @@ class AgentProgram(unittest.TestCase):
             self.assertEqual(len([n for n in arrived if n % 2]), 0, "forbidden packets passed")
             self.assertEqual(len(arrived), (sent + 1) // 2, "allowed packets were lost")
             self.assertGreater(sent, 100)
+
+    def marks(self, address):
+        """
+        What the kernel knows of an address. 3: it is the node's own, as the operator says;
+        2: as only the agent has found; 0: it is no node's. None: nothing.
+        """
+        text = run(os.environ["SLUICE"], "peer", "list", "--pin-dir", self.agent.pin_dir, "-o", "json")
+        prefix = f"{address}/{128 if ':' in address else 32}"
+        return {p["prefix"]: p["cidr_id"] >> 30 for p in json.loads(text)["peers"]}.get(prefix)
+
+    def add_devices(self):
+        """more0 and more1, as long as the test runs."""
+        self.node.ns.ip("link add more0 type veth peer name more1",
+                        "link set more0 up", "link set more1 up")
+        self.addCleanup(run, "ip", "-n", self.node.ns.name, "link", "del", "more0", check=False)
+
+    def give(self, *addresses, device="more0"):
+        """Addresses with their length."""
+        self.node.ns.ip(*(f"addr add {a} dev {device}" + (" nodad" if ":" in a else "")
+                          for a in addresses))
+
+    def test_node_is_all_its_addresses_from_when_it_gets_them(self):
+        """With nobody to tell the agent so, also across a restart."""
+        self.begin()
+        self.operator.kill()
+        self.add_devices()
+        addresses = {"192.0.2.77": 24, "fd77::1": 64, "169.254.77.1": 32, "fe80::77": 64}
+        for address, length in addresses.items():
+            self.assertIsNone(self.marks(address))
+            begun = time.monotonic()
+            self.give(f"{address}/{length}")
+            wait_for(lambda a=address: self.marks(a) == 2, f"{address} is the node's")
+            self.assertLess(time.monotonic() - begun, 10 if address.startswith("fe80") else 1)
+        self.agent.kill()
+        self.give("192.0.2.78/32")
+        self.agent.start()
+        for address in (*addresses, "192.0.2.78"):
+            self.assertEqual(self.marks(address), 2, address)
+        # Each is there twice, as a gateway's is on every pod's veth.
+        for address, length in addresses.items():
+            self.give(f"{address}/{length}", device="more1")
+            self.node.ns.ip(f"addr del {address}/{length} dev more0")
+        self.node.ns.ip("addr del 192.0.2.78/32 dev more0")
+        wait_for(lambda: self.marks("192.0.2.78") is None, "what came before has been seen too")
+        for address in addresses:
+            self.assertEqual(self.marks(address), 2, address)
+        self.node.ns.ip("link del more1")
+        for address in addresses:
+            wait_for(lambda a=address: self.marks(a) is None, f"{address} is nobody's")
+        self.assertEqual(self.marks(self.node.address(4)), 3)
+        self.assertEqual(self.marks(self.host("x/b").address(4)), 0)
+
+    def test_link_local_addresses_are_taken_in_together(self):
+        """Each pod's veth gets one: they do not have every flow judged again one by one."""
+        self.begin()
+        self.operator.kill()
+        self.add_devices()
+        self.give("192.0.2.77/24")
+        wait_for(lambda: self.marks("192.0.2.77") == 2, "what came before has been seen too")
+        epoch = self.agent.query("status")["epoch"]
+        addresses = [f"fe80::77:{i}" for i in range(1, 9)]
+        self.give(*(f"{a}/64" for a in addresses))
+        wait_for(lambda: all(self.marks(a) == 2 for a in addresses), "all are the node's")
+        self.assertLessEqual(self.agent.query("status")["epoch"], epoch + 2)
+
+    def test_address_given_to_the_node_opens_and_closes_nothing(self):
+        """Until an operator says that it is the node's: what rules said of it, they say on."""
+        self.manifests.put("policy", cnp("x", "p", {"pod": "a"}, egress=[
+            {"toEntities": ["host"]}, {"toCIDR": ["192.0.2.0/25"]}]))
+        self.begin()
+        self.operator.kill()
+        self.add_devices()
+        self.give("192.0.2.7/32", "192.0.2.200/32")
+        wait_for(lambda: self.marks("192.0.2.7") == self.marks("192.0.2.200") == 2,
+                 "the addresses are the node's")
+        verdicts = {self.node.address(4): ALLOWED, "192.0.2.7": ALLOWED, "192.0.2.200": DENIED}
+        self.check({Probe(self.host("x/a"), self.node, "tcp/80", address=address): verdict
+                    for address, verdict in verdicts.items()})
 
     def test_operator_that_comes_back_at_once_changes_nothing(self):
         self.begin()

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/own_addresses.h"
+
+#include <array>
+#include <cstring>
+#include <map>
+#include <optional>
+#include <set>
+#include <string_view>
+#include <utility>
+
+#include <linux/if_addr.h>
+#include <linux/rtnetlink.h>
+#include <netlink/attr.h>
+#include <netlink/errno.h>
+#include <netlink/msg.h>
+#include <netlink/netlink.h>
+
+#include <net/if.h>
+#include <sys/socket.h>
+
+#include "agent/netlink_socket.h"
+
+namespace sluice::agent {
+namespace {
+
+// A dump that things change under is begun again.
+constexpr int kDumpTries = 20;
+constexpr std::string_view kIpvsDevice = "kube-ipvs0";
+
+// One device's address, and whether it has it (or has ceased to).
+struct Assignment {
+  std::uint32_t ifindex = 0;
+  IpAddress address;
+  bool assigned = false;
+};
+
+std::optional<IpAddress> address_in(nlattr* attribute, int family) {
+  IpAddress ip;
+  ip.v6 = family == AF_INET6;
+  const int bytes = ip.bits() / 8;
+  if (attribute == nullptr || nla_len(attribute) != bytes) {
+    return std::nullopt;
+  }
+  std::memcpy(ip.bytes.data(), nla_data(attribute), bytes);
+  return ip;
+}
+
+bool is_multicast(const IpAddress& address) {
+  static const auto v4 = *parse_prefix("224.0.0.0/4");
+  static const auto v6 = *parse_prefix("ff00::/8");
+  return v4.contains(address) || v6.contains(address);
+}
+
+bool has_services(std::uint32_t ifindex) {
+  std::array<char, IF_NAMESIZE> name{};
+  return ::if_indextoname(ifindex, name.data()) != nullptr &&
+         std::string_view(name.data()) == kIpvsDevice;
+}
+
+std::optional<Assignment> read(const nlmsghdr& header) {
+  if (header.nlmsg_type != RTM_NEWADDR && header.nlmsg_type != RTM_DELADDR) {
+    return std::nullopt;
+  }
+  // libnl does not change the message, but does not say so.
+  auto* message = const_cast<nlmsghdr*>(&header);
+  std::array<nlattr*, IFA_MAX + 1> table{};
+  if (nlmsg_valid_hdr(message, sizeof(ifaddrmsg)) == 0 ||
+      nlmsg_parse(message, sizeof(ifaddrmsg), table.data(), IFA_MAX, nullptr) !=
+          0) {
+    return std::nullopt;
+  }
+  ifaddrmsg fixed{};
+  std::memcpy(&fixed, nlmsg_data(message), sizeof(fixed));
+  // On a point-to-point device IFA_ADDRESS is the other end's.
+  auto address = address_in(table[IFA_LOCAL], fixed.ifa_family);
+  if (!address) {
+    address = address_in(table[IFA_ADDRESS], fixed.ifa_family);
+  }
+  const std::uint32_t flags =
+      table[IFA_FLAGS] != nullptr && nla_len(table[IFA_FLAGS]) >= 4
+          ? nla_get_u32(table[IFA_FLAGS])
+          : fixed.ifa_flags;
+  if (!address || is_loopback(*address) || is_multicast(*address)) {
+    return std::nullopt;
+  }
+  // An address that failed duplicate address detection is somebody else's.
+  return Assignment{.ifindex = fixed.ifa_index,
+                    .address = *address,
+                    .assigned = header.nlmsg_type == RTM_NEWADDR &&
+                                (flags & IFA_F_DADFAILED) == 0 &&
+                                !has_services(fixed.ifa_index)};
+}
+
+}  // namespace
+
+struct OwnAddresses::Impl {
+  NetlinkSocket events;
+  NetlinkSocket requests;
+  std::map<IpAddress, std::set<std::uint32_t>> devices;
+  std::vector<IpAddress> all;
+  bool lost = false;  // events were, and not everything has been read since
+
+  Result<void> subscribe(int receive_bytes);
+  Result<void> read_everything();
+  static int on_message(nl_msg* message, void* self) noexcept;
+};
+
+// Called by libnl; must not let an exception through. Memory is all that can
+// run out here, and there is no going on without it.
+int OwnAddresses::Impl::on_message(nl_msg* message, void* self) noexcept {
+  auto& devices = static_cast<Impl*>(self)->devices;
+  const auto seen = read(*nlmsg_hdr(message));
+  if (!seen) {
+    return NL_OK;
+  }
+  if (seen->assigned) {
+    devices[seen->address].insert(seen->ifindex);
+    return NL_OK;
+  }
+  const auto it = devices.find(seen->address);
+  if (it != devices.end() && it->second.erase(seen->ifindex) != 0 &&
+      it->second.empty()) {
+    devices.erase(it);
+  }
+  return NL_OK;
+}
+
+Result<void> OwnAddresses::Impl::subscribe(int receive_bytes) {
+  nl_socket_disable_seq_check(events.get());
+  for (auto* socket : {events.get(), requests.get()}) {
+    nl_socket_modify_cb(socket, NL_CB_VALID, NL_CB_CUSTOM, &on_message, this);
+  }
+  const int fd = nl_socket_get_fd(events.get());
+  // Beyond the system's limit where we may.
+  if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &receive_bytes,
+                 sizeof(receive_bytes)) != 0 &&
+      setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_bytes,
+                 sizeof(receive_bytes)) != 0) {
+    return fail_errno("netlink: receive buffer");
+  }
+  if (const int error = nl_socket_set_nonblocking(events.get()); error < 0) {
+    return fail_netlink("non-blocking", error);
+  }
+  const int error = nl_socket_add_memberships(events.get(), RTNLGRP_IPV4_IFADDR,
+                                              RTNLGRP_IPV6_IFADDR, 0);
+  if (error < 0) {
+    return fail_netlink("subscribe to addresses", error);
+  }
+  return {};
+}
+
+// Events that wait while this runs are taken in afterwards: they end at the
+// present, whatever was read before.
+Result<void> OwnAddresses::Impl::read_everything() {
+  auto before = std::exchange(devices, {});
+  int error = 0;
+  for (int i = 0; i < kDumpTries; ++i) {
+    devices.clear();
+    ifaddrmsg header{.ifa_family = AF_UNSPEC};
+    error = nl_send_simple(requests.get(), RTM_GETADDR, NLM_F_DUMP, &header,
+                           sizeof(header));
+    if (error >= 0) {
+      error = nl_recvmsgs_default(requests.get());
+    }
+    if (error != -NLE_DUMP_INTR) {
+      break;
+    }
+  }
+  if (error < 0) {
+    devices = std::move(before);
+    lost = true;
+    return fail_netlink("read addresses", error);
+  }
+  lost = false;
+  return {};
+}
+
+OwnAddresses::OwnAddresses() : impl_(std::make_unique<Impl>()) {}
+OwnAddresses::OwnAddresses(OwnAddresses&&) noexcept = default;
+OwnAddresses& OwnAddresses::operator=(OwnAddresses&&) noexcept = default;
+OwnAddresses::~OwnAddresses() = default;
+
+Result<OwnAddresses> OwnAddresses::open(int receive_bytes) {
+  OwnAddresses result;
+  auto events = netlink_connect();
+  auto requests = netlink_connect();
+  if (!events || !requests) {
+    return std::unexpected(events ? requests.error() : events.error());
+  }
+  result.impl_->events = std::move(*events);
+  result.impl_->requests = std::move(*requests);
+  auto begun = result.impl_->subscribe(receive_bytes);
+  if (begun) {
+    begun = result.impl_->read_everything();
+  }
+  if (!begun) {
+    return std::unexpected(begun.error());
+  }
+  if (const auto seen = result.dispatch(); !seen) {
+    return std::unexpected(seen.error());
+  }
+  return result;
+}
+
+int OwnAddresses::fd() const {
+  return nl_socket_get_fd(impl_->events.get());
+}
+
+Result<bool> OwnAddresses::dispatch() {
+  auto& impl = *impl_;
+  int error = 0;
+  while (error >= 0) {
+    error = nl_recvmsgs_default(impl.events.get());
+  }
+  // Anything but "nothing more to read" means that events were lost.
+  if (error != -NLE_AGAIN || impl.lost) {
+    while (nl_recvmsgs_default(impl.events.get()) >= 0) {
+    }
+    if (auto result = impl.read_everything(); !result) {
+      return std::unexpected(result.error());
+    }
+  }
+  std::vector<IpAddress> now;
+  now.reserve(impl.devices.size());
+  for (const auto& [address, ifindexes] : impl.devices) {
+    now.push_back(address);
+  }
+  return std::exchange(impl.all, now) != now;
+}
+
+const std::vector<IpAddress>& OwnAddresses::all() const {
+  return impl_->all;
+}
+
+}  // namespace sluice::agent
