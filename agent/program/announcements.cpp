@@ -119,6 +119,7 @@ Server::Answer Announcements::announce(const PodRequest& request) {
   waiting_.push_back({.ticket = ++tickets_,
                       .pod = name,
                       .ifindex = announced.ifindex,
+                      .since = now,
                       .close_at = link_->connected ? now + kOperatorTime : now,
                       .deadline = now + request.timeout,
                       .on_timeout = request.on_timeout});
@@ -214,17 +215,20 @@ std::string Announcements::why_not(const std::string& name) const {
   return "the operator has not said yet what is to be enforced";
 }
 
+void Announcements::send(const Waiting& waiting, instance::Reply reply) {
+  waits_.add(Clock::now() - waiting.since);
+  server_->answer(waiting.ticket, std::move(reply));
+}
+
 void Announcements::reply(const Waiting& waiting, const char* state) {
-  server_->answer(
-      waiting.ticket,
-      instance::reply_line(instance::dump({{"view", {{"state", state}}}})));
+  send(waiting,
+       instance::reply_line(instance::dump({{"view", {{"state", state}}}})));
 }
 
 void Announcements::reply_error(const Waiting& waiting,
                                 const std::string& why) {
   spdlog::warn("new pod {}: {}", waiting.pod, why);
-  server_->answer(waiting.ticket,
-                  instance::reply_line(instance::dump({{"error", why}})));
+  send(waiting, instance::reply_line(instance::dump({{"error", why}})));
 }
 
 void Announcements::time_over(const Waiting& waiting, AnnouncedPod& announced) {

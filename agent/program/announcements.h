@@ -13,6 +13,7 @@
 #include "agent/instance/server.h"
 #include "agent/program/announced_pod.h"
 #include "agent/program/operator_source.h"
+#include "lib/health/metric_families.h"
 #include "lib/wire/client.h"
 
 namespace sluice::agentd {
@@ -40,6 +41,8 @@ class Announcements {
   std::optional<instance::Server::Answer> answer(const std::string& request);
   // After every turn of the program: answers whom it can.
   void turn();
+  // How long the plugin waited for its answers, errors among them.
+  [[nodiscard]] const health::Durations& waits() const { return waits_; }
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -48,6 +51,7 @@ class Announcements {
     std::uint64_t ticket = 0;
     std::string pod;
     std::uint32_t ifindex = 0;
+    Clock::time_point since;
     Clock::time_point close_at;
     Clock::time_point deadline;
     OnTimeout on_timeout = OnTimeout::kFail;
@@ -64,6 +68,7 @@ class Announcements {
   bool settle(const Waiting& waiting, Clock::time_point now,
               std::vector<std::uint32_t>& to_close);
   void time_over(const Waiting& waiting, AnnouncedPod& announced);
+  void send(const Waiting& waiting, instance::Reply reply);
   void reply(const Waiting& waiting, const char* state);
   void reply_error(const Waiting& waiting, const std::string& why);
   [[nodiscard]] std::string why_not(const std::string& name) const;
@@ -78,6 +83,7 @@ class Announcements {
   std::map<std::string, AnnouncedPod> pods_;  // by "namespace/name"
   std::vector<Waiting> waiting_;
   std::uint64_t tickets_ = 0;
+  health::Durations waits_;
   bool dirty_ = false;
   Clock::time_point look_at_;
 };

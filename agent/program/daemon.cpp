@@ -391,6 +391,7 @@ void Daemon::Impl::measure() {
                     .client = client->stats(),
                     .apply_times = apply_times,
                     .apply_failures = apply_failures,
+                    .pod_start_times = announcements->waits(),
                     .journal_failures = journal_failures,
                     .behind = behind_since ? measured_at - *behind_since
                                            : Clock::duration::zero(),

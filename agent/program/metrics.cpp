@@ -71,6 +71,9 @@ void add_apply(MetricFamilies& families, const Measured& measured) {
                    "Transactions that could not be put into force, and tries "
                    "to do it again.",
                    measured.apply_failures);
+  families.histogram("sluice_agent_pod_start_seconds",
+                     "Time that the CNI plugin kept a pod from starting.",
+                     measured.pod_start_times);
 }
 
 void add_revisions(MetricFamilies& families, const Measured& measured) {

@@ -18,6 +18,7 @@ struct Measured {
   wire::ClientStats client;
   health::Durations apply_times;
   std::uint64_t apply_failures = 0;
+  health::Durations pod_start_times;
   std::uint64_t journal_failures = 0;
   // How long something has been received that is not in force.
   std::chrono::duration<double> behind{};

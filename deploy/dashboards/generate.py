@@ -126,6 +126,8 @@ def _changes():
               "What operators need to translate a change."),
         graph("From transaction to kernel", "s", _quantiles("sluice_agent_apply_seconds", _agents),
               "What agents need to put it into force."),
+        graph("Pods kept from starting", "s", _quantiles("sluice_agent_pod_start_seconds", _agents),
+              "For how long, until their policies are in force."),
         graph("Changes that could not be put into force", "short",
               [(_rate("sluice_agent_apply_failures_total", "node"), "{{node}}")],
               "Per second, with the tries to do it again."),

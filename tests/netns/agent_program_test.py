@@ -598,6 +598,7 @@ class AgentProgram(unittest.TestCase):
                      'sluice_agent_packets_total{reason="internal error",direction="egress",verdict="denied"} 0',
                      "sluice_agent_behind_seconds 0", "sluice_agent_journal_failures_total 0",
                      'sluice_agent_map_entries{map="policy"} ', "sluice_agent_apply_seconds_bucket",
+                     "sluice_agent_pod_start_seconds_count 0",
                      "sluice_agent_operator_connected 1", "sluice_agent_in_force 1",
                      'sluice_agent_endpoints{state="enforced"} ', "sluice_agent_build_info{"):
             self.assertIn("\n" + line, "\n" + text)
