@@ -276,21 +276,8 @@ class Cluster:
     # ---- policies and packets --------------------------------------------------------
 
     def wait_for_table(self, expected, seconds=20):
-        """Returns when the wire agrees with {Probe: verdict}, twice in a row."""
-        right = 0
-        wrong = []
-
-        def agree():
-            nonlocal right, wrong
-            seen = traffic.verdicts(expected)
-            wrong = [f"{p}: {seen[p]}, not {v}" for p, v in expected.items() if seen[p] != v]
-            right = 0 if wrong else right + 1
-            return right == 2
-        try:
-            wait_for(agree, "the table", seconds)
-        except AssertionError:
-            raise AssertionError(f"after {seconds} s:\n" + "\n".join(wrong[:20]) + "\n"
-                                 + self.logs()) from None
+        """Returns when the wire agrees with {Probe: verdict}."""
+        traffic.wait_for_table(expected, seconds, self.logs)
 
     def clear_policies(self):
         for kind in ("NetworkPolicy", "CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy"):

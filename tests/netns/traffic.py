@@ -13,6 +13,7 @@ import struct
 import time
 
 from tests.netns.frames import checksum
+from tests.netns.sluice import wait_for
 
 ALLOWED, DENIED = "allowed", "denied"
 # How long a packet that should be dropped gets to arrive after all, and one
@@ -69,6 +70,28 @@ def verdicts(expected):
     for attempt in attempts.values():
         attempt.close()
     return seen
+
+
+def wait_for_table(expected, seconds, logs):
+    """Returns when the wire agrees with {Probe: verdict}, twice in a row. `logs()`: what else a failure shows."""
+    right, wrong = 0, []
+
+    def agree():
+        nonlocal right, wrong
+        try:
+            seen = verdicts(expected)
+        except OSError as error:
+            # kube-proxy refuses for a Service of whose pods it has not heard yet.
+            right, wrong = 0, [str(error)]
+            return False
+        wrong = [f"{p}: {seen[p]}, not {v}" for p, v in expected.items() if seen[p] != v]
+        right = 0 if wrong else right + 1
+        return right == 2
+    try:
+        wait_for(agree, "the table", seconds)
+    except AssertionError:
+        raise AssertionError(f"after {seconds} s, {len(wrong)} of {len(expected)}:\n" + "\n".join(wrong[:40])
+                             + "\n" + logs()) from None
 
 
 class _Attempt:
