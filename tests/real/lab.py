@@ -169,10 +169,16 @@ class Lab:
         uid, name = pod["metadata"]["uid"], pod["metadata"]["name"]
         return network.Peer(name, self._netns_of(uid, name), four, six)
 
+    def process_of(self, pod):
+        """The process of a pod's only container."""
+        uid = pod["metadata"]["uid"]
+        return wait_for(lambda: next((p for p in _processes_of(uid) if not _is_pause(p)), None),
+                        f"a process of pod {pod['metadata']['name']}", 30)
+
     def _netns_of(self, uid, name):
         kept = self._netns.get(uid)
         if kept is None:
-            pid = wait_for(lambda: _process_of(uid), f"a process of pod {name}", 10)
+            pid = wait_for(lambda: next(_processes_of(uid), None), f"a process of pod {name}", 10)
             kept = self._netns[uid] = network.OpenNetns(name, pid)
         return kept
 
@@ -217,34 +223,20 @@ class Lab:
     # ---- packets -----------------------------------------------------------------------
 
     def wait_for_table(self, expected, seconds=30):
-        """Returns when the wire agrees with {Probe: verdict}, twice in a row."""
-        right, wrong = 0, []
-
-        def agree():
-            nonlocal right, wrong
-            try:
-                seen = traffic.verdicts(expected)
-            except OSError as error:
-                # kube-proxy refuses for a Service of whose pods it has not heard yet.
-                right, wrong = 0, [str(error)]
-                return False
-            wrong = [f"{p}: {seen[p]}, not {v}" for p, v in expected.items() if seen[p] != v]
-            right = 0 if wrong else right + 1
-            return right == 2
-        try:
-            wait_for(agree, "the table", seconds)
-        except AssertionError:
-            raise AssertionError(f"after {seconds} s, {len(wrong)} of {len(expected)}:\n" + "\n".join(wrong[:40])
-                                 + "\n" + self.logs()) from None
+        """Returns when the wire agrees with {Probe: verdict}."""
+        traffic.wait_for_table(expected, seconds, self.logs)
 
 
-def _process_of(uid):
-    """A process of a pod: its control group has the pod's uid in its name."""
+def _processes_of(uid):
+    """Processes of a pod: their control group has the pod's uid in its name."""
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{pid}/cgroup", encoding="ascii") as file:
                 if uid in file.read():
-                    return int(pid)
+                    yield int(pid)
         except OSError:
             pass
-    return None
+
+
+def _is_pause(pid):
+    return os.path.basename(os.readlink(f"/proc/{pid}/exe")) == "pause"

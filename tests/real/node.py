@@ -62,14 +62,18 @@ class Node:
             "/etc/hosts": f"127.0.0.1 localhost\n{self.ipv4} {self.name}\n",
             "/etc/resolv.conf": "nameserver 127.0.0.1\n",
             "/etc/machine-id": f"{self.number:032x}\n",
-            "/etc/cni/net.d/10-lab.conflist": self._conflist(),
+            "/etc/cni/net.d/10-lab.conflist": self.conflist(),
             "/etc/containerd/config.toml": self._containerd(),
             "/etc/kubernetes/kubelet.yaml": _KUBELET,
             "/etc/kubernetes/kube-proxy.yaml": self.kube_proxy(),
         }
 
-    def _conflist(self):
+    def conflist(self):
+        """As the main plugin's installer writes it."""
         ranges = [[{"subnet": pods}] for pods in network.pod_ranges(self.number)]
+        if self.plugin == "ptp":
+            # Kubelet asks a pod at its first address: so it asks by IPv4 there and by IPv6 here.
+            ranges.reverse()
         ipam = {"type": "host-local", "ranges": ranges}
         if self.plugin == "bridge":
             main = {"type": "bridge", "bridge": "cni0", "isGateway": True, "isDefaultGateway": True,
@@ -81,8 +85,6 @@ class Node:
             main, {"type": "portmap", "capabilities": {"portMappings": True}}]}
 
     def _containerd(self):
-        # Kubelet asks a pod at its first address: so it asks by IPv4 here and by IPv6 there.
-        first = "ipv4" if self.plugin == "bridge" else "ipv6"
         return f"""version = 2
 disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs",
   "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs"]
@@ -95,7 +97,8 @@ disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshot
 [plugins."io.containerd.grpc.v1.cri".cni]
   bin_dir = "/opt/cni/bin"
   conf_dir = "/etc/cni/net.d"
-  ip_pref = "{first}"
+  # The first address is the one that the plugin names first.
+  ip_pref = "cni"
 """
 
     @staticmethod
@@ -179,6 +182,10 @@ disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshot
         with open(whole + ".new", "w", encoding="utf-8") as file:
             file.write(content if isinstance(content, str) else json.dumps(content, indent=1))
         os.rename(whole + ".new", whole)
+
+    def read(self, path):
+        with open(f"/proc/{self._init}/root{path}", encoding="utf-8") as file:
+            return file.read()
 
     def run(self, *command, check=True, timeout=60):
         """Output of a command run on the node; (code, output) with check=False."""

@@ -3,6 +3,7 @@
 
 import functools
 import os
+import time
 import unittest
 
 from tests.netns.sluice import wait_for
@@ -24,13 +25,16 @@ def lab():
     """Started once for all suites of a process, and ended with it."""
     made = bare_lab()
     made.install()
+    made.tell("Sluice is ready")
     return made
 
 
 @functools.cache
 def bare_lab():
     """The same without Sluice."""
-    made = Lab(os.environ["SLUICE_BUILD"], os.environ[_TOLD], lambda line: print(line, flush=True))
+    started = time.monotonic()
+    made = Lab(os.environ["SLUICE_BUILD"], os.environ[_TOLD],
+               lambda line: print(f"{time.monotonic() - started:.0f} s: {line}", flush=True))
     made.start()
     return made
 
@@ -56,7 +60,8 @@ class Case(unittest.TestCase):
 
     @classmethod
     def tearDownClass(cls):
-        cls.lab.delete_namespace(cls.namespace)
+        # Nobody waits for it: no other class has this namespace, or the ports on the nodes that its pods have.
+        cls.api.delete("Namespace", None, cls.namespace)
 
     @classmethod
     def apply(cls, *things):
