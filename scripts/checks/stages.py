@@ -155,7 +155,13 @@ def netns(runner):
 
 def cluster(runner):
     """operators and agents with a real kube-apiserver: policies by kubectl's way, packets between nodes"""
+    # The first run on a machine builds Kubernetes' programs.
     runner.test("cluster", "tests/cluster/run", timeout=3600)
+
+
+def real(runner):
+    """nodes of real parts: kubelet, containerd, CNI plugins, kube-proxy; Sluice from its images by deploy/"""
+    runner.test("real", "tests/real/run", timeout=3600)
 
 
 def tidy(runner):
@@ -186,9 +192,9 @@ def kernels(runner):
 # In the order in which they run; what fails fast comes first.
 STAGES = {"format": check_format, "includes": check_includes, "abi": check_abi, "manifests": check_manifests,
           "build": build, "unit": unit, "datapath": datapath, "vectors": vectors, "netns": netns,
-          "cluster": cluster, "kernels": kernels, "tidy": tidy, "asan": asan, "fuzz": fuzz}
-_NEED_BUILD = {"unit", "datapath", "vectors", "netns", "cluster", "kernels", "tidy"}
-_NEED_ROOT = {"unit", "datapath", "vectors", "netns", "cluster", "asan"}
+          "cluster": cluster, "real": real, "kernels": kernels, "tidy": tidy, "asan": asan, "fuzz": fuzz}
+_NEED_BUILD = {"unit", "datapath", "vectors", "netns", "cluster", "real", "kernels", "tidy"}
+_NEED_ROOT = {"unit", "datapath", "vectors", "netns", "cluster", "real", "asan"}
 
 
 @dataclasses.dataclass
