@@ -227,6 +227,7 @@ void Translator::Impl::explain_backends(const PodRecord& pod,
                             .decided = name_rule(direction, decided)};
       const auto& own = pod.pod.ips;
       if (behind.decided.action == "deny" &&
+          !decided.denied_by_cluster_policy() &&
           std::ranges::find(own, backend.address) != own.end()) {
         behind.decided = {.id = SLUICE_RULE_SELF,
                           .policy = {},

@@ -82,7 +82,8 @@ Decided decide(const Ranked& ranked, bool isolated) {
     return Decided{
         .kind = deny ? Kind::kDeny : Kind::kAllow,
         .jump = deny ? std::uint16_t{SLUICE_JUMP_NONE} : candidate.jump,
-        .rule = candidate.rule};
+        .rule = candidate.rule,
+        .tier = candidate.tier};
   };
   const auto* admin = ranked.first(Tier::kAdmin);
   if (admin != nullptr && admin->action != Action::kPass) {

@@ -40,6 +40,11 @@ struct Decided {
   Kind kind = Kind::kDefault;
   std::uint16_t jump = SLUICE_JUMP_NONE;
   std::uint32_t rule = 0;
+  Tier tier = Tier::kNormal;  // of the rule
+  // Only ClusterNetworkPolicies are of another tier.
+  [[nodiscard]] bool denied_by_cluster_policy() const {
+    return kind == Kind::kDeny && tier != Tier::kNormal;
+  }
   bool operator==(const Decided&) const = default;
 };
 

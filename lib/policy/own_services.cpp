@@ -3,7 +3,8 @@
 // counts as allowed for itself, so a pod may get another answer than others
 // with the same policies: then it has a policy set of its own. It does not
 // where another backend is as good as itself to its policies, or where these
-// allow it anyway; so of all backends of a port one at most is set apart.
+// allow it anyway; so of all backends of a port one at most is set apart. A
+// ClusterNetworkPolicy that denies it holds for the pod itself too.
 #include <algorithm>
 #include <tuple>
 #include <utility>
@@ -71,9 +72,15 @@ bool PolicySets::counts_as_own(const SetDirection& egress, const OwnPort& own,
   if (port == nullptr) {
     return false;
   }
+  const auto decide = [&](std::uint32_t target, std::uint16_t number) {
+    return decide_at(candidates(egress, classes_.key(target)), egress.isolated,
+                     own.protocol, number);
+  };
+  if (decide(own.target, own.number).denied_by_cluster_policy()) {
+    return false;
+  }
   const auto denied = [&](std::uint32_t target, std::uint16_t number) {
-    const auto decided = decide_at(candidates(egress, classes_.key(target)),
-                                   egress.isolated, own.protocol, number);
+    const auto decided = decide(target, number);
     return decided.kind == Decided::Kind::kDeny ||
            (decided.kind == Decided::Kind::kDefault && egress.isolated);
   };
