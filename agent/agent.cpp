@@ -305,9 +305,10 @@ Result<Agent> Agent::start(const AgentOptions& options) {
   return agent;
 }
 
-Result<void> Agent::replace(const State& wanted) {
+Result<void> Agent::replace(const State& wanted, std::uint64_t revision) {
   auto& impl = *impl_;
   impl.wanted.replace(wanted);
+  impl.wanted_revision = revision;
   impl.started = true;
   impl.endpoints.replace(wanted.endpoints);
   (void)impl.unclaimed.update({}, false);
@@ -324,11 +325,11 @@ Result<void> Agent::replace(const State& wanted) {
 Result<void> Agent::apply(const Transaction& transaction) {
   auto& impl = *impl_;
   impl.wanted.add(transaction);
-  impl.wanted_revision = transaction.revision;
   if (!impl.started) {
     const State first = impl.wanted.get();
-    return replace(first);
+    return replace(first, transaction.revision);
   }
+  impl.wanted_revision = transaction.revision;
   impl.endpoints.apply(transaction.endpoints);
   const auto unclaimed = impl.unclaimed.update({}, false);
   auto own = std::exchange(impl.late, {});

@@ -89,8 +89,9 @@ class Agent {
   ~Agent();
 
   // The first snapshot after start(): what the kernel holds beyond it is
-  // removed, what it lacks added, the rest is not touched.
-  Result<void> replace(const State& wanted);
+  // removed, what it lacks added, the rest is not touched. `revision` is what
+  // status() says once it is in force.
+  Result<void> replace(const State& wanted, std::uint64_t revision = 0);
   // Changes the wanted state and makes the kernel follow, all or nothing. On
   // failure the kernel keeps the last good state; the wanted state is kept and
   // tried again by the next call or retry(). The error names the map, its

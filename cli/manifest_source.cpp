@@ -9,7 +9,7 @@ ManifestSource::ManifestSource(const Cluster& cluster, std::string dir)
     : cluster_(&cluster), dir_(std::move(dir)) {}
 
 void ManifestSource::describe(instance::StatusView& view) const {
-  view.dir = dir_;
+  view.source = dir_;
   for (const auto& object : cluster_->store().objects()) {
     ++view.objects;
     if (object.policy) {

@@ -85,7 +85,7 @@ void print(std::ostream& out,
 void print(std::ostream& out, const instance::StatusView& view) {
   out << "version      " << printable(view.version) << '\n'
       << "node         " << printable(view.node) << '\n'
-      << "manifests    " << printable(view.dir) << '\n'
+      << "source       " << printable(view.source) << '\n'
       << "enforced     " << (view.enforced ? "yes" : "no");
   if (!view.problem.empty()) {
     out << ": " << printable(view.problem);

@@ -114,13 +114,23 @@ std::string l4_text(const sluice_policy_key& key) {
   return text;
 }
 
+namespace {
+
+// The name of a built-in rule, which no policy has.
+std::string in_parentheses(std::uint32_t rule) {
+  const auto text = builtin_rule_text(rule);
+  return text.empty() ? std::string() : " (" + std::string(text) + ")";
+}
+
+}  // namespace
+
 std::string entry_text(const sluice_policy_key& key,
                        const sluice_policy_value& value) {
   return "policy " + std::to_string(key.policy_id) + " class " +
          std::to_string(key.cidr_id) + " " +
          std::string(direction_text(key.direction)) + " " + l4_text(key) +
          " -> " + std::string(verdict_text(value.verdict)) + " rule " +
-         std::to_string(value.rule);
+         std::to_string(value.rule) + in_parentheses(value.rule);
 }
 
 Result<PortArgument> parse_port(std::string_view text) {

@@ -33,7 +33,7 @@ struct ReasonView {
 struct StatusView {
   std::string version;
   std::string node;
-  std::string dir;
+  std::string source;     // of the policies: a folder, or "operator ADDRESS"
   bool enforced = false;  // the kernel holds what the policies say
   std::string problem;    // why not
   std::uint64_t revision = 0;

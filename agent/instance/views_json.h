@@ -17,12 +17,10 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(ProblemView, severity, source,
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(MapView, name, used, capacity)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(ReasonView, reason, direction,
                                                 packets, bytes)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(StatusView, version, node, dir,
-                                                enforced, problem, revision,
-                                                epoch, objects, policies,
-                                                policies_invalid, endpoints,
-                                                endpoints_attached, events_lost,
-                                                maps, reasons, problems)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
+    StatusView, version, node, source, enforced, problem, revision, epoch,
+    objects, policies, policies_invalid, endpoints, endpoints_attached,
+    events_lost, maps, reasons, problems)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(EndpointView, name, interface,
                                                 ifindex, ips, attached,
                                                 isolated_ingress,

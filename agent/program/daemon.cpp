@@ -285,7 +285,7 @@ void Daemon::Impl::on_snapshot(std::uint64_t revision, const State& state) {
   names = instance::Names(state);
   names_dirty = pods_dirty = true;
   keep_all(state);
-  const auto result = agent->replace(state);
+  const auto result = agent->replace(state, revision);
   snapshot_in_force = snapshot_in_force || result.has_value();
   spdlog::info("snapshot: revision {}, {} endpoints, {} entries, {} peers",
                revision, state.endpoints.size(), state.entries.size(),

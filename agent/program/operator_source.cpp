@@ -26,7 +26,7 @@ OperatorSource::OperatorSource(const OperatorLink& link,
     : link_(&link), agent_(&agent), problem_(std::move(problem)) {}
 
 void OperatorSource::describe(instance::StatusView& view) const {
-  view.dir = "operator " + link_->address;
+  view.source = "operator " + link_->address;
   view.policies = policies_of(*agent_).size();
   view.objects = view.policies;
   if (!link_->connected) {
