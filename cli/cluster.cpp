@@ -16,9 +16,10 @@ std::string severity_text(op::Severity severity) {
 
 }  // namespace
 
-Cluster::Cluster(const policy::TranslatorOptions& options)
+Cluster::Cluster(const policy::TranslatorOptions& options,
+                 op::OnInvalid on_invalid)
     : translator_(std::make_unique<policy::Translator>(options)),
-      store_(std::make_unique<op::Store>(*translator_)) {}
+      store_(std::make_unique<op::Store>(*translator_, on_invalid)) {}
 
 void Cluster::take(const op::ManifestDir::Change& change) {
   using Kind = op::ManifestDir::Change::Kind;

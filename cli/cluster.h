@@ -17,7 +17,8 @@ namespace sluice::cli {
 // Objects and what their policies say; without a kernel.
 class Cluster {
  public:
-  explicit Cluster(const policy::TranslatorOptions& options = {});
+  explicit Cluster(const policy::TranslatorOptions& options = {},
+                   op::OnInvalid on_invalid = op::OnInvalid::kOpen);
 
   [[nodiscard]] policy::Translator& translator() { return *translator_; }
   [[nodiscard]] const policy::Translator& translator() const {

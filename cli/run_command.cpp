@@ -20,8 +20,10 @@ constexpr const char* kRunFooter = R"(
 Every *.yaml, *.yml and *.json in DIR and its subfolders is read, and again
 whenever it changes: Namespaces, Pods, Nodes, Services, EndpointSlices,
 NetworkPolicies, CiliumNetworkPolicies, CiliumClusterwideNetworkPolicies,
-CiliumCIDRGroups and ClusterNetworkPolicies. Other kinds are passed over. An object that becomes
-invalid keeps its last valid version in force; `sluice policy list` says why.
+CiliumCIDRGroups and ClusterNetworkPolicies. Other kinds are passed over. An
+object that becomes invalid keeps its last valid version in force, and a
+NetworkPolicy that never had one isolates its pods; `sluice policy list` says
+why.
 
 The node is the Node object that has an address of this host, else the host's
 name. Pods that name no node are taken for this one's. All addresses of the
@@ -67,6 +69,19 @@ int run(const RunArguments& arguments) {
                            : instance::kExitOk;
 }
 
+void add_on_invalid_option(CLI::App& command, op::OnInvalid& on_invalid) {
+  static const std::map<std::string, op::OnInvalid> words{
+      {"open", op::OnInvalid::kOpen}, {"isolate", op::OnInvalid::kIsolate}};
+  command
+      .add_option("--on-invalid", on_invalid,
+                  "What a Cilium or ClusterNetworkPolicy does that is not "
+                  "valid and never was: nothing (open, the default), or "
+                  "isolate the pods that it selects. A NetworkPolicy always "
+                  "isolates them")
+      ->transform(CLI::CheckedTransformer(words).description(""))
+      ->type_name("open|isolate");
+}
+
 void add_cidr_option(CLI::App& command, policy::TranslatorOptions& options) {
   static const std::map<std::string, bool> cidr{{"external", false},
                                                 {"all", true}};
@@ -95,6 +110,7 @@ void add_run(CLI::App& app, int& exit_code) {
                     "Remove every trace at the end; without DIR, do only that");
   instance::add_agent_options(*command, options.agent);
   add_cidr_option(*command, options.translator);
+  add_on_invalid_option(*command, options.on_invalid);
   instance::add_size_options(*command, options.agent.datapath);
   command->callback([arguments, &exit_code] { exit_code = run(*arguments); });
 }

@@ -52,7 +52,8 @@ constexpr seconds kHousekeeping{1};
 
 struct Standalone::Impl {
   explicit Impl(RunOptions options_in)
-      : options(std::move(options_in)), cluster(options.translator) {}
+      : options(std::move(options_in)),
+        cluster(options.translator, options.on_invalid) {}
 
   RunOptions options;
   instance::Locks locks;
@@ -209,7 +210,7 @@ void Standalone::Impl::enforce() {
     const auto state = cluster.translator().snapshot(node);
     names = instance::Names(state);
     replaced = true;
-    progress.note(agent->replace(state));
+    progress.note(agent->replace(state, transaction.revision));
   } else {
     names.apply(transaction);
     progress.note(agent->apply(transaction));

@@ -8,6 +8,7 @@
 #include "agent/agent.h"
 #include "lib/base/result.h"
 #include "lib/policy/translator.h"
+#include "operator/object.h"
 
 namespace sluice::cli {
 
@@ -17,6 +18,7 @@ struct RunOptions {
   std::filesystem::path socket;
   agent::AgentOptions agent;
   policy::TranslatorOptions translator;
+  op::OnInvalid on_invalid = op::OnInvalid::kOpen;
 };
 
 // Operator and agent in one process, for one node and one folder of manifests.

@@ -47,11 +47,12 @@ that each must get; tests/vectors/README.md describes the format. *.jsonl and
   - {from: {pod: shop/web}, to: {pod: shop/db}, protocol: TCP, port: 5432,
      ingress: allow}
 
-Objects that are not valid have no effect; those listed under `invalid` must
-not be, all others must. With --kernel every probe is also sent through the
-real programs with BPF_PROG_TEST_RUN, and has to get the same verdict for the
-same reason and by the same rule. Exit status: 0 all as expected, 1 not, 2 a
-file cannot be read.)";
+Objects that are not valid have no effect, but that a NetworkPolicy isolates
+its pods; those listed under `invalid` must not be valid, all others must. With
+--kernel every probe is also sent through the real programs with
+BPF_PROG_TEST_RUN, and has to get the same verdict for the same reason and by
+the same rule. Exit status: 0 all as expected, 1 not, 2 a file cannot be
+read.)";
 
 struct Arguments {
   std::vector<std::filesystem::path> files;

@@ -121,9 +121,11 @@ std::size_t policy_kind_index(const std::string& kind) {
 }
 
 struct ClusterStore::Impl {
-  Impl(policy::Translator& translator_in, std::string ns_in)
+  Impl(policy::Translator& translator_in, std::string ns_in,
+       OnInvalid on_invalid_in)
       : translator(translator_in),
         ns(std::move(ns_in)),
+        on_invalid(on_invalid_in),
         announced(translator) {}
 
   struct Awaited {
@@ -133,6 +135,7 @@ struct ClusterStore::Impl {
 
   policy::Translator& translator;
   std::string ns;
+  OnInvalid on_invalid;
   AnnouncedPods announced;
   std::map<ObjectKey, PolicyObject> policies;
   std::set<ObjectKey> changed;
@@ -151,6 +154,7 @@ struct ClusterStore::Impl {
   bool put_in_force(PolicyObject& record, const policy::Policy& parsed,
                     const json& object, std::int64_t generation);
   bool restore(PolicyObject& record, const json& object);
+  bool isolate(PolicyObject& record, const json& object);
   PolicyObject& renew(const Event& event, bool& is_new, bool& removed);
   void note(const kube::Namespace& space);
   void note(const kube::Pod& pod);
@@ -190,7 +194,8 @@ bool ClusterStore::Impl::remove_policy(const ObjectKey& key) {
   if (found == policies.end()) {
     return false;
   }
-  const bool was_in_force = found->second.in_force;
+  const bool was_in_force =
+      found->second.in_force || !found->second.isolation.empty();
   if (was_in_force) {
     remove(translator, key);
   }
@@ -224,7 +229,7 @@ bool ClusterStore::Impl::take_policy(const Event& event) {
   record.warnings.clear();
   if (!parsed) {
     record.reason = parsed.error().message;
-    return restore(record, object) || told;
+    return restore(record, object) || isolate(record, object) || told;
   }
   record.reason.clear();
   record.warnings = parsed->warnings;
@@ -236,6 +241,7 @@ bool ClusterStore::Impl::put_in_force(PolicyObject& record,
                                       const json& object,
                                       std::int64_t generation) {
   record.in_force = true;
+  record.isolation.clear();
   record.in_force_generation = generation;
   record.in_force_rules = rules_of(object);
   translator.set(parsed);
@@ -255,6 +261,24 @@ bool ClusterStore::Impl::restore(PolicyObject& record, const json& object) {
   }
   const auto parsed = policy::parse_policy(*earlier);
   return parsed && put_in_force(record, *parsed, *earlier, kept.generation);
+}
+
+// Of a policy that never had a valid version: it selects its pods all the same.
+bool ClusterStore::Impl::isolate(PolicyObject& record, const json& object) {
+  if (record.in_force) {
+    return false;
+  }
+  const bool before = !record.isolation.empty();
+  record.isolation.clear();
+  if (const auto isolation = isolation_of(object, on_invalid)) {
+    record.isolation = say_isolation(*isolation);
+    translator.set(*isolation);
+    return true;
+  }
+  if (before) {
+    remove(translator, record.key);
+  }
+  return before;
 }
 
 // A group's labels count too, and they have no generation.
@@ -381,8 +405,9 @@ bool ClusterStore::Impl::take_other(const Event& event) {
   return true;
 }
 
-ClusterStore::ClusterStore(policy::Translator& translator, std::string ns)
-    : impl_(std::make_unique<Impl>(translator, std::move(ns))) {}
+ClusterStore::ClusterStore(policy::Translator& translator, std::string ns,
+                           OnInvalid on_invalid)
+    : impl_(std::make_unique<Impl>(translator, std::move(ns), on_invalid)) {}
 ClusterStore::~ClusterStore() = default;
 
 bool ClusterStore::take(const Event& event) {

@@ -37,6 +37,9 @@ struct PolicyObject {
   bool valid = false;          // the newest version is
   std::string reason;          // why not
   bool in_force = false;       // some version is
+  // What stands in for an invalid policy without one in force, for people:
+  // "its pods are isolated for ingress until it is valid". Else empty.
+  std::string isolation;
   std::int64_t in_force_generation = 0;
   std::string in_force_rules;        // of a policy: its spec and specs, as JSON
   std::int64_t kept_generation = 0;  // of what status.inForce has; 0: nothing
@@ -59,7 +62,8 @@ std::size_t policy_kind_index(const std::string& kind);
 class ClusterStore {
  public:
   // The translator must outlive the store. `ns`: where the agents' pods are.
-  ClusterStore(policy::Translator& translator, std::string ns);
+  ClusterStore(policy::Translator& translator, std::string ns,
+               OnInvalid on_invalid = OnInvalid::kOpen);
   ClusterStore(const ClusterStore&) = delete;
   ClusterStore& operator=(const ClusterStore&) = delete;
   ClusterStore(ClusterStore&&) = delete;

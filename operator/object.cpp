@@ -185,6 +185,21 @@ Result<Object> decode(const ObjectKey& key, json object) {
   return widen(kube::decode_cidr_group(object));
 }
 
+std::optional<policy::Policy> isolation_of(const json& object,
+                                           OnInvalid on_invalid) {
+  auto isolation = policy::parse_isolation(object);
+  if (isolation && isolation->key.kind != "NetworkPolicy" &&
+      on_invalid == OnInvalid::kOpen) {
+    return std::nullopt;
+  }
+  return isolation;
+}
+
+std::string say_isolation(const policy::Policy& isolation) {
+  return "its pods are isolated for " + policy::isolated_directions(isolation) +
+         " until it is valid";
+}
+
 void set(policy::Translator& translator, const Object& object) {
   std::visit([&](const auto& value) { translator.set(value); }, object);
 }

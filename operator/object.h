@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -43,6 +45,20 @@ Result<ObjectKey> identify(const nlohmann::json& object);
 
 // The object behind the JSON, decoded and validated. The error names the field.
 Result<Object> decode(const ObjectKey& key, nlohmann::json object);
+
+// What an invalid policy does that has no last valid version, by
+// --on-invalid. A NetworkPolicy always isolates: the API server has accepted
+// it, and whoever wrote it believes in it.
+enum class OnInvalid : std::uint8_t {
+  kOpen,     // nothing
+  kIsolate,  // isolates its subjects
+};
+// The policy that stands in for an invalid one; nullopt if it is to do nothing,
+// or if its subjects and directions cannot be read.
+std::optional<policy::Policy> isolation_of(const nlohmann::json& object,
+                                           OnInvalid on_invalid);
+// For people: "its pods are isolated for ingress until it is valid".
+std::string say_isolation(const policy::Policy& isolation);
 
 void set(policy::Translator& translator, const Object& object);
 void remove(policy::Translator& translator, const ObjectKey& key);

@@ -20,13 +20,15 @@ struct Claim {
   int line = 0;
   std::optional<Object> value;  // nullopt: not valid, see `reason`
   std::string reason;
+  std::optional<policy::Policy> isolation;  // of a policy that is not valid
 };
 
 struct Entry {
   std::vector<Claim> claims;   // in the order in which sources came to have it
   std::string owner;           // source of the claim that counts
   std::optional<Object> good;  // the last valid version of that claim
-  std::optional<Object> told;  // what the translator has
+  std::optional<policy::Policy> isolation;  // stands in where there is none
+  std::optional<Object> told;               // what the translator has
 };
 
 struct Source {
@@ -69,10 +71,11 @@ bool is_policy_object(const Entry& entry, const ObjectKey& key) {
 }  // namespace
 
 struct Store::Impl {
-  explicit Impl(policy::Translator& translator_in)
-      : translator(&translator_in) {}
+  Impl(policy::Translator& translator_in, OnInvalid on_invalid_in)
+      : translator(&translator_in), on_invalid(on_invalid_in) {}
 
   policy::Translator* translator;
+  OnInvalid on_invalid;
   std::map<ObjectKey, Entry> entries;
   std::map<std::string, Source> sources;
   std::set<ObjectKey> touched;
@@ -143,11 +146,16 @@ bool Store::Impl::add(const std::string& source,
                                           " is not known"});
     return true;
   }
-  Claim claim{.source = source, .line = object.line, .value = {}, .reason = {}};
+  Claim claim{.source = source,
+              .line = object.line,
+              .value = {},
+              .reason = {},
+              .isolation = {}};
   if (auto value = decode(*key, *object.object)) {
     claim.value = std::move(*value);
   } else {
     claim.reason = std::move(value.error().message);
+    claim.isolation = isolation_of(*object.object, on_invalid);
   }
   record.keys.insert(*key);
   touched.insert(*key);
@@ -178,6 +186,9 @@ void Store::Impl::keep_orphans(
 
 std::optional<Object> Store::Impl::effective(const ObjectKey& key,
                                              const Entry& entry) const {
+  if (!entry.good && entry.isolation) {
+    return Object{*entry.isolation};
+  }
   if (!entry.good) {
     return is_local_node(key) ? std::optional<Object>(*local_node)
                               : std::nullopt;
@@ -252,6 +263,7 @@ bool Store::Impl::resolve(const ObjectKey& key) {
   auto& entry = found->second;
   if (entry.claims.empty()) {
     entry.good.reset();
+    entry.isolation.reset();
     const bool changed = tell(key, entry);
     if (!entry.told) {
       entries.erase(found);
@@ -266,6 +278,7 @@ bool Store::Impl::resolve(const ObjectKey& key) {
   if (claim->value) {
     entry.good = claim->value;
   }
+  entry.isolation = entry.good ? std::nullopt : claim->isolation;
   return tell(key, entry);
 }
 
@@ -275,7 +288,7 @@ ObjectStatus Store::Impl::status(const ObjectKey& key, const Entry& entry,
                       .policy = is_policy_object(entry, key),
                       .source = place(claim.source, claim.line),
                       .valid = claim.value.has_value(),
-                      .in_force = entry.told.has_value(),
+                      .in_force = entry.good.has_value(),
                       .reason = claim.reason,
                       .warnings = {}};
   const auto owner =
@@ -287,6 +300,9 @@ ObjectStatus Store::Impl::status(const ObjectKey& key, const Entry& entry,
         "also in " + place(owner->source, owner->line) + ", which counts";
     return status;
   }
+  if (entry.isolation) {
+    status.reason += "; " + say_isolation(*entry.isolation);
+  }
   if (entry.good) {
     if (const auto* policy = std::get_if<policy::Policy>(&*entry.good)) {
       status.warnings = policy->warnings;
@@ -295,8 +311,8 @@ ObjectStatus Store::Impl::status(const ObjectKey& key, const Entry& entry,
   return status;
 }
 
-Store::Store(policy::Translator& translator)
-    : impl_(std::make_unique<Impl>(translator)) {}
+Store::Store(policy::Translator& translator, OnInvalid on_invalid)
+    : impl_(std::make_unique<Impl>(translator, on_invalid)) {}
 Store::~Store() = default;
 Store::Store(Store&&) noexcept = default;
 Store& Store::operator=(Store&&) noexcept = default;

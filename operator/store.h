@@ -42,7 +42,8 @@ struct Problem {
 
 // All objects, by the sources (files) that they stand in, and which version of
 // each is in force:
-//  - the newest one if it is valid, else the last that was;
+//  - the newest one if it is valid, else the last that was, else what stands in
+//    for an invalid policy (isolation_of());
 //  - of an object in two files, the one in the file that had it first;
 //  - none once the object is gone from its file. A file that cannot be parsed
 //    says nothing about what is gone.
@@ -51,7 +52,8 @@ struct Problem {
 class Store {
  public:
   // The translator must outlive the store.
-  explicit Store(policy::Translator& translator);
+  explicit Store(policy::Translator& translator,
+                 OnInvalid on_invalid = OnInvalid::kOpen);
   ~Store();
   Store(Store&&) noexcept;
   Store& operator=(Store&&) noexcept;

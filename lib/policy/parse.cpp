@@ -20,17 +20,20 @@ struct Language {
   bool namespaced;
   Field::Null null;  // how its API server takes null
   void (*parse)(const Field& root, ParseContext& context);
+  void (*isolate)(const Field& root, ParseContext& context);
 };
 
 constexpr std::array kLanguages{
     Language{"cilium.io/v2", "CiliumNetworkPolicy", true, Field::Null::kValue,
-             parse_cilium},
+             parse_cilium, isolate_cilium},
     Language{"cilium.io/v2", "CiliumClusterwideNetworkPolicy", false,
-             Field::Null::kValue, parse_cilium},
+             Field::Null::kValue, parse_cilium, isolate_cilium},
     Language{"networking.k8s.io/v1", "NetworkPolicy", true,
-             Field::Null::kAbsent, parse_network_policy},
+             Field::Null::kAbsent, parse_network_policy,
+             isolate_network_policy},
     Language{"policy.networking.k8s.io/v1alpha2", "ClusterNetworkPolicy", false,
-             Field::Null::kValue, parse_cluster_network_policy},
+             Field::Null::kValue, parse_cluster_network_policy,
+             isolate_cluster_network_policy},
 };
 
 const Language* find_language(std::string_view api_version,
@@ -163,6 +166,36 @@ Result<Policy> parse_policy(const json& object) {
     return std::unexpected(context.problems.error());
   }
   return std::move(context.policy);
+}
+
+std::optional<Policy> parse_isolation(const json& object) {
+  const Language* language = object.is_object()
+                                 ? find_language(text_at(object, "apiVersion"),
+                                                 text_at(object, "kind"))
+                                 : nullptr;
+  if (language == nullptr) {
+    return std::nullopt;
+  }
+  ParseContext context;
+  read_metadata(Field(object, Field::Null::kAbsent), *language, context);
+  language->isolate(Field(object, language->null), context);
+  if (!context.problems.empty() || context.policy.specs.empty()) {
+    return std::nullopt;
+  }
+  return std::move(context.policy);
+}
+
+std::string isolated_directions(const Policy& policy) {
+  bool ingress = false;
+  bool egress = false;
+  for (const Spec& spec : policy.specs) {
+    ingress = ingress || spec.default_deny[0];
+    egress = egress || spec.default_deny[1];
+  }
+  if (ingress && egress) {
+    return "ingress and egress";
+  }
+  return ingress ? "ingress" : "egress";
 }
 
 }  // namespace sluice::policy

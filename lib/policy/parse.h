@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <optional>
+#include <string>
 #include <string_view>
 
 #include <nlohmann/json_fwd.hpp>
@@ -20,5 +22,13 @@ bool is_policy(std::string_view api_version, std::string_view kind);
 // "spec.ingress[0].toPorts[0].ports[0].port: unable to parse port \"65536\"".
 // No exceptions, whatever the input.
 Result<Policy> parse_policy(const nlohmann::json& object);
+
+// What stands in for a policy that parse_policy() refuses: it isolates the same
+// subjects in the same directions and grants nothing. nullopt where neither
+// subject nor directions can be read. A ClusterNetworkPolicy isolates in the
+// directions for which it has rules, as a NetworkPolicy without rules would.
+std::optional<Policy> parse_isolation(const nlohmann::json& object);
+// "ingress", "egress" or "ingress and egress": what any of its specs isolates.
+std::string isolated_directions(const Policy& policy);
 
 }  // namespace sluice::policy

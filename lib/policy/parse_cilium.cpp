@@ -305,7 +305,50 @@ void parse_spec(const Field& field, ParseContext& context) {
   context.policy.specs.push_back(std::move(spec));
 }
 
+// nullopt where the subject or the directions cannot be read, or it isolates
+// nobody.
+std::optional<Spec> isolation(const Field& field, const ParseContext& context) {
+  ParseContext own{.policy = context.policy, .problems = {}};
+  if (!kube::is_object(field, own.problems) || field.get("nodeSelector")) {
+    return std::nullopt;
+  }
+  const auto subject = require(field, "endpointSelector", own.problems);
+  if (!subject) {
+    return std::nullopt;
+  }
+  Spec spec;
+  bool selects_init = false;
+  spec.subject = parse_cilium_subject(*subject, own, selects_init);
+  const auto wanted = parse_default_deny(field, own.problems);
+  for (const Section& section : kSections) {
+    if (list_size(field, section.name, own.problems) > 0) {
+      const auto side = static_cast<std::size_t>(section.direction);
+      spec.default_deny[side] = wanted[side].value_or(true);
+    }
+  }
+  const bool isolates = spec.default_deny[0] || spec.default_deny[1];
+  return own.problems.empty() && isolates ? std::optional(std::move(spec))
+                                          : std::nullopt;
+}
+
 }  // namespace
+
+void isolate_cilium(const Field& root, ParseContext& context) {
+  const auto add = [&](const Field& field) {
+    if (auto spec = isolation(field, context)) {
+      context.policy.specs.push_back(std::move(*spec));
+    }
+  };
+  if (const auto spec = root.get("spec")) {
+    add(*spec);
+  }
+  Problems ignored;  // of what is no list, nothing can be read
+  const std::size_t count = list_size(root, "specs", ignored);
+  const auto specs = root.get("specs");
+  for (std::size_t i = 0; i < count; ++i) {
+    add(specs->at(i));
+  }
+}
 
 void parse_cilium(const Field& root, ParseContext& context) {
   Problems& problems = context.problems;

@@ -299,7 +299,37 @@ void parse_tier(const Field& spec, Policy& policy, Problems& problems) {
   }
 }
 
+LabelSelector parse_subject(const Field& spec, Problems& problems) {
+  LabelSelector result;
+  const auto subject = require(spec, "subject", problems);
+  if (subject && kube::is_object(*subject, problems)) {
+    kube::only(*subject, {"namespaces", "pods"}, problems);
+    if (has_one_member(*subject, "namespaces, pods", problems)) {
+      parse_pods(*subject, result, problems);
+    }
+  }
+  return result;
+}
+
 }  // namespace
+
+// Default deny is of the normal tier.
+void isolate_cluster_network_policy(const Field& root, ParseContext& context) {
+  Problems& problems = context.problems;
+  const auto spec = require(root, "spec", problems);
+  if (!spec || !kube::is_object(*spec, problems)) {
+    return;
+  }
+  Spec result;
+  result.subject = parse_subject(*spec, problems);
+  for (std::size_t direction = 0; direction < kSections.size(); ++direction) {
+    result.default_deny[direction] =
+        list_size(*spec, kSections[direction], problems) > 0;
+  }
+  if (result.default_deny[0] || result.default_deny[1]) {
+    context.policy.specs.push_back(std::move(result));
+  }
+}
 
 void parse_cluster_network_policy(const Field& root, ParseContext& context) {
   Problems& problems = context.problems;
@@ -313,13 +343,7 @@ void parse_cluster_network_policy(const Field& root, ParseContext& context) {
              problems);
   parse_tier(*spec, context.policy, problems);
   Spec result;
-  const auto subject = require(*spec, "subject", problems);
-  if (subject && kube::is_object(*subject, problems)) {
-    kube::only(*subject, {"namespaces", "pods"}, problems);
-    if (has_one_member(*subject, "namespaces, pods", problems)) {
-      parse_pods(*subject, result.subject, problems);
-    }
-  }
+  result.subject = parse_subject(*spec, problems);
   for (std::size_t direction = 0; direction < kSections.size(); ++direction) {
     const std::size_t count =
         bounded_list(*spec, kSections[direction], 0, problems);

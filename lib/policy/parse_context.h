@@ -46,4 +46,10 @@ void parse_cilium(const Field& root, ParseContext& context);
 void parse_network_policy(const Field& root, ParseContext& context);
 void parse_cluster_network_policy(const Field& root, ParseContext& context);
 
+// Likewise, of an object that is not valid: only the subjects of its specs and
+// the directions in which each isolates them, of those that can be read.
+void isolate_cilium(const Field& root, ParseContext& context);
+void isolate_network_policy(const Field& root, ParseContext& context);
+void isolate_cluster_network_policy(const Field& root, ParseContext& context);
+
 }  // namespace sluice::policy

@@ -22,33 +22,55 @@ constexpr std::array<std::string_view, 2> kSections{"ingress", "egress"};
 constexpr std::array<std::string_view, 2> kPeers{"from", "to"};
 constexpr std::array<std::string_view, 2> kTypes{"Ingress", "Egress"};
 
-std::optional<CidrPeer> parse_ip_block(const Field& field, Problems& problems) {
+// An ipBlock was stored when the API server still read it so: leading zeros are
+// none of octal, and an IPv4 address in IPv6 notation is the IPv4 address.
+std::optional<IpPrefix> parse_stored_cidr(const Field& field,
+                                          ParseContext& context) {
+  const auto* text = kube::as_string(field, context.problems);
+  if (text == nullptr) {
+    return std::nullopt;
+  }
+  if (const auto cidr = kube::parse_cidr(*text)) {
+    return cidr->prefix;
+  }
+  const auto stored = kube::parse_stored_cidr(*text);
+  if (!stored) {
+    context.problems.add(field, kube::parse_cidr(*text).error().message);
+    return std::nullopt;
+  }
+  context.warn(field, "read as " + to_string(*stored) +
+                          ", write it so: newer API servers refuse " +
+                          in_quotes(*text));
+  return stored;
+}
+
+std::optional<CidrPeer> parse_ip_block(const Field& field,
+                                       ParseContext& context) {
+  Problems& problems = context.problems;
   if (!kube::is_object(field, problems)) {
     return std::nullopt;
   }
   kube::only(field, {"cidr", "except"}, problems);
   const auto cidr_field = require(field, "cidr", problems);
   const auto cidr =
-      cidr_field ? parse_cidr_at(*cidr_field, problems) : std::nullopt;
+      cidr_field ? parse_stored_cidr(*cidr_field, context) : std::nullopt;
   if (!cidr) {
     return std::nullopt;
   }
-  CidrPeer peer{.cidr = cidr->prefix};
+  CidrPeer peer{.cidr = *cidr};
   const std::size_t count = list_size(field, "except", problems);
   const auto list = field.get("except");
   for (std::size_t i = 0; i < count; ++i) {
     const Field except_field = list->at(i);
-    const auto except = parse_cidr_at(except_field, problems);
+    const auto except = parse_stored_cidr(except_field, context);
     if (!except) {
       continue;
     }
-    if (!cidr->prefix.contains(except->prefix) ||
-        except->prefix.length == cidr->prefix.length) {
-      problems.add(except_field, "must be strictly within " +
-                                     to_string(cidr->prefix) + ", is " +
-                                     to_string(except->prefix));
+    if (!cidr->contains(*except) || except->length == cidr->length) {
+      problems.add(except_field, "must be strictly within " + to_string(*cidr) +
+                                     ", is " + to_string(*except));
     }
-    peer.except.push_back(except->prefix);
+    peer.except.push_back(*except);
   }
   std::ranges::sort(peer.except);
   peer.except.erase(std::ranges::unique(peer.except).begin(),
@@ -75,7 +97,7 @@ void parse_peer(const Field& field, Rule& rule, ParseContext& context) {
                    "must not be combined with podSelector or "
                    "namespaceSelector");
     }
-    if (auto peer = parse_ip_block(*block, problems)) {
+    if (auto peer = parse_ip_block(*block, context)) {
       rule.peers.emplace_back(std::move(*peer));
     }
     return;
@@ -280,6 +302,18 @@ void parse_network_policy(const Field& root, ParseContext& context) {
                               std::string(kTypes[direction]));
     }
   }
+  context.policy.specs.push_back(std::move(result));
+}
+
+void isolate_network_policy(const Field& root, ParseContext& context) {
+  Problems& problems = context.problems;
+  const auto spec = root.get("spec");
+  if (!spec || !kube::is_object(*spec, problems)) {
+    return;
+  }
+  Spec result;
+  result.subject = parse_subject(spec->get("podSelector"), context);
+  result.default_deny = parse_types(*spec, problems);
   context.policy.specs.push_back(std::move(result));
 }
 

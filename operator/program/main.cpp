@@ -137,6 +137,14 @@ void add_policy_options(CLI::App& app, OperatorOptions& options) {
                  "only (the default), or all, pods and nodes too")
       ->transform(CLI::CheckedTransformer(cidr).description(""))
       ->type_name("external|all");
+  static const std::map<std::string, op::OnInvalid> on_invalid{
+      {"open", op::OnInvalid::kOpen}, {"isolate", op::OnInvalid::kIsolate}};
+  app.add_option("--on-invalid", options.on_invalid,
+                 "What a Cilium or ClusterNetworkPolicy does that is not valid "
+                 "and never was: nothing (open, the default), or isolate the "
+                 "pods that it selects. A NetworkPolicy always isolates them")
+      ->transform(CLI::CheckedTransformer(on_invalid).description(""))
+      ->type_name("open|isolate");
   app.add_option("--health", options.health,
                  "Where /healthz, /readyz and /metrics are served; default: "
                  "nowhere")

@@ -50,7 +50,7 @@ struct Operator::Impl {
   explicit Impl(OperatorOptions options_in)
       : options(std::move(options_in)),
         translator(options.translator),
-        store(translator, options.ns) {}
+        store(translator, options.ns, options.on_invalid) {}
 
   OperatorOptions options;
   std::unique_ptr<kube::Loop> loop;

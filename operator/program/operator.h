@@ -12,6 +12,7 @@
 #include "lib/kube/api/loop.h"
 #include "lib/policy/translator.h"
 #include "lib/wire/server.h"
+#include "operator/object.h"
 #include "operator/program/certificate.h"
 
 namespace sluice::operatord {
@@ -30,6 +31,7 @@ struct OperatorOptions {
   std::string service = "sluice-operator";     // name in the certificate
   std::string agent_account = "sluice-agent";  // service account of agents
   policy::TranslatorOptions translator;
+  op::OnInvalid on_invalid = op::OnInvalid::kOpen;
   std::chrono::milliseconds lease_duration{15'000};
 };
 

@@ -38,6 +38,9 @@ std::string joined(const std::vector<std::string>& texts) {
 }
 
 std::string what_stays(const PolicyObject& object) {
+  if (!object.isolation.empty()) {
+    return "nothing of it is in force, but " + object.isolation;
+  }
   return object.in_force
              ? "generation " + std::to_string(object.in_force_generation) +
                    " stays in force"

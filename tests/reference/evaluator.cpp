@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
 #include <optional>
 
 #include "tests/reference/services.h"
@@ -84,6 +85,32 @@ std::optional<bool> ask_normal(const World& world, const Question& question) {
   return all.isolates ? std::optional(false) : std::nullopt;
 }
 
+// A NetworkPolicy without its rules; nothing if its subject or its directions
+// cannot be read.
+std::optional<json> what_isolates(const json& object) {
+  const json& spec = get(object, "spec");
+  const json& pods = get(spec, "podSelector");
+  const json& types = get(spec, "policyTypes");
+  const json& egress = get(spec, "egress");
+  const bool known = std::ranges::all_of(types, [](const json& type) {
+    return type == json("Ingress") || type == json("Egress");
+  });
+  if (text(get(object, "kind")) != "NetworkPolicy" || !spec.is_object() ||
+      !(absent(pods) || pods.is_object()) || !known) {
+    return std::nullopt;
+  }
+  json result = object;
+  if (types.empty()) {
+    result["spec"]["policyTypes"] = {"Ingress"};
+    if (!egress.empty()) {
+      result["spec"]["policyTypes"].push_back("Egress");
+    }
+  }
+  result["spec"].erase("ingress");
+  result["spec"].erase("egress");
+  return result;
+}
+
 }  // namespace
 
 Evaluator::Evaluator(const std::vector<cli::ScenarioObject>& objects,
@@ -93,6 +120,8 @@ Evaluator::Evaluator(const std::vector<cli::ScenarioObject>& objects,
     if (!kind.ends_with("Policy") ||
         !rejected.contains(name_of(*object.object))) {
       world_.add(object.object);
+    } else if (const auto rest = what_isolates(*object.object)) {
+      world_.add(std::make_shared<const json>(*rest));
     }
   }
 }
@@ -220,7 +249,7 @@ bool Evaluator::allowed(const Question& question) const {
     asked.peer = peer_at(backend.address, *question.subject);
     asked.port = backend.port;
     if (contains(question.subject->ips, backend.address)) {
-      return true;  // itself
+      return allowed_itself(asked);
     }
     if (!asked.peer.host && !asked.peer.remote_node) {
       return allowed_plainly(asked);
@@ -233,6 +262,19 @@ bool Evaluator::allowed(const Question& question) const {
     asked.peer.remote_node = true;
     return here && allowed_plainly(asked);
   });
+}
+
+// Through a Service: ClusterNetworkPolicies hold, the others do not.
+bool Evaluator::allowed_itself(const Question& question) const {
+  const auto admin = ask_tier(world_, "Admin", question);
+  if (admin && *admin != Action::kPass) {
+    return *admin == Action::kAllow;
+  }
+  if (ask_normal(world_, question)) {
+    return true;
+  }
+  const auto baseline = ask_tier(world_, "Baseline", question);
+  return !baseline || *baseline != Action::kDeny;
 }
 
 bool Evaluator::allowed_plainly(const Question& question) const {

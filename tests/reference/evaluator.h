@@ -15,7 +15,8 @@ namespace sluice::reference {
 // Answers one probe at a time by walking every policy, as slowly and as plainly
 // as it can. Independent of lib/policy, to be compared with it. Takes its
 // objects to be valid: whoever knows that some are not names them in `rejected`
-// ("namespace/name" or "name").
+// ("namespace/name" or "name"). Of these a NetworkPolicy isolates and grants
+// nothing; the others do nothing.
 class Evaluator {
  public:
   explicit Evaluator(const std::vector<cli::ScenarioObject>& objects,
@@ -42,6 +43,7 @@ class Evaluator {
                              bool v6) const;
   [[nodiscard]] Peer peer_at(const IpAddress& ip, const Pod& subject) const;
   [[nodiscard]] bool allowed(const Question& question) const;
+  [[nodiscard]] bool allowed_itself(const Question& question) const;
   [[nodiscard]] bool isolated(const Question& question) const;
   // What policy says of the address itself, whatever stands behind it.
   [[nodiscard]] bool allowed_plainly(const Question& question) const;

@@ -193,6 +193,58 @@ TEST_F(ClusterStoreTest, LastValidVersionMayBeInTheStatusLater) {
   EXPECT_FALSE(put_policy(bad, 2)) << "it is in force already";
 }
 
+// The server has accepted it, and whoever wrote it believes in it.
+TEST_F(ClusterStoreTest, NetworkPolicyThatWasNeverValidIsolates) {
+  const json bad{{"apiVersion", "networking.k8s.io/v1"},
+                 {"kind", "NetworkPolicy"},
+                 {"metadata", {{"name", "n"}, {"namespace", "x"}}},
+                 {"spec", {{"podSelector", json::object()}, {"surprise", 1}}}};
+  const auto given = [&](const json& object, std::int64_t generation) {
+    return put(kube::network_policies(), "x", "n",
+               Event::Json(std::make_shared<const json>(object)), generation);
+  };
+  EXPECT_TRUE(given(bad, 1));
+  EXPECT_FALSE(allowed(80));
+  const ObjectKey key{.kind = "NetworkPolicy", .ns = "x", .name = "n"};
+  const auto* object = store_.policy(key);
+  EXPECT_FALSE(object->valid);
+  EXPECT_FALSE(object->in_force);
+  EXPECT_EQ(object->isolation,
+            "its pods are isolated for ingress until it is valid");
+  auto good = bad;
+  good["spec"].erase("surprise");
+  good["spec"]["ingress"] = json::array({json::object()});
+  EXPECT_TRUE(given(good, 2));
+  EXPECT_TRUE(allowed(80));
+  EXPECT_TRUE(store_.policy(key)->isolation.empty());
+  EXPECT_FALSE(given(bad, 3)) << "the last valid version stays";
+  EXPECT_TRUE(allowed(80));
+  tell(Event::Type::kDeleted, kube::network_policies(), "x", "n");
+  EXPECT_TRUE(given(bad, 1));
+  EXPECT_FALSE(allowed(80));
+  tell(Event::Type::kDeleted, kube::network_policies(), "x", "n");
+  EXPECT_TRUE(allowed(80));
+}
+
+TEST_F(ClusterStoreTest, CiliumPolicyThatWasNeverValidIsolatesIfAsked) {
+  put_policy(policy(port("99999")), 1);
+  EXPECT_TRUE(store_.policy(kPolicy)->isolation.empty());
+  EXPECT_TRUE(allowed(80));
+  policy::Translator translator;
+  ClusterStore store(translator, "sluice-system", OnInvalid::kIsolate);
+  Event event;
+  event.resource = &kube::cilium_network_policies();
+  event.ns = "x";
+  event.name = "p";
+  event.uid = "u";
+  event.generation = 1;
+  event.resource_version = "1";
+  event.object =
+      Event::Json(std::make_shared<const json>(policy(port("99999"))));
+  EXPECT_TRUE(store.take(event));
+  EXPECT_FALSE(store.policy(kPolicy)->isolation.empty());
+}
+
 TEST_F(ClusterStoreTest, NonsenseInTheStatusIsNoVersion) {
   for (const auto& nonsense :
        {json(7), json{{"generation", "1"}, {"rules", "{}"}},

@@ -187,6 +187,48 @@ TEST_F(StoreTest, WrongVersionOfAPolicyKeepsTheLastValidOne) {
   EXPECT_THAT(policy("p").reason, HasSubstr("apiVersion"));
 }
 
+constexpr const char* kInvalidNetpol =
+    "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n"
+    "metadata: {name: np, namespace: x}\n"
+    "spec: {ingress: [{from: [{ipBlock: {cidr: none}}]}]}\n";
+
+// The API server takes more than we understand, and whoever wrote it believes
+// in it.
+TEST_F(StoreTest, NetworkPolicyThatWasNeverValidIsolates) {
+  EXPECT_TRUE(allowed(80));
+  put("n.yaml", kInvalidNetpol);
+  EXPECT_FALSE(allowed(80));
+  const auto status = store_.objects();
+  const auto found = std::ranges::find(
+      status, ObjectKey{.kind = "NetworkPolicy", .ns = "x", .name = "np"},
+      &ObjectStatus::key);
+  ASSERT_NE(found, status.end());
+  EXPECT_FALSE(found->valid);
+  EXPECT_FALSE(found->in_force);
+  EXPECT_THAT(found->reason,
+              HasSubstr("; its pods are isolated for ingress until it is "));
+  put("n.yaml", "");
+  EXPECT_TRUE(allowed(80)) << "it is gone";
+}
+
+TEST_F(StoreTest, CiliumPolicyThatWasNeverValidDoesNothing) {
+  put("p.yaml", allow("p", "65536"));
+  EXPECT_TRUE(allowed(80));
+}
+
+TEST_F(StoreTest, CiliumPolicyThatWasNeverValidIsolatesIfAsked) {
+  policy::Translator translator;
+  Store store(translator, OnInvalid::kIsolate);
+  store.set_source("p.yaml",
+                   kube::parse_manifest(allow("p", "65536"), "p.yaml"));
+  EXPECT_TRUE(store.commit());
+  ASSERT_EQ(store.problems().size(), 1U);
+  EXPECT_THAT(store.problems()[0].message, HasSubstr("isolated for ingress"));
+  store.set_source("p.yaml", kube::parse_manifest(allow("p", "80"), "p.yaml"));
+  EXPECT_TRUE(store.commit());
+  EXPECT_THAT(store.problems(), IsEmpty());
+}
+
 // A chart's values and a kustomization beside the policies.
 TEST_F(StoreTest, FilesThatAreNoObjectsAreNoted) {
   put("values.yaml", "replicas: 3\n");

@@ -59,6 +59,36 @@ TEST(NetworkPolicy, without_a_selector_every_pod_of_the_namespace) {
   EXPECT_EQ(accepted(bare).specs, accepted(netpol("{}")).specs);
 }
 
+// API servers before 1.36 accept these, and newer ones keep what is stored.
+TEST(NetworkPolicy, ip_blocks_as_older_api_servers_read_them) {
+  const auto cidr_of = [](const std::string& text) {
+    const Rule rule = only_rule(with_ingress(
+        R"({"from": [{"ipBlock": {"cidr": ")" + text + R"("}}]})"));
+    return rule.peers.empty()
+               ? std::string()
+               : to_string(std::get<CidrPeer>(rule.peers[0]).cidr);
+  };
+  EXPECT_EQ(cidr_of("203.000.113.010/024"), "203.0.113.0/24");
+  EXPECT_EQ(cidr_of("010.0.0.0/8"), "10.0.0.0/8");
+  EXPECT_EQ(cidr_of("::ffff:203.0.113.0/120"), "203.0.113.0/24");
+  EXPECT_EQ(cidr_of("::FFFF:cb00:7100/120"), "203.0.113.0/24");
+  EXPECT_EQ(cidr_of("::ffff:0.0.0.0/96"), "0.0.0.0/0");
+  EXPECT_EQ(cidr_of("::ffff:203.0.113.0/64"), "::/64");
+  EXPECT_EQ(cidr_of("fd00:0:0:0010::/064"), "fd00:0:0:10::/64");
+  EXPECT_THAT(
+      accepted(
+          with_ingress(R"({"from": [{"ipBlock": {"cidr": "010.0.0.0/8"}}]})"))
+          .warnings,
+      ElementsAre(HasSubstr("from[0].ipBlock.cidr: read as 10.0.0.0/8")));
+  for (const char* text : {"256.0.0.0/8", "10.0.0.0/33", "::ffff:1.2.3.4/129",
+                           "10.0.0/8", "0x0a.0.0.0/8", "10.0.0.0", "/8", ""}) {
+    EXPECT_NE(rejection(with_ingress(R"({"from": [{"ipBlock": {"cidr": ")" +
+                                     std::string(text) + R"("}}]})")),
+              "accepted")
+        << text;
+  }
+}
+
 TEST(NetworkPolicy, pods_of_the_own_namespace) {
   EXPECT_EQ(peer_of(R"({"podSelector": {}})"),
             LabelSelector{{in_namespace("x")}});
