@@ -103,8 +103,9 @@ class Start(suite.Case):
             self.run_pods(names, nodes[turn % 2], 4 if turn % 4 < 2 else 6)
         times = self.waits()
         times.subtract(before)
-        self.assertEqual(times[math.inf], _PODS, "pods that the agents were told of")
-        print(f"\n  {_PODS} pods, {_AT_ONCE} at a time, waited for their verdicts: "
+        # On a machine that has too much to do, a pod's start may fail, and kubelet tries again.
+        self.assertGreaterEqual(times[math.inf], _PODS, "pods that the agents were told of")
+        print(f"\n  {_PODS} pods, {_AT_ONCE} at a time, waited {times[math.inf]} times for their verdicts: "
               f"p50 {_quantile(times, 0.5):.0f} ms, p99 {_quantile(times, 0.99):.0f} ms", flush=True)
 
     def test_it_is_judged_while_sluices_programs_are_killed(self):
