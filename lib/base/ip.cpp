@@ -96,6 +96,22 @@ bool is_loopback(const IpAddress& address) {
   return v4.contains(address) || v6.contains(address);
 }
 
+bool is_link_local(const IpAddress& address) {
+  static const auto v4 = *parse_prefix("169.254.0.0/16");
+  static const auto v6 = *parse_prefix("fe80::/10");
+  return v4.contains(address) || v6.contains(address);
+}
+
+bool is_global(const IpAddress& address) {
+  static const auto this_network = *parse_prefix("0.0.0.0/8");
+  static const auto multicast4 = *parse_prefix("224.0.0.0/3");  // and reserved
+  static const auto unspecified6 = *parse_prefix("::/128");
+  static const auto multicast6 = *parse_prefix("ff00::/8");
+  return !is_loopback(address) && !is_link_local(address) &&
+         !this_network.contains(address) && !multicast4.contains(address) &&
+         !unspecified6.contains(address) && !multicast6.contains(address);
+}
+
 std::string to_string(const IpAddress& address) {
   std::array<char, INET6_ADDRSTRLEN> text{};
   inet_ntop(address.v6 ? AF_INET6 : AF_INET, address.bytes.data(), text.data(),

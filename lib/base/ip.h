@@ -45,6 +45,11 @@ std::optional<IpPrefix> parse_prefix(std::string_view text);
 IpPrefix make_prefix(const IpAddress& address, int length);
 
 bool is_loopback(const IpAddress& address);
+// Of use on one link only: fe80::/10, 169.254.0.0/16.
+bool is_link_local(const IpAddress& address);
+// One host's beyond its link: not loopback, link-local, multicast, broadcast or
+// unspecified.
+bool is_global(const IpAddress& address);
 
 std::string to_string(const IpAddress& address);
 std::string to_string(const IpPrefix& prefix);

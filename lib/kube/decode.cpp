@@ -394,12 +394,34 @@ Result<Pod> decode_pod(const json& object) {
   return finish(std::move(pod), problems);
 }
 
+namespace {
+
+void read_pod_cidr(const std::string& text, Node& node) {
+  if (const auto cidr = parse_cidr(text)) {
+    const auto& known = node.pod_cidrs;
+    if (std::ranges::find(known, cidr->prefix) == known.end()) {
+      node.pod_cidrs.push_back(cidr->prefix);
+    }
+  }
+}
+
+}  // namespace
+
 Result<Node> decode_node(const json& object) {
   Problems problems;
   const Field root(object, Field::Null::kAbsent);
   auto metadata = read_metadata(root, problems);
   Node node{.name = std::move(metadata.name),
             .labels = std::move(metadata.labels)};
+  // What is no CIDR there is passed over: it keeps no address from anybody.
+  if (const auto spec = object_member(root, "spec", problems)) {
+    read_pod_cidr(string_or(*spec, "podCIDR", "", problems), node);
+    each(*spec, "podCIDRs", problems, [&](const Field& element) {
+      if (const auto* text = as_string(element, problems)) {
+        read_pod_cidr(*text, node);
+      }
+    });
+  }
   if (const auto status = object_member(root, "status", problems)) {
     each(*status, "addresses", problems, [&](const Field& element) {
       const std::string type = string_or(element, "type", "", problems);

@@ -48,7 +48,8 @@ struct Pod {
 struct Node {
   std::string name;
   Labels labels;
-  std::vector<IpAddress> ips;  // InternalIP and ExternalIP
+  std::vector<IpAddress> ips;            // InternalIP and ExternalIP
+  std::vector<IpPrefix> pod_cidrs = {};  // NOLINT(readability-redundant*)
   bool operator==(const Node&) const = default;
 };
 

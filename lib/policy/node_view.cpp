@@ -2,7 +2,6 @@
 // What one node is given: its endpoints, their policy sets with entries and
 // names, and the peers; whole or as changes.
 #include <algorithm>
-#include <array>
 #include <utility>
 
 #include "lib/policy/translator_impl.h"
@@ -193,7 +192,7 @@ void Translator::Impl::consider(NodeWatch& watch, const IpPrefix& prefix,
   if (watch.fresh) {
     return;
   }
-  const bool own = classes.is_own(prefix, watch.node);
+  const auto viewer = classes.viewer(prefix, watch.node);
   const auto matters = [&](std::uint32_t id) {
     return watch.class_refs.contains(id);
   };
@@ -201,8 +200,8 @@ void Translator::Impl::consider(NodeWatch& watch, const IpPrefix& prefix,
     const auto it = watch.mattered.find(id);
     return it == watch.mattered.end() ? matters(id) : it->second;
   };
-  if (PeerClasses::entry(before, own, mattered) !=
-      PeerClasses::entry(now, own, matters)) {
+  if (PeerClasses::entry(before, viewer, mattered) !=
+      PeerClasses::entry(now, viewer, matters)) {
     watch.peers.insert(prefix);
     pending.insert(&watch);
   }
@@ -211,26 +210,36 @@ void Translator::Impl::consider(NodeWatch& watch, const IpPrefix& prefix,
 // A peer concerns the nodes to which one of its classes matters: those of the
 // peer and of the prefix around it, as they were and as they are. `left`: nodes
 // to which a class mattered until now.
+std::unordered_set<NodeWatch*> Translator::Impl::concerned_by(
+    const IpPrefix& prefix, const PeerClasses::Seen& before,
+    const PeerClasses::Seen& now, const Watchers& left) {
+  std::unordered_set<NodeWatch*> concerned;
+  for (const std::uint32_t id :
+       {before.cidr_id, before.cover, now.cidr_id, now.cover}) {
+    for (const auto* watchers : {&std::as_const(class_watches), &left}) {
+      if (const auto it = watchers->find(id); it != watchers->end()) {
+        concerned.insert(it->second.begin(), it->second.end());
+      }
+    }
+  }
+  // Every node has the addresses of all nodes.
+  if (((before.cidr_id | now.cidr_id) & SLUICE_CIDR_NODE) != 0) {
+    for (auto& [node, watch] : watches) {
+      concerned.insert(&watch);
+    }
+  }
+  for (const auto& node : classes.claimants(prefix)) {
+    if (const auto it = watches.find(node); it != watches.end()) {
+      concerned.insert(&it->second);
+    }
+  }
+  return concerned;
+}
+
 void Translator::Impl::distribute_peers(const Watchers& left) {
-  const std::array<const Watchers*, 2> lists{&class_watches, &left};
   for (const auto& [prefix, before] : classes.changes().peers) {
     const auto now = classes.seen(prefix);
-    std::unordered_set<NodeWatch*> concerned;
-    for (const std::uint32_t id :
-         {before.cidr_id, before.cover, now.cidr_id, now.cover}) {
-      for (const auto* watchers : lists) {
-        if (const auto it = watchers->find(id); it != watchers->end()) {
-          concerned.insert(it->second.begin(), it->second.end());
-        }
-      }
-    }
-    // Every node has the addresses of all nodes.
-    if (((before.cidr_id | now.cidr_id) & SLUICE_CIDR_NODE) != 0) {
-      for (auto& [node, watch] : watches) {
-        concerned.insert(&watch);
-      }
-    }
-    for (auto* watch : concerned) {
+    for (auto* watch : concerned_by(prefix, before, now, left)) {
       consider(*watch, prefix, before, now);
     }
   }

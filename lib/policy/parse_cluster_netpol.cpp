@@ -109,7 +109,14 @@ bool parse_peer(const Field& field, Rule& rule, ParseContext& context) {
       parse_networks(field, rule, problems);
       return true;
     }
-    if (field.get("nodes") || field.get("domainNames")) {
+    if (const auto nodes = field.get("nodes")) {
+      NodePeer peer;
+      add_selector(*nodes, "", peer.selector, problems);
+      normalise(peer.selector);
+      rule.peers.emplace_back(std::move(peer));
+      return true;
+    }
+    if (field.get("domainNames")) {
       return false;
     }
   }

@@ -79,17 +79,6 @@ void PeerClasses::remove_pod(const IpAddress& address, PodRecord* pod) {
   std::erase(touch(address).pods, pod);
 }
 
-void PeerClasses::add_node(const IpAddress& address, const std::string& node) {
-  touch(address).nodes.insert(node);
-  changes_.moves[host_prefix(address)].insert(node);
-}
-
-void PeerClasses::remove_node(const IpAddress& address,
-                              const std::string& node) {
-  touch(address).nodes.erase(node);
-  changes_.moves[host_prefix(address)].insert(node);
-}
-
 void PeerClasses::set_api_addresses(const std::set<IpAddress>& addresses) {
   for (const auto& address : api_addresses_) {
     touch(address).api = addresses.contains(address);
@@ -177,7 +166,7 @@ ClassKey PeerClasses::key_of(const IpPrefix& prefix) const {
 
 ClassKey PeerClasses::plain_key_of(const IpAddress& address,
                                    const AddressRecord& record,
-                                   bool local) const {
+                                   const NodeKind* own) const {
   const auto exact = host_prefix(address);
   if (!record.pods.empty()) {
     const auto* pod = record.owner();
@@ -185,12 +174,16 @@ ClassKey PeerClasses::plain_key_of(const IpAddress& address,
         .selectors = merge(selectors_.peers_of(*pod), covering(exact, false)),
         .ports = resolve_ports(pod->pod, port_names_)};
   }
-  if (!record.nodes.empty()) {
+  if (record.is_node()) {
+    const bool local = own != nullptr;
     const auto seen = local ? Reserved::kHost : Reserved::kRemote;
     const auto seen_api = local ? Reserved::kHostApi : Reserved::kRemoteApi;
+    const auto kind = local ? *own : kind_of_owners(record);
     return {
-        .selectors = merge(selectors_.peers_of(record.api ? seen_api : seen),
-                           covering(exact, false)),
+        .selectors = merge(
+            merge(selectors_.peers_of(kind.api || record.api ? seen_api : seen),
+                  covering(exact, false)),
+            kind.selectors),
         .ports = {},
         .node = true,
         .local_node = local};
@@ -205,8 +198,9 @@ ClassKey PeerClasses::plain_key_of(const IpAddress& address,
 }
 
 ClassKey PeerClasses::key_of(const IpAddress& address,
-                             const AddressRecord& record, bool local) const {
-  auto key = plain_key_of(address, record, local);
+                             const AddressRecord& record,
+                             const NodeKind* own) const {
+  auto key = plain_key_of(address, record, own);
   key.frontend.services = record.services;
   key.frontend.node_ports = node_ports_ && record.is_node();
   key.frontend.v6 = address.v6 && !key.frontend.empty();
@@ -230,14 +224,16 @@ void PeerClasses::move_member(const IpPrefix& prefix, const Seen& before,
       members.erase(prefix);
     }
   };
-  if (before.shown) {
-    change(before.cidr_id, false);
-    change(before.local, false);
-  }
-  if (now.shown) {
-    change(now.cidr_id, true);
-    change(now.local, true);
-  }
+  const auto change_all = [&](const Seen& seen, bool add) {
+    if (seen.shown) {
+      change(seen.cidr_id, add);
+      for (const auto& [kind, cidr_id] : seen.own) {
+        change(cidr_id, add);
+      }
+    }
+  };
+  change_all(before, false);
+  change_all(now, true);
 }
 
 void PeerClasses::update_prefix(Family& f, const IpPrefix& prefix) {
@@ -253,8 +249,8 @@ void PeerClasses::update_prefix(Family& f, const IpPrefix& prefix) {
                       f.addresses.at(prefix.address).owned();
   Seen now{.shown = record.refs != 0 && !masked,
            .cidr_id = record.cidr_id,
-           .local = SLUICE_CIDR_ANY,
-           .cover = covering_class(prefix.address, prefix.length)};
+           .cover = covering_class(prefix.address, prefix.length),
+           .own = {}};
   if (!now.shown) {
     now = {};
   }
@@ -288,9 +284,14 @@ void PeerClasses::update_address(Family& f, const IpAddress& address) {
   Seen now;
   if (record.owned()) {
     now.shown = true;
-    now.cidr_id = acquire(key_of(address, record, false));
-    if (record.is_node()) {
-      now.local = acquire(key_of(address, record, true));
+    now.cidr_id = acquire(key_of(address, record, nullptr));
+    std::set<std::uint32_t> kinds;
+    for (const auto& node : record.owners) {
+      kinds.insert(nodes_.at(node).kind);
+    }
+    for (const std::uint32_t kind : kinds) {
+      now.own.emplace_back(
+          kind, acquire(key_of(address, record, kinds_by_id_.at(kind))));
     }
     now.cover = covering_class(address, address.bits());
   }
@@ -308,13 +309,15 @@ void PeerClasses::update_address(Family& f, const IpAddress& address) {
       // A prefix of full length that it hid may be of the same class.
       move_member(host_prefix(address), {}, seen(host_prefix(address)));
     }
-    if (now.cidr_id != before.cidr_id || now.local != before.local) {
+    if (now.cidr_id != before.cidr_id || now.own != before.own) {
       changes_.services.insert(record.backend_of.begin(),
                                record.backend_of.end());
     }
   }
   release(before.cidr_id);
-  release(before.local);
+  for (const auto& [kind, cidr_id] : before.own) {
+    release(cidr_id);
+  }
   if (!record.owned()) {
     f.addresses.erase(it);
   }
@@ -332,11 +335,18 @@ void PeerClasses::update_root(bool v6) {
 
 void PeerClasses::apply_selector_changes() {
   const auto& changes = selectors_.changes();
-  for (const SelectorId id : changes.cidr_removed) {
-    register_cidrs(id, false);
+  const auto use = [&](SelectorId id, bool add) {
+    if (std::holds_alternative<NodePeer>(selectors_.get(id).value)) {
+      use_node_selector(id, add);
+    } else {
+      register_cidrs(id, add);
+    }
+  };
+  for (const SelectorId id : changes.removed) {
+    use(id, false);
   }
-  for (const SelectorId id : changes.cidr_added) {
-    register_cidrs(id, true);
+  for (const SelectorId id : changes.added) {
+    use(id, true);
   }
   for (auto* pod : changes.peers) {
     for (const auto& address : pod->pod.ips) {
@@ -365,6 +375,7 @@ void PeerClasses::apply_selector_changes() {
 
 void PeerClasses::update() {
   apply_selector_changes();
+  update_nodes();
   for (const bool v6 : {kV4, kV6}) {
     auto& f = family(v6);
     // What lies below a prefix that comes or goes compares with another

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <compare>
 #include <cstdint>
@@ -10,6 +11,7 @@
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "lib/kube/objects.h"
@@ -80,16 +82,34 @@ inline constexpr std::uint32_t kNodeMarks =
 // its sets do. To all others the node's sets say what they say of any peer.
 using ClassRefs = std::unordered_map<std::uint32_t, std::uint32_t>;
 
+// What node selectors and `kube-apiserver` see of a node.
+struct NodeKind {
+  bool api = false;  // one of its addresses is the API server's
+  std::vector<SelectorId> selectors;  // of its labels; sorted
+  auto operator<=>(const NodeKind&) const = default;
+};
+
 class PeerClasses {
  public:
   // What decides which entry a node gets for an address or a prefix. `shown`:
   // it is there; else the rest means nothing.
   struct Seen {
     bool shown = false;
-    std::uint32_t cidr_id = 0;  // as other nodes see it
-    std::uint32_t local = 0;    // a node's address, as that node sees it
+    std::uint32_t cidr_id = 0;  // as nodes see it that do not have it
     std::uint32_t cover = 0;    // of the prefix around it
+    // As the nodes see it that have it: kind of node and class. Several nodes
+    // may have the same address (a bridge's that none of them routes).
+    std::vector<std::pair<std::uint32_t, std::uint32_t>> own;
     bool operator==(const Seen&) const = default;
+    // `kind`: of the node that looks, if it has the address.
+    [[nodiscard]] std::uint32_t as(std::uint32_t kind) const;
+  };
+  // How a node looks at an address.
+  struct Viewer {
+    std::uint32_t kind = 0;  // not 0: it has the address
+    // Its agent says that the node has it. Then it has an entry, whatever is
+    // believed: the agent takes addresses without one for the node's.
+    bool claims = false;
   };
 
   // Since the last clear_changes(). `created` and `retired` are classes that
@@ -97,7 +117,7 @@ class PeerClasses {
   // until then.
   struct Changes {
     std::unordered_map<IpPrefix, Seen> peers;  // how it was before
-    // Addresses that came to or left nodes, and these.
+    // Addresses that nodes may see in another way than before, and these.
     std::unordered_map<IpPrefix, std::set<std::string>> moves;
     std::set<std::uint32_t> created;
     std::set<std::uint32_t> retired;
@@ -111,8 +131,13 @@ class PeerClasses {
   // The pod owns the address, or ceases to (also when its ports change).
   void add_pod(const IpAddress& address, PodRecord* pod);
   void remove_pod(const IpAddress& address, PodRecord* pod);
-  void add_node(const IpAddress& address, const std::string& node);
-  void remove_node(const IpAddress& address, const std::string& node);
+  // Whatever the object says; what the agent says stays.
+  void set_node(const kube::Node& node);
+  void remove_node(const std::string& name);
+  // All addresses that the node's agent has found on it; ignored for a node
+  // that is not known. Believed are those that can be the node's: see
+  // believes().
+  void set_reported(const std::string& node, std::set<IpAddress> addresses);
   // Addresses of the API server, whoever has them.
   void set_api_addresses(const std::set<IpAddress>& addresses);
   void set_reserved(const IpAddress& address, std::optional<Entity> entity);
@@ -146,22 +171,23 @@ class PeerClasses {
   // classes in `refs` and to the addresses of all nodes.
   [[nodiscard]] std::vector<PeerEntry> entries(const std::string& node,
                                                const ClassRefs& refs) const;
-  // The same for what was seen of a prefix at some time. `own`: it is an
-  // address of the node that looks.
+  // The same for what was seen of a prefix at some time.
   template <typename Matters>
   [[nodiscard]] static std::optional<std::uint32_t> entry(
-      const Seen& seen, bool own, const Matters& matters);
+      const Seen& seen, Viewer viewer, const Matters& matters);
   [[nodiscard]] Seen seen(const IpPrefix& prefix) const;
-  // The nodes whose address it is.
-  [[nodiscard]] const std::set<std::string>& owners(
+  [[nodiscard]] Viewer viewer(const IpPrefix& prefix,
+                              const std::string& node) const;
+  // The nodes whose agents say that they have the address.
+  [[nodiscard]] const std::set<std::string>& claimants(
       const IpPrefix& prefix) const;
-  [[nodiscard]] bool is_own(const IpPrefix& prefix,
-                            const std::string& node) const;
+  // What agents say does not count.
+  [[nodiscard]] bool is_in_object_of_node(const IpAddress& address) const;
   // Everything of the class, and what differs from it alone by standing in it.
   template <typename Visit>
   void visit(std::uint32_t cidr_id, const Visit& visit) const;
-  // The classes that a packet to this address may be of: two for a node's
-  // address, which is another one's to every node but its own.
+  // The classes that a packet to this address may be of: two or more for a
+  // node's address, which is another one's to every node but its own.
   [[nodiscard]] std::vector<std::uint32_t> classes_of(
       const IpAddress& address) const;
   // "namespace/pod" of the pod that has the address; empty if none has.
@@ -187,26 +213,39 @@ class PeerClasses {
  private:
   struct AddressRecord {
     std::vector<PodRecord*> pods;
-    std::set<std::string> nodes;
+    std::set<std::string> nodes;      // whose objects name it
+    std::set<std::string> claimants;  // whose agents do
+    std::set<std::string> owners;     // the nodes that have it
     std::optional<Entity> reserved;
     bool api = false;
+    bool api_told = false;  // the owners have been asked since it changed
     std::vector<std::string> services;  // whose address it is; sorted
     std::set<std::string> backend_of;
     Seen seen;
 
     [[nodiscard]] bool owned() const {
-      return !pods.empty() || !nodes.empty() || reserved || api ||
-             !services.empty() || !backend_of.empty();
+      return !pods.empty() || !nodes.empty() || !claimants.empty() ||
+             reserved || api || !services.empty() || !backend_of.empty();
     }
     // Which of the pods that claim it has it; there must be one.
     [[nodiscard]] const PodRecord* owner() const;
-    [[nodiscard]] bool is_node() const {
-      return pods.empty() && !nodes.empty();
-    }
+    [[nodiscard]] bool is_node() const { return !owners.empty(); }
     // External, for all that the API server has it: CIDR peers match it.
     [[nodiscard]] bool is_world() const {
-      return pods.empty() && nodes.empty() && !reserved;
+      return pods.empty() && owners.empty() && !reserved;
     }
+  };
+  struct NodeRecord {
+    bool known = false;  // the object is there
+    kube::Labels labels;
+    std::set<IpAddress> addresses;  // of the object
+    std::set<IpAddress> reported;   // by the agent
+    std::vector<IpPrefix> pod_cidrs;
+    std::uint32_t kind = 0;
+  };
+  struct KindRecord {
+    std::uint32_t id = 0;
+    std::uint32_t refs = 0;
   };
   struct PrefixRecord {
     std::uint32_t refs = 0;
@@ -242,6 +281,31 @@ class PeerClasses {
     return families_[v6 ? 1 : 0];
   }
   AddressRecord& touch(const IpAddress& address);
+  // nullptr: it is no address, or nothing is known of it.
+  [[nodiscard]] const AddressRecord* find(const IpPrefix& prefix) const;
+  void set_pod_cidrs(const std::string& node, NodeRecord& record,
+                     const std::vector<IpPrefix>& cidrs);
+  [[nodiscard]] bool is_in_pod_cidr_of_another(const IpAddress& address,
+                                               const std::string& node) const;
+  [[nodiscard]] bool believes(const IpAddress& address,
+                              const AddressRecord& record,
+                              const std::string& node) const;
+  [[nodiscard]] std::set<std::string> owners_of(
+      const IpAddress& address, const AddressRecord& record) const;
+  // The node's addresses, those among them that it has.
+  template <typename Visit>
+  void visit_own(const std::string& name, const NodeRecord& record,
+                 const Visit& visit);
+  void use_node_selector(SelectorId id, bool add);
+  void update_nodes();
+  void update_owners(const IpAddress& address);
+  void update_kind(const std::string& name, NodeRecord& record);
+  [[nodiscard]] NodeKind kind_of(const std::string& name,
+                                 const NodeRecord& record);
+  std::uint32_t acquire_kind(const NodeKind& kind);
+  void release_kind(std::uint32_t id);
+  // Of the nodes that have the address taken together.
+  [[nodiscard]] NodeKind kind_of_owners(const AddressRecord& record) const;
   // Everything in the prefix may have changed; addresses of pods and nodes
   // keep their class unless `pods_too`.
   void mark_range(const IpPrefix& prefix, bool pods_too);
@@ -252,11 +316,13 @@ class PeerClasses {
   [[nodiscard]] std::vector<SelectorId> covering(const IpPrefix& prefix,
                                                  bool external) const;
   [[nodiscard]] ClassKey key_of(const IpPrefix& prefix) const;
+  // `own`: as nodes of this kind see it, which have the address.
   [[nodiscard]] ClassKey plain_key_of(const IpAddress& address,
                                       const AddressRecord& record,
-                                      bool local) const;
+                                      const NodeKind* own) const;
   [[nodiscard]] ClassKey key_of(const IpAddress& address,
-                                const AddressRecord& record, bool local) const;
+                                const AddressRecord& record,
+                                const NodeKind* own) const;
   // The class of the longest prefix shorter than `below` bits that holds it.
   [[nodiscard]] std::uint32_t covering_class(const IpAddress& address,
                                              int below) const;
@@ -279,6 +345,13 @@ class PeerClasses {
   std::map<SelectorId, std::vector<IpPrefix>> registered_;
   std::map<std::string, kube::CidrGroup> groups_;
   std::set<IpAddress> api_addresses_;
+  std::map<std::string, NodeRecord> nodes_;
+  std::map<NodeKind, KindRecord> kinds_;
+  std::map<std::uint32_t, const NodeKind*> kinds_by_id_;
+  std::uint32_t last_kind_ = 0;
+  std::set<SelectorId> node_selectors_;  // in use as peers
+  std::map<IpPrefix, std::set<std::string>> pod_cidrs_;
+  std::set<std::string> dirty_nodes_;
   std::set<IpAddress> node_addresses_;  // those seen as nodes' addresses
   std::map<std::string, std::uint32_t> port_names_;
   std::map<ClassKey, std::uint32_t> ids_;
@@ -291,8 +364,14 @@ class PeerClasses {
   Changes changes_;
 };
 
+inline std::uint32_t PeerClasses::Seen::as(std::uint32_t kind) const {
+  const auto it = std::ranges::find(
+      own, kind, &std::pair<std::uint32_t, std::uint32_t>::first);
+  return kind == 0 || it == own.end() ? cidr_id : it->second;
+}
+
 template <typename Matters>
-std::optional<std::uint32_t> PeerClasses::entry(const Seen& seen, bool own,
+std::optional<std::uint32_t> PeerClasses::entry(const Seen& seen, Viewer viewer,
                                                 const Matters& matters) {
   if (!seen.shown) {
     return std::nullopt;
@@ -300,8 +379,9 @@ std::optional<std::uint32_t> PeerClasses::entry(const Seen& seen, bool own,
   const auto told = [&](std::uint32_t cidr_id) {
     return matters(cidr_id) ? cidr_id : cidr_id & kNodeMarks;
   };
-  const auto wanted = told(own ? seen.local : seen.cidr_id);
-  return wanted == told(seen.cover) ? std::nullopt : std::optional(wanted);
+  const auto wanted = told(seen.as(viewer.kind));
+  return wanted == told(seen.cover) && !viewer.claims ? std::nullopt
+                                                      : std::optional(wanted);
 }
 
 template <typename Visit>

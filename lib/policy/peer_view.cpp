@@ -54,26 +54,42 @@ PeerClasses::Seen PeerClasses::seen(const IpPrefix& prefix) const {
                                                           : it->second.seen;
 }
 
-const std::set<std::string>& PeerClasses::owners(const IpPrefix& prefix) const {
-  static const std::set<std::string> none;
+const PeerClasses::AddressRecord* PeerClasses::find(
+    const IpPrefix& prefix) const {
   if (prefix.length != prefix.address.bits()) {
-    return none;
+    return nullptr;
   }
-  const auto& f = family(prefix.address.v6);
-  const auto it = f.addresses.find(prefix.address);
-  return it != f.addresses.end() && it->second.is_node() ? it->second.nodes
-                                                         : none;
+  const auto& addresses = family(prefix.address.v6).addresses;
+  const auto it = addresses.find(prefix.address);
+  return it == addresses.end() ? nullptr : &it->second;
 }
 
-bool PeerClasses::is_own(const IpPrefix& prefix,
-                         const std::string& node) const {
-  return owners(prefix).contains(node);
+const std::set<std::string>& PeerClasses::claimants(
+    const IpPrefix& prefix) const {
+  static const std::set<std::string> none;
+  const auto* record = find(prefix);
+  return record == nullptr ? none : record->claimants;
+}
+
+bool PeerClasses::is_in_object_of_node(const IpAddress& address) const {
+  const auto* record = find(host_prefix(address));
+  return record != nullptr && !record->nodes.empty();
+}
+
+PeerClasses::Viewer PeerClasses::viewer(const IpPrefix& prefix,
+                                        const std::string& node) const {
+  const auto* record = find(prefix);
+  if (record == nullptr) {
+    return {};
+  }
+  return {.kind = record->owners.contains(node) ? nodes_.at(node).kind : 0,
+          .claims = record->claimants.contains(node)};
 }
 
 std::optional<std::uint32_t> PeerClasses::entry(const IpPrefix& prefix,
                                                 const std::string& node,
                                                 const ClassRefs& refs) const {
-  return entry(seen(prefix), is_own(prefix, node),
+  return entry(seen(prefix), viewer(prefix, node),
                [&](std::uint32_t id) { return refs.contains(id); });
 }
 
@@ -83,6 +99,11 @@ std::vector<PeerEntry> PeerClasses::entries(const std::string& node,
   prefixes.reserve(node_addresses_.size());
   for (const auto& address : node_addresses_) {
     prefixes.push_back(host_prefix(address));
+  }
+  if (const auto it = nodes_.find(node); it != nodes_.end()) {
+    for (const auto& address : it->second.reported) {
+      prefixes.push_back(host_prefix(address));
+    }
   }
   for (const auto& [cidr_id, count] : refs) {
     visit(cidr_id, [&](const IpPrefix& prefix) { prefixes.push_back(prefix); });
@@ -105,7 +126,7 @@ std::uint32_t PeerClasses::class_of(const IpAddress& address,
   if (!exact.shown) {
     return covering_class(address, address.bits());
   }
-  return is_own(host_prefix(address), node) ? exact.local : exact.cidr_id;
+  return exact.as(viewer(host_prefix(address), node).kind);
 }
 
 std::vector<std::uint32_t> PeerClasses::classes_of(
@@ -114,10 +135,11 @@ std::vector<std::uint32_t> PeerClasses::classes_of(
   if (!exact.shown) {
     return {covering_class(address, address.bits())};
   }
-  if (exact.local == SLUICE_CIDR_ANY) {
-    return {exact.cidr_id};
+  std::vector<std::uint32_t> result{exact.cidr_id};
+  for (const auto& [kind, cidr_id] : exact.own) {
+    result.push_back(cidr_id);
   }
-  return {exact.cidr_id, exact.local};
+  return result;
 }
 
 const std::vector<PodRecord*>& PeerClasses::pods_at(

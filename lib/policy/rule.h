@@ -80,8 +80,15 @@ struct ServicePeer {
   auto operator<=>(const ServicePeer&) const = default;
 };
 
-using PeerSelector =
-    std::variant<LabelSelector, Entity, CidrPeer, CidrGroupPeer, ServicePeer>;
+// ClusterNetworkPolicy's nodes: every address of the nodes whose own labels
+// match.
+struct NodePeer {
+  LabelSelector selector;
+  auto operator<=>(const NodePeer&) const = default;
+};
+
+using PeerSelector = std::variant<LabelSelector, Entity, CidrPeer,
+                                  CidrGroupPeer, ServicePeer, NodePeer>;
 
 // A range of destination ports, both ends included. ICMP and ICMPv6: the type
 // is the high byte, the code the low one, so type t is t<<8 .. t<<8|255.

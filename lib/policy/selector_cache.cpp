@@ -50,6 +50,8 @@ std::uint64_t content_hash(const PeerSelector& value) {
       add_requirements(hash, *group->selector);
     }
     add_prefixes(hash, group->except);
+  } else if (const auto* node = std::get_if<NodePeer>(&value)) {
+    add_requirements(hash, node->selector);
   }
   return hash.value();
 }
@@ -132,7 +134,7 @@ SelectorId SelectorCache::acquire(const PeerSelector& value, Use use) {
     selector->value = value;
     selector->hash = content_hash(value);
     selectors_[it->second] = std::move(selector);
-    if (!selectors_[it->second]->is_cidr()) {
+    if (selectors_[it->second]->has_members()) {
       index(it->second, true);
       find_members(it->second);
     }
@@ -164,10 +166,10 @@ void SelectorCache::note_use(const Selector& selector, SelectorId id, Use use,
     changes_.subjects.insert(selector.pods.begin(), selector.pods.end());
     return;
   }
-  if (selector.is_cidr()) {
+  if (!selector.has_members()) {
     // In the order of events: an id may be removed and added again.
-    auto& cancelled = added ? changes_.cidr_removed : changes_.cidr_added;
-    auto& noted = added ? changes_.cidr_added : changes_.cidr_removed;
+    auto& cancelled = added ? changes_.removed : changes_.added;
+    auto& noted = added ? changes_.added : changes_.removed;
     if (std::erase(cancelled, id) == 0) {
       noted.push_back(id);
     }
@@ -187,7 +189,7 @@ void SelectorCache::clear_changes() {
     if (!selector || selector->peer_refs != 0 || selector->subject_refs != 0) {
       continue;
     }
-    if (!selector->is_cidr()) {
+    if (selector->has_members()) {
       index(id, false);
       for (auto* record : selector->pods) {
         erase_sorted(record->matched, id);

@@ -53,8 +53,8 @@ struct PodRecord {
 };
 
 // A distinct selector. Peers: it tells addresses apart. Subjects: it gives
-// pods their policies. CIDR selectors have no members; PeerClasses resolves
-// them.
+// pods their policies. Selectors of CIDRs and of nodes have no members;
+// PeerClasses resolves them.
 struct Selector {
   PeerSelector value;
   std::uint64_t hash = 0;  // of the content
@@ -63,9 +63,9 @@ struct Selector {
   std::unordered_set<PodRecord*> pods;
   std::array<bool, kReservedCount> reserved{};  // which of these it matches
 
-  [[nodiscard]] bool is_cidr() const {
-    return std::holds_alternative<CidrPeer>(value) ||
-           std::holds_alternative<CidrGroupPeer>(value);
+  [[nodiscard]] bool has_members() const {
+    return std::holds_alternative<LabelSelector>(value) ||
+           std::holds_alternative<Entity>(value);
   }
 };
 
@@ -78,8 +78,10 @@ class SelectorCache {
     std::unordered_set<PodRecord*> peers;     // other peer selectors match
     std::unordered_set<PodRecord*> subjects;  // other subject selectors match
     std::set<Reserved> reserved;              // other peer selectors match
-    std::vector<SelectorId> cidr_added;       // first use as a peer
-    std::vector<SelectorId> cidr_removed;     // last use gone; still readable
+    // Selectors without members: first use as a peer, and last use gone (still
+    // readable).
+    std::vector<SelectorId> added;
+    std::vector<SelectorId> removed;
   };
 
   explicit SelectorCache(std::string cluster) : cluster_(std::move(cluster)) {}

@@ -188,21 +188,6 @@ void Translator::Impl::remove_pod(const std::string& ns,
   pods.erase(it);
 }
 
-void Translator::Impl::set_node(const kube::Node& object) {
-  auto& known = nodes[object.name];
-  for (const auto& address : known) {
-    if (std::ranges::find(object.ips, address) == object.ips.end()) {
-      classes.remove_node(address, object.name);
-    }
-  }
-  for (const auto& address : object.ips) {
-    if (std::ranges::find(known, address) == known.end()) {
-      classes.add_node(address, object.name);
-    }
-  }
-  known = object.ips;
-}
-
 void Translator::Impl::forget_api_slice(const std::string& ns,
                                         const std::string& name) {
   if (ns == "default" && api_slices.erase(name) != 0) {
@@ -327,7 +312,7 @@ void Translator::set(const kube::Pod& object) {
 
 void Translator::set(const kube::Node& object) {
   impl_->dirty = true;
-  impl_->set_node(object);
+  impl_->classes.set_node(object);
 }
 
 void Translator::set(const kube::Service& object) {
@@ -370,8 +355,13 @@ void Translator::remove_pod(const std::string& ns, const std::string& name) {
 
 void Translator::remove_node(const std::string& name) {
   impl_->dirty = true;
-  impl_->set_node({.name = name, .labels = {}, .ips = {}});
-  impl_->nodes.erase(name);
+  impl_->classes.remove_node(name);
+}
+
+void Translator::set_node_addresses(const std::string& node,
+                                    const std::vector<IpAddress>& addresses) {
+  impl_->dirty = true;
+  impl_->classes.set_reported(node, {addresses.begin(), addresses.end()});
 }
 
 void Translator::remove_service(const std::string& ns,
@@ -408,9 +398,7 @@ bool Translator::is_taken(const IpAddress& address,
   const auto& pods = impl_->classes.pods_at(address);
   const bool by_pod = std::ranges::any_of(
       pods, [&](const PodRecord* other) { return other->pod.node != node; });
-  return by_pod || std::ranges::any_of(impl_->nodes, [&](const auto& item) {
-           return std::ranges::find(item.second, address) != item.second.end();
-         });
+  return by_pod || impl_->classes.is_in_object_of_node(address);
 }
 
 void Translator::visit_subjects(

@@ -47,6 +47,15 @@ class Translator {
   void set(const kube::CidrGroup& object);
   void set(const Policy& policy);
 
+  // What the node's agent has found on the node, all of it, beside the
+  // addresses that its object names. Believed are those that can be the node's:
+  // not loopback, multicast and link-local ones, nor what a pod, a Service or
+  // another node's object has, nor what lies in another node's pod CIDRs. Until
+  // the node is removed; ignored for one that is not known. The view of this
+  // node has an exact peer for every address that is told here.
+  void set_node_addresses(const std::string& node,
+                          const std::vector<IpAddress>& addresses);
+
   // Removing what is not there does nothing.
   void remove_namespace(const std::string& name);
   void remove_pod(const std::string& ns, const std::string& name);

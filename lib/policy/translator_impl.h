@@ -81,7 +81,6 @@ struct Translator::Impl {
   void set_pod(const kube::Pod& object);
   void move_to_node(PodRecord& record, const std::string& old_node);
   void remove_pod(const std::string& ns, const std::string& name);
-  void set_node(const kube::Node& object);
   void forget_api_slice(const std::string& ns, const std::string& name);
   void update_api_addresses();
   void flush();
@@ -97,6 +96,9 @@ struct Translator::Impl {
   [[nodiscard]] EndpointEntry endpoint(const PodRecord& record) const;
   void distribute();
   void distribute_peers(const Watchers& left);
+  [[nodiscard]] std::unordered_set<NodeWatch*> concerned_by(
+      const IpPrefix& prefix, const PeerClasses::Seen& before,
+      const PeerClasses::Seen& now, const Watchers& left);
   void consider(NodeWatch& watch, const IpPrefix& prefix,
                 const PeerClasses::Seen& before, const PeerClasses::Seen& now);
   void consider_members(NodeWatch& watch);
@@ -126,7 +128,6 @@ struct Translator::Impl {
   std::map<std::string, std::unique_ptr<NamespaceRecord>> namespaces;
   std::unordered_map<std::string, std::unique_ptr<PodRecord>> pods;
   std::map<std::string, std::unordered_set<PodRecord*>> node_pods;
-  std::map<std::string, std::vector<IpAddress>> nodes;
   std::map<std::string, std::vector<IpAddress>> api_slices;
   std::unordered_set<PodRecord*> dirty_pods;
   std::map<std::string, NodeWatch> watches;

@@ -172,9 +172,18 @@ Peer Evaluator::peer_at(const IpAddress& ip, const Pod& subject) const {
   for (const auto& [name, addresses] : world_.nodes) {
     if (peer.pod == nullptr && contains(addresses, ip)) {
       (name == subject.node ? peer.host : peer.remote_node) = true;
+      peer.nodes.push_back(name);
     }
   }
-  peer.api_server = contains(world_.api_server, ip);
+  // A node is the API server by any of its addresses.
+  peer.api_server =
+      contains(world_.api_server, ip) ||
+      std::ranges::any_of(peer.nodes, [&](const std::string& node) {
+        return std::ranges::any_of(
+            world_.nodes.at(node), [&](const IpAddress& address) {
+              return contains(world_.api_server, address);
+            });
+      });
   return peer;
 }
 
@@ -194,6 +203,7 @@ Peer Evaluator::peer_of(const ProbeEnd& end, const Pod& subject,
       peer.pod = nullptr;
       peer.host = pod.node == subject.node;
       peer.remote_node = !peer.host;
+      peer.nodes = {pod.node};
     }
     return peer;
   }
@@ -205,6 +215,7 @@ Peer Evaluator::peer_of(const ProbeEnd& end, const Pod& subject,
       return peer_at(*ip, subject);
     }
     peer.host = true;
+    peer.nodes = {subject.node};
   } else if (end.name == "remote-node") {
     peer.remote_node = true;
   } else if (end.name == "kube-apiserver") {

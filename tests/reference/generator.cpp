@@ -216,7 +216,9 @@ json Generator::make_node(int number) {
   }
   return {{"apiVersion", "v1"},
           {"kind", "Node"},
-          {"metadata", {{"name", nodes_[number]}}},
+          {"metadata",
+           {{"name", nodes_[number]},
+            {"labels", {{"role", number == 0 ? "control" : "worker"}}}}},
           {"status", {{"addresses", list}}}};
 }
 

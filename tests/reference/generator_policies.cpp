@@ -584,11 +584,19 @@ json PolicyMaker::cluster_rule(const std::string& way) {
   static constexpr std::array kActions{"Accept", "Deny", "Pass"};
   json rule{{"action", random_.pick(kActions)}};
   json peers = json::array();
-  bool networks = false;
+  bool networks = false;  // or nodes: no named ports beside these
   for (int i = random_.between(1, 2); i > 0; --i) {
     if (way == "to" && percent(35)) {
       peers.push_back(
           {{"networks", json::array({random_cidr(random_, v6_, false)})}});
+      networks = true;
+    } else if (way == "to" && percent(25)) {
+      static constexpr std::array kRoles{"worker", "control", "nobody"};
+      json labels = json::object();
+      if (percent(75)) {
+        labels["role"] = random_.pick(kRoles);
+      }
+      peers.push_back({{"nodes", {{"matchLabels", labels}}}});
       networks = true;
     } else {
       peers.push_back(pods_or_namespaces());

@@ -97,7 +97,7 @@ bool selects_pod(const json& selector, const Pod& pod, const World& world) {
 // A kind of peer that we do not support.
 bool not_understood(const json& peer) {
   return absent(get(peer, "networks")) && absent(get(peer, "namespaces")) &&
-         absent(get(peer, "pods"));
+         absent(get(peer, "pods")) && absent(get(peer, "nodes"));
 }
 
 bool cluster_peer(const json& peer, const Question& question) {
@@ -106,6 +106,15 @@ bool cluster_peer(const json& peer, const Question& question) {
     return std::ranges::any_of(networks, [&](const json& cidr) {
       return in_cidr(question.peer, text(cidr), json());
     });
+  }
+  const json& nodes = get(peer, "nodes");
+  if (!absent(nodes)) {
+    const auto& known = question.world->node_labels;
+    return std::ranges::any_of(
+        question.peer.nodes, [&](const std::string& node) {
+          const auto it = known.find(node);
+          return it != known.end() && selects(nodes, it->second);
+        });
   }
   return question.peer.pod != nullptr &&
          selects_pod(peer, *question.peer.pod, *question.world);

@@ -122,6 +122,7 @@ void World::add(const std::shared_ptr<const json>& object) {
     namespaces[name] = labels_of(get(metadata, "labels"));
   } else if (kind == "Node") {
     nodes[name] = node_addresses(*object);
+    node_labels[name] = labels_of(get(metadata, "labels"));
   } else if (kind == "Pod") {
     Pod pod = pod_of(*object);
     pods[pod.ns + "/" + pod.name] = std::move(pod);

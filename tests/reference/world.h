@@ -54,6 +54,7 @@ struct CidrGroup {
 struct World {
   std::map<std::string, Labels> namespaces;
   std::map<std::string, std::vector<IpAddress>> nodes;
+  std::map<std::string, Labels> node_labels;
   std::map<std::string, Pod> pods;  // by "namespace/name"
   std::map<std::string, CidrGroup> groups;
   std::vector<IpAddress> api_server;
@@ -70,10 +71,11 @@ struct Peer {
   const Pod* pod = nullptr;     // a pod with labels, i.e. not host network
   std::optional<IpAddress> ip;  // none for an entity without a known address
   bool v6 = false;
-  bool host = false;         // the pod's own node
-  bool remote_node = false;  // any other node
-  bool api_server = false;   // alone: outside the cluster
-  std::string reserved;      // health, init, unmanaged, ingress, or empty
+  bool host = false;               // the pod's own node
+  bool remote_node = false;        // any other node
+  std::vector<std::string> nodes;  // which, where that is known
+  bool api_server = false;         // alone: outside the cluster
+  std::string reserved;            // health, init, unmanaged, ingress, or empty
   bool whole_world = false;  // world-ipv4, world-ipv6: in no prefix but /0
 
   // Neither a pod nor a node nor reserved.

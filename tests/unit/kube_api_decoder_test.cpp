@@ -49,6 +49,8 @@ constexpr const char* kNamespace = R"({"metadata": {"name": "x", "uid": "u",
 constexpr const char* kNode =
     R"({"metadata": {"name": "n1", "labels": {"z": "a"},
   "annotations": {"sluice.io/a": "1"}},
+  "spec": {"podCIDR": "10.244.1.0/24", "podCIDRs": ["10.244.1.0/24",
+    "fd00:1::/64"], "taints": []},
   "status": {"capacity": {"cpu": "2"}, "addresses": [
     {"type": "InternalIP", "address": "192.0.2.1"},
     {"type": "ExternalIP", "address": "203.0.113.1"},

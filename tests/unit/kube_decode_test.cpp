@@ -178,12 +178,16 @@ TEST(DecodeNamespace, labels_and_our_annotations) {
 TEST(DecodeNode, internal_and_external_addresses) {
   const Node decoded = value(decode_node(json::parse(R"({
     "metadata": {"name": "n1", "labels": {"zone": "a"}},
+    "spec": {"podCIDR": "10.244.1.0/24",
+             "podCIDRs": ["10.244.1.0/24", "fd00:1::/64", "nonsense"]},
     "status": {"addresses": [
       {"type": "InternalIP", "address": "192.0.2.1"},
       {"type": "ExternalIP", "address": "203.0.113.1"},
       {"type": "InternalIP", "address": "192.0.2.1"},
       {"type": "Hostname", "address": "n1"},
       {"type": "InternalIP", "address": "fd00::1"}]}})")));
+  EXPECT_THAT(decoded.pod_cidrs, ElementsAre(*parse_prefix("10.244.1.0/24"),
+                                             *parse_prefix("fd00:1::/64")));
   EXPECT_EQ(decoded.name, "n1");
   EXPECT_THAT(decoded.labels, ElementsAre(Pair("zone", "a")));
   EXPECT_THAT(decoded.ips,

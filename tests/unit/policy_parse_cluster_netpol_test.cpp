@@ -71,6 +71,25 @@ TEST(ClusterNetworkPolicy, networks_match_any_address) {
   EXPECT_TRUE(rule.l4.any);
 }
 
+TEST(ClusterNetworkPolicy, nodes_are_selected_by_their_labels) {
+  const Rule rule = only_rule(with_egress(
+      R"({"action": "Accept", "to": [{"nodes": {"matchLabels": {"role": "a"},
+            "matchExpressions": [{"key": "gpu", "operator": "DoesNotExist"}]}},
+            {"nodes": {}}]})"));
+  EXPECT_THAT(
+      rule.peers,
+      ElementsAre(PeerSelector(NodePeer{
+                      {{{.key = "gpu", .op = Requirement::Op::kDoesNotExist},
+                        {.key = "role",
+                         .op = Requirement::Op::kIn,
+                         .values = {"a"}}}}}),
+                  PeerSelector(NodePeer{})));
+  EXPECT_THAT(
+      accepted(with_egress(R"({"action": "Deny", "to": [{"nodes": {}}]})"))
+          .warnings,
+      IsEmpty());
+}
+
 TEST(ClusterNetworkPolicy, protocols) {
   const Rule rule = only_rule(with_egress(
       R"({"action": "Accept", "to": [{"namespaces": {}}], "protocols": [
@@ -86,8 +105,7 @@ TEST(ClusterNetworkPolicy, protocols) {
 
 // What the API asks of an implementation that does not know a kind of peer.
 TEST(ClusterNetworkPolicy, a_rule_with_an_unsupported_peer_fails_closed) {
-  for (const char* peer :
-       {"{}", R"({"nodes": {}})", R"({"domainNames": ["example.com"]})"}) {
+  for (const char* peer : {"{}", R"({"domainNames": ["example.com"]})"}) {
     const auto rule = [&](const std::string& action) {
       return with_egress(R"({"action": ")" + action +
                          R"(", "to": [{"namespaces": {}}, )" + peer +
@@ -143,6 +161,14 @@ INSTANTIATE_TEST_SUITE_P(
             "spec.ingress[0].from: must have 1 to 25 elements, has 0"},
         Bad{R"({"ingress": [{"action": "Deny", "from": [{"networks": ["::/0"]}]}]})",
             "spec.ingress[0].from[0].networks: unknown field"},
+        Bad{R"({"ingress": [{"action": "Deny", "from": [{"nodes": {}}]}]})",
+            "spec.ingress[0].from[0].nodes: unknown field"},
+        Bad{R"({"egress": [{"action": "Deny", "to": [{"nodes": {"matchExpressions":
+              [{"key": "a", "operator": "In"}]}}]}]})",
+            "spec.egress[0].to[0].nodes.matchExpressions[0]"},
+        Bad{R"({"egress": [{"action": "Deny", "to": [{"nodes": {}}],
+              "protocols": [{"destinationNamedPort": "http"}]}]})",
+            "spec.egress[0].to[0]: must not be combined with a named port"},
         Bad{R"({"ingress": [{"action": "Deny", "from": null}]})",
             "spec.ingress[0].from: must be a list, is null"},
         Bad{R"({"egress": [{"action": "Deny", "to": [{"networks": ["10.0.0.1"]}]}]})",

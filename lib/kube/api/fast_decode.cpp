@@ -9,6 +9,7 @@
 #include <netinet/in.h>
 
 #include "lib/kube/api/json_reader.h"
+#include "lib/kube/cidr.h"
 #include "lib/kube/decode.h"
 
 namespace sluice::kube::fast {
@@ -309,6 +310,35 @@ bool read_node_address(od::value& value, std::vector<IpAddress>& out) {
                   read_address(address, out));
 }
 
+bool read_node_spec(od::value& value, Node& node) {
+  std::string first_cidr;
+  std::vector<std::string> cidrs;
+  unsigned seen = 0;
+  const bool good =
+      members(value, [&](std::string_view key, od::value& member) {
+        if (key == "podCIDR") {
+          return first(seen, 1) && read(member, first_cidr);
+        }
+        if (key == "podCIDRs") {
+          return first(seen, 2) && elements(member, [&](od::value& element) {
+                   bool null = true;
+                   return element.is_null().get(null) == SUCCESS && !null &&
+                          read(element, cidrs.emplace_back());
+                 });
+        }
+        return true;
+      });
+  cidrs.insert(cidrs.begin(), first_cidr);
+  for (const auto& text : cidrs) {
+    const auto cidr = parse_cidr(text);
+    if (cidr && std::ranges::find(node.pod_cidrs, cidr->prefix) ==
+                    node.pod_cidrs.end()) {
+      node.pod_cidrs.push_back(cidr->prefix);
+    }
+  }
+  return good;
+}
+
 bool decode(od::object object, Event& event, Node& node) {
   // Decoded and dropped, so that both ways look at the same.
   Labels annotations;
@@ -316,6 +346,11 @@ bool decode(od::object object, Event& event, Node& node) {
       object,
       {.event = &event, .labels = &node.labels, .annotations = &annotations},
       [&](std::string_view key, od::value& member, unsigned& seen) {
+        if (key == "spec") {
+          return first(seen, 4) && unless_null(member, [&](od::value& spec) {
+                   return read_node_spec(spec, node);
+                 });
+        }
         if (key != "status") {
           return true;
         }
