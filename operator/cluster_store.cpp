@@ -146,6 +146,16 @@ struct ClusterStore::Impl {
   std::map<std::string, std::map<std::string, std::size_t>> awaiting;
   std::set<std::string> on_unknown_changes;
   std::unordered_map<std::string, std::string> agent_pods;  // pod -> node
+  struct Node {
+    bool known = false;  // there is an object
+    bool agent = false;  // and an agent, which has said its addresses
+    std::optional<std::vector<IpAddress>> addresses;  // as an agent says
+    // What was heard since an agent has said it here: it may have gone to
+    // another replica, and its end here may be noticed late.
+    std::optional<std::vector<IpAddress>> elsewhere;
+  };
+  std::unordered_map<std::string, Node> nodes;
+  std::set<std::string> address_changes;
 
   bool take_policy(const Event& event);
   bool take_group(const Event& event);
@@ -160,6 +170,10 @@ struct ClusterStore::Impl {
   void note(const kube::Pod& pod);
   void forget_pod(const std::string& pod_ns, const std::string& name);
   void await(const std::string& pod, const std::optional<Awaited>& now);
+  void set_node(const kube::Node& node);
+  void remove_node(const std::string& name);
+  bool set_addresses(const std::string& name, Node& record,
+                     const std::vector<IpAddress>& addresses);
 };
 
 // The record of the object, brought up to date but for what its content says.
@@ -371,6 +385,43 @@ void ClusterStore::Impl::note(const kube::Namespace& space) {
   }
 }
 
+void ClusterStore::Impl::set_node(const kube::Node& node) {
+  translator.set(node);
+  auto& record = nodes[node.name];
+  if (!std::exchange(record.known, true)) {
+    translator.set_node_addresses(
+        node.name, record.addresses.value_or(std::vector<IpAddress>{}));
+  }
+}
+
+// An agent that is still there need not say again what it said if the object
+// comes back.
+void ClusterStore::Impl::remove_node(const std::string& name) {
+  const auto it = nodes.find(name);
+  if (it == nodes.end()) {
+    return;
+  }
+  it->second.known = false;
+  if (!it->second.agent) {
+    nodes.erase(it);
+    address_changes.insert(name);
+  }
+}
+
+bool ClusterStore::Impl::set_addresses(
+    const std::string& name, Node& record,
+    const std::vector<IpAddress>& addresses) {
+  if (record.addresses == addresses) {
+    return false;
+  }
+  record.addresses = addresses;
+  address_changes.insert(name);
+  if (record.known) {
+    translator.set_node_addresses(name, addresses);
+  }
+  return record.known;
+}
+
 bool ClusterStore::Impl::take_other(const Event& event) {
   const auto key = key_of(event);
   if (event.type == Event::Type::kInvalid) {
@@ -384,6 +435,8 @@ bool ClusterStore::Impl::take_other(const Event& event) {
       announced.forget(key.ns, key.name);
     } else if (key.kind == "Namespace") {
       note(kube::Namespace{.name = key.name, .labels = {}, .annotations = {}});
+    } else if (key.kind == "Node") {
+      remove_node(key.name);
     }
     remove(translator, key);
     return true;
@@ -395,7 +448,7 @@ bool ClusterStore::Impl::take_other(const Event& event) {
     note(*space);
     translator.set(*space);
   } else if (const auto* node = std::get_if<kube::Node>(&event.object)) {
-    translator.set(*node);
+    set_node(*node);
   } else if (const auto* service = std::get_if<kube::Service>(&event.object)) {
     translator.set(*service);
   } else if (const auto* slice =
@@ -468,6 +521,50 @@ bool ClusterStore::announce(const std::string& node, bool begins,
     impl_->translator.set(pod);
   }
   return !changed.empty();
+}
+
+bool ClusterStore::set_node_addresses(const std::string& node,
+                                      const std::vector<IpAddress>& addresses) {
+  auto& record = impl_->nodes[node];
+  record.agent = true;
+  record.elsewhere.reset();
+  return impl_->set_addresses(node, record, addresses);
+}
+
+bool ClusterStore::set_node_addresses_elsewhere(
+    const std::string& node, const std::vector<IpAddress>& addresses) {
+  auto& record = impl_->nodes[node];
+  record.elsewhere = addresses;
+  return !record.agent && impl_->set_addresses(node, record, addresses);
+}
+
+std::optional<std::vector<IpAddress>> ClusterStore::node_addresses(
+    const std::string& node, bool here) const {
+  const auto it = impl_->nodes.find(node);
+  return it == impl_->nodes.end() || (here && !it->second.agent)
+             ? std::nullopt
+             : it->second.addresses;
+}
+
+std::vector<std::string> ClusterStore::take_address_changes() {
+  const auto changes = std::exchange(impl_->address_changes, {});
+  return {changes.begin(), changes.end()};
+}
+
+bool ClusterStore::agent_left(const std::string& node) {
+  const auto it = impl_->nodes.find(node);
+  if (it == impl_->nodes.end()) {
+    return false;
+  }
+  auto& record = it->second;
+  record.agent = false;
+  if (!record.known) {
+    impl_->nodes.erase(it);
+    impl_->address_changes.insert(node);
+    return false;
+  }
+  return record.elsewhere &&
+         impl_->set_addresses(node, record, *record.elsewhere);
 }
 
 std::string ClusterStore::node_of(const std::string& pod) const {

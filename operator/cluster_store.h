@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <unordered_map>
@@ -95,6 +96,25 @@ class ClusterStore {
   // them; see AnnouncedPods. True if the translator was told anything.
   bool announce(const std::string& node, bool begins,
                 const std::vector<wire::PodAddress>& pods);
+  // All addresses that a node's agent has found on it, as it has said to this
+  // replica; told to the translator as long as there is an object of the node.
+  // True if that was told anything.
+  bool set_node_addresses(const std::string& node,
+                          const std::vector<IpAddress>& addresses);
+  // The same as another replica has it; counts while no agent is connected
+  // here.
+  bool set_node_addresses_elsewhere(const std::string& node,
+                                    const std::vector<IpAddress>& addresses);
+  // The agent is not connected here any more. What was said last, here or
+  // elsewhere, stays for as long as there is an object of the node. True if the
+  // translator was told anything.
+  bool agent_left(const std::string& node);
+  // What has been said of a node's addresses; nothing if nobody has. `here`: by
+  // an agent that is connected here.
+  [[nodiscard]] std::optional<std::vector<IpAddress>> node_addresses(
+      const std::string& node, bool here) const;
+  // Nodes of which node_addresses() may have changed since the last call.
+  std::vector<std::string> take_address_changes();
 
   // The node of a pod in the agents' namespace; empty if it is not known.
   [[nodiscard]] std::string node_of(const std::string& pod) const;

@@ -101,6 +101,7 @@ struct Client::Impl {
   std::optional<Ack> ack;
   std::uint64_t ack_origin = 0;
   std::map<std::string, PodAddress> pods;  // announced, by "namespace/name"
+  std::optional<std::vector<IpAddress>> addresses;  // of the node
   ClientStats stats;
   std::mt19937_64 random{std::random_device{}()};
   std::chrono::milliseconds backoff{0};
@@ -119,7 +120,14 @@ struct Client::Impl {
   bool on_chunk(const v1::Chunk& chunk);
   bool deliver(Update update);
   void run_timers();
+  void tell_addresses();
 };
+
+void Client::Impl::tell_addresses() {
+  if (addresses && connection && stats.version.minor >= kNodeAddressesSince) {
+    connection->tell(encode_addresses(*addresses));
+  }
+}
 
 Result<std::shared_ptr<grpc::Channel>> Client::Impl::channel() const {
   auto credentials = grpc::InsecureChannelCredentials();
@@ -221,7 +229,7 @@ void Client::Impl::on_welcome(const v1::Welcome& welcome) {
     handlers.on_connect(welcome.resumed(),
                         welcome.program_version().substr(0, 64));
   }
-  if (connection) {
+  if (connection && version.minor >= kAnnouncementsSince) {
     std::map<std::string, v1::PodAddress> all;
     for (const auto& [name, pod] : pods) {
       all[name] = encode(pod);
@@ -229,6 +237,7 @@ void Client::Impl::on_welcome(const v1::Welcome& welcome) {
     connection->announce_all(std::move(all));
   }
   // What could not be told while there was no connection.
+  tell_addresses();
   if (ack && ack_origin == origin && origin != 0 && connection) {
     connection->tell(encode(*ack, origin));
   }
@@ -406,6 +415,14 @@ bool Client::announce(const PodAddress& pod) {
   }
   return !impl.stats.connected ||
          impl.stats.version.minor >= kAnnouncementsSince;
+}
+
+void Client::set_addresses(const std::vector<IpAddress>& addresses) {
+  auto& impl = *impl_;
+  impl.addresses = addresses;
+  if (impl.welcomed) {
+    impl.tell_addresses();
+  }
 }
 
 ClientStats Client::stats() const {

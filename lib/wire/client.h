@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "lib/base/result.h"
 #include "lib/wire/protocol.h"
@@ -93,6 +94,10 @@ class Client {
   // withdrawn; told again after a reconnect. False if the connected operator is
   // too old to know what that means.
   bool announce(const PodAddress& pod);
+  // Tells the operator which addresses the node has, all of them; repeated
+  // after a reconnect. Those beyond kNodeAddressesMax are left out. An operator
+  // that is too old to know what that means is told nothing.
+  void set_addresses(const std::vector<IpAddress>& addresses);
 
   [[nodiscard]] ClientStats stats() const;
 

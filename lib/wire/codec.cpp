@@ -306,6 +306,38 @@ Result<std::vector<Failure>> failures_of(const Message& message) {
 
 }  // namespace
 
+v1::NodeAddresses encode_addresses(const std::vector<IpAddress>& addresses) {
+  v1::NodeAddresses result;
+  for (const auto& address : addresses) {
+    if (static_cast<std::size_t>(result.addresses_size()) ==
+        kNodeAddressesMax) {
+      break;
+    }
+    append_bytes(*result.add_addresses(), address);
+  }
+  return result;
+}
+
+Result<std::vector<IpAddress>> decode(const v1::NodeAddresses& message) {
+  if (static_cast<std::size_t>(message.addresses_size()) > kNodeAddressesMax) {
+    return fail(
+        "addresses of a node: " + std::to_string(message.addresses_size()) +
+        ", more than " + std::to_string(kNodeAddressesMax));
+  }
+  std::vector<IpAddress> result;
+  for (const auto& bytes : message.addresses()) {
+    if (bytes.size() != 4 && bytes.size() != 16) {
+      return fail("addresses of a node: one has " +
+                  std::to_string(bytes.size()) + " bytes");
+    }
+    IpAddress address;
+    address.v6 = bytes.size() == 16;
+    std::ranges::copy(bytes, address.bytes.begin());
+    result.push_back(address);
+  }
+  return result;
+}
+
 v1::Progress encode(const Ack& ack, std::uint64_t origin) {
   v1::Progress result;
   result.set_origin(origin);
@@ -335,6 +367,9 @@ void encode(const NodeReport& report, v1::NodeReport& message) {
     message.add_in_force(version);
   }
   add_failures(report.failures, message);
+  if (report.addresses) {
+    *message.mutable_addresses() = encode_addresses(*report.addresses);
+  }
 }
 
 Result<NodeReport> decode(const v1::NodeReport& message) {
@@ -342,11 +377,19 @@ Result<NodeReport> decode(const v1::NodeReport& message) {
   if (!failures) {
     return std::unexpected(failures.error());
   }
-  return NodeReport{
+  NodeReport report{
       .node = message.node(),
       .connected = message.connected(),
       .in_force = {message.in_force().begin(), message.in_force().end()},
       .failures = std::move(*failures)};
+  if (message.has_addresses()) {
+    auto addresses = decode(message.addresses());
+    if (!addresses) {
+      return std::unexpected(addresses.error());
+    }
+    report.addresses = std::move(*addresses);
+  }
+  return report;
 }
 
 }  // namespace sluice::wire

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "lib/base/result.h"
 #include "lib/wire/protocol.h"
@@ -84,6 +85,9 @@ class Decoder {
   std::uint32_t chunks_ = 0;
 };
 
+v1::NodeAddresses encode_addresses(const std::vector<IpAddress>& addresses);
+// Refuses more than kNodeAddressesMax. Whose they can be is not looked at.
+Result<std::vector<IpAddress>> decode(const v1::NodeAddresses& message);
 v1::ProtocolVersion encode(const Version& version);
 Version decode(const v1::ProtocolVersion& version);
 v1::Settings::OnUnknown encode(OnUnknown value);

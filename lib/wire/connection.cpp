@@ -86,6 +86,9 @@ void Connection::write_next() {
   outgoing_.Clear();
   if (pods_begin_ || !pods_.empty()) {
     take_pods(*outgoing_.mutable_announcement());
+  } else if (addresses_) {
+    *outgoing_.mutable_addresses() = std::move(*addresses_);
+    addresses_.reset();
   } else if (progress_) {
     *outgoing_.mutable_progress() = std::move(*progress_);
     progress_.reset();
@@ -99,6 +102,12 @@ void Connection::write_next() {
 void Connection::tell(v1::Progress progress) {
   const std::lock_guard lock(mutex_);
   progress_ = std::move(progress);
+  write_next();
+}
+
+void Connection::tell(v1::NodeAddresses addresses) {
+  const std::lock_guard lock(mutex_);
+  addresses_ = std::move(addresses);
   write_next();
 }
 

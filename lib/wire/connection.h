@@ -63,6 +63,8 @@ class Connection
   // All that there are, so that what was said before is void. In one message,
   // as far as they fit: a pod that is void for a moment is cut off for it.
   void announce_all(std::map<std::string, v1::PodAddress> pods);
+  // Likewise.
+  void tell(v1::NodeAddresses addresses);
   // Comes to its end soon, with an event.
   void cancel();
 
@@ -90,6 +92,7 @@ class Connection
   std::optional<v1::Progress> progress_;
   std::map<std::string, v1::PodAddress> pods_;  // by "namespace/name"
   bool pods_begin_ = false;
+  std::optional<v1::NodeAddresses> addresses_;
 };
 
 }  // namespace sluice::wire

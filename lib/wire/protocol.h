@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,9 +20,15 @@ struct Version {
   std::uint32_t minor = 0;
   bool operator==(const Version&) const = default;
 };
-inline constexpr Version kVersion{.major = 1, .minor = 1};
+inline constexpr Version kVersion{.major = 1, .minor = 2};
 // From this one on, operators know what PodAddresses are.
 inline constexpr std::uint32_t kAnnouncementsSince = 1;
+// And from this one on, what NodeAddresses are.
+inline constexpr std::uint32_t kNodeAddressesSince = 2;
+
+// Of one node; what is beyond it is left out by the agent and refused by the
+// operator.
+inline constexpr std::size_t kNodeAddressesMax = 1'024;
 
 // What becomes of a pod's traffic while no verdict is known for the pod.
 enum class OnUnknown : std::uint8_t {
@@ -71,7 +79,16 @@ struct NodeReport {
   bool connected = false;
   std::vector<std::uint64_t> in_force;
   std::vector<Failure> failures;
+  // That the agent has found on the node; not set: it has not said.
+  std::optional<std::vector<IpAddress>> addresses = std::nullopt;
   bool operator==(const NodeReport&) const = default;
+};
+
+// The addresses that the agent of a node has found there, all of them.
+struct FoundAddresses {
+  std::string node;
+  std::vector<IpAddress> addresses;
+  bool operator==(const FoundAddresses&) const = default;
 };
 
 }  // namespace sluice::wire

@@ -23,6 +23,9 @@ constexpr std::size_t kReplicasMax = 64;
 constexpr std::size_t kReplicaNameMax = 512;
 // Reports that wait for the owner; more than there can be replicas.
 constexpr std::size_t kWaitingMax = 1'024;
+// Nodes with their addresses in one reply: 100 with all that a node may have
+// are less than what gRPC takes by itself.
+constexpr std::size_t kFoundMax = 100;
 
 bool equal(std::string_view a, std::string_view b) {
   return a.size() == b.size() &&
@@ -78,8 +81,41 @@ grpc::Status ReportService::receive(const grpc::CallbackServerContext& context,
   const bool is_new = known_.insert(report.replica).second;
   report.first = is_new || request.begins();
   reply.set_tell_all(is_new);
+  add_found(report.first ? 0 : request.seen(), reply);
   reports_.push_back(std::move(report));
   return grpc::Status::OK;
+}
+
+void ReportService::add_found(std::uint64_t seen,
+                              v1::ReplicaReply& reply) const {
+  reply.set_sequence(seen);
+  auto next = found_in_order_.upper_bound(seen);
+  for (; next != found_in_order_.end(); ++next) {
+    if (static_cast<std::size_t>(reply.found_size()) == kFoundMax) {
+      reply.set_more(true);
+      return;
+    }
+    auto& to = *reply.add_found();
+    to.set_node(next->second);
+    *to.mutable_addresses() = found_.at(next->second).addresses;
+    reply.set_sequence(next->first);
+  }
+}
+
+void ReportService::set_found(
+    const std::string& node,
+    const std::optional<std::vector<IpAddress>>& addresses) {
+  const std::lock_guard lock(mutex_);
+  const auto known = found_.find(node);
+  if (known != found_.end()) {
+    found_in_order_.erase(known->second.sequence);
+    found_.erase(known);
+  }
+  if (addresses) {
+    found_[node] = {.addresses = encode_addresses(*addresses),
+                    .sequence = ++sequence_};
+    found_in_order_[sequence_] = node;
+  }
 }
 
 grpc::ServerUnaryReactor* ReportService::Report(
@@ -135,7 +171,36 @@ struct ReportSender::Impl {
   std::unique_ptr<v1::Replication::Stub> stub;
   std::shared_ptr<Flight> flight;
   bool heard = false;  // a report has arrived
+  std::uint64_t seen = 0;
 };
+
+namespace {
+
+ReportSender::Outcome outcome_of(const grpc::Status& status,
+                                 const v1::ReplicaReply& reply) {
+  ReportSender::Outcome outcome;
+  if (!status.ok()) {
+    outcome.problem = status.error_message().empty()
+                          ? "status " + std::to_string(status.error_code())
+                          : status.error_message();
+    return outcome;
+  }
+  outcome.tell_all = reply.tell_all();
+  outcome.more = reply.more();
+  outcome.sequence = reply.sequence();
+  for (const auto& found : reply.found()) {
+    auto addresses = decode(found.addresses());
+    if (!addresses) {
+      outcome.problem = addresses.error().message;
+      return outcome;
+    }
+    outcome.found.push_back(
+        {.node = found.node(), .addresses = std::move(*addresses)});
+  }
+  return outcome;
+}
+
+}  // namespace
 
 ReportSender::ReportSender() : impl_(std::make_unique<Impl>()) {}
 ReportSender::ReportSender(ReportSender&&) noexcept = default;
@@ -192,7 +257,10 @@ void ReportSender::dispatch() {
   }
   if (outcome) {
     impl.flight.reset();
-    impl.heard = impl.heard || outcome->problem.empty();
+    if (outcome->problem.empty()) {
+      impl.heard = true;
+      impl.seen = outcome->sequence;
+    }
     impl.handler(*outcome);
   }
 }
@@ -203,6 +271,7 @@ void ReportSender::send(const std::vector<NodeReport>& nodes) {
   *flight->request.mutable_version() = encode(kVersion);
   flight->request.set_replica(impl.options.replica);
   flight->request.set_begins(!impl.heard);
+  flight->request.set_seen(impl.seen);
   for (const auto& node : nodes) {
     encode(node, *flight->request.add_nodes());
   }
@@ -213,14 +282,7 @@ void ReportSender::send(const std::vector<NodeReport>& nodes) {
   impl.stub->async()->Report(
       &flight->context, &flight->request, &flight->reply,
       [flight, landed = impl.landed](const grpc::Status& status) {
-        Outcome outcome{.problem = {},
-                        .tell_all = status.ok() && flight->reply.tell_all()};
-        if (!status.ok()) {
-          outcome.problem =
-              status.error_message().empty()
-                  ? "status " + std::to_string(status.error_code())
-                  : status.error_message();
-        }
+        auto outcome = outcome_of(status, flight->reply);
         {
           const std::lock_guard lock(landed->mutex);
           landed->outcome = std::move(outcome);

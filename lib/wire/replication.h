@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -35,6 +36,10 @@ class ReportSender {
   struct Outcome {
     std::string problem;    // why it did not arrive; empty: it did
     bool tell_all = false;  // the next one is to have all nodes
+    // What agents have found on their nodes, as far as it was not told before.
+    std::vector<FoundAddresses> found = {};  // NOLINT(readability-redundant*)
+    bool more = false;           // the next report brings more of these
+    std::uint64_t sequence = 0;  // the sender's own
   };
   using Handler = std::function<void(const Outcome&)>;
 

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -38,17 +41,29 @@ class ReportService : public v1::Replication::CallbackService {
   // Its next report is its first one.
   void forget(const std::string& replica);
   void set_token(std::string token);
+  // What replicas that report are told; not set: of this node nothing more.
+  void set_found(const std::string& node,
+                 const std::optional<std::vector<IpAddress>>& addresses);
 
  private:
   grpc::Status receive(const grpc::CallbackServerContext& context,
                        const v1::ReplicaReport& request,
                        v1::ReplicaReply& reply);
+  // Under the lock.
+  void add_found(std::uint64_t seen, v1::ReplicaReply& reply) const;
 
   const Poller& poller_;
   std::mutex mutex_;  // guards what follows
   std::string token_;
   std::set<std::string> known_;
   std::vector<ReplicaReport> reports_;
+  struct Found {
+    v1::NodeAddresses addresses;
+    std::uint64_t sequence = 0;
+  };
+  std::map<std::string, Found> found_;
+  std::map<std::uint64_t, std::string> found_in_order_;  // by sequence
+  std::uint64_t sequence_ = 0;
 };
 
 }  // namespace sluice::wire

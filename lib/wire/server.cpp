@@ -77,6 +77,7 @@ struct Server::Impl {
   void on_hello(Stream& stream, const v1::Hello& hello);
   void on_progress(Stream& stream, const v1::Progress& progress);
   void on_announcement(Stream& stream, const v1::PodAddresses& message);
+  void on_addresses(Stream& stream, const v1::NodeAddresses& message);
   void on_identity(const std::shared_ptr<Stream>& stream,
                    const StreamEvent& event);
   void subscribe(const std::shared_ptr<Stream>& stream);
@@ -333,6 +334,24 @@ void Server::Impl::on_announcement(Stream& stream,
   }
 }
 
+void Server::Impl::on_addresses(Stream& stream,
+                                const v1::NodeAddresses& message) {
+  const auto addresses = decode(message);
+  if (!addresses) {
+    refuse(stream, grpc::StatusCode::INVALID_ARGUMENT,
+           addresses.error().message);
+    return;
+  }
+  const auto* node = find(stream.notes.node);
+  if (node == nullptr || node->stream.get() != &stream) {
+    return;
+  }
+  stream.read();
+  if (handlers.on_addresses) {
+    handlers.on_addresses(stream.notes.node, *addresses);
+  }
+}
+
 void Server::Impl::on_message(Stream& stream, const v1::FromAgent& message) {
   using State = Stream::Notes::State;
   switch (stream.notes.state) {
@@ -349,6 +368,8 @@ void Server::Impl::on_message(Stream& stream, const v1::FromAgent& message) {
         on_progress(stream, message.progress());
       } else if (message.has_announcement()) {
         on_announcement(stream, message.announcement());
+      } else if (message.has_addresses()) {
+        on_addresses(stream, message.addresses());
       } else if (message.has_hello()) {
         refuse(stream, grpc::StatusCode::INVALID_ARGUMENT, "a second hello");
       } else {
@@ -566,6 +587,11 @@ Result<void> Server::set_certificate(const TlsCertificate& certificate) {
     return fail("the server uses plain text");
   }
   return impl_->certificate->set(certificate);
+}
+
+void Server::set_found(const std::string& node,
+                       const std::optional<std::vector<IpAddress>>& addresses) {
+  impl_->reports->set_found(node, addresses);
 }
 
 void Server::forget_replica(const std::string& replica) {

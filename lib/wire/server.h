@@ -89,6 +89,11 @@ class Server {
     std::function<void(const std::string& node, bool begins,
                        const std::vector<PodAddress>& pods)>
         on_announcement;
+    // All addresses that the agent has found on its node. Nobody has checked
+    // whose they can be. An older agent says nothing.
+    std::function<void(const std::string& node,
+                       const std::vector<IpAddress>& addresses)>
+        on_addresses;
     // What is sent from now on is kept for the agent, for a while.
     std::function<void(const std::string& node, const std::string& why)>
         on_disconnect;
@@ -138,6 +143,10 @@ class Server {
   // reconnect, until the node is forgotten. In the order of send().
   void set_on_unknown(const std::string& node, OnUnknown value);
 
+  // Told to all replicas that report: what the agent of a node has found there;
+  // not set: the node is gone.
+  void set_found(const std::string& node,
+                 const std::optional<std::vector<IpAddress>>& addresses);
   // The replica's next report is its first one again.
   void forget_replica(const std::string& replica);
 

@@ -100,6 +100,7 @@ struct Operator::Impl {
   void on_snapshot_needed(const std::string& node);
   void on_report(const std::string& replica, bool first,
                  const std::vector<wire::NodeReport>& nodes);
+  void on_found(const std::vector<wire::FoundAddresses>& found);
   void on_refused(const std::string& peer, const std::string& why);
 
   void commit();
@@ -178,7 +179,11 @@ Result<void> Operator::Impl::prepare() {
       [this](const std::string& pod) { return store.node_of(pod); });
   writer = std::make_unique<StatusWriter>(*client, options.identity);
   status = std::make_unique<PolicyStatus>(store, translator, progress, *writer);
-  link = std::make_unique<ReplicaLink>(*loop, progress, identity);
+  link = std::make_unique<ReplicaLink>(
+      *loop, progress, store, identity,
+      [this](const std::vector<wire::FoundAddresses>& found) {
+        on_found(found);
+      });
   elector = std::make_unique<kube::LeaderElector>(
       *client,
       kube::LeaderElectorOptions{
@@ -304,10 +309,16 @@ wire::Server::Handlers Operator::Impl::handlers() {
                                   const std::vector<wire::PodAddress>& pods) {
     dirty = store.announce(node, begins, pods) || dirty;
   };
+  result.on_addresses = [this](const std::string& node,
+                               const std::vector<IpAddress>& addresses) {
+    dirty = store.set_node_addresses(node, addresses) || dirty;
+    link->nodes_changed({node});
+  };
   result.on_disconnect = [this](const std::string& node,
                                 const std::string& why) {
     spdlog::info("agent of {} disconnected: {}", node, why);
     progress.disconnected(node);
+    dirty = store.agent_left(node) || dirty;
   };
   result.on_forget = [this](const std::string& node) {
     // What it knows it tells again when it is back.
@@ -338,6 +349,19 @@ void Operator::Impl::on_report(const std::string& replica, bool first,
                                const std::vector<wire::NodeReport>& nodes) {
   replicas[replica] = Clock::now();
   status->report(replica, first, nodes);
+  for (const auto& node : nodes) {
+    if (node.addresses) {
+      dirty = store.set_node_addresses_elsewhere(node.node, *node.addresses) ||
+              dirty;
+    }
+  }
+}
+
+void Operator::Impl::on_found(const std::vector<wire::FoundAddresses>& found) {
+  for (const auto& node : found) {
+    dirty =
+        store.set_node_addresses_elsewhere(node.node, node.addresses) || dirty;
+  }
 }
 
 void Operator::Impl::on_refused(const std::string& peer,
@@ -386,6 +410,9 @@ void Operator::Impl::commit() {
   if (std::exchange(dirty, false)) {
     distribute();
     progress.advance(watch->versions());
+  }
+  for (const auto& node : store.take_address_changes()) {
+    server->set_found(node, store.node_addresses(node, false));
   }
   const auto nodes = progress.take_changed();
   status->objects_changed(store.take_changed());

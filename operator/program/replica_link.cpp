@@ -12,9 +12,12 @@ namespace {
 
 // Nodes that change meanwhile go into one report.
 constexpr std::chrono::milliseconds kPace{50};
-// Without a change: says that this replica is there.
-constexpr std::chrono::milliseconds kHeartbeat{2'000};
+// Without a change: says that this replica is there, and hears what agents of
+// the others have found on their nodes.
+constexpr std::chrono::milliseconds kHeartbeat{200};
 constexpr std::chrono::milliseconds kAfterFailure{1'000};
+// Of all nodes in one report, but for the last one's: a megabyte.
+constexpr std::size_t kAddressesMax = 50'000;
 
 }  // namespace
 
@@ -29,8 +32,13 @@ std::string address_of(const std::string& identity) {
 }
 
 ReplicaLink::ReplicaLink(kube::Loop& loop, const op::NodeProgress& progress,
-                         std::string identity)
-    : loop_(loop), progress_(progress), identity_(std::move(identity)) {}
+                         const op::ClusterStore& store, std::string identity,
+                         OnFound on_found)
+    : loop_(loop),
+      progress_(progress),
+      store_(store),
+      identity_(std::move(identity)),
+      on_found_(std::move(on_found)) {}
 
 ReplicaLink::~ReplicaLink() {
   disconnect();
@@ -115,6 +123,10 @@ void ReplicaLink::outcome(const wire::ReportSender::Outcome& outcome) {
   told_problem_.clear();
   sent_.clear();
   next_ = now + kPace;
+  hear_at_ = now + (outcome.more ? kPace : kHeartbeat);
+  if (!outcome.found.empty()) {
+    on_found_(outcome.found);
+  }
   if (outcome.tell_all) {
     tell_all();
   }
@@ -122,13 +134,18 @@ void ReplicaLink::outcome(const wire::ReportSender::Outcome& outcome) {
 
 void ReplicaLink::turn(op::Clock::time_point now) {
   if (!sender_ || sender_->busy() || now < next_ ||
-      (changed_.empty() && now < next_ + kHeartbeat)) {
+      (changed_.empty() && now < hear_at_)) {
     return;
   }
   std::vector<wire::NodeReport> reports;
-  while (!changed_.empty() && reports.size() < wire::kReportNodesMax) {
+  std::size_t addresses = 0;
+  while (!changed_.empty() && reports.size() < wire::kReportNodesMax &&
+         addresses < kAddressesMax) {
     const auto node = changed_.extract(changed_.begin()).value();
     reports.push_back(progress_.report(node));
+    reports.back().addresses = store_.node_addresses(node, true);
+    addresses +=
+        reports.back().addresses ? reports.back().addresses->size() : 0;
     sent_.insert(node);
   }
   sender_->send(reports);

@@ -2,14 +2,17 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "lib/kube/api/loop.h"
 #include "lib/wire/replication.h"
 #include "lib/wire/tls.h"
+#include "operator/cluster_store.h"
 #include "operator/enforcement.h"
 
 namespace sluice::operatord {
@@ -24,9 +27,13 @@ std::string address_of(const std::string& identity);
 // of the loop.
 class ReplicaLink {
  public:
-  // Both outlive it. `identity` is this replica's.
+  // Told what agents of other replicas have found on their nodes.
+  using OnFound = std::function<void(const std::vector<wire::FoundAddresses>&)>;
+
+  // All outlive it. `identity` is this replica's.
   ReplicaLink(kube::Loop& loop, const op::NodeProgress& progress,
-              std::string identity);
+              const op::ClusterStore& store, std::string identity,
+              OnFound on_found);
   ReplicaLink(const ReplicaLink&) = delete;
   ReplicaLink& operator=(const ReplicaLink&) = delete;
   ReplicaLink(ReplicaLink&&) = delete;
@@ -50,7 +57,9 @@ class ReplicaLink {
 
   kube::Loop& loop_;
   const op::NodeProgress& progress_;
+  const op::ClusterStore& store_;
   const std::string identity_;
+  const OnFound on_found_;
   std::optional<wire::TlsMaterial> tls_;
   std::string server_name_;
   std::string leader_;
@@ -58,6 +67,7 @@ class ReplicaLink {
   std::set<std::string> changed_;  // nodes
   std::set<std::string> sent_;     // and not known to have arrived
   op::Clock::time_point next_;
+  op::Clock::time_point hear_at_;
   std::string told_problem_;
 };
 

@@ -337,6 +337,59 @@ TEST_F(ClusterStoreTest, AwaitedPodsSayWhatUnknownOnesMay) {
   EXPECT_EQ(store_.on_unknown("n1"), OnUnknown::kAgentDefault);
 }
 
+TEST_F(ClusterStoreTest, AddressesThatAnAgentHasFoundEndWithItsNode) {
+  const auto put_node = [&] {
+    put(kube::nodes(), {}, "n2", kube::Node{.name = "n2"});
+  };
+  const auto is_nodes = [&] {
+    const policy::Model model(translator_.snapshot("n1"));
+    return (model.peer_class(*parse_ip("10.9.0.2")) & SLUICE_CIDR_NODE) != 0;
+  };
+  const std::vector<IpAddress> found{*parse_ip("10.9.0.2")};
+  EXPECT_FALSE(store_.set_node_addresses("n2", found)) << "no object yet";
+  EXPECT_FALSE(is_nodes());
+  put_node();
+  EXPECT_TRUE(is_nodes());
+  EXPECT_FALSE(store_.set_node_addresses("n2", found)) << "the same";
+  store_.agent_left("n2");
+  EXPECT_TRUE(is_nodes()) << "kept while the agent is away";
+  tell(Event::Type::kDeleted, kube::nodes(), {}, "n2");
+  EXPECT_FALSE(is_nodes());
+  put_node();
+  EXPECT_FALSE(is_nodes()) << "nobody has said it of this one";
+  EXPECT_TRUE(store_.set_node_addresses("n2", found));
+  tell(Event::Type::kDeleted, kube::nodes(), {}, "n2");
+  put_node();
+  EXPECT_TRUE(is_nodes()) << "the agent is there and need not say it again";
+  EXPECT_TRUE(store_.set_node_addresses("n2", {}));
+  EXPECT_FALSE(is_nodes());
+}
+
+// An agent goes from one replica to another, which may be noticed late.
+TEST_F(ClusterStoreTest,
+       AddressesAreTakenFromOtherReplicasUnlessTheAgentIsHere) {
+  put(kube::nodes(), {}, "n2", kube::Node{.name = "n2"});
+  store_.take_address_changes();
+  const std::vector<IpAddress> one{*parse_ip("10.9.0.2")};
+  const std::vector<IpAddress> two{*parse_ip("10.9.0.3")};
+  using Maybe = std::optional<std::vector<IpAddress>>;
+  EXPECT_TRUE(store_.set_node_addresses_elsewhere("n2", one));
+  EXPECT_THAT(store_.take_address_changes(), ElementsAre("n2"));
+  EXPECT_EQ(store_.node_addresses("n2", false), Maybe(one));
+  EXPECT_EQ(store_.node_addresses("n2", true), Maybe());
+  EXPECT_TRUE(store_.set_node_addresses("n2", two));
+  EXPECT_EQ(store_.node_addresses("n2", true), Maybe(two));
+  EXPECT_FALSE(store_.set_node_addresses_elsewhere("n2", one));
+  EXPECT_EQ(store_.node_addresses("n2", false), Maybe(two));
+  EXPECT_TRUE(store_.agent_left("n2"));
+  EXPECT_EQ(store_.node_addresses("n2", false), Maybe(one));
+  EXPECT_FALSE(store_.agent_left("n2"));
+  store_.take_address_changes();
+  tell(Event::Type::kDeleted, kube::nodes(), {}, "n2");
+  EXPECT_THAT(store_.take_address_changes(), ElementsAre("n2"));
+  EXPECT_EQ(store_.node_addresses("n2", false), Maybe());
+}
+
 TEST_F(ClusterStoreTest, AgentsPodsHaveTheirNodes) {
   put_pod("sluice-agent-1", "n7", "", "sluice-system");
   EXPECT_EQ(store_.node_of("sluice-agent-1"), "n7");

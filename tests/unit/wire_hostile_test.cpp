@@ -141,6 +141,37 @@ TEST(WireHostileAgent, SecondHelloAndFalseProgress) {
   expect_serves(op);
 }
 
+TEST(WireHostileAgent, AddressesThatAreNone) {
+  Operator op;
+  v1::FromAgent many;
+  for (std::size_t i = 0; i <= kNodeAddressesMax; ++i) {
+    many.mutable_addresses()->add_addresses("1234");
+  }
+  v1::FromAgent odd;
+  odd.mutable_addresses()->add_addresses("12345");
+  v1::FromAgent empty;
+  empty.mutable_addresses()->add_addresses();
+  for (const auto& bad : {many, odd, empty}) {
+    const auto status = raw_agent(op, [&](RawStream& stream) {
+      stream.Write(hello());
+      stream.Write(bad);
+    });
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+    EXPECT_NE(status.error_message().find("addresses of a node"),
+              std::string::npos);
+  }
+  EXPECT_TRUE(op.addresses.empty());
+  // Before it is known who the agent is.
+  const auto early = raw_agent(op, [&](RawStream& stream) {
+    v1::FromAgent message;
+    message.mutable_addresses()->add_addresses("1234");
+    stream.Write(message);
+  });
+  EXPECT_EQ(early.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_TRUE(op.addresses.empty());
+  expect_serves(op);
+}
+
 TEST(WireHostileAgent, HelloThatNeverComes) {
   auto options = Operator::plain();
   options.hello_timeout = 200ms;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -111,6 +112,49 @@ TEST_F(WireReplication, ReportArrivesAsItWas) {
   EXPECT_EQ(received_[0].replica, "r");
   EXPECT_EQ(received_[0].nodes[0], report_of("n1", 7));
   EXPECT_EQ(received_[0].nodes[1], report_of("n2", 8));
+}
+
+TEST_F(WireReplication, AddressesOfNodesGoBothWays) {
+  auto replica = sender("r", good_token());
+  const std::vector<IpAddress> some{*parse_ip("10.0.0.1"),
+                                    *parse_ip("fd00::1")};
+  auto report = report_of("n1", 7);
+  report.addresses = some;
+  auto empty = report_of("n2", 7);
+  empty.addresses.emplace();
+  EXPECT_TRUE(send(replica, {report, empty}).found.empty());
+  EXPECT_EQ(received_[0].nodes, (std::vector{report, empty}));
+  server_->set_found("n3", some);
+  server_->set_found("n4", std::vector<IpAddress>{});
+  using Found = std::vector<FoundAddresses>;
+  EXPECT_EQ(send(replica, {}).found, (Found{{"n3", some}, {"n4", {}}}));
+  EXPECT_TRUE(send(replica, {}).found.empty()) << "told once";
+  server_->set_found("n3", std::vector{some[0]});
+  server_->set_found("n4", std::nullopt);
+  EXPECT_EQ(send(replica, {}).found, (Found{{"n3", {some[0]}}}));
+  // One that has heard nothing yet.
+  auto other = sender("other", good_token());
+  EXPECT_EQ(send(other, {}).found, (Found{{"n3", {some[0]}}}));
+}
+
+TEST_F(WireReplication, ManyAddressesComeInSeveralReplies) {
+  auto replica = sender("r", good_token());
+  for (int i = 0; i < 250; ++i) {
+    server_->set_found("n" + std::to_string(i),
+                       std::vector(kNodeAddressesMax, *parse_ip("fd00::1")));
+  }
+  std::set<std::string> nodes;
+  int replies = 0;
+  for (bool more = true; more && replies < 10; ++replies) {
+    const auto outcome = send(replica, {});
+    EXPECT_EQ(outcome.problem, "");
+    for (const auto& found : outcome.found) {
+      nodes.insert(found.node);
+    }
+    more = outcome.more;
+  }
+  EXPECT_EQ(nodes.size(), 250U);
+  EXPECT_EQ(replies, 3);
 }
 
 TEST_F(WireReplication, UnknownReplicaIsAskedForEverything) {

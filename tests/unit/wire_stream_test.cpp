@@ -228,6 +228,27 @@ TEST_F(WireStream, SettingsAreToldAgainAfterAReconnect) {
   ASSERT_TRUE(run([&] { return agent->on_unknown == OnUnknown::kDeny; }));
 }
 
+TEST_F(WireStream, AddressesOfANodeAreToldWholeAndAgainAfterAReconnect) {
+  begin();
+  const std::vector<IpAddress> some{*parse_ip("10.0.0.1"),
+                                    *parse_ip("fd00::1")};
+  agent->client->set_addresses(some);
+  ASSERT_TRUE(run([&] { return op->addresses["a"] == some; }));
+  op->addresses.clear();
+  op->server->disconnect("a", "test");
+  ASSERT_TRUE(run([&] { return op->addresses["a"] == some; }));
+  agent->client->set_addresses({some[1]});
+  ASSERT_TRUE(run([&] { return op->addresses["a"].size() == 1; }));
+  agent->client->set_addresses({});
+  ASSERT_TRUE(run([&] { return op->addresses["a"].empty(); }));
+  // What is too much is left out, not refused.
+  const std::vector<IpAddress> many(kNodeAddressesMax + 1, some[0]);
+  agent->client->set_addresses(many);
+  ASSERT_TRUE(
+      run([&] { return op->addresses["a"].size() == kNodeAddressesMax; }));
+  EXPECT_TRUE(op->refused.empty());
+}
+
 TEST_F(WireStream, TransactionWithoutChangesIsAcknowledged) {
   begin();
   auto empty = std::make_shared<Transaction>();

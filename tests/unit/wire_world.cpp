@@ -128,6 +128,10 @@ Operator::Operator(const ServerOptions& options) {
                                     const std::vector<PodAddress>& pods) {
     announced.emplace_back(begins, pods);
   };
+  handlers.on_addresses = [this](const std::string& node,
+                                 const std::vector<IpAddress>& all) {
+    addresses[node] = all;
+  };
   handlers.on_disconnect = [this](const std::string& node, const std::string&) {
     disconnected.push_back(node);
   };

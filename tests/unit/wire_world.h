@@ -70,6 +70,7 @@ struct Operator {
   std::vector<std::string> refused;
   std::map<std::string, Ack> acks;
   std::vector<std::pair<bool, std::vector<PodAddress>>> announced;
+  std::map<std::string, std::vector<IpAddress>> addresses;
   std::optional<Server> server;
 
   [[nodiscard]] std::string target() const;
