@@ -447,6 +447,10 @@ void Agent::on_event(std::function<void(const sluice_flow_event&)> handler) {
   impl_->flows.on_event(std::move(handler));
 }
 
+const std::vector<IpAddress>& Agent::node_addresses() const {
+  return impl_->addresses.all();
+}
+
 const State& Agent::wanted() const {
   return impl_->wanted.get();
 }

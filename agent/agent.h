@@ -137,6 +137,9 @@ class Agent {
   // Called from dispatch() for every flow event. One handler.
   void on_event(std::function<void(const sluice_flow_event&)> handler);
 
+  // All addresses of the node's devices as they were at the last dispatch(),
+  // sorted, also those that are of use on a link only.
+  [[nodiscard]] const std::vector<IpAddress>& node_addresses() const;
   // As it was told.
   [[nodiscard]] const State& wanted() const;
   // The same with all of the node's own addresses beside its peers, link-local

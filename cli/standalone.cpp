@@ -7,6 +7,7 @@
 #include <optional>
 #include <set>
 #include <utility>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 #include <poll.h>
@@ -64,6 +65,7 @@ struct Standalone::Impl {
   std::optional<agent::Agent> agent;
   std::optional<instance::Server> server;
   std::string node;
+  std::vector<IpAddress> told_addresses;
   bool replaced = false;  // the first snapshot is in force
   bool stopping = false;
   bool names_dirty = false;
@@ -77,12 +79,13 @@ struct Standalone::Impl {
 
   Result<void> prepare();
   void choose_node();
-  void refresh_local_node();
+  bool tell_addresses();
   void scan();
   void log_problems();
   void enforce();
   void save_names();
   void housekeeping();
+  [[nodiscard]] std::string name_of(const IpAddress& address) const;
   void on_event(const sluice_flow_event& event);
   void on_signal();
   void on_notice();
@@ -95,12 +98,12 @@ struct Standalone::Impl {
 // The first Node object that has an address of this host names the node.
 void Standalone::Impl::choose_node() {
   node = options.node;
-  const auto local = local_addresses();
-  if (node.empty() && local) {
+  if (node.empty()) {
+    const auto& local = agent->node_addresses();
     for (const auto& candidate : cluster.store().nodes()) {
       const bool is_local =
           std::ranges::any_of(candidate.ips, [&](const IpAddress& ip) {
-            return std::ranges::binary_search(*local, ip);
+            return std::ranges::binary_search(local, ip);
           });
       if (is_local) {
         node = candidate.name;
@@ -114,15 +117,14 @@ void Standalone::Impl::choose_node() {
 }
 
 // Whatever the Node object lists, all of the host's addresses are the node's:
-// probes and proxies reach pods from any of them.
-void Standalone::Impl::refresh_local_node() {
-  auto local = local_addresses();
-  if (!local) {
-    spdlog::warn("local addresses: {}", local.error().message);
-    return;
+// probes and proxies reach pods from any of them. True if there are others.
+bool Standalone::Impl::tell_addresses() {
+  if (told_addresses == agent->node_addresses()) {
+    return false;
   }
-  cluster.store().set_local_node(
-      {.name = node, .labels = {}, .ips = std::move(*local)});
+  told_addresses = agent->node_addresses();
+  cluster.translator().set_node_addresses(node, told_addresses);
+  return true;
 }
 
 Result<void> Standalone::Impl::prepare() {
@@ -145,15 +147,16 @@ Result<void> Standalone::Impl::prepare() {
   for (const auto& change : dir->scan()) {
     cluster.take(change);
   }
-  choose_node();
-  refresh_local_node();
-  cluster.store().commit();
-  cluster.translator().watch_node(node);
   auto started = agent::Agent::start(options.agent);
   if (!started) {
     return std::unexpected(started.error());
   }
   agent = std::move(*started);
+  choose_node();
+  cluster.store().set_local_node({.name = node, .labels = {}, .ips = {}});
+  cluster.store().commit();
+  tell_addresses();
+  cluster.translator().watch_node(node);
   auto opened_server = instance::Server::open(
       options.socket,
       [this](const std::string& request) { return answer(request); });
@@ -226,7 +229,6 @@ void Standalone::Impl::scan() {
   }
   const bool soon = dir->pending() || !dir->problem().empty();
   rescan_at = Clock::now() + (soon ? kRescanSoon : kRescan);
-  refresh_local_node();
   if (cluster.store().commit()) {
     enforce();
   }
@@ -250,15 +252,20 @@ void Standalone::Impl::housekeeping() {
   server->expire(Clock::now());
 }
 
+std::string Standalone::Impl::name_of(const IpAddress& address) const {
+  auto name = cluster.store().name_of(address);
+  return name.empty() && std::ranges::binary_search(told_addresses, address)
+             ? "node/" + node
+             : name;
+}
+
 void Standalone::Impl::on_event(const sluice_flow_event& event) {
   if (!server || !server->has_subscribers()) {
     return;
   }
-  const auto flow =
-      instance::make_flow(event, agent->endpoint_name(event.ifindex), names,
-                          [this](const IpAddress& address) {
-                            return cluster.store().name_of(address);
-                          });
+  const auto flow = instance::make_flow(
+      event, agent->endpoint_name(event.ifindex), names,
+      [this](const IpAddress& address) { return name_of(address); });
   server->publish(instance::dump(nlohmann::json{{"event", flow}}),
                   event.verdict != SLUICE_VERDICT_ALLOW);
 }
@@ -320,6 +327,9 @@ Result<void> Standalone::Impl::loop() {
       on_signal();
     }
     agent->dispatch();
+    if (tell_addresses()) {
+      enforce();
+    }
     if (fds[kDir].revents != 0) {
       on_notice();
     }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <iterator>
 #include <optional>
 #include <unordered_map>
 #include <utility>
@@ -77,6 +78,7 @@ struct Daemon::Impl {
   std::uint64_t applied = 0;
   instance::Progress progress;
   std::optional<wire::Ack> told;
+  std::optional<std::vector<IpAddress>> told_addresses;  // of the node
   std::string logged_disconnect;
   std::unordered_map<IpAddress, std::string> pods;  // of this node
   bool pods_dirty = true;
@@ -108,6 +110,7 @@ struct Daemon::Impl {
   void on_disconnect(const std::string& why);
   void outcome(const Result<void>& result, Clock::time_point begun);
   void acknowledge();
+  void tell_addresses();
   void retry();
   void housekeeping();
   void measure();
@@ -365,6 +368,21 @@ void Daemon::Impl::acknowledge() {
   }
 }
 
+// What is of use on a link only stays here.
+void Daemon::Impl::tell_addresses() {
+  if (told_addresses == agent->node_addresses()) {
+    return;
+  }
+  told_addresses = agent->node_addresses();
+  std::vector<IpAddress> global;
+  std::ranges::copy_if(*told_addresses, std::back_inserter(global), is_global);
+  if (global.size() > wire::kNodeAddressesMax) {
+    spdlog::warn("the operator is told of {} of the node's {} addresses",
+                 wire::kNodeAddressesMax, global.size());
+  }
+  client->set_addresses(global);
+}
+
 void Daemon::Impl::retry() {
   const auto begun = Clock::now();
   const auto result = agent->retry();
@@ -510,6 +528,7 @@ Result<void> Daemon::Impl::loop() {
     }
     // Interfaces first: what the operator says is about those that are there.
     agent->dispatch();
+    tell_addresses();
     if (fds[1].revents != 0) {
       client->dispatch();
     }
