@@ -159,6 +159,10 @@ class Services(suite.Case):
         self.enforce("outsider")
         self.expect("outsider")
 
+    def test_a_policy_for_other_nodes(self):
+        self.enforce("nodes")
+        self.expect("nodes")
+
     def test_kube_proxy_masquerades_everything(self):
         """With masqueradeAll, what goes to a cluster address from a pod of another node is that node's."""
         self.configure_proxies(masquerade_all=True)
