@@ -60,6 +60,9 @@ struct CheckPeer {
       check_selector(*service.selector);
     }
   }
+  void operator()(const sluice::policy::NodePeer& nodes) const {
+    check_selector(nodes.selector);
+  }
 };
 
 void check_rule(const Rule& rule) {
