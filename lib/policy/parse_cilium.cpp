@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <utility>
 
+#include <nlohmann/json.hpp>
+
 #include "lib/kube/utf8.h"
 #include "lib/policy/parse_l4.h"
 #include "lib/policy/parse_labels.h"
@@ -120,6 +122,21 @@ void check_authentication(const Field& rule, Problems& problems) {
   }
 }
 
+// Rules of layer 7, of which we have none; an object without any is allowed.
+void refuse_rules(const Field& field, Problems& problems) {
+  const auto rules = field.get("rules");
+  if (!rules || !kube::is_object(*rules, problems)) {
+    return;
+  }
+  std::string names;
+  for (const auto& member : rules->value().items()) {
+    names += (names.empty() ? "" : ", ") + in_quotes(member.key());
+  }
+  if (!names.empty()) {
+    problems.add(*rules, "not supported: " + names);
+  }
+}
+
 void parse_port_rule(const Field& field, Action action, L4& out,
                      ParseContext& context) {
   Problems& problems = context.problems;
@@ -133,9 +150,9 @@ void parse_port_rule(const Field& field, Action action, L4& out,
                {"ports", "rules", "terminatingTLS", "originatingTLS",
                 "serverNames", "listener"},
                problems);
+    refuse_rules(field, problems);
     refuse(field,
-           {"rules", "terminatingTLS", "originatingTLS", "serverNames",
-            "listener"},
+           {"terminatingTLS", "originatingTLS", "serverNames", "listener"},
            problems);
   }
   const std::size_t count = list_size(field, "ports", problems);

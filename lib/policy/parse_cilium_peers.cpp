@@ -96,7 +96,14 @@ bool is_foreign(const Term& term, const std::string& ns) {
              term.requirement.values.end();
 }
 
-void parse_entities(const Field& list, Rule& rule, Problems& problems) {
+// What only Cilium's own components are.
+bool matches_nothing(Entity entity) {
+  return entity == Entity::kHealth || entity == Entity::kInit ||
+         entity == Entity::kUnmanaged || entity == Entity::kIngress;
+}
+
+void parse_entities(const Field& list, Rule& rule, ParseContext& context) {
+  Problems& problems = context.problems;
   for (std::size_t i = 0; i < list.value().size(); ++i) {
     const Field field = list.at(i);
     const auto* text = kube::as_string(field, problems);
@@ -108,6 +115,10 @@ void parse_entities(const Field& list, Rule& rule, Problems& problems) {
       problems.add(field, "unsupported entity " + in_quotes(*text));
     } else if (found->entity) {
       rule.peers.emplace_back(*found->entity);
+      if (matches_nothing(*found->entity)) {
+        context.warn(field, in_quotes(*text) +
+                                " matches nothing: only Cilium has such peers");
+      }
     } else if (*text == "all") {
       rule.any_peer = true;
     }
@@ -269,7 +280,7 @@ void parse_service(const Field& field, Rule& rule, ParseContext& context) {
 void parse_member(const Field& list, Member member, bool selects_init,
                   Rule& rule, ParseContext& context) {
   if (member == Member::kEntities) {
-    parse_entities(list, rule, context.problems);
+    parse_entities(list, rule, context);
     return;
   }
   if (member == Member::kNodes) {

@@ -325,6 +325,18 @@ TEST(CiliumEntities, each_name) {
           PeerSelector(Entity::kIngress)));
 }
 
+TEST(CiliumEntities, those_of_which_there_are_none_are_warned_of) {
+  for (const char* name : {"health", "init", "unmanaged", "ingress"}) {
+    const auto policy = accepted(cnp(
+        R"({"endpointSelector": {}, "ingress": [{"fromEntities": ["world", ")" +
+        std::string(name) + R"("]}]})"));
+    EXPECT_THAT(
+        policy.warnings,
+        ElementsAre("spec.ingress[0].fromEntities[1]: \"" + std::string(name) +
+                    "\" matches nothing: only Cilium has such peers"));
+  }
+}
+
 TEST(CiliumCidr, host_bits_are_cleared_and_only_external_addresses_match) {
   EXPECT_THAT(
       peers_of(R"({"fromCIDR": ["203.0.113.77/24"]})"),

@@ -42,14 +42,6 @@ INSTANTIATE_TEST_SUITE_P(
         Unsupported{"egress", R"({"toRequires": [{}]})", ".toRequires"},
         Unsupported{"egress", R"({"toFQDNs": [{"matchName": "a.b"}]})",
                     ".toFQDNs"},
-        Unsupported{"ingress",
-                    R"({"toPorts": [{"ports": [{"port": "80"}],
-                                     "rules": {"http": [{}]}}]})",
-                    ".toPorts[0].rules"},
-        Unsupported{"egress",
-                    R"({"toPorts": [{"ports": [{"port": "53"}],
-                                     "rules": {"dns": [{}]}}]})",
-                    ".toPorts[0].rules"},
         Unsupported{"egress",
                     R"({"toPorts": [{"ports": [{"port": "443"}],
                                      "serverNames": ["a.b"]}]})",
@@ -69,6 +61,17 @@ INSTANTIATE_TEST_SUITE_P(
         Unsupported{"ingress",
                     R"({"fromEndpoints": [{"matchCELExpression": "true"}]})",
                     ".fromEndpoints[0].matchCELExpression"}));
+
+TEST(NotSupportedElsewhere, rules_of_layer_7_by_their_names) {
+  EXPECT_EQ(rejection(cnp_ingress(
+                R"({"toPorts": [{"ports": [{"port": "80"}],
+                                 "rules": {"http": [{}], "kafka": [{}]}}]})")),
+            "spec.ingress[0].toPorts[0].rules: not supported: \"http\", "
+            "\"kafka\"");
+  const auto without = accepted(cnp(R"({"endpointSelector": {}, "ingress": [
+      {"toPorts": [{"ports": [{"port": "80"}], "rules": {}}]}]})"));
+  EXPECT_EQ(without.specs.size(), 1U);
+}
 
 TEST(NotSupportedElsewhere, node_policies_authentication_and_protocols) {
   EXPECT_THAT(rejection(ccnp(R"({"nodeSelector": {}, "ingress": [{}]})")),
