@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
-#include <regex>
+#include <string>
+#include <string_view>
 
 #include "tests/reference/match.h"
 
@@ -10,20 +11,41 @@ namespace {
 // ---- NetworkPolicy
 // ------------------------------------------------------------
 
+constexpr std::string_view kDigits = "0123456789";
+
+// "010.0.0.08/08" as "10.0.0.8/8"; groups of IPv6 stay as they are.
+std::string without_zeros(const std::string& cidr) {
+  std::string result;
+  for (std::size_t i = 0; i < cidr.size(); ++i) {
+    const auto end = std::min(cidr.find_first_not_of(kDigits, i), cidr.size());
+    const bool decimal =
+        end == cidr.size() || cidr[end] == '.' || cidr[end] == '/';
+    const bool first =
+        result.empty() || std::string_view(":./").contains(result.back());
+    const bool last = end == i + 1;
+    if (cidr[i] != '0' || !decimal || !first || last) {
+      result += cidr[i];
+    }
+  }
+  return result;
+}
+
 // An ipBlock as API servers before 1.36 read it: numbers are decimal whatever
 // zeros they begin with, and an IPv4 prefix may be in IPv6 notation.
 std::string as_stored(const std::string& cidr) {
-  static const std::regex zeros(R"((^|[:./])0+(?=[0-9]+([./]|$)))");
-  static const std::regex mapped("::ffff:([0-9.]+)/([0-9]+)",
-                                 std::regex::icase);
-  std::string plain = cidr.find('.') == std::string::npos
-                          ? cidr
-                          : std::regex_replace(cidr, zeros, "$1");
-  std::smatch parts;
-  if (std::regex_match(plain, parts, mapped) && std::stoi(parts[2]) >= 96) {
-    return parts[1].str() + "/" + std::to_string(std::stoi(parts[2]) - 96);
+  if (cidr.find('.') == std::string::npos) {
+    return cidr;
   }
-  return plain;
+  std::string plain = without_zeros(cidr);
+  const std::string head = plain.substr(0, plain.find_last_of(':') + 1);
+  const auto slash = plain.find('/');
+  if ((head != "::ffff:" && head != "::FFFF:") || slash == std::string::npos) {
+    return plain;
+  }
+  const int length = std::stoi(plain.substr(slash + 1));
+  return length < 96 ? plain
+                     : plain.substr(head.size(), slash - head.size()) + "/" +
+                           std::to_string(length - 96);
 }
 
 bool np_peer(const json& peer, const std::string& ns,
