@@ -79,8 +79,8 @@ void set_if_different(std::uint32_t& to, std::uint32_t value) {
 constexpr std::chrono::seconds kLinkLocalDelay{5};
 
 bool is_link_local6(const Transaction::PeerChange& change) {
-  static const auto link_local = *parse_prefix("fe80::/10");
-  return link_local.contains(change.prefix.address);
+  const auto& address = change.prefix.address;
+  return address.v6 && is_link_local(address);
 }
 
 Transaction changes_for(const OwnPeers::Laid& laid) {

@@ -26,9 +26,6 @@
 namespace sluice::agent {
 namespace {
 
-// A dump that things change under is begun again.
-constexpr int kDumpTries = 20;
-
 // The interface that a message about tc filters or their qdisc names, 0 if it
 // is not one that can concern ours: they are gone, or the slot has changed.
 std::uint32_t interface_of_filter(const nlmsghdr& header) {
@@ -64,7 +61,6 @@ struct Interfaces::Impl {
   std::vector<std::string> pod_patterns;
   std::unordered_map<std::string, std::uint32_t> announced;
 
-  Result<void> subscribe(int receive_bytes);
   Result<void> resync();
   template <typename Header>
   Result<void> dump(int type, const Header& header);
@@ -85,46 +81,9 @@ int Interfaces::Impl::on_message(nl_msg* message, void* self) noexcept {
   return NL_OK;
 }
 
-Result<void> Interfaces::Impl::subscribe(int receive_bytes) {
-  nl_socket_disable_seq_check(events.get());
-  nl_socket_modify_cb(events.get(), NL_CB_VALID, NL_CB_CUSTOM, &on_message,
-                      this);
-  const int fd = nl_socket_get_fd(events.get());
-  // Beyond the system's limit where we may.
-  if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &receive_bytes,
-                 sizeof(receive_bytes)) != 0 &&
-      setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_bytes,
-                 sizeof(receive_bytes)) != 0) {
-    return fail_errno("netlink: receive buffer");
-  }
-  if (const int error = nl_socket_set_nonblocking(events.get()); error < 0) {
-    return fail_netlink("non-blocking", error);
-  }
-  const int error = nl_socket_add_memberships(
-      events.get(), RTNLGRP_LINK, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE,
-      RTNLGRP_NEIGH, RTNLGRP_TC, 0);
-  if (error < 0) {
-    return fail_netlink("subscribe", error);
-  }
-  return {};
-}
-
 template <typename Header>
 Result<void> Interfaces::Impl::dump(int type, const Header& header) {
-  nl_socket_modify_cb(requests.get(), NL_CB_VALID, NL_CB_CUSTOM, &on_message,
-                      this);
-  int error = 0;
-  for (int i = 0; i < kDumpTries; ++i) {
-    auto copy = header;
-    error =
-        nl_send_simple(requests.get(), type, NLM_F_DUMP, &copy, sizeof(copy));
-    if (error >= 0) {
-      error = nl_recvmsgs_default(requests.get());
-    }
-    if (error != -NLE_DUMP_INTR) {
-      break;
-    }
-  }
+  const int error = netlink_dump(requests.get(), type, &header, sizeof(header));
   if (error < 0) {
     return fail_netlink("dump", error);
   }
@@ -168,21 +127,26 @@ Interfaces::~Interfaces() = default;
 
 Result<Interfaces> Interfaces::open(int receive_bytes) {
   Interfaces result;
-  auto events = netlink_connect();
+  auto events =
+      netlink_subscribe("subscribe",
+                        {RTNLGRP_LINK, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE,
+                         RTNLGRP_NEIGH, RTNLGRP_TC},
+                        receive_bytes);
   auto requests = netlink_connect();
   if (!events || !requests) {
     return std::unexpected(events ? requests.error() : events.error());
   }
-  result.impl_->events = std::move(*events);
-  result.impl_->requests = std::move(*requests);
-  auto begun = result.impl_->subscribe(receive_bytes);
-  if (begun) {
-    begun = result.impl_->resync();
+  auto& impl = *result.impl_;
+  impl.events = std::move(*events);
+  impl.requests = std::move(*requests);
+  for (auto* socket : {impl.events.get(), impl.requests.get()}) {
+    nl_socket_modify_cb(socket, NL_CB_VALID, NL_CB_CUSTOM, &Impl::on_message,
+                        &impl);
   }
-  if (!begun) {
+  if (auto begun = impl.resync(); !begun) {
     return std::unexpected(begun.error());
   }
-  result.impl_->changes = {};
+  impl.changes = {};
   return result;
 }
 

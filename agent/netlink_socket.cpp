@@ -2,11 +2,19 @@
 #include "agent/netlink_socket.h"
 
 #include <cerrno>
+#include <cstring>
 #include <string>
 
 #include <netlink/errno.h>
 
+#include <sys/socket.h>
+
 namespace sluice::agent {
+namespace {
+
+constexpr int kDumpTries = 20;
+
+}  // namespace
 
 std::unexpected<Error> fail_netlink(std::string_view what, int error) {
   return fail("netlink: " + std::string(what) + ": " + nl_geterror(error));
@@ -22,6 +30,64 @@ Result<NetlinkSocket> netlink_connect(int protocol) {
   }
   nl_socket_enable_msg_peek(socket.get());
   return socket;
+}
+
+Result<NetlinkSocket> netlink_subscribe(std::string_view what,
+                                        std::initializer_list<int> groups,
+                                        int receive_bytes) {
+  auto socket = netlink_connect();
+  if (!socket) {
+    return socket;
+  }
+  nl_socket_disable_seq_check(socket->get());
+  const int fd = nl_socket_get_fd(socket->get());
+  if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &receive_bytes,
+                 sizeof(receive_bytes)) != 0 &&
+      setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_bytes,
+                 sizeof(receive_bytes)) != 0) {
+    return fail_errno("netlink: receive buffer");
+  }
+  if (const int error = nl_socket_set_nonblocking(socket->get()); error < 0) {
+    return fail_netlink("non-blocking", error);
+  }
+  for (const int group : groups) {
+    const int error = nl_socket_add_membership(socket->get(), group);
+    if (error < 0) {
+      return fail_netlink(what, error);
+    }
+  }
+  return socket;
+}
+
+int netlink_dump(nl_sock* socket, int type, const void* header,
+                 std::size_t size, const std::function<void()>& begin) {
+  int error = 0;
+  for (int i = 0; i < kDumpTries; ++i) {
+    if (begin) {
+      begin();
+    }
+    // libnl does not change the header, but does not say so.
+    error = nl_send_simple(socket, type, NLM_F_DUMP, const_cast<void*>(header),
+                           size);
+    if (error >= 0) {
+      error = nl_recvmsgs_default(socket);
+    }
+    if (error != -NLE_DUMP_INTR) {
+      break;
+    }
+  }
+  return error;
+}
+
+std::optional<IpAddress> netlink_address(const nlattr* attribute, int family) {
+  IpAddress ip;
+  ip.v6 = family == AF_INET6;
+  const int bytes = ip.bits() / 8;
+  if (attribute == nullptr || nla_len(attribute) != bytes) {
+    return std::nullopt;
+  }
+  std::memcpy(ip.bytes.data(), nla_data(attribute), bytes);
+  return ip;
 }
 
 }  // namespace sluice::agent

@@ -13,6 +13,8 @@
 #include <net/if.h>
 #include <sys/socket.h>
 
+#include "agent/netlink_socket.h"
+
 namespace sluice::agent {
 namespace {
 
@@ -47,15 +49,7 @@ class Attributes {
   }
   // nullopt if it is not there or not of this family.
   [[nodiscard]] std::optional<IpAddress> address(int type, int family) const {
-    nlattr* attribute = table_[type];
-    IpAddress ip;
-    ip.v6 = family == AF_INET6;
-    const int bytes = ip.bits() / 8;
-    if (attribute == nullptr || nla_len(attribute) != bytes) {
-      return std::nullopt;
-    }
-    std::memcpy(ip.bytes.data(), nla_data(attribute), bytes);
-    return ip;
+    return netlink_address(table_[type], family);
   }
   [[nodiscard]] std::optional<Mac> mac(int type) const {
     nlattr* attribute = table_[type];

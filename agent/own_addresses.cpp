@@ -24,8 +24,6 @@
 namespace sluice::agent {
 namespace {
 
-// A dump that things change under is begun again.
-constexpr int kDumpTries = 20;
 constexpr std::string_view kIpvsDevice = "kube-ipvs0";
 
 // One device's address, and whether it has it (or has ceased to).
@@ -34,17 +32,6 @@ struct Assignment {
   IpAddress address;
   bool assigned = false;
 };
-
-std::optional<IpAddress> address_in(nlattr* attribute, int family) {
-  IpAddress ip;
-  ip.v6 = family == AF_INET6;
-  const int bytes = ip.bits() / 8;
-  if (attribute == nullptr || nla_len(attribute) != bytes) {
-    return std::nullopt;
-  }
-  std::memcpy(ip.bytes.data(), nla_data(attribute), bytes);
-  return ip;
-}
 
 bool is_multicast(const IpAddress& address) {
   static const auto v4 = *parse_prefix("224.0.0.0/4");
@@ -73,9 +60,9 @@ std::optional<Assignment> read(const nlmsghdr& header) {
   ifaddrmsg fixed{};
   std::memcpy(&fixed, nlmsg_data(message), sizeof(fixed));
   // On a point-to-point device IFA_ADDRESS is the other end's.
-  auto address = address_in(table[IFA_LOCAL], fixed.ifa_family);
+  auto address = netlink_address(table[IFA_LOCAL], fixed.ifa_family);
   if (!address) {
-    address = address_in(table[IFA_ADDRESS], fixed.ifa_family);
+    address = netlink_address(table[IFA_ADDRESS], fixed.ifa_family);
   }
   const std::uint32_t flags =
       table[IFA_FLAGS] != nullptr && nla_len(table[IFA_FLAGS]) >= 4
@@ -101,7 +88,6 @@ struct OwnAddresses::Impl {
   std::vector<IpAddress> all;
   bool lost = false;  // events were, and not everything has been read since
 
-  Result<void> subscribe(int receive_bytes);
   Result<void> read_everything();
   static int on_message(nl_msg* message, void* self) noexcept;
 };
@@ -126,47 +112,13 @@ int OwnAddresses::Impl::on_message(nl_msg* message, void* self) noexcept {
   return NL_OK;
 }
 
-Result<void> OwnAddresses::Impl::subscribe(int receive_bytes) {
-  nl_socket_disable_seq_check(events.get());
-  for (auto* socket : {events.get(), requests.get()}) {
-    nl_socket_modify_cb(socket, NL_CB_VALID, NL_CB_CUSTOM, &on_message, this);
-  }
-  const int fd = nl_socket_get_fd(events.get());
-  // Beyond the system's limit where we may.
-  if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &receive_bytes,
-                 sizeof(receive_bytes)) != 0 &&
-      setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_bytes,
-                 sizeof(receive_bytes)) != 0) {
-    return fail_errno("netlink: receive buffer");
-  }
-  if (const int error = nl_socket_set_nonblocking(events.get()); error < 0) {
-    return fail_netlink("non-blocking", error);
-  }
-  const int error = nl_socket_add_memberships(events.get(), RTNLGRP_IPV4_IFADDR,
-                                              RTNLGRP_IPV6_IFADDR, 0);
-  if (error < 0) {
-    return fail_netlink("subscribe to addresses", error);
-  }
-  return {};
-}
-
 // Events that wait while this runs are taken in afterwards: they end at the
 // present, whatever was read before.
 Result<void> OwnAddresses::Impl::read_everything() {
   auto before = std::exchange(devices, {});
-  int error = 0;
-  for (int i = 0; i < kDumpTries; ++i) {
-    devices.clear();
-    ifaddrmsg header{.ifa_family = AF_UNSPEC};
-    error = nl_send_simple(requests.get(), RTM_GETADDR, NLM_F_DUMP, &header,
-                           sizeof(header));
-    if (error >= 0) {
-      error = nl_recvmsgs_default(requests.get());
-    }
-    if (error != -NLE_DUMP_INTR) {
-      break;
-    }
-  }
+  const ifaddrmsg header{.ifa_family = AF_UNSPEC};
+  const int error = netlink_dump(requests.get(), RTM_GETADDR, &header,
+                                 sizeof(header), [this] { devices.clear(); });
   if (error < 0) {
     devices = std::move(before);
     lost = true;
@@ -183,18 +135,21 @@ OwnAddresses::~OwnAddresses() = default;
 
 Result<OwnAddresses> OwnAddresses::open(int receive_bytes) {
   OwnAddresses result;
-  auto events = netlink_connect();
+  auto events = netlink_subscribe("subscribe to addresses",
+                                  {RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR},
+                                  receive_bytes);
   auto requests = netlink_connect();
   if (!events || !requests) {
     return std::unexpected(events ? requests.error() : events.error());
   }
-  result.impl_->events = std::move(*events);
-  result.impl_->requests = std::move(*requests);
-  auto begun = result.impl_->subscribe(receive_bytes);
-  if (begun) {
-    begun = result.impl_->read_everything();
+  auto& impl = *result.impl_;
+  impl.events = std::move(*events);
+  impl.requests = std::move(*requests);
+  for (auto* socket : {impl.events.get(), impl.requests.get()}) {
+    nl_socket_modify_cb(socket, NL_CB_VALID, NL_CB_CUSTOM, &Impl::on_message,
+                        &impl);
   }
-  if (!begun) {
+  if (auto begun = impl.read_everything(); !begun) {
     return std::unexpected(begun.error());
   }
   if (const auto seen = result.dispatch(); !seen) {

@@ -20,17 +20,10 @@ namespace {
 using manifest::Broken;
 using manifest::Chunk;
 using manifest::Document;
+using manifest::trim;
 using nlohmann::json;
 
 constexpr std::uintmax_t kMaxFileBytes = std::uintmax_t{256} << 20;
-
-std::string_view trim(std::string_view text) {
-  const auto first = text.find_first_not_of(" \t\r\n");
-  if (first == std::string_view::npos) {
-    return {};
-  }
-  return text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1);
-}
 
 // The JSON text of a chunk that begins like JSON; skips comments. Empty if it
 // begins otherwise.

@@ -47,6 +47,8 @@ struct Chunk {
   bool after_end = false;  // stands behind `...`, where kubectl reads nothing
 };
 
+// Without blanks and ends of lines at either end.
+std::string_view trim(std::string_view text);
 // The documents of a YAML file that have any content. They can be told apart
 // before they are parsed, because no other line may begin with a marker, not
 // even within a quoted or block scalar. So a broken one leaves the others

@@ -8,9 +8,6 @@
 #include "lib/kube/manifest_builder.h"
 
 namespace sluice::kube::manifest {
-namespace {
-
-constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 
 std::string_view trim(std::string_view text) {
   const auto first = text.find_first_not_of(" \t\r\n");
@@ -19,6 +16,10 @@ std::string_view trim(std::string_view text) {
   }
   return text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1);
 }
+
+namespace {
+
+constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 
 enum class LineKind : std::uint8_t {
   kBlank,      // or only a comment
