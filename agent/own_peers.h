@@ -55,9 +55,6 @@ class OwnPeers {
 
   // Peers sorted.
   [[nodiscard]] Laid laid() const;
-  [[nodiscard]] const std::set<IpAddress>& addresses() const {
-    return addresses_;
-  }
 
  private:
   // True if what is to be laid may be another.
