@@ -15,7 +15,7 @@
 #include "lib/base/result.h"
 
 // Scenario files: a small cluster, its policies, and the verdicts that probes
-// must get. The format is documented in tests/vectors/README.md.
+// must get. The format is documented in docs/scenarios.md.
 namespace sluice::cli {
 
 struct ProbeEnd {

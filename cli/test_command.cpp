@@ -37,7 +37,7 @@ using nlohmann::json;
 
 constexpr const char* kFooter = R"(
 A scenario is a small cluster (Kubernetes objects) and probes with the verdict
-that each must get; tests/vectors/README.md describes the format. *.jsonl and
+that each must get; docs/scenarios.md describes the format. *.jsonl and
 *.jsonl.gz hold one scenario per line, *.yaml one per document:
 
   name: only the front end reaches the database

@@ -41,7 +41,7 @@ struct GeneratorOptions {
   bool reuse_addresses = true;
 };
 
-// In the format of tests/vectors/README.md, without expectations.
+// In the format of docs/scenarios.md, without expectations.
 nlohmann::json random_scenario(std::uint64_t seed,
                                const GeneratorOptions& options = {});
 
