@@ -4,6 +4,7 @@
 import itertools
 import select
 import socket
+import threading
 import time
 
 _tokens = itertools.count(1)
@@ -113,3 +114,57 @@ def unheard(pairs, seconds):
 def speak(flows, who):
     """Pairs for unheard(): `who` is "opener" or "opened"."""
     return [(f, f.opener, f.opened) if who == "opener" else (f, f.opened, f.opener) for f in flows]
+
+
+class Talk:
+    """Flows in which, several times a second, one end speaks, from a thread of its own.
+
+    Of datagrams each one counts; of streams it counts that all arrives in the end.
+    """
+
+    def __init__(self, pairs, interval):
+        """`pairs`: as for unheard()."""
+        self._lines = [_Line(*pair) for pair in pairs]
+        self._interval, self._ending = interval, threading.Event()
+        self.rounds = 0
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self):
+        while not self._ending.wait(self._interval):
+            for line in self._lines:
+                line.speak()
+                line.hear()
+            self.rounds += 1
+
+    def stop(self, seconds):
+        """Ends it; a sentence on each flow of which not everything that was said is heard in time."""
+        self._ending.set()
+        self._thread.join()
+        deadline = time.monotonic() + seconds
+        while any(line.lacks() for line in self._lines) and time.monotonic() < deadline:
+            for line in self._lines:
+                line.hear()
+            select.select([], [], [], 0.02)
+        return [f"{line.flow}: {line.lacks()} of {line.said} not heard" for line in self._lines if line.lacks()]
+
+
+class _Line:
+    _WORD = b"word"
+
+    def __init__(self, flow, speaker, hearer):
+        self.flow, self._speaker, self._hearer = flow, speaker, hearer
+        self.said, self._before = 0, len(hearer.heard)
+
+    def speak(self):
+        self.said += 1
+        try:
+            self._speaker.send(self._WORD)
+        except (BlockingIOError, ConnectionError):
+            pass  # is not heard, therefore
+
+    def hear(self):
+        self._hearer.listen()
+
+    def lacks(self):
+        return self.said - (len(self._hearer.heard) - self._before) // len(self._WORD)

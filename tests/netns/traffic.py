@@ -24,6 +24,17 @@ _SO_RCVBUFFORCE = 33
 _fork = multiprocessing.get_context("fork")
 
 
+def wait_ready(readable, seconds, writable=()):
+    """Those of these sockets and pipes that are ready, when one is or the time is over. Unlike
+    select(), for any number of open files."""
+    known = {r.fileno(): r for r in (*readable, *writable)}
+    waiting = select.poll()
+    for kind, things in ((select.POLLIN, readable), (select.POLLOUT, writable)):
+        for thing in things:
+            waiting.register(thing, kind)
+    return [known[fd] for fd, _ in waiting.poll(None if seconds is None else 1000 * seconds)]
+
+
 def has_sctp():
     try:
         socket.socket(socket.AF_INET, socket.SOCK_STREAM, 132).close()
@@ -64,8 +75,8 @@ def verdicts(expected):
             if attempt.arrived() or now >= attempt.deadline:
                 del waiting[probe]
         if waiting:
-            select.select([a.readable for a in waiting.values() if a.readable],
-                          [a.writable for a in waiting.values() if a.writable], [], 0.02)
+            wait_ready([a.readable for a in waiting.values() if a.readable], 0.02,
+                       [a.writable for a in waiting.values() if a.writable])
     seen = {p: ALLOWED if a.arrived() else DENIED for p, a in attempts.items()}
     for attempt in attempts.values():
         attempt.close()
@@ -136,7 +147,7 @@ class _Connect(_Attempt):
         self.writable = self.socket
 
     def look(self):
-        if self.error == errno.EINPROGRESS and select.select([], [self.socket], [], 0)[1]:
+        if self.error == errno.EINPROGRESS and wait_ready([], 0, [self.socket]):
             self.error = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if self.error in (0, errno.ECONNREFUSED):
             return True
@@ -397,7 +408,7 @@ def _receive(pipe, targets):
         if ending:
             pipe.send(numbers)
             return
-        ready = select.select([*sockets, pipe], [], [])[0]
+        ready = wait_ready([*sockets, pipe], None)
         if pipe in ready:
             pipe.recv()
             # What is on its way arrives within this; then one last look.

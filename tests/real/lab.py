@@ -89,8 +89,7 @@ class Lab:
                  lambda: f"{node.name} is ready; {node.log('kubelet', 40)}", seconds)
 
     def _ready_node(self, name):
-        status = (self.api.find("Node", None, name) or {}).get("status", {})
-        return any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", []))
+        return _is_ready(self.api.find("Node", None, name) or {})
 
     def reboot(self, node):
         """A power cut, and what comes up afterwards by itself; returns when kubelet has started every pod
@@ -151,6 +150,11 @@ class Lab:
         wanted = thing["spec"]["replicas"]
         return (status.get("updatedReplicas", 0) == status.get("readyReplicas", 0)
                 == status.get("replicas", 0) == wanted)
+
+    def wait_pods(self, namespace, seconds=120):
+        """Returns when every pod of a namespace is ready."""
+        wait_for(lambda: all(map(_is_ready, self.api.get("Pod", namespace)["items"])),
+                 lambda: f"the pods of {namespace} are ready; {self.describe(namespace)}", seconds)
 
     def pods(self, namespace, **labels):
         """Pods of a namespace that are not on their way out."""
@@ -225,6 +229,12 @@ class Lab:
     def wait_for_table(self, expected, seconds=30):
         """Returns when the wire agrees with {Probe: verdict}."""
         traffic.wait_for_table(expected, seconds, self.logs)
+
+
+def _is_ready(thing):
+    """A node or a pod."""
+    conditions = thing.get("status", {}).get("conditions", [])
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
 def _processes_of(uid):

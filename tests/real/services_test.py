@@ -7,7 +7,6 @@ import json
 import os
 
 from tests.netns import lab as netlab
-from tests.netns.sluice import wait_for
 from tests.real import network, suite
 
 _DOCUMENT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "docs", "services.md")
@@ -106,13 +105,7 @@ class Services(suite.Case):
         for backend in cls.backends:
             backend.make()
         cls.wait_ready("DaemonSet/client")
-        for backend in cls.backends:
-            wait_for(lambda name=backend.name: cls.running(name), lambda: cls.lab.describe(cls.namespace), 60)
-
-    @classmethod
-    def running(cls, name):
-        status = cls.api.get("Pod", cls.namespace, name)["status"]
-        return any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", []))
+        cls.lab.wait_pods(cls.namespace)
 
     def expect(self, policy, changed=None):
         """The whole table under a policy. `changed`: {(way, client): cell}."""
