@@ -10,11 +10,11 @@ namespace sluice::cni {
 
 using Clock = std::chrono::steady_clock;
 
-// What became of a request of the agent.
+// The result of a request to the agent.
 struct AgentReply {
   enum class Kind : unsigned char {
     kAnswered,   // `text`: the first line of the answer
-    kNotThere,   // nobody serves the socket
+    kNotThere,   // no process serves the socket
     kNotInTime,  // or the connection broke
   };
   Kind kind = Kind::kNotThere;

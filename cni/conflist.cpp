@@ -34,7 +34,8 @@ json entry(const PluginOptions& options, std::string_view source) {
   return result;
 }
 
-// The plugins of a list: as they stand in its text, and which one is ours.
+// The plugins of a list: their positions in its text, and which of them is
+// ours.
 struct Plugins {
   Extent array;
   std::vector<Extent> elements;
@@ -128,7 +129,7 @@ Result<std::string> chain(const std::string& list,
 
 std::string unchain(const std::string& list) {
   auto result = list;
-  // Whoever else put it there may have done so twice.
+  // The plugin may be in the list twice.
   for (auto plugins = plugins_of(result); plugins && plugins->ours;
        plugins = plugins_of(result)) {
     const auto index = *plugins->ours;

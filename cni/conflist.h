@@ -9,8 +9,8 @@
 #include "cni/input.h"
 #include "lib/base/result.h"
 
-// Texts of network configurations, with and without sluice-cni. Pure. What
-// others wrote stays as it is, byte for byte.
+// Adds sluice-cni to the text of a network configuration and removes it again.
+// Pure: no I/O. Text written by others is kept byte for byte.
 namespace sluice::cni {
 
 inline constexpr std::string_view kPluginName = "sluice-cni";
@@ -21,7 +21,7 @@ struct PluginOptions {
   OnTimeout on_timeout = OnTimeout::kFail;
 };
 
-// How a runtime reads a file, by its name.
+// How a container runtime reads a file, which depends on its name.
 enum class FileKind : unsigned char {
   kNone,    // not at all
   kList,    // a chain of plugins: *.conflist
@@ -29,20 +29,23 @@ enum class FileKind : unsigned char {
 };
 FileKind kind_of(std::string_view file_name);
 
-// Whether a runtime would load a text: one that it cannot, it passes over.
+// True if a runtime would load the text. A runtime skips files that it cannot
+// load.
 bool is_loadable(FileKind kind, const std::string& text);
 
-// The list with sluice-cni at its end, or where it stands already. An error if
-// the list is of a version that knows no chains or that sluice-cni does not
-// know.
+// Returns the list with sluice-cni at its end, or at its present position if
+// the list already has it. Fails if sluice-cni does not support the list's
+// version.
 Result<std::string> chain(const std::string& list,
                           const PluginOptions& options);
-// The list without sluice-cni; the same text if that is not in it.
+// Returns the list without sluice-cni; the same text if it does not contain
+// sluice-cni.
 std::string unchain(const std::string& list);
-// A list of the single plugin of `file_name` and sluice-cni.
+// Returns a list of two plugins: the single one configured in `file_name`, and
+// sluice-cni.
 Result<std::string> wrap(const std::string& single, std::string_view file_name,
                          const PluginOptions& options);
-// Of a list that wrap() made: the file that it was made of.
+// For a list made by wrap(): the file from which it was made.
 std::optional<std::string> wrapped_file(const std::string& list);
 
 }  // namespace sluice::cni

@@ -12,14 +12,14 @@ enum class Code : int {
   kUnknownContainer = 3,
   kBadEnvironment = 4,
   kIo = 5,
-  kBadContent = 6,  // what came on standard input cannot be decoded
-  kBadConfig = 7,   // it can be, but it is not what the plugin needs
+  kBadContent = 6,  // standard input cannot be decoded
+  kBadConfig = 7,   // decoded, but not what the plugin needs
   kTryAgainLater = 11,
-  kNotAvailable = 50,  // of STATUS
-  kNoInterface = 100,  // nothing that Sluice could enforce on
+  kNotAvailable = 50,  // for STATUS
+  kNoInterface = 100,  // no interface on which Sluice can enforce
 };
 
-// What the runtime is told on standard output.
+// The error that the runtime receives on standard output.
 struct CniError {
   Code code = Code::kIo;
   std::string message;  // a sentence

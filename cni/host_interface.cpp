@@ -27,7 +27,7 @@ struct Link {
   std::uint32_t ifindex = 0;
   std::string name;
   std::string kind;
-  std::uint32_t peer = 0;  // 0: none is told
+  std::uint32_t peer = 0;  // 0: not reported
 };
 
 using Bytes = std::span<const std::byte>;
@@ -86,7 +86,8 @@ struct Request {
   std::array<char, IFNAMSIZ> name{};
 };
 
-// By name, or by number if the name is empty. nullopt: there is none.
+// Looks up an interface by name, or by number if the name is empty. nullopt:
+// there is none.
 Result<std::optional<Link>> ask(int fd, const std::string& name,
                                 std::uint32_t ifindex) {
   Request request;
@@ -96,7 +97,7 @@ Result<std::optional<Link>> ask(int fd, const std::string& name,
   request.info.ifi_index = static_cast<int>(ifindex);
   if (!name.empty()) {
     if (name.size() >= request.name.size()) {
-      return std::nullopt;  // nothing has such a name
+      return std::nullopt;  // no interface can have such a name
     }
     name.copy(request.name.data(), name.size());
     request.attribute.rta_type = IFLA_IFNAME;
@@ -137,7 +138,7 @@ Result<Fd> open_netlink() {
   return fd;
 }
 
-// A socket of another network namespace; this process stays in its own.
+// Opens a socket in another network namespace; this process stays in its own.
 Result<Fd> open_netlink_in(const std::string& netns) {
   const Fd there(::open(netns.c_str(), O_RDONLY | O_CLOEXEC));
   const Fd here(::open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC));
@@ -158,7 +159,7 @@ std::unexpected<CniError> cannot_ask(const Error& error) {
   return refuse(Code::kIo, "Network interfaces cannot be read.", error.message);
 }
 
-// What the plugin before lists: all but bridges and the like.
+// Chooses the veth among the interfaces that the previous plugin lists.
 CniResult<HostInterface> find_named(int own,
                                     const std::vector<std::string>& named) {
   if (named.empty()) {

@@ -22,7 +22,7 @@ bool is_name(std::string_view text) {
          });
 }
 
-// nullptr if it is not there; an error if it is something else.
+// nullptr if the member is absent; an error if it has another type.
 CniResult<const json*> member(const json& object, const char* name,
                               json::value_t type, std::string_view what) {
   const auto found = object.find(name);
@@ -220,7 +220,7 @@ CniResult<Pod> parse_pod(std::string_view args) {
     args.remove_prefix(std::min(end + 1, args.size()));
     const auto equals = pair.find('=');
     if (equals == std::string_view::npos) {
-      continue;  // nothing of ours
+      continue;  // not for this plugin
     }
     const auto key = pair.substr(0, equals);
     const auto value = pair.substr(equals + 1);

@@ -12,7 +12,7 @@
 #include "cni/error.h"
 #include "lib/base/ip.h"
 
-// What a container runtime hands to the plugin. Pure.
+// The plugin's input from the container runtime. Pure: no I/O.
 namespace sluice::cni {
 
 inline constexpr std::array<std::string_view, 5> kVersions{
@@ -24,12 +24,12 @@ inline constexpr std::chrono::milliseconds kTimeoutMax{120'000};
 
 bool is_supported_version(std::string_view version);
 
-// What becomes of a pod for which no verdict is in force in time.
+// What happens to a pod whose verdict is not in force in time.
 enum class OnTimeout : std::uint8_t { kFail, kClosed, kOpen };
 std::string_view to_string(OnTimeout value);
 std::optional<OnTimeout> parse_on_timeout(std::string_view word);
 
-// The variables that a runtime sets; empty where it does not.
+// Environment variables set by the runtime; empty if not set.
 struct Environment {
   std::string command;
   std::string container;
@@ -41,14 +41,14 @@ struct Environment {
 struct Pod {
   std::string ns;
   std::string name;
-  std::string uid;  // may be empty: older runtimes do not tell it
+  std::string uid;  // may be empty: older runtimes do not set it
 };
 // From CNI_ARGS, "K8S_POD_NAMESPACE=x;K8S_POD_NAME=y;...".
 CniResult<Pod> parse_pod(std::string_view args);
 
 struct PrevResult {
-  std::string text;  // as it came
-  // Host-side ones by name, as the plugin before lists them.
+  std::string text;  // as received
+  // Names of host-side interfaces, as the previous plugin lists them.
   std::vector<std::string> host_interfaces;
   std::vector<IpAddress> ips;  // the first one of each family
 };
@@ -62,7 +62,7 @@ struct Config {
   std::optional<PrevResult> prev;
   std::vector<std::string> valid_containers;  // of GC
 };
-// From standard input. The error names the member that is wrong.
+// Parses standard input. The error names the invalid member.
 CniResult<Config> parse_config(const std::string& text);
 
 }  // namespace sluice::cni

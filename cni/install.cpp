@@ -22,7 +22,8 @@ namespace fs = std::filesystem;
 constexpr std::uintmax_t kFileMax = 1UL << 20;
 constexpr mode_t kConfMode = 0644;
 constexpr mode_t kProgramMode = 0755;
-// Of what is being written. Nobody reads files whose names begin with a dot.
+// Prefix of files that are being written. Runtimes skip names that begin with a
+// dot.
 constexpr std::string_view kHidden = ".sluice-";
 
 Result<std::string> read_file(const fs::path& file) {
@@ -46,13 +47,14 @@ Result<void> write_all(int fd, std::string_view text, const fs::path& file) {
   return {};
 }
 
-// By a rename: readers see the old file or the new one, whatever happens.
+// Replaces a file by a rename: readers see the old file or the new one,
+// whatever happens.
 Result<void> replace_file(const fs::path& file, std::string_view text,
                           mode_t mode) {
   const auto hidden =
       file.parent_path() / (std::string(kHidden) + file.filename().string());
   std::error_code ignored;
-  fs::remove(hidden, ignored);  // of a process that ended here
+  fs::remove(hidden, ignored);  // left by a process that ended here
   Fd fd(::open(hidden.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
   if (!fd.valid()) {
     return fail_errno(hidden.string());
@@ -80,13 +82,13 @@ mode_t mode_of(const fs::path& file) {
 }
 
 struct Conf {
-  std::string name;  // of the file
+  std::string name;  // the file's name
   FileKind kind = FileKind::kNone;
   std::string text;
-  std::optional<std::string> source;  // it is one that we made of this file
+  std::optional<std::string> source;  // set if we made it from this file
 };
 
-// Those that a runtime can load, in its order.
+// The configurations that a runtime can load, in its order.
 Result<std::vector<Conf>> read_confs(const fs::path& dir) {
   std::vector<Conf> result;
   std::error_code error;
@@ -115,7 +117,7 @@ Result<std::vector<Conf>> read_confs(const fs::path& dir) {
   return result;
 }
 
-// A name for the list that is made of `source`, and that comes before it.
+// Chooses a name for the list made from `source`, one that sorts before it.
 Result<std::string> name_before(const std::string& source) {
   for (const char* name :
        {"00-sluice.conflist", "0-sluice.conflist", "!-sluice.conflist"}) {
@@ -212,8 +214,8 @@ Result<Chained> install_chain(const InstallOptions& options) {
     }
     result = std::move(*chained);
   }
-  // Lists that were made of what is not there, or not taken, any more; last, so
-  // that there is one at every moment.
+  // Remove lists made from files that no longer exist or are no longer used.
+  // This comes last, so that there is a configuration at every moment.
   for (const auto& conf : *confs) {
     if (conf.source && conf.name != result.file) {
       std::error_code error;
@@ -250,14 +252,14 @@ Result<void> remove_plugin(const fs::path& conf_dir, const fs::path& bin_dir) {
   if (bin_dir.empty() || !fs::exists(program, error)) {
     return {};
   }
-  // Last: what a configuration names is there as long as it does.
+  // Last, so that the program exists as long as a configuration names it.
   fs::remove(program, error);
   return error ? fail_errno(program.string(), error.value()) : Result<void>{};
 }
 
 Result<FolderWatch> FolderWatch::open(const fs::path& folder) {
   Fd fd(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
-  // Not what is only begun: a file that is being written is no file yet.
+  // Files that are still being written do not count yet.
   if (!fd.valid() ||
       ::inotify_add_watch(fd.get(), folder.c_str(),
                           IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM |

@@ -8,9 +8,9 @@
 #include "lib/base/fd.h"
 #include "lib/base/result.h"
 
-// Puts sluice-cni into a node's CNI folders, and takes it away. Every file
-// changes by a rename in its folder, so that there is no moment without a valid
-// one.
+// Installs sluice-cni in a node's CNI folders and removes it. Every file is
+// replaced by a rename in its folder, so that there is a valid file at every
+// moment.
 namespace sluice::cni {
 
 struct InstallOptions {
@@ -20,32 +20,34 @@ struct InstallOptions {
   PluginOptions plugin;
 };
 
-// What the folder of configurations has come to.
+// The result of install_chain().
 struct Chained {
-  std::string file;  // that has the plugin now; empty: there is none to have
-  bool changed = false;  // by this call
+  std::string file;      // has the plugin; empty: no configuration exists
+  bool changed = false;  // this call has changed something
 };
 
-// Whether there is a configuration that a runtime could load.
+// True if there is a configuration that a runtime would load.
 Result<bool> has_configuration(const std::filesystem::path& conf_dir);
-// Copies the program, if it is not there in this version.
+// Copies the program, unless this version of it is already there.
 Result<void> install_program(const InstallOptions& options);
-// Chains the plugin into the configuration that a runtime takes: the first one
-// by name that it can load. A single plugin's becomes a list, in a file of its
-// own that comes before it. Changes nothing where nothing is to be changed.
+// Adds the plugin to the configuration that a runtime uses, which is the first
+// one by name that it can load. For the configuration of a single plugin,
+// writes a list to a separate file that sorts before it. Writes nothing if
+// nothing has to change.
 Result<Chained> install_chain(const InstallOptions& options);
-// Takes it out of all of them and removes the program, in this order; no error
-// if there is nothing, and nothing to do for a folder without a name.
+// Removes the plugin from all configurations and then removes the program. It
+// is no error if there is nothing to remove. A folder given as an empty path is
+// skipped.
 Result<void> remove_plugin(const std::filesystem::path& conf_dir,
                            const std::filesystem::path& bin_dir);
 
-// Tells when somebody has changed a folder.
+// Reports changes in a folder.
 class FolderWatch {
  public:
   static Result<FolderWatch> open(const std::filesystem::path& folder);
-  // Readable when something has changed.
+  // Becomes readable when something has changed.
   [[nodiscard]] int fd() const { return fd_.get(); }
-  // True if something has, since the last call.
+  // True if something has changed since the last call.
   bool changed();
 
  private:

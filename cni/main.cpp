@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// sluice-cni: a chained CNI plugin. Tells the node's agent of a pod's interface
-// and addresses, and returns when the pod's policies are in force.
+// sluice-cni: a chained CNI plugin. It announces a pod's interface and
+// addresses to the node's agent, and returns when the pod's policies are in
+// force.
 #include <array>
 #include <cstdlib>
 #include <exception>
@@ -16,7 +17,7 @@ namespace {
 
 constexpr std::size_t kInputMax = 4UL << 20;
 
-// Before there is any thread.
+// To be called before there are threads.
 std::string variable(const char* name) {
   const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe)
   return value == nullptr ? "" : value;
@@ -71,7 +72,7 @@ int main(int argc, char** argv) {
   try {
     return call();
   } catch (const std::exception&) {
-    // Memory that has run out: what is left says so.
+    // Out of memory: report it without allocating.
     (void)write_output(
         R"({"cniVersion":"1.1.0","code":5,"msg":"sluice-cni has run out of memory."})");
     return 1;

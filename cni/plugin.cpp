@@ -17,11 +17,12 @@ namespace {
 using nlohmann::json;
 using std::chrono::milliseconds;
 
-// How often a socket that is not there is looked for.
+// How often to retry while the socket does not exist.
 constexpr milliseconds kLookAgain{20};
-// The agent answers by the deadline that it is told; a while later it will not.
+// Added to the deadline that the agent is given; after that, no answer will
+// come.
 constexpr milliseconds kAgentLate{1'000};
-// For what must not hold anybody up.
+// Timeout for requests that must not delay the runtime.
 constexpr milliseconds kShort{2'000};
 
 std::string dump(const json& value) {
@@ -36,7 +37,7 @@ json ips_of(const std::vector<IpAddress>& ips) {
   return result;
 }
 
-// The member "error" of the agent's answer, or empty.
+// Returns the member "error" of the agent's answer, or an empty text.
 std::string error_in(const json& answer) {
   const auto found = answer.find("error");
   return found != answer.end() && found->is_string() ? found->get<std::string>()
@@ -46,7 +47,7 @@ std::string error_in(const json& answer) {
 CniResult<json> parse_answer(const std::string& text) {
   auto answer = json::parse(text, nullptr, false);
   if (!answer.is_object()) {
-    return refuse(Code::kIo, "What answers at the agent's socket is no agent.");
+    return refuse(Code::kIo, "The process at the agent's socket is no agent.");
   }
   if (auto error = error_in(answer); !error.empty()) {
     return refuse(Code::kTryAgainLater,
@@ -61,7 +62,8 @@ struct Announcement {
   Clock::time_point deadline;
 };
 
-// Asks until there is an answer: an agent that ends meanwhile starts again.
+// Asks until there is an answer, because an agent that ends meanwhile is
+// restarted.
 CniResult<void> announce(const Config& config, Announcement announcement) {
   bool seen = false;
   while (true) {
@@ -86,7 +88,7 @@ CniResult<void> announce(const Config& config, Announcement announcement) {
   if (config.on_timeout == OnTimeout::kOpen) {
     return {};
   }
-  // Nothing can be closed without an agent.
+  // Without an agent nothing can be cut off.
   return refuse(Code::kTryAgainLater,
                 seen ? "The node's agent did not answer in time."
                      : "The node's agent is not running.",
@@ -130,7 +132,7 @@ CniResult<std::string> add(const Environment& environment,
   return config.prev->text;
 }
 
-// What is gone is gone: the agent forgets an interface by itself.
+// Errors are ignored, because the agent forgets a removed interface by itself.
 CniResult<std::string> del(const Environment& environment,
                            const Config& config) {
   (void)ask_agent(config.socket,

@@ -7,15 +7,15 @@
 
 namespace sluice::cni {
 
-// What a call of the plugin leaves.
+// The result of a call of the plugin.
 struct Outcome {
   int exit_code = 0;
   std::string output;  // JSON, or nothing
 };
 
-// One call of the plugin: CNI_COMMAND and its companions, and what came on
-// standard input. It changes nothing on the node but what the agent does at
-// its request, so a call that fails leaves nothing half done. One thread.
+// Executes one call of the plugin with the CNI_* variables and the standard
+// input. The plugin itself changes nothing on the node; only the agent does, at
+// its request, so a failed call leaves nothing incomplete. One thread.
 Outcome run(const Environment& environment, const std::string& input);
 
 }  // namespace sluice::cni

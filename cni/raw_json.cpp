@@ -24,7 +24,7 @@ class Cursor {
     ++at_;
     skip_space();
   }
-  // Passes over one value and the space behind it.
+  // Skips one value and the white space after it.
   Extent value() {
     const std::size_t begin = at_;
     if (next() == '"') {
@@ -67,7 +67,7 @@ class Cursor {
   std::size_t at_;
 };
 
-// A name may be written with escapes.
+// Compares with a member's name, which may contain escapes.
 bool is_name(std::string_view token, std::string_view name) {
   const auto parsed = nlohmann::json::parse(token, nullptr, false);
   return parsed.is_string() && parsed.get_ref<const std::string&>() == name;
