@@ -6,10 +6,11 @@
 namespace sluice::op {
 namespace {
 
-// No node has so many pods.
+// More than any node has.
 constexpr std::size_t kPodsPerNodeMax = 2048;
-// Of a pod that the API server has made. That of a static pod is the hash of
-// its file for kubelet, and another one for the API server.
+// The length of the uid of a pod created at the API server. The uid of a static
+// pod is shorter: for kubelet it is a hash of the pod's file, and the API
+// server has another one.
 constexpr std::size_t kUuidLength = 36;
 
 bool same_pod(const std::string& announced, const std::string& known) {
@@ -58,8 +59,7 @@ kube::Pod AnnouncedPods::seen(const kube::Pod& pod, const std::string& uid) {
   if (pod.node.empty() || !pod.ips.empty() || pod.host_network ||
       pod.finished) {
     awaiting_.erase(name);
-    // Of one that has not been scheduled as far as we have seen, the node may
-    // know more.
+    // If we have not seen the pod scheduled yet, its node may know more.
     if (!pod.node.empty()) {
       drop(name);
     }
@@ -76,7 +76,7 @@ void AnnouncedPods::forget(const std::string& ns, const std::string& name) {
   drop(ns + "/" + name);
 }
 
-// Another node's agent does not take away what the pod's own node says.
+// An agent cannot replace what the agent of the pod's own node has announced.
 bool AnnouncedPods::put(const std::string& node, const wire::PodAddress& pod) {
   const auto name = pod.ns + "/" + pod.name;
   const auto awaiting = awaiting_.find(name);
@@ -121,7 +121,7 @@ std::vector<kube::Pod> AnnouncedPods::announce(
   for (const auto& name : touched) {
     const auto found = awaiting_.find(name);
     if (found == awaiting_.end()) {
-      continue;  // its status says, or nobody has seen it yet
+      continue;  // its status has them, or the pod is not known yet
     }
     const bool before = found->second.addressed;
     auto pod = as_it_counts(name, found->second);

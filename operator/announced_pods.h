@@ -14,22 +14,24 @@
 namespace sluice::op {
 
 // Addresses of pods that their node's agent knows before kubelet has written
-// them into the pods' status. Until it has, they count as if it had; then what
-// the status says counts. An agent is believed only for pods that are scheduled
-// to its node, and only addresses that neither a node nor a pod of another node
-// has. Pure; used by one thread.
+// them into the pods' status. Until then they count as the pods' addresses;
+// afterwards the status counts. An agent is trusted only for pods scheduled to
+// its node, and only with addresses that belong neither to a node nor to a pod
+// of another node. Pure; used by one thread.
 class AnnouncedPods {
  public:
-  // `translator` outlives it; it is only asked.
+  // `translator` must outlive this object, which only reads it.
   explicit AnnouncedPods(const policy::Translator& translator)
       : translator_(&translator) {}
 
-  // A pod as the API server has it, and as it counts. `uid` may be empty.
+  // Takes a pod as the API server has it, and returns it with the addresses
+  // that count. `uid` may be empty.
   kube::Pod seen(const kube::Pod& pod, const std::string& uid);
   void forget(const std::string& ns, const std::string& name);
 
-  // What an agent says, and the pods that count otherwise than before.
-  // `begins`: what that node's agent said before is void.
+  // Takes an agent's announcement and returns the pods whose addresses have
+  // changed by it. `begins`: all earlier announcements of that node's agent are
+  // void.
   std::vector<kube::Pod> announce(const std::string& node, bool begins,
                                   const std::vector<wire::PodAddress>& pods);
 
@@ -37,7 +39,7 @@ class AnnouncedPods {
   struct Awaiting {
     kube::Pod pod;
     std::string uid;
-    bool addressed = false;  // it counts with addresses that were announced
+    bool addressed = false;  // announced addresses count for it
   };
   struct Announced {
     std::string node;
@@ -45,7 +47,7 @@ class AnnouncedPods {
   };
   [[nodiscard]] kube::Pod as_it_counts(const std::string& name,
                                        Awaiting& awaiting) const;
-  // False if it is not the node's to say.
+  // False if the node has no right to announce this address.
   bool put(const std::string& node, const wire::PodAddress& pod);
   void drop(const std::string& name);
 

@@ -39,7 +39,7 @@ std::shared_ptr<const json> conditions_of(const json& object) {
                                                             : json::array());
 }
 
-// nullptr if there is nothing, whatever there is instead of its parents.
+// nullptr if there is no such value, also if a parent has another type.
 const json* find(const json& object, const json::json_pointer& place) {
   return object.contains(place) ? &object.at(place) : nullptr;
 }
@@ -61,7 +61,7 @@ Kept kept_in(const json& object) {
   return {.generation = generation->get<std::int64_t>(), .rules = rules};
 }
 
-// The object as it was in the version that its status keeps.
+// Returns the object in the version that its status stores.
 std::optional<json> earlier_version(const json& object, const Kept& kept) {
   if (kept.rules == nullptr) {
     return std::nullopt;
@@ -95,7 +95,7 @@ std::string rules_of(const json& object) {
 }  // namespace
 
 json to_keep(const PolicyObject& object) {
-  // Not so much that the object would become too large for the API server.
+  // A limit that keeps the object small enough for the API server.
   constexpr std::size_t kMost = 256 << 10;
   if (object.valid || object.in_force_rules.empty() ||
       object.in_force_rules.size() > kMost) {
@@ -142,16 +142,18 @@ struct ClusterStore::Impl {
   std::map<ObjectKey, std::string> undecodable;
   std::unordered_map<std::string, wire::OnUnknown> spaces;  // that say it
   std::unordered_map<std::string, Awaited> awaited;         // by "ns/pod"
-  // Pods awaited by node, then by namespace.
+  // Number of pods expected, by node and namespace.
   std::map<std::string, std::map<std::string, std::size_t>> awaiting;
   std::set<std::string> on_unknown_changes;
   std::unordered_map<std::string, std::string> agent_pods;  // pod -> node
   struct Node {
     bool known = false;  // there is an object
-    bool agent = false;  // and an agent, which has said its addresses
-    std::optional<std::vector<IpAddress>> addresses;  // as an agent says
-    // What was heard since an agent has said it here: it may have gone to
-    // another replica, and its end here may be noticed late.
+    bool agent = false;  // a connected agent has reported its addresses
+    std::optional<std::vector<IpAddress>>
+        addresses;  // as reported by the agent
+    // A report from another replica that is newer than the agent's report here:
+    // the agent may have moved there, and its disconnection here may be noticed
+    // late.
     std::optional<std::vector<IpAddress>> elsewhere;
   };
   std::unordered_map<std::string, Node> nodes;
@@ -176,14 +178,14 @@ struct ClusterStore::Impl {
                      const std::vector<IpAddress>& addresses);
 };
 
-// The record of the object, brought up to date but for what its content says.
+// Updates the record of the object, except for what depends on its content.
 // `is_new`: it is another object, or another generation, than before.
 PolicyObject& ClusterStore::Impl::renew(const Event& event, bool& is_new,
                                         bool& removed) {
   const auto key = key_of(event);
   auto& record = policies[key];
-  // Another object of the same name: the first one is gone, and with it the
-  // version of it that was in force.
+  // Another object with the same name: the first one is gone, and so is its
+  // version in force.
   if (!record.uid.empty() && record.uid != event.uid) {
     removed = remove_policy(key) || removed;
     policies[key] = {};
@@ -234,8 +236,8 @@ bool ClusterStore::Impl::take_policy(const Event& event) {
   record.conditions = conditions_of(object);
   record.kept_generation = kept_in(object).generation;
   if (!is_new) {
-    // Its status, labels or annotations: nothing of the rules, but for those
-    // that another replica has kept there.
+    // Only its status, labels or annotations have changed. The rules have not,
+    // except for those that another replica has stored in the status.
     return restore(record, object) || told;
   }
   auto parsed = policy::parse_policy(object);
@@ -262,8 +264,8 @@ bool ClusterStore::Impl::put_in_force(PolicyObject& record,
   return true;
 }
 
-// Of an object of which only a version that is not valid was seen: without what
-// its status keeps, the pods that it selects would be open after a restart.
+// For an object of which only an invalid version was seen: without the version
+// stored in its status, the pods that it selects would be open after a restart.
 bool ClusterStore::Impl::restore(PolicyObject& record, const json& object) {
   if (record.valid || record.in_force) {
     return false;
@@ -277,7 +279,8 @@ bool ClusterStore::Impl::restore(PolicyObject& record, const json& object) {
   return parsed && put_in_force(record, *parsed, *earlier, kept.generation);
 }
 
-// Of a policy that never had a valid version: it selects its pods all the same.
+// For a policy that never had a valid version: it may isolate the pods that it
+// selects.
 bool ClusterStore::Impl::isolate(PolicyObject& record, const json& object) {
   if (record.in_force) {
     return false;
@@ -295,7 +298,7 @@ bool ClusterStore::Impl::isolate(PolicyObject& record, const json& object) {
   return before;
 }
 
-// A group's labels count too, and they have no generation.
+// A group's labels matter too, and they have no generation.
 bool ClusterStore::Impl::take_group(const Event& event) {
   if (event.type == Event::Type::kDeleted) {
     return remove_policy(key_of(event));
@@ -394,8 +397,8 @@ void ClusterStore::Impl::set_node(const kube::Node& node) {
   }
 }
 
-// An agent that is still there need not say again what it said if the object
-// comes back.
+// The reports are kept, so that a connected agent need not repeat its report if
+// the object returns.
 void ClusterStore::Impl::remove_node(const std::string& name) {
   const auto it = nodes.find(name);
   if (it == nodes.end()) {

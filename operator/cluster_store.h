@@ -24,45 +24,48 @@ namespace sluice::op {
 inline constexpr std::size_t kPolicyKinds = 4;
 
 // A policy or a CIDR group of the API server, and which version of it is in
-// force. The newest version is if it is valid; else the last one that was.
+// force: the newest version if it is valid, otherwise the last valid one.
 struct PolicyObject {
   ObjectKey key;
   const kube::Resource* resource = nullptr;
   std::string uid;
   std::int64_t generation = 0;
-  // The first one with this generation; 0 if it is no number. Versions of one
-  // resource are compared as numbers: Kubernetes' API concepts, "Resource
-  // versions" (promised from 1.35 on, true of etcd's in all versions before).
+  // The first resourceVersion with this generation; 0 if it is not a number.
+  // Versions of one resource are compared as numbers: see "Resource versions"
+  // in Kubernetes' API concepts (guaranteed from 1.35 on; with etcd it holds in
+  // all earlier versions).
   std::uint64_t resource_version = 0;
-  std::string latest_version;  // resourceVersion as it is now
-  bool valid = false;          // the newest version is
+  std::string latest_version;  // current resourceVersion
+  bool valid = false;          // the newest version is valid
   std::string reason;          // why not
-  bool in_force = false;       // some version is
-  // What stands in for an invalid policy without one in force, for people:
-  // "its pods are isolated for ingress until it is valid". Else empty.
+  bool in_force = false;       // some version is in force
+  // For people, the effect of an invalid policy without a version in force:
+  // "its pods are isolated for ingress until it is valid". Otherwise empty.
   std::string isolation;
   std::int64_t in_force_generation = 0;
-  std::string in_force_rules;        // of a policy: its spec and specs, as JSON
-  std::int64_t kept_generation = 0;  // of what status.inForce has; 0: nothing
+  std::string in_force_rules;         // a policy's spec and specs, as JSON
+  std::int64_t kept_generation = 0;   // of status.inForce; 0: not stored
   std::vector<std::string> warnings;  // of the newest version
-  // status.conditions as last seen; null if the decoder does not tell them.
+  // status.conditions as last seen; null if the decoder does not report them.
   std::shared_ptr<const nlohmann::json> conditions;
 };
 
-// What status.inForce is to keep while a version is in force that is not the
-// newest, for operators that start afterwards: its generation and, as text, its
-// spec and specs. Null if there is nothing to be kept.
+// Returns what status.inForce must store, for operators that start later, while
+// the version in force is not the newest: its generation and, as text, its spec
+// and specs. Null if there is nothing to store.
 nlohmann::json to_keep(const PolicyObject& object);
-// A resourceVersion as a number; 0 if it is none.
+// Returns a resourceVersion as a number; 0 if it is not one.
 std::uint64_t version_number(const std::string& version);
-// Index of the kind in vectors of resourceVersions; kPolicyKinds if it is none.
+// Returns the kind's index in vectors of resourceVersions; kPolicyKinds if it
+// is no kind of policy.
 std::size_t policy_kind_index(const std::string& kind);
 
-// What the API server has, told to the translator as it changes. Pure; used by
-// one thread.
+// Holds the objects of the API server and passes their changes to the
+// translator. Pure; used by one thread.
 class ClusterStore {
  public:
-  // The translator must outlive the store. `ns`: where the agents' pods are.
+  // The translator must outlive the store. `ns` is the namespace of the agents'
+  // pods.
   ClusterStore(policy::Translator& translator, std::string ns,
                OnInvalid on_invalid = OnInvalid::kOpen);
   ClusterStore(const ClusterStore&) = delete;
@@ -71,7 +74,7 @@ class ClusterStore {
   ClusterStore& operator=(ClusterStore&&) = delete;
   ~ClusterStore();
 
-  // True if the translator was told anything.
+  // True if the translator received a change.
   bool take(const kube::Event& event);
 
   [[nodiscard]] const std::map<ObjectKey, PolicyObject>& policies() const;
@@ -80,40 +83,41 @@ class ClusterStore {
   // the last call.
   std::vector<ObjectKey> take_changed();
 
-  // Objects of other kinds of which the newest version cannot be decoded, and
-  // why. What they were before counts.
+  // Objects of other kinds whose newest version cannot be decoded, and why.
+  // Their previous versions still count.
   [[nodiscard]] const std::map<ObjectKey, std::string>& undecodable() const;
 
-  // What the namespaces of the pods that a node awaits say of pods that no
-  // verdict is known for (annotation sluice.io/on-unknown: allow or deny):
-  // which interface will be which pod's nobody knows before the pod has its
-  // address, so the strictest of them counts.
+  // Returns the strictest setting of the annotation sluice.io/on-unknown (allow
+  // or deny) among the namespaces of the pods that a node expects. A pod cannot
+  // be matched to an interface until it has an address, so the strictest
+  // setting applies to all interfaces.
   [[nodiscard]] wire::OnUnknown on_unknown(const std::string& node) const;
-  // Nodes of which on_unknown() may have changed since the last call.
+  // Nodes whose on_unknown() may have changed since the last call.
   std::vector<std::string> take_on_unknown_changes();
 
-  // What a node's agent knows of its pods' addresses before their status has
-  // them; see AnnouncedPods. True if the translator was told anything.
+  // Takes the addresses of pods that a node's agent knows before the pods'
+  // status has them; see AnnouncedPods. True if the translator received a
+  // change.
   bool announce(const std::string& node, bool begins,
                 const std::vector<wire::PodAddress>& pods);
-  // All addresses that a node's agent has found on it, as it has said to this
-  // replica; told to the translator as long as there is an object of the node.
-  // True if that was told anything.
+  // Takes all addresses that a node's agent has found on the node and reported
+  // to this replica. The translator has them as long as the Node object exists.
+  // True if the translator received a change.
   bool set_node_addresses(const std::string& node,
                           const std::vector<IpAddress>& addresses);
-  // The same as another replica has it; counts while no agent is connected
-  // here.
+  // Takes the same report from another replica; it counts while the node's
+  // agent is not connected here.
   bool set_node_addresses_elsewhere(const std::string& node,
                                     const std::vector<IpAddress>& addresses);
-  // The agent is not connected here any more. What was said last, here or
-  // elsewhere, stays for as long as there is an object of the node. True if the
-  // translator was told anything.
+  // The agent has disconnected from this replica. The last report, here or
+  // elsewhere, remains valid as long as the Node object exists. True if the
+  // translator received a change.
   bool agent_left(const std::string& node);
-  // What has been said of a node's addresses; nothing if nobody has. `here`: by
-  // an agent that is connected here.
+  // Returns the reported addresses of a node; nullopt if there is no report.
+  // `here`: only a report of an agent that is connected here.
   [[nodiscard]] std::optional<std::vector<IpAddress>> node_addresses(
       const std::string& node, bool here) const;
-  // Nodes of which node_addresses() may have changed since the last call.
+  // Nodes whose node_addresses() may have changed since the last call.
   std::vector<std::string> take_address_changes();
 
   // The node of a pod in the agents' namespace; empty if it is not known.

@@ -8,13 +8,14 @@
 namespace sluice::op {
 namespace {
 
-// So many nodes and reasons are named; the rest is counted.
+// Number of nodes and reasons that a message names; it gives only the number of
+// the others.
 constexpr std::size_t kNamed = 3;
 constexpr const char* kPending = "Pending";
 constexpr const char* kUnreachable = "AgentUnreachable";
 constexpr const char* kFailed = "ApplyFailed";
 
-// What is no failure yet, only not done yet.
+// True for a reason that is not a failure, only work in progress.
 bool is_passing(const std::string& reason) {
   return reason == kPending || reason == kUnreachable;
 }
@@ -42,7 +43,7 @@ void NodeProgress::connected(const std::string& node, bool resumed) {
   auto& record = nodes_[node];
   record.connected = true;
   if (!resumed) {
-    // Until it has its snapshot, nothing is known of what it has.
+    // Until the node has applied its snapshot, its state is unknown.
     record.pending = {{.revision = 0, .before = {}}};
     record.failures.clear();
   }
@@ -69,10 +70,11 @@ void NodeProgress::snapshot(const std::string& node, std::uint64_t revision) {
 void NodeProgress::sent(const std::string& node, std::uint64_t revision) {
   auto& record = nodes_[node];
   if (!record.pending.empty() && record.pending.front().revision == 0) {
-    return;  // goes to nobody: a snapshot comes first
+    return;  // not sent: a snapshot comes first
   }
-  // What two have before them alike, or cannot be kept apart for their number,
-  // is in force when the second one is.
+  // Two transactions with the same versions before them, or more than the list
+  // can hold, are merged: their versions are in force when the second one is
+  // applied.
   if (!record.pending.empty() && (record.pending.back().before == versions_ ||
                                   record.pending.size() == kPendingMax)) {
     record.pending.back().revision = revision;
@@ -183,7 +185,8 @@ const wire::NodeReport* Enforcement::report_of(std::string_view node) const {
   return found == nodes_.end() ? nullptr : best(found->second);
 }
 
-// Why the node does not have the policy in force; an empty reason: it has.
+// Returns why the policy is not in force on the node; the reason is empty if it
+// is.
 Enforcement::Lack Enforcement::lack(std::string_view name,
                                     const wire::NodeReport* report,
                                     const PolicyObject& policy) {
@@ -209,9 +212,10 @@ Enforcement::Lack Enforcement::lack(std::string_view name,
   return result;
 }
 
-// Of every node with pods that the policy selects; `nodes` is how many there
-// are. Pods that a node has all it needs for, and cannot enforce nevertheless,
-// are rare: they are looked for only where a node tells of some.
+// Collects the shortfalls of all nodes with pods that the policy selects;
+// `nodes` is their number. It is rare that a node has everything and still
+// cannot enforce a pod, so such pods are searched only on nodes that report
+// failures.
 std::vector<Enforcement::Lack> Enforcement::lacks(const PolicyObject& policy,
                                                   const Subjects& subjects,
                                                   std::size_t& nodes) const {
@@ -242,7 +246,7 @@ std::vector<Enforcement::Lack> Enforcement::lacks(const PolicyObject& policy,
             {.node = pod.node,
              .reason = kFailed,
              .detail = found->first + ": " + found->second->message});
-        report = nullptr;  // one of a node will do
+        report = nullptr;  // one per node is enough
       }
     });
   }
@@ -250,7 +254,7 @@ std::vector<Enforcement::Lack> Enforcement::lacks(const PolicyObject& policy,
   return result;
 }
 
-// One text and one reason of what the nodes lack.
+// Combines the nodes' shortfalls into one text and one reason.
 Enforced Enforcement::describe(const std::vector<Lack>& lacks,
                                std::size_t nodes) {
   Enforced result;
@@ -261,7 +265,7 @@ Enforced Enforcement::describe(const std::vector<Lack>& lacks,
         nodes == 0 ? "no pods are selected" : nodes_text(nodes, nodes);
     return result;
   }
-  // What needs somebody comes first.
+  // Reasons that need a person's action come first.
   for (const char* reason : {kFailed, kUnreachable, kPending}) {
     if (std::ranges::any_of(
             lacks, [&](const Lack& lack) { return lack.reason == reason; })) {

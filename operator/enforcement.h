@@ -18,8 +18,8 @@
 #include "lib/wire/protocol.h"
 #include "operator/cluster_store.h"
 
-// What of the policies is in force on which node. Values and their rules; no
-// I/O, the caller's clock, one thread.
+// Which policies are in force on which nodes. Pure: no I/O, the caller's clock,
+// one thread.
 namespace sluice::op {
 
 using Clock = std::chrono::steady_clock;
@@ -27,37 +27,40 @@ using Clock = std::chrono::steady_clock;
 // For every kind of policy, the newest resourceVersion that has been taken in.
 using Versions = std::array<std::uint64_t, kPolicyKinds>;
 
-// How far the agents are that this replica serves. A node's agent has in force
-// all that was taken in before the oldest transaction that it has not applied.
+// The progress of the agents that this replica serves. A node's agent has
+// everything in force that was taken in before the oldest transaction that the
+// agent has not applied.
 class NodeProgress {
  public:
-  // Objects have been taken in and what follows from them sent: nodes to which
-  // nothing is on its way have all of it in force.
+  // Objects have been taken in and the resulting transactions sent: nodes
+  // without a transaction in flight have all of this in force.
   void advance(const Versions& versions);
 
   void connected(const std::string& node, bool resumed);
   void disconnected(const std::string& node);
   void forget(const std::string& node);
-  // All that the agent had before is void until this revision is applied.
+  // A snapshot was sent: the agent's previous state is unknown until it has
+  // applied this revision.
   void snapshot(const std::string& node, std::uint64_t revision);
-  // It needs a transaction for what advance() is to say next.
+  // A transaction was sent: the node needs it for the versions of the next
+  // advance().
   void sent(const std::string& node, std::uint64_t revision);
   void acknowledged(const std::string& node, const wire::Ack& ack);
 
-  // Of a node that is not known: not connected, and nothing in force.
+  // For an unknown node the report says: not connected, and nothing in force.
   [[nodiscard]] wire::NodeReport report(const std::string& node) const;
   [[nodiscard]] std::vector<std::string> nodes() const;
-  // Nodes of which report() may have changed since the last call.
+  // Nodes whose report() may have changed since the last call.
   std::vector<std::string> take_changed();
-  // Nodes with something on its way.
+  // Number of nodes with a transaction in flight.
   [[nodiscard]] std::size_t behind() const;
 
  private:
-  // Of a node that applies nothing there is a bounded number.
+  // Bounds the list for a node that applies nothing.
   static constexpr std::size_t kPendingMax = 256;
   struct Pending {
     std::uint64_t revision = 0;
-    Versions before{};  // in force as long as it is not applied
+    Versions before{};  // versions in force until it is applied
   };
   struct Node {
     bool connected = false;
@@ -70,7 +73,7 @@ class NodeProgress {
   std::set<std::string> changed_;
 };
 
-// What is to be shown of one policy.
+// The state of one policy as its status shows it.
 struct Enforced {
   bool enforced = false;
   std::string reason;   // "Enforced", "Pending", "AgentUnreachable", ...
@@ -78,31 +81,31 @@ struct Enforced {
   bool operator==(const Enforced&) const = default;
 };
 
-// Puts together what all replicas say of their agents.
+// Combines the reports of all replicas about their agents.
 class Enforcement {
  public:
-  // A node that lags behind, or whose agent is away, makes a policy that was
-  // enforced not enforced only after this time: agents are replaced, pods come
-  // all the time, and a status that follows each of them is of no use.
+  // Grace period for an enforced policy when a node lags or its agent is away.
+  // Agents are replaced and pods start all the time, and a status that follows
+  // each of these events is of no use.
   static constexpr std::chrono::seconds kPatience{5};
 
-  // `replica` empty: this one. Replaces what it said of the node; forgets it
-  // where it knows nothing of the node any more.
+  // Replaces the replica's report about the node; removes it if the replica no
+  // longer knows the node. `replica` empty: this one.
   void set(const std::string& replica, const wire::NodeReport& report);
-  // Nothing is known any more of what the replica said.
+  // Removes all reports of the replica.
   void forget(const std::string& replica);
 
   // Calls its argument for every pod that the policy selects.
   using Subjects =
       std::function<void(const std::function<void(const kube::Pod& pod)>&)>;
-  // Of a policy whose newest version is valid. Remembers since when it is not
-  // enforced. `shown`: what its status says of this version already, by this
-  // replica or the one that led before.
+  // Evaluates a policy whose newest version is valid, and records since when it
+  // has not been enforced. `shown`: what its status already says about this
+  // version, written by this replica or the previous leader.
   Enforced judge(const PolicyObject& policy, const Subjects& subjects,
                  const std::optional<Enforced>& shown, Clock::time_point now);
   // The policy is gone.
   void forget_policy(const ObjectKey& key);
-  // Nobody judges any more: what was judged is not gone on from.
+  // Leadership was lost: discards the history of all policies.
   void forget_policies();
 
  private:
@@ -112,7 +115,7 @@ class Enforcement {
   struct History {
     std::string uid;
     std::int64_t generation = 0;
-    bool enforced = false;           // once, this generation
+    bool enforced = false;           // this generation was enforced once
     Clock::time_point broken_since;  // max: it is enforced
     Enforced last;
   };

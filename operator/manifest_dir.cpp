@@ -59,8 +59,8 @@ struct CloseDir {
   void operator()(DIR* dir) const { ::closedir(dir); }
 };
 
-// A read lease is refused while anyone has the file open for writing. Where
-// leases do not work at all, nobody is said to write.
+// A read lease is refused while a process has the file open for writing. Where
+// leases do not work at all, this returns false.
 bool someone_writes(int fd) {
   // A lease that is broken while we hold it must not raise SIGIO, which kills.
   (void)::fcntl(fd, F_SETSIG, SIGURG);
@@ -147,7 +147,8 @@ struct ManifestDir::Impl {
 
   // Of one scan.
   std::map<std::string, Stamp> found;
-  std::vector<std::string> unreadable;  // folders whose files stay
+  std::vector<std::string>
+      unreadable;  // unreadable folders, whose files are kept
   std::set<std::pair<dev_t, ino_t>> open_folders;
 
   std::vector<Change> pass();
@@ -186,7 +187,7 @@ void ManifestDir::Impl::visit(const std::string& path, int depth) {
 }
 
 void ManifestDir::Impl::walk(const std::string& folder, int depth) {
-  // Watch first, then read: what changes in between gives a notice.
+  // Watch first, then read, so that a change in between causes a notice.
   (void)::inotify_add_watch(notify.get(), folder.c_str(),
                             kWatched | IN_ONLYDIR);
   const std::unique_ptr<DIR, CloseDir> dir(::opendir(folder.c_str()));
@@ -232,7 +233,7 @@ void ManifestDir::Impl::read(const std::string& file, const Stamp& stamp,
     case ReadResult::kBusy:
       pending = true;
       return;
-    case ReadResult::kGone:  // between the two; a notice is under way
+    case ReadResult::kGone:  // deleted in between; a notice will follow
       return;
     case ReadResult::kFailed:
       known[file] = stamp;
@@ -301,8 +302,8 @@ int ManifestDir::poll_fd() const {
 }
 
 void ManifestDir::drain() {
-  // Every scan looks at everything, so what a notice says, and whether some
-  // were lost (IN_Q_OVERFLOW), makes no difference.
+  // Every scan reads everything, so the content of notices does not matter, and
+  // neither do lost ones (IN_Q_OVERFLOW).
   alignas(inotify_event) std::array<char, 16384> buffer{};
   while (::read(impl_->notify.get(), buffer.data(), buffer.size()) > 0) {
   }
@@ -310,7 +311,8 @@ void ManifestDir::drain() {
 
 std::vector<ManifestDir::Change> ManifestDir::scan() {
   // A pass over files that change meanwhile may see a later change and miss an
-  // earlier one; so it is repeated until there was none, within reason.
+  // earlier one. It is therefore repeated until nothing has changed, a bounded
+  // number of times.
   std::map<std::string, Change> changes;
   for (int pass = 0; pass < kPassesMax; ++pass) {
     drain();

@@ -11,15 +11,15 @@
 namespace sluice::op {
 
 // The manifests (*.yaml, *.yml, *.json) of a folder and its subfolders, and
-// what changes in them. Names that begin with a dot are passed over, symbolic
-// links followed, so that folders that kubelet projects (..data) work.
+// their changes. Names that begin with a dot are skipped and symbolic links are
+// followed, so that folders projected by kubelet (..data) work.
 //
-// Nothing is taken for deleted on weak evidence: while the folder itself or a
-// subfolder cannot be read, what was found there stays; a file that someone is
-// still writing is not read until it is closed.
+// A file counts as deleted only on good evidence: while the folder itself or a
+// subfolder cannot be read, its files are kept. A file that a process is still
+// writing is not read until it is closed.
 class ManifestDir {
  public:
-  // The folder must be there. Not for an empty name.
+  // Fails if the folder does not exist or the name is empty.
   static Result<ManifestDir> open(const std::filesystem::path& root);
   ManifestDir(ManifestDir&&) noexcept;
   ManifestDir& operator=(ManifestDir&&) noexcept;
@@ -38,11 +38,12 @@ class ManifestDir {
   // has been quiet for a moment.
   [[nodiscard]] int poll_fd() const;
   void drain();
-  // What changed since the last scan (the first one gives every file), sorted
-  // by file. Cheap when nothing did. To be called from time to time without a
-  // notice too: links may lead to where none are given.
+  // Returns the changes since the last scan, sorted by file; the first scan
+  // returns every file. Cheap if nothing has changed. To be called from time to
+  // time without a notice too, because links may lead to places without
+  // notices.
   std::vector<Change> scan();
-  // True if a file was left out because someone was writing it.
+  // True if a file was skipped because a process was writing it.
   [[nodiscard]] bool pending() const;
   // What keeps the folder from being read as a whole, or empty.
   [[nodiscard]] const std::string& problem() const;

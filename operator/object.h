@@ -32,29 +32,29 @@ using Object =
                  kube::EndpointSlice, kube::CidrGroup, policy::Policy>;
 
 enum class Interest : std::uint8_t {
-  kDecode,        // one of ours
-  kWrongVersion,  // a kind of ours in a version that is not
+  kDecode,        // a kind that Sluice uses
+  kWrongVersion,  // such a kind in another version
   kIgnore,        // a common kind that has no part in network policy
-  kUnknown,       // ignored, but worth a note
+  kUnknown,       // ignored, and reported
 };
 Interest interest_in(std::string_view api_version, std::string_view kind);
 
-// What names the object. The namespace of a namespaced kind that names none is
-// "default". An error if kind, apiVersion or metadata.name are not there.
+// Returns the object's key. If a namespaced object names no namespace, it is
+// "default". Fails if kind, apiVersion or metadata.name is missing.
 Result<ObjectKey> identify(const nlohmann::json& object);
 
-// The object behind the JSON, decoded and validated. The error names the field.
+// Decodes and validates the object. The error names the field.
 Result<Object> decode(const ObjectKey& key, nlohmann::json object);
 
-// What an invalid policy does that has no last valid version, by
+// The effect of an invalid policy that never had a valid version, set by
 // --on-invalid. A NetworkPolicy always isolates: the API server has accepted
-// it, and whoever wrote it believes in it.
+// it, and its author relies on it.
 enum class OnInvalid : std::uint8_t {
   kOpen,     // nothing
   kIsolate,  // isolates its subjects
 };
-// The policy that stands in for an invalid one; nullopt if it is to do nothing,
-// or if its subjects and directions cannot be read.
+// Returns the policy that replaces an invalid one; nullopt if the invalid
+// policy has no effect, or if its subjects and directions cannot be read.
 std::optional<policy::Policy> isolation_of(const nlohmann::json& object,
                                            OnInvalid on_invalid);
 // For people: "its pods are isolated for ingress until it is valid".

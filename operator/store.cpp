@@ -14,7 +14,7 @@
 namespace sluice::op {
 namespace {
 
-// What one source says of one object.
+// The version of one object in one source.
 struct Claim {
   std::string source;
   int line = 0;
@@ -28,12 +28,12 @@ struct Entry {
   std::string owner;           // source of the claim that counts
   std::optional<Object> good;  // the last valid version of that claim
   std::optional<policy::Policy> isolation;  // stands in where there is none
-  std::optional<Object> told;               // what the translator has
+  std::optional<Object> told;  // the version that the translator has
 };
 
 struct Source {
   std::set<ObjectKey> keys;
-  std::vector<Problem> problems;  // of what is no object of ours
+  std::vector<Problem> problems;  // about objects that Sluice does not use
   std::string broken;             // why it cannot be read now, or empty
 };
 
@@ -119,7 +119,7 @@ std::map<ObjectKey, std::vector<Claim>> Store::Impl::take_claims(
   return taken;
 }
 
-// False if the object cannot be told apart from others.
+// False if the object cannot be identified.
 bool Store::Impl::add(const std::string& source,
                       const kube::ManifestObject& object, Source& record) {
   const bool has_head = !object.kind.empty() && !object.api_version.empty();
@@ -163,8 +163,8 @@ bool Store::Impl::add(const std::string& source,
   return true;
 }
 
-// An object that cannot be identified may be any of those that are missing:
-// these stay as they were.
+// An object that cannot be identified may be any of the missing ones, so these
+// are kept as they were.
 void Store::Impl::keep_orphans(
     const std::string& source, const std::set<ObjectKey>& old,
     std::map<ObjectKey, std::vector<Claim>>& old_claims) {

@@ -17,15 +17,14 @@ struct Manifest;
 
 namespace sluice::op {
 
-// What is to be told of one object.
+// The state of one object for users.
 struct ObjectStatus {
   ObjectKey key;
   bool policy = false;
-  std::string source;  // "file:line" of the version this status is about
-  bool valid = false;  // the newest version is
-  bool in_force =
-      false;           // some version is: this one, or the last that was valid
-  std::string reason;  // why the newest version is not valid
+  std::string source;     // "file:line" of the version this status is about
+  bool valid = false;     // the newest version is valid
+  bool in_force = false;  // this version or the last valid one is
+  std::string reason;     // why the newest version is not valid
   std::vector<std::string> warnings;  // of the version in force
 };
 
@@ -40,15 +39,15 @@ struct Problem {
   bool operator==(const Problem&) const = default;
 };
 
-// All objects, by the sources (files) that they stand in, and which version of
+// All objects, by the sources (files) that contain them, and which version of
 // each is in force:
-//  - the newest one if it is valid, else the last that was, else what stands in
-//    for an invalid policy (isolation_of());
+//  - the newest one if it is valid, otherwise the last valid one, otherwise the
+//    replacement for an invalid policy (isolation_of());
 //  - of an object in two files, the one in the file that had it first;
-//  - none once the object is gone from its file. A file that cannot be parsed
-//    says nothing about what is gone.
-// Changes of sources take effect together, with commit(), which tells the
-// translator no more than what changed. Pure; used by one thread.
+//  - none after the object has been removed from its file. A file that cannot
+//    be parsed removes nothing.
+// Changes of sources take effect together with commit(), which passes only
+// differences to the translator. Pure; used by one thread.
 class Store {
  public:
   // The translator must outlive the store.
@@ -60,19 +59,19 @@ class Store {
   Store(const Store&) = delete;
   Store& operator=(const Store&) = delete;
 
-  // `manifest` is all that the source holds now. If parts of it could not be
-  // parsed or identified, nothing is taken for gone.
+  // `manifest` is the whole content of the source. If parts of it could not be
+  // parsed or identified, no object counts as deleted.
   void set_source(const std::string& source, const kube::Manifest& manifest);
-  // The source cannot be read; what it held stays.
+  // The source cannot be read; its previous content is kept.
   void fail_source(const std::string& source, const std::string& reason);
   void remove_source(const std::string& source);
 
-  // Pods that name no node are of this one. Where no Node object has this
-  // name, `node` stands in for it; where one has, the addresses add up.
+  // Pods that name no node belong to this one. If no Node object has this name,
+  // `node` is used as one; otherwise the addresses of both count.
   void set_local_node(const kube::Node& node);
 
-  // Decides which versions are in force and tells the translator. True if it
-  // was told anything.
+  // Decides which versions are in force and passes changes to the translator.
+  // True if there were any.
   bool commit();
 
   // Every object that a source holds, sorted by kind, namespace and name.
@@ -83,7 +82,8 @@ class Store {
 
   // Valid Node objects of the sources, committed or not.
   [[nodiscard]] std::vector<kube::Node> nodes() const;
-  // As the translator knows it: with its node. nullptr if there is none.
+  // Returns the pod as the translator has it, with its node; nullptr if there
+  // is none.
   [[nodiscard]] const kube::Pod* pod(const std::string& ns,
                                      const std::string& name) const;
   // "namespace/pod" or "node/name" behind an address; empty if unknown.

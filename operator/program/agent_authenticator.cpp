@@ -16,12 +16,13 @@ namespace {
 
 using Clock = kube::Loop::Clock;
 
-// Of the extra fields of a bound token: Kubernetes' ServiceAccount tokens,
-// "authentication.kubernetes.io/node-name" from 1.30 on, "/pod-name" before.
+// Names of extra fields of a bound token: Kubernetes' ServiceAccount tokens
+// have "authentication.kubernetes.io/node-name" from 1.30 on, "/pod-name"
+// before.
 constexpr std::string_view kNodeName = "authentication.kubernetes.io/node-name";
 constexpr std::string_view kPodName = "authentication.kubernetes.io/pod-name";
 
-// Tokens themselves are not kept.
+// Digests are stored instead of the tokens themselves.
 std::string digest_of(const std::string& token) {
   std::string digest(SHA256_DIGEST_LENGTH, '\0');
   ::SHA256(reinterpret_cast<const unsigned char*>(token.data()), token.size(),
@@ -42,7 +43,7 @@ struct AgentAuthenticator::Impl {
   struct Known {
     bool allowed = false;
     std::string node;
-    std::string pod;  // that the token is bound to, where it names no node
+    std::string pod;  // to which the token is bound, if it names no node
     std::string error;
     Clock::time_point until;
   };

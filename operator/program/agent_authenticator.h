@@ -15,20 +15,20 @@ namespace sluice::operatord {
 struct AgentAuthenticatorOptions {
   std::string username;  // "system:serviceaccount:NS:NAME"
   std::string audience = "sluice-operator";
-  // An answer is good for so long. Tokens are revoked with their pod.
+  // How long an answer is reused. Tokens are revoked with their pod.
   std::chrono::seconds remember{60};
   std::chrono::seconds remember_refusal{5};
   std::size_t remembered_max = 20'000;
 };
 
-// Asks the API server by TokenReview who bears a token, and remembers what it
-// said. Belongs to the loop's thread.
+// Asks the API server by TokenReview whose a token is, and caches the answers.
+// Belongs to the loop's thread.
 class AgentAuthenticator : public wire::Authenticator {
  public:
   // The node of a pod in the agents' namespace; empty if it is not known.
   using NodeOf = std::function<std::string(const std::string& pod)>;
 
-  // `client` outlives it.
+  // `client` must outlive this object.
   AgentAuthenticator(kube::Client& client, AgentAuthenticatorOptions options,
                      NodeOf node_of);
   AgentAuthenticator(const AgentAuthenticator&) = delete;

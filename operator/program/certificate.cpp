@@ -118,7 +118,7 @@ void Certificate::Impl::look() {
       [this](const ApiResult<json>& secret) { look_at_secret(secret); });
 }
 
-// Without a ca.crt beside it the certificate is its own authority.
+// Without a ca.crt beside it, the certificate is its own CA.
 void Certificate::Impl::look_at_files() {
   auto certificate = read_file(options.dir / "tls.crt");
   auto key = read_file(options.dir / "tls.key");
@@ -187,7 +187,7 @@ void Certificate::Impl::make() {
           failed(answer.error().message);
           return;
         }
-        look();  // what is there, mine or another replica's
+        look();  // read what is stored, by this or another replica
       });
 }
 

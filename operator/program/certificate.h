@@ -16,8 +16,8 @@ namespace sluice::operatord {
 
 struct CertificateOptions {
   std::string ns;
-  // A mounted Secret of type kubernetes.io/tls; empty: the operators make one
-  // themselves and keep it in the Secret `secret`.
+  // A mounted Secret of type kubernetes.io/tls. Empty: the operators create a
+  // certificate and store it in the Secret `secret`.
   std::filesystem::path dir;
   std::string secret = "sluice-operator-tls";
   std::string config_map = "sluice-operator-ca";  // key ca.crt
@@ -27,12 +27,13 @@ struct CertificateOptions {
 };
 
 // The certificate that all replicas share, from a folder or from the API
-// server; the first replica makes it. Publishes its CA for the agents.
+// server; the first replica creates it. Publishes its CA for the agents.
 //
-// Belongs to the loop's thread. `client` outlives it.
+// Belongs to the loop's thread. `client` must outlive this object.
 class Certificate {
  public:
-  // Called from Loop::dispatch() with the first one, and whenever it changed.
+  // Called from Loop::dispatch() with the first certificate and after each
+  // change.
   using Handler = std::function<void(const wire::TlsMaterial&)>;
 
   Certificate(kube::Client& client, CertificateOptions options,
@@ -44,7 +45,8 @@ class Certificate {
   ~Certificate();
 
   void start();
-  // Why there is none yet, or why the last look failed; empty after a success.
+  // Why there is no certificate yet, or why the last attempt to read it failed;
+  // empty after a success.
   [[nodiscard]] const std::string& problem() const;
 
  private:

@@ -24,7 +24,7 @@ std::string name_of(const Event& event) {
 struct ClusterWatch::Watched {
   std::unique_ptr<Reflector> reflector;
   std::size_t policy_kind = op::kPolicyKinds;
-  std::uint64_t newest = 0;  // of the events that came
+  std::uint64_t newest = 0;  // newest version among the received events
   bool told_absent = false;
   std::string told_problem;
 };
@@ -78,8 +78,8 @@ void ClusterWatch::take(Watched& watched, const std::vector<Event>& events) {
   }
 }
 
-// A list comes in the order of names: only when it is complete is everything
-// older than its newest object there.
+// A list is sorted by name, so everything older than its newest object is known
+// only when the list is complete.
 void ClusterWatch::settle(Watched& watched) {
   if (watched.policy_kind < versions_.size() &&
       watched.reflector->state() == Reflector::State::kWatching) {

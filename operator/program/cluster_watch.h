@@ -15,20 +15,21 @@
 
 namespace sluice::operatord {
 
-// All that the operator watches at the API server, told to the store as it
-// comes. Belongs to the loop's thread; `client` and `store` outlive it.
+// Watches all kinds that the operator needs at the API server and passes their
+// events to the store. Belongs to the loop's thread; `client` and `store` must
+// outlive this object.
 class ClusterWatch {
  public:
   struct Kind {
     std::string kind;
     std::string state;
-    std::string problem;  // of the last try; empty after a success
+    std::string problem;  // of the last attempt; empty after a success
     bool synced = false;
     std::size_t objects = 0;
     kube::ReflectorStats stats;
   };
 
-  // `on_change`: the translator was told something.
+  // `on_change` is called when the translator has received a change.
   ClusterWatch(kube::Client& client, op::ClusterStore& store,
                std::function<void()> on_change);
   ClusterWatch(const ClusterWatch&) = delete;
@@ -38,12 +39,12 @@ class ClusterWatch {
   ~ClusterWatch();
 
   void start();
-  // Every kind has been seen as a whole once (or is not installed).
+  // True if every kind has been listed completely once or is not installed.
   [[nodiscard]] bool synced() const { return unsynced_.empty(); }
-  // Which has not, and why; empty if all have.
+  // Which kind has not been listed, and why; empty if all have.
   [[nodiscard]] std::string problem() const;
-  // Of every kind of policy, the newest resourceVersion such that the store
-  // has that and everything older.
+  // For every kind of policy, the newest resourceVersion such that the store
+  // has this version and everything older.
   [[nodiscard]] const op::Versions& versions() const { return versions_; }
   [[nodiscard]] std::vector<Kind> kinds() const;
 

@@ -44,8 +44,8 @@ std::string host_name() {
   return name.data();
 }
 
-// Where other replicas reach what listens at `address`: there if it names one
-// address of the host, else at the pod's.
+// The address at which other replicas reach a server that listens on `address`:
+// the same if it names one address of the host, otherwise the pod's.
 std::string advertised(const std::string& address, const std::string& pod_ip) {
   const auto colon = address.rfind(':');
   if (colon == std::string::npos) {
@@ -163,7 +163,7 @@ int run(Arguments arguments) {
     options.identity = host_name();
   }
   if (options.advertise.empty()) {
-    // No other thread is there yet. NOLINTNEXTLINE(concurrency-mt-unsafe)
+    // There is no other thread yet. NOLINTNEXTLINE(concurrency-mt-unsafe)
     const char* pod_ip = std::getenv("POD_IP");
     options.advertise =
         advertised(options.server.address, pod_ip == nullptr ? "" : pod_ip);
@@ -206,7 +206,7 @@ int parse_and_run(int argc, char** argv) {
 }  // namespace sluice::operatord
 
 int main(int argc, char** argv) {
-  // A reader that goes away is an error of write(), not a death.
+  // When a reader disconnects, write() fails instead of ending the process.
   (void)std::signal(SIGPIPE, SIG_IGN);
   try {
     return sluice::operatord::parse_and_run(argc, argv);

@@ -37,7 +37,8 @@ void add_watches(MetricFamilies& families, const Measured& measured) {
       "sluice_operator_watch_restarts_total",
       "Lists and watches that ended with an error and were begun again.",
       by_kind(kinds, [](const auto& k) { return k.stats.failures; }));
-  // A policy may be wrong in either way; a series must be there once.
+  // A policy may be counted in both maps, but a series may be exported only
+  // once.
   auto counts_invalid = measured.undecodable;
   for (const auto& [kind, counts] : measured.policies) {
     counts_invalid[kind] += counts.invalid;

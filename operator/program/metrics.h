@@ -30,7 +30,7 @@ struct Measured {
   double certificate_not_after_seconds = 0;  // Unix time; 0: there is none
 };
 
-// In Prometheus' text format.
+// Returns the metrics in Prometheus' text format.
 std::string metrics_text(const Measured& measured);
 
 }  // namespace sluice::operatord

@@ -29,19 +29,19 @@ using op::Clock;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-// Nothing has to be waited for longer: reports, status and metrics are looked
-// after at this pace.
+// The longest wait of a turn; reports, status and metrics are handled at this
+// interval.
 constexpr milliseconds kTurn{50};
-// A replica that has not been heard of for so long is gone, and with it what it
-// said; its agents are elsewhere by then.
+// A replica without a message for this time counts as gone, and its reports are
+// dropped; its agents are connected elsewhere by then.
 constexpr seconds kReplicaGone{6};
 constexpr seconds kMeasured{1};
-// Refused streams are logged so often at most.
+// Minimum interval between log messages about refused streams.
 constexpr seconds kRefusedLogged{5};
 constexpr milliseconds kListenAgain{2'000};
-// How soon a replica that stands by sees that the port is free.
+// How often a replica that stands by checks whether the port is free.
 constexpr milliseconds kHealthAgain{200};
-// Not ready for the same reason for so long is worth a line.
+// After being not ready for the same reason for this long, log it.
 constexpr seconds kPondered{3};
 
 }  // namespace
@@ -76,7 +76,7 @@ struct Operator::Impl {
   std::uint64_t revision = 0;
   bool dirty = false;
   std::string listen_problem;
-  std::string pondered;  // problem() as it was last
+  std::string pondered;  // the last value of problem()
   Clock::time_point tell_at = Clock::time_point::max();
   Clock::time_point listen_at;
   Clock::time_point measured_at;
@@ -126,9 +126,9 @@ CertificateOptions Operator::Impl::certificate_options() const {
   return result;
 }
 
-// Replicas on one node share its ports: the health port belongs to the one that
-// serves there. Another one stands by with everything seen, and takes over when
-// the port is free.
+// Replicas on one node share its ports: the health port belongs to the replica
+// that serves. Another replica has read everything too, stands by, and takes
+// over when the port is free.
 Result<void> Operator::Impl::open_health() {
   if (options.health.empty() || health) {
     return {};
@@ -232,7 +232,7 @@ void Operator::Impl::on_certificate(const wire::TlsMaterial& material) {
 
 std::string Operator::Impl::problem() const {
   if (standing_by) {
-    return {};  // said when it began
+    return {};  // logged when it began
   }
   if (!watch->synced()) {
     return watch->problem();
@@ -243,7 +243,7 @@ std::string Operator::Impl::problem() const {
   return server ? std::string{} : listen_problem;
 }
 
-// To the log, once, what lasts.
+// Logs a problem that persists, once.
 void Operator::Impl::tell_problem(Clock::time_point now) {
   if (const auto current = problem(); current != pondered) {
     pondered = current;
@@ -255,8 +255,8 @@ void Operator::Impl::tell_problem(Clock::time_point now) {
   }
 }
 
-// Not before everything has been seen: a view of a part of the cluster would
-// open what the rest of it closes.
+// Not before everything has been listed: a view of part of the cluster would
+// allow what the rest of it denies.
 void Operator::Impl::serve_when_ready() {
   if (server || standing_by || !watch->synced() ||
       (!options.server.plain_text && !tls) || Clock::now() < listen_at) {
@@ -286,7 +286,7 @@ void Operator::Impl::serve_when_ready() {
     return;
   }
   spdlog::info("serves agents at {}", options.server.address);
-  // Not before: who leads must know what agents do.
+  // Not earlier, because the leader must know the state of the agents.
   elector->start();
 }
 
@@ -321,7 +321,7 @@ wire::Server::Handlers Operator::Impl::handlers() {
     dirty = store.agent_left(node) || dirty;
   };
   result.on_forget = [this](const std::string& node) {
-    // What it knows it tells again when it is back.
+    // The agent announces its pods again when it reconnects.
     dirty = store.announce(node, true, {}) || dirty;
     translator.forget_node(node);
     progress.forget(node);
@@ -379,8 +379,8 @@ void Operator::Impl::on_refused(const std::string& peer,
   refused_untold = 0;
 }
 
-// What of the changes concerns an agent goes to it, all at once; what comes
-// meanwhile gathers for the next time.
+// Sends each agent the changes that affect it, as one transaction. Events that
+// arrive meanwhile are collected for the next call.
 void Operator::Impl::distribute() {
   const auto begun = Clock::now();
   ++revision;
@@ -392,8 +392,8 @@ void Operator::Impl::distribute() {
     progress.sent(node, changes->revision);
     server->send(node, std::move(changes));
   }
-  // Only now: a pod that is claimed by what was just sent is not opened by the
-  // end of what its namespace said of unknown pods.
+  // This comes last: a pod that the transaction just claimed must not be opened
+  // by the end of its namespace's setting for unknown pods.
   for (const auto& node : store.take_on_unknown_changes()) {
     server->set_on_unknown(node, store.on_unknown(node));
   }

@@ -20,7 +20,7 @@ namespace sluice::operatord {
 struct OperatorOptions {
   kube::ClusterConfig cluster;
   kube::ClientOptions client;
-  // Certificate and replica token are filled in.
+  // The operator fills in the certificate and the replica token.
   wire::ServerOptions server;
   CertificateOptions certificate;  // `ns` and names are filled in if empty
   std::string health;              // address; empty: no HTTP
@@ -35,7 +35,7 @@ struct OperatorOptions {
   std::chrono::milliseconds lease_duration{15'000};
 };
 
-// What the program measures of itself, for metrics and benchmarks.
+// Measurements of the program, for metrics and benchmarks.
 struct OperatorFigures {
   std::uint64_t revision = 0;
   wire::ServerStats server;
@@ -47,8 +47,9 @@ struct OperatorFigures {
 // that calls run() or turn().
 class Operator {
  public:
-  // Begins to watch; serves as soon as everything has been seen once. Where
-  // another process has the health address, that waits until it is free.
+  // Begins to watch, and serves as soon as everything has been listed once. If
+  // another process has the health address, the operator waits until the
+  // address is free.
   static Result<std::unique_ptr<Operator>> start(OperatorOptions options);
   Operator(const Operator&) = delete;
   Operator& operator=(const Operator&) = delete;
@@ -56,19 +57,20 @@ class Operator {
   Operator& operator=(Operator&&) = delete;
   ~Operator();
 
-  // Until SIGTERM or SIGINT comes through `signals` (see open_signals()); then
-  // frees the lease. Agents keep what they have.
+  // Runs until SIGTERM or SIGINT arrives through `signals` (see
+  // open_signals()), then releases the Lease. Agents keep what is in force.
   Result<void> run(int signals);
-  // Waits for something to do, at most so long, and does it.
+  // Waits for work, at most for `wait`, and does it.
   void turn(std::chrono::milliseconds wait);
 
-  // 0 until it serves.
+  // The port of the server; 0 until it serves.
   [[nodiscard]] int port() const;
-  // Why it does not serve yet; empty: it does.
+  // Why the operator does not serve yet; empty if it does.
   [[nodiscard]] std::string problem() const;
   [[nodiscard]] OperatorFigures figures() const;
-  // Sets of changes that were handed to agents' streams, and how long the last
-  // one took: from the first event read to the last transaction handed on.
+  // Number of sets of changes passed to the agents' streams, and the duration
+  // of the last one, from the first event read to the last transaction passed
+  // on.
   [[nodiscard]] std::uint64_t revision() const;
   [[nodiscard]] std::chrono::nanoseconds handed_in() const;
 

@@ -13,10 +13,10 @@ using op::Enforced;
 using op::ObjectKey;
 using op::PolicyObject;
 
-// A new version that is on its way to the nodes is not said to be so if it
-// arrives within this time: one write instead of two.
+// If a new version reaches the nodes within this time, its status is not set to
+// Pending first: one write instead of two.
 constexpr std::chrono::milliseconds kSilence{200};
-// Pods come and go without an event of the policy: everything is looked at
+// Pods come and go without an event of the policy: everything is evaluated
 // again after this time.
 constexpr std::chrono::milliseconds kSweep{2'000};
 
@@ -82,8 +82,8 @@ void PolicyStatus::set_leading(bool leads) {
   leads_ = leads;
   if (!leads) {
     writer_.stop();
-    // What other replicas said still holds: they tell changes only, to one that
-    // leads again too.
+    // Other replicas' reports are kept: they send only changes, also to a
+    // replica that leads again.
     enforcement_.forget({});
     enforcement_.forget_policies();
     active_.clear();
@@ -146,7 +146,7 @@ Enforced PolicyStatus::enforced(const PolicyObject& object,
   return enforcement_.judge(object, subjects, shown, now);
 }
 
-// True if there is nothing more to be said of it until something changes.
+// True if its status is final until something changes.
 bool PolicyStatus::judge(const PolicyObject& object, std::uint64_t revision,
                          Clock::time_point now) {
   auto& told = told_[object.key];
@@ -216,7 +216,7 @@ void PolicyStatus::tell_valid(const PolicyObject& object,
   }
 }
 
-// A part of all policies at a time, so that no turn takes long.
+// Evaluates a part of all policies per call, so that no turn takes long.
 void PolicyStatus::sweep() {
   const auto& policies = store_.policies();
   const auto turns = static_cast<std::size_t>(kSweep / kTurn);

@@ -16,12 +16,12 @@
 
 namespace sluice::operatord {
 
-// Says of every policy whether it is valid and whether it is enforced: in its
-// status and, where a user must act, by an event. Only while this replica
+// Reports for every policy whether it is valid and whether it is enforced: in
+// its status and, if a user must act, by an event. Only while this replica
 // leads. One thread, that of the loop.
 class PolicyStatus {
  public:
-  // All outlive it.
+  // All arguments must outlive this object.
   PolicyStatus(const op::ClusterStore& store,
                const policy::Translator& translator,
                const op::NodeProgress& progress, StatusWriter& writer);
@@ -29,17 +29,17 @@ class PolicyStatus {
   void set_leading(bool leads);
   [[nodiscard]] bool leads() const { return leads_; }
 
-  // Objects came, changed or went.
+  // Objects were added, changed or deleted.
   void objects_changed(const std::vector<op::ObjectKey>& keys);
-  // Agents of this replica did something.
+  // The state of these nodes' agents, which this replica serves, has changed.
   void nodes_changed(const std::vector<std::string>& nodes);
-  // Another replica's agents count too.
+  // Takes the report of another replica about its agents.
   void report(const std::string& replica, bool first,
               const std::vector<wire::NodeReport>& nodes);
   void forget_replica(const std::string& replica);
 
-  // Judges what is not settled, and everything from time to time. `revision` is
-  // told with it. To be called at least every kTurn.
+  // Evaluates policies whose status is not final, and all policies from time to
+  // time. `revision` is shown in the status. To be called at least every kTurn.
   void turn(std::uint64_t revision, op::Clock::time_point now);
   static constexpr std::chrono::milliseconds kTurn{50};
 
@@ -55,11 +55,11 @@ class PolicyStatus {
   struct Told {
     std::string uid;
     std::int64_t generation = 0;
-    std::string invalid;  // what an event told
+    std::string invalid;  // message of the last event
     std::string failure;  // likewise
     bool warned = false;
     bool enforced = false;
-    op::Clock::time_point since;  // this generation is known
+    op::Clock::time_point since;  // when this generation became known
   };
 
   void sweep();
@@ -78,8 +78,8 @@ class PolicyStatus {
   op::Enforcement enforcement_;
   bool leads_ = false;
   std::map<op::ObjectKey, Told> told_;
-  std::set<op::ObjectKey> active_;  // not settled
-  op::ObjectKey swept_;             // the last one of sweep()
+  std::set<op::ObjectKey> active_;  // status not final
+  op::ObjectKey swept_;             // the last one evaluated by sweep()
   op::Clock::time_point turned_;
 };
 

@@ -12,11 +12,11 @@ namespace {
 
 // Nodes that change meanwhile go into one report.
 constexpr std::chrono::milliseconds kPace{50};
-// Without a change: says that this replica is there, and hears what agents of
-// the others have found on their nodes.
+// Interval without a change: shows that this replica is alive, and fetches the
+// addresses that agents of other replicas have found on their nodes.
 constexpr std::chrono::milliseconds kHeartbeat{200};
 constexpr std::chrono::milliseconds kAfterFailure{1'000};
-// Of all nodes in one report, but for the last one's: a megabyte.
+// Limit for all nodes of one report except the last one: a megabyte.
 constexpr std::size_t kAddressesMax = 50'000;
 
 }  // namespace

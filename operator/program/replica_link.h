@@ -17,20 +17,22 @@
 
 namespace sluice::operatord {
 
-// Who holds the Lease: "POD@ADDRESS:PORT", so that the others find it.
+// Returns the identity in the Lease, "POD@ADDRESS:PORT", by which the others
+// find the leader.
 std::string replica_identity(const std::string& name,
                              const std::string& address);
-// The address in an identity; empty if there is none.
+// Returns the address in an identity; empty if there is none.
 std::string address_of(const std::string& identity);
 
-// Tells the replica that leads how far this one's agents are. One thread, that
+// Reports the progress of this replica's agents to the leader. One thread, that
 // of the loop.
 class ReplicaLink {
  public:
-  // Told what agents of other replicas have found on their nodes.
+  // Called with the addresses that agents of other replicas have found on their
+  // nodes.
   using OnFound = std::function<void(const std::vector<wire::FoundAddresses>&)>;
 
-  // All outlive it. `identity` is this replica's.
+  // All arguments must outlive this object. `identity` is this replica's.
   ReplicaLink(kube::Loop& loop, const op::NodeProgress& progress,
               const op::ClusterStore& store, std::string identity,
               OnFound on_found);
@@ -43,10 +45,11 @@ class ReplicaLink {
   // How to reach the others: nullopt for plain text.
   void set_certificate(const std::optional<wire::TlsMaterial>& tls,
                        const std::string& server_name);
-  // Whom to tell: the identity of the leader; empty or this one's own: nobody.
+  // Sets the leader's identity. If it is empty or this replica's own, nothing
+  // is sent.
   void set_leader(const std::string& identity);
   void nodes_changed(const std::vector<std::string>& nodes);
-  // Sends what is to be sent; to be called often.
+  // Sends pending reports; to be called often.
   void turn(op::Clock::time_point now);
 
  private:
@@ -65,7 +68,7 @@ class ReplicaLink {
   std::string leader_;
   std::optional<wire::ReportSender> sender_;
   std::set<std::string> changed_;  // nodes
-  std::set<std::string> sent_;     // and not known to have arrived
+  std::set<std::string> sent_;     // sent and not acknowledged
   op::Clock::time_point next_;
   op::Clock::time_point hear_at_;
   std::string told_problem_;

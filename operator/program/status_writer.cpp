@@ -57,7 +57,7 @@ std::string without_revision(const std::string& message) {
   return message.substr(0, message.find(", revision "));
 }
 
-// Without `generation`, conditions cannot say of which one they speak.
+// If the definition has no observedGeneration, `generation` is not compared.
 bool says(const json* shown, const Condition& wanted,
           std::optional<std::int64_t> generation) {
   return shown != nullptr &&
@@ -69,8 +69,8 @@ bool says(const json* shown, const Condition& wanted,
           shown->value("observedGeneration", json()) == json(*generation));
 }
 
-// Whether the API server has dropped something of `written`, a status, because
-// the kind's definition does not know it. `stored`: the object as it is then.
+// True if the API server has dropped a part of the status `written` because the
+// kind's definition lacks it. `stored` is the resulting object.
 bool dropped(const json& stored, const json& written) {
   const auto found = stored.find("status");
   const auto status = found == stored.end() ? json::object() : *found;
@@ -86,7 +86,7 @@ bool dropped(const json& stored, const json& written) {
   });
 }
 
-// `conditions` with those that are wanted in the place of the older ones.
+// Returns `conditions` with the wanted ones in place of their older versions.
 json merged(const json& conditions, const std::vector<Condition>& wanted,
             std::int64_t generation) {
   json result = json::array();
@@ -151,7 +151,7 @@ struct StatusWriter::Impl {
     std::string version;
     std::int64_t generation = 0;
     std::string path;
-    std::optional<json> there;  // conditions, as far as is known
+    std::optional<json> there;  // conditions as far as known
     std::int64_t kept = 0;      // generation in inForce, the same
     std::vector<Condition> wanted;
     json to_keep;                  // null: nothing
@@ -169,7 +169,7 @@ struct StatusWriter::Impl {
   std::map<ObjectKey, Target> targets;
   std::deque<ObjectKey> queue;
   std::size_t in_flight = 0;
-  // Kinds whose definition at the API server drops some of what is written.
+  // Kinds whose definition at the API server drops a part of the status.
   std::set<std::string> lossy;
   std::deque<kube::EventNote> notes;
   kube::Call note_call;
@@ -190,7 +190,7 @@ struct StatusWriter::Impl {
   void pump_notes();
 };
 
-// What the definition drops is not written again and again.
+// Fields that the definition drops are not written again and again.
 bool StatusWriter::Impl::satisfied(const ObjectKey& key,
                                    const Target& target) const {
   const bool all = !lossy.contains(key.kind);
@@ -203,12 +203,13 @@ bool StatusWriter::Impl::satisfied(const ObjectKey& key,
          });
 }
 
-// Of an object with these identifiers; what it says of itself is filled in.
+// Creates an event about the object `key`, and fills in the fields about the
+// object.
 void StatusWriter::Impl::add_note(const ObjectKey& key,
                                   const kube::Resource& resource,
                                   kube::EventNote note) {
   if (notes.size() >= kEventsWaiting) {
-    return;  // the conditions say it too
+    return;  // the conditions report it too
   }
   note.api_version = resource.api_version(resource.versions.front());
   note.kind = resource.kind;
@@ -223,7 +224,7 @@ void StatusWriter::Impl::written(const ObjectKey& key, Target& target,
                                  const json& status, const json& stored) {
   ++stats.writes;
   target.there = status.at("conditions");
-  // As it was when this was sent; what is wanted may have changed since.
+  // The value that was sent; the wanted one may have changed since.
   const auto kept = status.contains("inForce")
                         ? generation_of(status.at("inForce"))
                         : target.kept;
@@ -288,7 +289,7 @@ void StatusWriter::Impl::pump() {
   }
 }
 
-// Of kinds whose events do not tell the status.
+// For kinds whose watch events do not include the status.
 void StatusWriter::Impl::read(const ObjectKey& key, Target& target) {
   target.call = kube::get_object(
       *client, target.path, [this, key](const ApiResult<json>& answer) {
@@ -306,7 +307,7 @@ void StatusWriter::Impl::read(const ObjectKey& key, Target& target) {
 
 void StatusWriter::Impl::write(const ObjectKey& key, Target& target) {
   auto conditions = merged(*target.there, target.wanted, target.generation);
-  // With the uid, an object made anew under the same name is left alone.
+  // With the uid, a new object with the same name is not touched.
   json body{{"metadata", {{"uid", target.uid}}},
             {"status", {{"conditions", conditions}}}};
   const auto kept = generation_of(target.to_keep);
@@ -337,7 +338,7 @@ void StatusWriter::Impl::done(const ObjectKey& key,
       target.told_problem.clear();
       enqueue(key, target);
     } else if (error->status == kNotFound || error->status == kConflict) {
-      // Gone, or another object: its own event tells of it.
+      // Deleted or replaced: a watch event will report it.
       target.wanted.clear();
     } else {
       ++stats.failures;

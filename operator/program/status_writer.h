@@ -30,7 +30,8 @@ struct Condition {
   bool operator==(const Condition&) const = default;
 };
 
-// The condition that an object shows, if it is about this generation of it.
+// Returns the condition in the object's status if it refers to the current
+// generation.
 std::optional<Condition> shown_condition(const op::PolicyObject& object,
                                          const std::string& type);
 
@@ -40,13 +41,13 @@ struct StatusStats {
   std::uint64_t events = 0;
 };
 
-// Writes conditions into the status of objects, a few at a time, only where
-// they say something else than is there, and until it has worked. Makes events.
+// Writes conditions into the status of objects, a few at a time, only if they
+// differ from the stored ones, and retries until it succeeds. Creates events.
 //
-// Belongs to the loop's thread. `client` outlives it.
+// Belongs to the loop's thread. `client` must outlive this object.
 class StatusWriter {
  public:
-  // `instance`: who says so, for events.
+  // `instance`: the reporting instance named in events.
   StatusWriter(kube::Client& client, std::string instance);
   StatusWriter(const StatusWriter&) = delete;
   StatusWriter& operator=(const StatusWriter&) = delete;
@@ -54,12 +55,13 @@ class StatusWriter {
   StatusWriter& operator=(StatusWriter&&) = delete;
   ~StatusWriter();
 
-  // The object came or changed (perhaps by what was written here).
+  // The object was added or changed, possibly by a write of this object.
   void seen(const op::PolicyObject& object);
-  // What its status is to say. Other conditions in it are left alone.
+  // Sets the conditions that the object's status must have. Other conditions in
+  // it are not changed.
   void want(const op::PolicyObject& object, std::vector<Condition> conditions);
   void forget(const op::ObjectKey& key);
-  // Gives up all that is not written yet: another replica does it.
+  // Drops all pending writes, because another replica does them.
   void stop();
 
   void event(const op::PolicyObject& object, bool warning,
