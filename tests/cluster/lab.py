@@ -338,6 +338,6 @@ def agent_command(cluster, name, token, ca_file=None):
         "--operator-name", f"sluice-operator.{suite.SYSTEM}.svc",
         "--ca-file", ca_file or cluster.ca_file(), "--token-file", token,
         "--pin-dir", f"/run/bpf/{name}/sluice", "--socket", f"/run/{name}.sock",
-        "--health", "0.0.0.0:9965",
+        "--health", "[::]:9965",
         # As the lab names them.
         "--pod-interfaces", "v*"])

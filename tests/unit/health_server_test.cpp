@@ -3,17 +3,24 @@
 
 #include <array>
 #include <atomic>
+#include <cerrno>
 #include <chrono>
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+
 #include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 
 #include "lib/base/fd.h"
@@ -132,6 +139,34 @@ TEST_F(HealthServerTest, everywhere_is_both_families) {
   }
   open("[::1]:0");
   EXPECT_THAT(get("/healthz", "::1"), StartsWith("HTTP/1.1 200"));
+}
+
+// Takes IPv6 from the calling thread and those that it starts, as the kernel's
+// option ipv6.disable=1 does from all.
+bool forget_ipv6() {
+  std::array<sock_filter, 6> code{{
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_socket, 0, 3),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_INET6, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EAFNOSUPPORT),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  }};
+  const sock_fprog program{.len = code.size(), .filter = code.data()};
+  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+         ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+TEST_F(HealthServerTest, everywhere_is_ipv4_where_the_kernel_has_no_other) {
+  std::thread([&] {
+    ASSERT_TRUE(forget_ipv6());
+    ASSERT_LT(::socket(AF_INET6, SOCK_STREAM, 0), 0);
+    for (const char* address : {"0.0.0.0:0", "[::]:0"}) {
+      open(address);
+      EXPECT_THAT(get("/healthz", "127.0.0.1"), StartsWith("HTTP/1.1 200"));
+    }
+    EXPECT_FALSE(HealthServer::open("[::1]:0"));
+  }).join();
 }
 
 TEST_F(HealthServerTest, where_it_cannot_listen_is_said) {
