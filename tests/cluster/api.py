@@ -25,6 +25,7 @@ KINDS = {
     "CiliumNetworkPolicy": ("apis/cilium.io/v2", "ciliumnetworkpolicies", True),
     "CiliumClusterwideNetworkPolicy": ("apis/cilium.io/v2", "ciliumclusterwidenetworkpolicies", False),
     "CiliumCIDRGroup": ("apis/cilium.io/v2", "ciliumcidrgroups", False),
+    "ClusterNetworkPolicy": ("apis/policy.networking.k8s.io/v1alpha2", "clusternetworkpolicies", False),
     "CustomResourceDefinition": ("apis/apiextensions.k8s.io/v1", "customresourcedefinitions", False),
 }
 _PATCH = {"merge": "application/merge-patch+json", "json": "application/json-patch+json",
