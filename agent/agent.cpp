@@ -354,8 +354,9 @@ Result<void> Agent::deny_unclaimed(bool deny) {
   return impl.follow({});
 }
 
-void Agent::announce(const std::string& endpoint, std::uint32_t ifindex) {
-  impl_->interfaces.announce(endpoint, ifindex);
+void Agent::announce(const std::string& endpoint, std::uint32_t ifindex,
+                     bool starting) {
+  impl_->interfaces.announce(endpoint, ifindex, starting);
 }
 
 Result<void> Agent::close_interfaces(

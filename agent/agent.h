@@ -107,8 +107,11 @@ class Agent {
 
   // What a CNI plugin says of a new interface of this node, which may be none
   // that we know yet: it is the endpoint's, whatever else leads to it. 0: no
-  // more. In force with the next call of anything.
-  void announce(const std::string& endpoint, std::uint32_t ifindex);
+  // more. In force with the next call of anything. `starting`: nothing runs in
+  // the pod before announce() says otherwise, so the kernel is not asked for
+  // flows to adopt; those that it has of these addresses are an earlier pod's.
+  void announce(const std::string& endpoint, std::uint32_t ifindex,
+                bool starting = false);
   // Whether interfaces that no endpoint has claimed are cut off whatever
   // deny_unclaimed() says; until they are gone, or opened.
   Result<void> close_interfaces(const std::vector<std::uint32_t>& ifindexes);

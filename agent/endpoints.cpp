@@ -222,7 +222,8 @@ std::vector<Beginner> Endpoints::take_beginners() {
   knows_flows_ = true;
   for (const auto& name : std::exchange(attached_, {})) {
     const auto it = items_.find(name);
-    if (it == items_.end() || !it->second.attached) {
+    if (it == items_.end() || !it->second.attached ||
+        interfaces_.is_starting(name)) {
       continue;
     }
     Beginner beginner{.ifindex = it->second.ifindex, .ips = {}};

@@ -61,7 +61,8 @@ class Endpoints {
   // Returns true if the applier has to be called.
   bool refresh(const Interfaces::Changes& changes);
   // Endpoints, or addresses of theirs, that the applier's next transaction puts
-  // into force and that were not enforced before. Each is told once.
+  // into force and that were not enforced before. Each is told once. Pods in
+  // which nothing runs yet have no flows and are left out.
   [[nodiscard]] std::vector<Beginner> take_beginners();
   // Once a transaction is in force: takes the programs off interfaces that are
   // no endpoint's any more.

@@ -59,7 +59,11 @@ struct Interfaces::Impl {
   NetlinkTables tables;
   Changes changes;  // since the last dispatch()
   std::vector<std::string> pod_patterns;
-  std::unordered_map<std::string, std::uint32_t> announced;
+  struct Announced {
+    std::uint32_t ifindex = 0;
+    bool starting = false;
+  };
+  std::unordered_map<std::string, Announced> announced;
 
   Result<void> resync();
   template <typename Header>
@@ -168,18 +172,25 @@ Result<Interfaces::Changes> Interfaces::dispatch() {
     }
   }
   for (const std::uint32_t ifindex : impl_->changes.gone) {
-    std::erase_if(impl_->announced,
-                  [&](const auto& item) { return item.second == ifindex; });
+    std::erase_if(impl_->announced, [&](const auto& item) {
+      return item.second.ifindex == ifindex;
+    });
   }
   return std::exchange(impl_->changes, {});
 }
 
-void Interfaces::announce(const std::string& endpoint, std::uint32_t ifindex) {
+void Interfaces::announce(const std::string& endpoint, std::uint32_t ifindex,
+                          bool starting) {
   if (ifindex == 0) {
     impl_->announced.erase(endpoint);
   } else {
-    impl_->announced[endpoint] = ifindex;
+    impl_->announced[endpoint] = {.ifindex = ifindex, .starting = starting};
   }
+}
+
+bool Interfaces::is_starting(const std::string& endpoint) const {
+  const auto it = impl_->announced.find(endpoint);
+  return it != impl_->announced.end() && it->second.starting;
 }
 
 void Interfaces::set_pod_patterns(std::vector<std::string> patterns) {
@@ -201,7 +212,8 @@ std::optional<Interfaces::Found> Interfaces::find(
     const EndpointEntry& endpoint) const {
   if (const auto it = impl_->announced.find(endpoint.name);
       it != impl_->announced.end()) {
-    return Found{.ifindex = it->second, .announced = true, .trusted = true};
+    return Found{
+        .ifindex = it->second.ifindex, .announced = true, .trusted = true};
   }
   if (!endpoint.interface.empty()) {
     if (!may_be_named(endpoint.interface)) {

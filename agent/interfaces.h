@@ -57,8 +57,11 @@ class Interfaces {
     bool trusted = false;
   };
   // An endpoint's interface, by who made it; 0 takes that back. It counts until
-  // the interface is gone.
-  void announce(const std::string& endpoint, std::uint32_t ifindex);
+  // the interface is gone. `starting`: nothing runs in the pod yet.
+  void announce(const std::string& endpoint, std::uint32_t ifindex,
+                bool starting = false);
+  // True if the endpoint was announced last as starting.
+  [[nodiscard]] bool is_starting(const std::string& endpoint) const;
   // The host side of an endpoint's veth: the one announced; else the interface
   // it names; else that of a
   // host route to one of its addresses; else the port of the bridge on which

@@ -110,7 +110,9 @@ Server::Answer Announcements::announce(const PodRequest& request) {
   }
   pods_[name] = announced;
   dirty_ = true;
-  agent_->announce(name, announced.ifindex);
+  // A plugin that opens pods may do so without an answer.
+  agent_->announce(name, announced.ifindex,
+                   request.on_timeout != OnTimeout::kOpen);
   client_->announce(announced.pod);
   if (const auto bound = agent_->retry(); !bound) {
     spdlog::debug("{}: {}", name, bound.error().message);  // told by others
@@ -216,6 +218,10 @@ std::string Announcements::why_not(const std::string& name) const {
 }
 
 void Announcements::send(const Waiting& waiting, instance::Reply reply) {
+  if (const auto found = pods_.find(waiting.pod);
+      found != pods_.end() && found->second.ifindex == waiting.ifindex) {
+    agent_->announce(waiting.pod, waiting.ifindex);  // it runs from now on
+  }
   waits_.add(Clock::now() - waiting.since);
   server_->answer(waiting.ticket, std::move(reply));
 }
