@@ -63,6 +63,31 @@ TEST_F(Node, EnforcesOnRealPackets) {
   EXPECT_EQ(agent->wanted().entries.size(), 2U);
 }
 
+// The kernel's flows of the addresses of a pod in which nothing runs yet are an
+// earlier pod's.
+TEST_F(Node, APodThatStartsAdoptsNoFlows) {
+  run("nft add table ip t");
+  run("nft 'add chain ip t forward { type filter hook forward priority 0; }'");
+  run("nft add rule ip t forward ct state new accept");
+  const auto a = routed_pod("vetha", "10.8.0.2", "fd08::2");
+  const auto b = routed_pod("vethb", "10.8.0.3", "fd08::3");
+  EXPECT_TRUE(reaches(b, a, false, 1001));
+  auto state = two_pods();
+  std::erase_if(state.endpoints,
+                [](const auto& entry) { return entry.name != "ns/b"; });
+  for (const bool starting : {true, false}) {
+    auto agent = Agent::start(options());
+    ASSERT_TRUE(agent) << agent.error().message;
+    agent->announce("ns/b", ifindex_of("vethb"), starting);
+    ASSERT_TRUE(agent->replace(state));
+    EXPECT_TRUE(agent->is_enforced("ns/b", ifindex_of("vethb"),
+                                   {*parse_ip(b.ipv4), *parse_ip(b.ipv6)}));
+    const auto flows = agent->dump_conntrack();
+    ASSERT_TRUE(flows);
+    EXPECT_EQ(flows->empty(), starting);
+  }
+}
+
 TEST_F(Node, APodWaitsForItsInterfaceAndIsFollowedToANewOne) {
   auto agent = Agent::start(options());
   ASSERT_TRUE(agent) << agent.error().message;
