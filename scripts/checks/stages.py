@@ -2,6 +2,7 @@
 """The stages of scripts/test: runs them, counts their tests, sums up."""
 
 import argparse
+import contextlib
 import dataclasses
 import glob
 import os
@@ -9,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 from scripts.checks import counts as counting
@@ -27,23 +29,51 @@ class Failed(Exception):
     """A step that others build on did not work."""
 
 
+# Process groups of the commands that run now, of all lanes. To be ended with this process.
+_groups = set()
+
+
+# Seconds for a command, and for one test. In the background, much of that passes while others compute.
+_COMMAND_SECONDS, _TEST_SECONDS, _BACKGROUND_SECONDS = 1800, 600, 5000
+
+
+def end_commands():
+    for group in list(_groups):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)
+
+
+def _step_back():
+    """Leaves the processors to the stages that measure time. Where the kernel groups processes by session,
+    niceness counts within a session only, and the session has one of its own (sched(7))."""
+    os.nice(_BACKGROUND_NICE)
+    with contextlib.suppress(OSError), open("/proc/self/autogroup", "w", encoding="ascii") as file:
+        file.write(str(_BACKGROUND_NICE))
+
+
 class Runner:
     """Runs commands of one stage, with their output in its log."""
 
     def __init__(self, stage):
         os.makedirs(_LOGS, exist_ok=True)
+        background = stage in BACKGROUND
+        self._prepare = _step_back if background else None
+        self._timeout = _BACKGROUND_SECONDS if background else _COMMAND_SECONDS
+        self._test_timeout = _BACKGROUND_SECONDS if background else _TEST_SECONDS
         self.log_path = os.path.join(_LOGS, stage + ".log")
         self._log = open(self.log_path, "w", encoding="utf-8")
         self.counts = Counts()
 
-    def run(self, *command, timeout=1800, environment=None):
+    def run(self, *command, timeout=None, environment=None):
         """(ok, output)"""
+        timeout = timeout or self._timeout
         self._log.write(f"$ {' '.join(command)}\n")
         self._log.flush()
         start = self._log.tell()
-        with subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.DEVNULL, stdout=self._log,
-                              stderr=subprocess.STDOUT, start_new_session=True,
+        with subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.DEVNULL, stdout=self._log,  # pylint: disable=W1509
+                              stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=self._prepare,
                               env={**os.environ, **(environment or {})}) as process:
+            _groups.add(process.pid)
             try:
                 code = process.wait(timeout)
             except BaseException as error:
@@ -52,6 +82,8 @@ class Runner:
                     raise
                 self._log.write(f"\nkilled after {timeout} s\n")
                 code = -1
+            finally:
+                _groups.discard(process.pid)
         self._log.flush()
         with open(self.log_path, encoding="utf-8", errors="replace") as file:
             file.seek(start)
@@ -67,15 +99,15 @@ class Runner:
         ok, output = self.run(*command, **options)
         self.counts.add(counting.from_output(output, ok, name))
 
-    def ctest(self, build, *selection, environment=None, timeout=1800):
+    def ctest(self, build, *selection, environment=None):
         report = os.path.join(build, "ctest.xml")
         if os.path.exists(report):
             os.unlink(report)
-        ok, _ = self.run("ctest", "--test-dir", build, "-j", "2", "--timeout", "600",
+        ok, _ = self.run("ctest", "--test-dir", build, "-j", "2", "--timeout", str(self._test_timeout),
                          "--output-on-failure", "--output-junit", report,
                          "--test-output-size-passed", "100000000",
                          "--test-output-size-failed", "100000000", *selection,
-                         environment=environment, timeout=timeout)
+                         environment=environment)
         found = counting.from_ctest(report) if os.path.exists(report) else Counts()
         if not ok and found.failed == 0:
             found.add(Counts(failed=1, names=["FAILED ctest " + " ".join(selection)]))
@@ -193,6 +225,10 @@ def kernels(runner):
 STAGES = {"format": check_format, "includes": check_includes, "abi": check_abi, "manifests": check_manifests,
           "build": build, "unit": unit, "datapath": datapath, "vectors": vectors, "netns": netns,
           "cluster": cluster, "real": real, "kernels": kernels, "tidy": tidy, "asan": asan, "fuzz": fuzz}
+# Those that take much computing and no time by the clock. They run beside the others, once the build is done,
+# and get what these leave of the processors.
+BACKGROUND = ("tidy", "asan", "fuzz")
+_BACKGROUND_NICE = 10
 _NEED_BUILD = {"unit", "datapath", "vectors", "netns", "cluster", "real", "kernels", "tidy"}
 _NEED_ROOT = {"unit", "datapath", "vectors", "netns", "cluster", "real", "asan"}
 
@@ -203,8 +239,12 @@ class Outcome:
     seconds: float
 
 
+_printing = threading.Lock()
+
+
 def run_stage(name):
-    print(f"== {name}: {STAGES[name].__doc__}", flush=True)
+    with _printing:
+        print(f"== {name}: {STAGES[name].__doc__}", flush=True)
     runner, start = Runner(name), time.monotonic()
     try:
         STAGES[name](runner)
@@ -214,12 +254,13 @@ def run_stage(name):
     finally:
         runner.close()
     outcome = Outcome(runner.counts, time.monotonic() - start)
-    print(f"   {outcome.counts}  ({outcome.seconds:.0f} s)", flush=True)
-    if outcome.counts.failed:
-        for line in outcome.counts.names:
-            if line.startswith("FAILED"):
-                print(f"   {line}")
-        show_log(runner.log_path)
+    with _printing:
+        print(f"   {name}: {outcome.counts}  ({outcome.seconds:.0f} s)", flush=True)
+        if outcome.counts.failed:
+            for line in outcome.counts.names:
+                if line.startswith("FAILED"):
+                    print(f"   {line}")
+            show_log(runner.log_path)
     return outcome
 
 
@@ -230,6 +271,32 @@ def show_log(path):
     for line in lines[-60:]:
         print(f"   | {line[:300]}")
     sys.stdout.flush()
+
+
+def run_in_turn(names, outcomes):
+    for name in names:
+        built = outcomes.get("build")
+        if built and built.counts.failed and name in _NEED_BUILD:
+            outcomes[name] = Outcome(Counts(failed=1, names=[f"FAILED {name}: nothing built"]), 0)
+        else:
+            outcomes[name] = run_stage(name)
+
+
+def run_stages(chosen):
+    """The outcome of each, in the order of STAGES."""
+    outcomes = {}
+    last = chosen.index("build") + 1 if "build" in chosen else 0
+    run_in_turn(chosen[:last], outcomes)
+    rest = chosen[last:]
+    background = [s for s in rest if s in BACKGROUND]
+    lane = threading.Thread(target=run_in_turn, args=(background, outcomes), daemon=True)
+    lane.start()
+    run_in_turn([s for s in rest if s not in BACKGROUND], outcomes)
+    lane.join()
+    for name in chosen:
+        # An error in this program ends its lane.
+        outcomes.setdefault(name, Outcome(Counts(failed=1, names=[f"FAILED {name}: not run"]), 0))
+    return {name: outcomes[name] for name in chosen}
 
 
 def prepare_cache():
@@ -264,13 +331,8 @@ def main():
     if os.geteuid() != 0 and _NEED_ROOT & set(chosen):
         parser.error("BPF and network namespaces need root: sudo scripts/test")
     prepare_cache()
-    start, outcomes = time.monotonic(), {}
-    for name in chosen:
-        if "build" in outcomes and outcomes["build"].counts.failed and name in _NEED_BUILD:
-            outcomes[name] = Outcome(Counts(failed=1, names=[f"FAILED {name}: nothing built"]), 0)
-        else:
-            outcomes[name] = run_stage(name)
-    return sum_up(outcomes, time.monotonic() - start)
+    start = time.monotonic()
+    return sum_up(run_stages(chosen), time.monotonic() - start)
 
 
 def sum_up(outcomes, seconds):
@@ -292,3 +354,5 @@ if __name__ == "__main__":
         sys.exit(main())
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        end_commands()
