@@ -11,14 +11,15 @@
 
 namespace sluice::cli {
 
-// Asks the running instance. Replies are {"view": ...}, followed by any number
-// of {"rows": [...]}, which go to the view's member `rows_member`.
-// An error if there is none, if it does not answer in time or says {"error"}.
+// Sends a request to the running program. The reply is {"view": ...}, followed
+// by any number of {"rows": [...]}, which are appended to the view's member
+// `rows_member`. Fails if no program is running, if it does not answer in time
+// or if it answers {"error"}.
 Result<nlohmann::json> ask(const std::filesystem::path& socket,
                            const nlohmann::json& request,
                            const char* rows_member = "");
 
-// Calls `handler` for every line that the running instance sends, until it
+// Calls `handler` for every line that the running program sends, until it
 // returns false or the connection ends.
 Result<void> follow(const std::filesystem::path& socket,
                     const nlohmann::json& request,

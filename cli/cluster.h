@@ -14,7 +14,7 @@
 
 namespace sluice::cli {
 
-// Objects and what their policies say; without a kernel.
+// Objects and the translation of their policies; without a kernel.
 class Cluster {
  public:
   explicit Cluster(const policy::TranslatorOptions& options = {},
@@ -27,15 +27,15 @@ class Cluster {
   [[nodiscard]] op::Store& store() { return *store_; }
   [[nodiscard]] const op::Store& store() const { return *store_; }
 
-  // Takes over what changed in a folder, short of commit().
+  // Takes a change of the folder; commit() makes it effective.
   void take(const op::ManifestDir::Change& change);
 
   [[nodiscard]] instance::PolicyListView policy_list() const;
-  // Problems of the store, and those alone that concern no policy if so asked.
+  // Returns the problems of the store, or only those that concern no policy.
   [[nodiscard]] std::vector<instance::ProblemView> problems(
       bool without_policies) const;
-  // The objects and files that are not valid, so that what the others say is
-  // not taken for all there is.
+  // Returns the invalid objects and files, so that users do not take the valid
+  // ones for the whole input.
   [[nodiscard]] std::vector<instance::ProblemView> errors() const;
 
  private:
@@ -43,12 +43,12 @@ class Cluster {
   std::unique_ptr<op::Store> store_;
 };
 
-// Everything in a folder, or in one file.
+// Loads a folder or a single file.
 Result<Cluster> load_cluster(const std::filesystem::path& path,
                              const policy::TranslatorOptions& options = {});
 
-// Looks from a node from now on, and returns its name: the one asked for, or
-// the only one, or this host. An error if there are several to choose from.
+// Selects the node whose view is shown, and returns its name: the wanted one,
+// or the only one, or this host. Fails if there are several candidates.
 Result<std::string> choose_node(Cluster& cluster, const std::string& wanted);
 
 // The verdict at both ends in every address family that the two share.

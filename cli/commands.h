@@ -5,8 +5,8 @@ namespace CLI {
 class App;
 }
 
-// The subcommands, one file each. Each function adds its own to `app`; when it
-// is the one that was asked for, it runs and sets `exit_code`.
+// The subcommands, one file each. Each function adds its own to `app`; if it is
+// the one on the command line, it runs and sets `exit_code`.
 namespace sluice::cli {
 
 void add_run(CLI::App& app, int& exit_code);

@@ -51,7 +51,7 @@ class Explainer {
   Explainer(const Cluster& cluster, instance::PortArgument port)
       : cluster_(&cluster), port_(port) {}
 
-  // Of an end that is no pod there is nothing to say.
+  // An end that is not a pod has no policy to describe.
   void describe(instance::SideView& view, const kube::Pod* pod,
                 policy::Direction direction, const IpAddress& peer) {
     if (pod == nullptr) {
@@ -109,8 +109,8 @@ class Explainer {
     }
   }
 
-  // Which backend of the Service is not allowed comes first; of those that are,
-  // one line says how many.
+  // Lists the backends of the Service that are not allowed first, then the
+  // number of those that are.
   static std::vector<std::string> behind_lines(
       const policy::Translator::Answer& answer) {
     constexpr std::size_t kMost = 5;

@@ -3,7 +3,7 @@
 
 #include <string>
 
-// What the machine says of itself.
+// Properties of this machine.
 namespace sluice::cli {
 
 std::string host_name();

@@ -18,8 +18,8 @@ const char* verdict_word(bool allowed) {
   return allowed ? "allow" : "deny";
 }
 
-// ICMP other than echo requests and what a pod sends itself are not remembered,
-// and so are no new flows that would be reported when they are allowed.
+// True for packets that conntrack does not store, so that no new flow is
+// reported: ICMP other than echo requests, and packets from a pod to itself.
 bool opens_no_flow(const Question& question) {
   const int type = question.port >> 8;
   return question.own == question.peer ||
@@ -27,14 +27,14 @@ bool opens_no_flow(const Question& question) {
          (question.protocol == IPPROTO_ICMPV6 && type != 128);
 }
 
-// The model knows policy alone; the kernel also says that a denied ICMP error
-// belongs to no flow.
+// The model knows only policy; the kernel has a separate reason for a denied
+// ICMP error that belongs to no flow.
 bool same_reason(std::uint32_t kernel, std::uint32_t model) {
   return kernel == model || (kernel == SLUICE_REASON_ICMP_UNRELATED &&
                              model == SLUICE_REASON_DEFAULT_DENY);
 }
 
-// One question of one probe, waiting for the kernel to have its node's view.
+// One question of one probe, to be asked when the kernel holds its node's view.
 struct Pending {
   const Probe* probe = nullptr;
   Question question;
@@ -79,8 +79,8 @@ class ScenarioJudge {
             .actual = actual};
   }
 
-  // What asks nothing, or of a misspelt pod, must not look like a test that
-  // passes.
+  // A probe that asks nothing, or asks about a misspelt pod, must not look like
+  // a passed test.
   bool is_test(const Probe& probe) {
     if (!probe.egress && !probe.ingress) {
       report_.failures.push_back(

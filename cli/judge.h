@@ -35,12 +35,12 @@ struct ScenarioReport {
   std::uint64_t questions = 0;  // model or kernel lookups
   std::uint64_t unasked = 0;    // sides without a common address family
   std::vector<FailureView> failures;
-  // Objects that were passed over: "file:line name: object, why".
+  // Objects that were skipped: "file:line name: object, why".
   std::vector<std::string> notes;
 };
 
-// Packets through the loaded programs. For one thread: it moves that thread
-// into a network namespace of its own.
+// Sends packets through the loaded programs. For one thread, which it moves
+// into a new network namespace.
 class Kernel {
  public:
   // Needs root.
@@ -51,7 +51,8 @@ class Kernel {
   Kernel& operator=(const Kernel&) = delete;
   ~Kernel();
 
-  // Makes the maps hold one node's view: a transaction from the view before.
+  // Puts one node's view into the maps, as a transaction from the previous
+  // view.
   Result<void> show(const State& state);
 
   struct Verdict {
@@ -61,8 +62,8 @@ class Kernel {
     std::uint32_t cidr_id = 0;
     bool reported = false;  // there was an event: the three above are known
   };
-  // The first packet of a flow that has not been seen before. nullopt: there is
-  // no such packet (ICMP in IPv6; what a pod sends to itself).
+  // Sends the first packet of a new flow. nullopt: there is no such packet
+  // (ICMP in IPv6, or traffic from a pod to itself).
   Result<std::optional<Verdict>> judge(const Question& question);
 
  private:
@@ -71,8 +72,9 @@ class Kernel {
   std::unique_ptr<Impl> impl_;
 };
 
-// All probes of one scenario, by the model and, if `kernel` is given, by the
-// kernel too, which has to give the same verdict for the same reason and rule.
+// Evaluates all probes of one scenario with the model and, if `kernel` is
+// given, also with the kernel, which must give the same verdict for the same
+// reason and rule.
 ScenarioReport judge_scenario(const Scenario& scenario, Kernel* kernel);
 
 }  // namespace sluice::cli

@@ -27,7 +27,8 @@ namespace {
 constexpr int kVerdictAllow = -1;  // TC_ACT_UNSPEC
 constexpr int kVerdictDeny = 2;    // TC_ACT_SHOT
 constexpr std::uint32_t kFlows = 65536;
-// Numbers that make flows new are used up to here, then flows are forgotten.
+// First of the numbers that make each flow new. When all are used, conntrack is
+// cleared.
 constexpr std::uint16_t kNumberFirst = 1024;
 constexpr std::uint16_t kNumberLast = 65000;
 
@@ -111,7 +112,7 @@ Result<void> Kernel::Impl::load() {
   return {};
 }
 
-// Interfaces only lend their numbers; packets never reach them.
+// The interfaces are needed only for their numbers; packets never reach them.
 Result<void> Kernel::Impl::add_interfaces(std::size_t count) {
   while (interfaces.size() < count) {
     const auto pair = std::to_string(interfaces.size() / 2);
@@ -143,9 +144,9 @@ Result<void> Kernel::Impl::forget_flows() {
   return {};
 }
 
-// Conntrack never carries a verdict from one packet to another: no two packets
-// that it could take for one flow are sent while it remembers. A protocol
-// without ports has no number that would tell its flows apart.
+// Conntrack must never carry a verdict from one packet to another, so no two
+// packets of one flow are sent without clearing it in between. A protocol
+// without ports has no number to distinguish flows.
 Result<void> Kernel::Impl::next_number(std::uint8_t protocol) {
   constexpr std::array<std::uint8_t, 5> kNumbered{
       IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP, IPPROTO_ICMP, IPPROTO_ICMPV6};
@@ -158,11 +159,11 @@ Result<void> Kernel::Impl::next_number(std::uint8_t protocol) {
   return forget_flows();
 }
 
-// The interface by which a packet to the subject comes into the node: none from
-// the node itself, the subject's own from itself.
+// The interface at which a packet to the subject enters the node: none if the
+// node itself sends it, the subject's own if the subject does.
 std::uint32_t Kernel::Impl::entered_by(const Question& question) const {
   constexpr std::uint32_t kStack = 0;
-  constexpr std::uint32_t kUplink = 1;  // loopback: no endpoint's
+  constexpr std::uint32_t kUplink = 1;  // loopback, which no endpoint has
   if (question.peer == question.own) {
     return bound.at(question.subject);
   }

@@ -47,7 +47,8 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  // A reader that goes away (`| head`) is an error of write(), not a death.
+  // When a reader disconnects (`| head`), write() fails instead of ending the
+  // process.
   (void)std::signal(SIGPIPE, SIG_IGN);
   try {
     return run(argc, argv);

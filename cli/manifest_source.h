@@ -8,7 +8,7 @@
 
 namespace sluice::cli {
 
-// The policies of a folder of manifests. Refers to the cluster.
+// The policies of a folder of manifests. Holds a reference to the cluster.
 class ManifestSource : public instance::PolicySource {
  public:
   ManifestSource(const Cluster& cluster, std::string dir);

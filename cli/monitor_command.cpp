@@ -43,7 +43,7 @@ int monitor(const Arguments& arguments) {
         try {
           return show_line(line, arguments.format);
         } catch (const json::exception&) {
-          return true;  // from a newer version; not for us
+          return true;  // from a newer version; ignored
         }
       });
   return followed ? instance::kExitOk

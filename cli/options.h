@@ -9,7 +9,7 @@ class App;
 
 namespace sluice::cli {
 
-// An option that all commands have that show something.
+// The option of all commands that print a view.
 void add_output_option(CLI::App& command, Format& format);
 
 }  // namespace sluice::cli

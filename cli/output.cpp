@@ -10,7 +10,7 @@
 namespace sluice::cli {
 namespace {
 
-// Columns that a printable text takes: its code points.
+// The number of columns of a printable text: its code points.
 std::size_t width(std::string_view text) {
   return static_cast<std::size_t>(std::ranges::count_if(text, [](char byte) {
     return (static_cast<unsigned char>(byte) & 0xc0U) != 0x80U;

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-// What all commands print with.
+// Output shared by all commands.
 namespace sluice::cli {
 
 enum class Format : std::uint8_t { kTable, kJson };

@@ -9,7 +9,7 @@
 
 // Packets as bytes, Ethernet header first, for BPF_PROG_TEST_RUN and packet
 // sockets. Ports and ids are in host order. Transport checksums are zero: the
-// datapath does not look at them.
+// datapath ignores them.
 namespace sluice::packet {
 
 using Bytes = std::vector<std::uint8_t>;
@@ -89,7 +89,7 @@ struct PacketSpec {
   IpAddress to;
   std::uint8_t protocol = 6;
   std::uint16_t port = 0;  // destination; ICMP: type << 8 | code
-  // What makes the flow a new one: source port, or ICMP identifier.
+  // Distinguishes flows: source port, or ICMP identifier.
   std::uint16_t number = 0;
 };
 

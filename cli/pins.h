@@ -7,8 +7,8 @@
 #include "lib/base/result.h"
 #include "sluice/state.h"
 
-// Reads what is pinned, without a running instance and without changing
-// anything. Needs root.
+// Reads the pinned maps, without a running program and without changes. Needs
+// root.
 namespace sluice::cli {
 
 Result<std::vector<PolicyEntry>> read_pinned_policy(

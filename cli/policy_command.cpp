@@ -117,7 +117,7 @@ int dump_policy(const Arguments& arguments) {
   auto view = ask_view<instance::PolicyDumpView>(
       arguments.socket, {{"command", "policy dump"}}, "entries");
   if (!view && (view.error().code == ENOENT ||
-                view.error().code == ECONNREFUSED)) {  // nobody is there
+                view.error().code == ECONNREFUSED)) {  // no program is running
     return dump_pins(arguments);
   }
   if (!view) {

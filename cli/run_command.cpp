@@ -137,7 +137,7 @@ void add_cleanup(CLI::App& app, int& exit_code) {
   instance::add_pin_dir_option(*command, arguments->pin_dir);
   instance::add_socket_option(*command, arguments->socket);
   command->callback([arguments, &exit_code] {
-    // First: what pods wait for when they start is about to go.
+    // First, because starting pods would wait for an agent that is gone.
     const auto removed =
         cni::remove_plugin(arguments->cni_conf_dir, arguments->cni_bin_dir);
     exit_code = removed

@@ -25,7 +25,7 @@ struct ProbeEnd {
   IpAddress ip;      // kIp only
 };
 
-// What one end's policy says; kNone: that end is no pod with policy of its own.
+// The verdict of one end's policy; kNone: that end has no policy of its own.
 enum class Verdict : std::uint8_t { kAllow, kDeny, kNone };
 // "allow", "deny" or "none".
 std::string to_string(Verdict verdict);
@@ -51,8 +51,8 @@ struct ScenarioObject {
 // An object that must be rejected.
 struct ScenarioInvalid {
   std::string object;  // "namespace/name", or "name" for cluster-wide kinds
-  // By whom: crd-schema, unknown-field, agent-decode, agent-parse (ours must
-  // reject all of these), preflight-only (a hint; ours may take it).
+  // Where: crd-schema, unknown-field, agent-decode, agent-parse (Sluice must
+  // reject all of these), preflight-only (Sluice may accept it).
   std::string stage;
 };
 

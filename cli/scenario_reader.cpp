@@ -33,7 +33,8 @@ std::string where(const std::filesystem::path& path, int line) {
   return path.string() + ":" + std::to_string(line);
 }
 
-// Lines of a file, compressed or not. zlib reads what is no gzip as it is.
+// Lines of a file, compressed or not. zlib reads files that are not gzip
+// unchanged.
 class LineReader {
  public:
   static Result<LineReader> open(const std::filesystem::path& path) {
@@ -89,7 +90,7 @@ class LineReader {
     at_ = 0;
     const int got =
         gzread(file_, buffer_.data(), static_cast<unsigned>(buffer_.size()));
-    // A file that was cut off is told only by the error, not by the length.
+    // Only the error shows that a file is truncated, not the length.
     int code = Z_OK;
     const char* text = gzerror(file_, &code);
     buffer_.resize(got > 0 ? static_cast<std::size_t>(got) : 0);

@@ -24,7 +24,7 @@ void show(const View& view, Format format) {
   }
 }
 
-// The view that the running instance answers with.
+// Asks the running program for a view.
 template <typename View>
 Result<View> ask_view(const std::filesystem::path& socket,
                       const nlohmann::json& request,

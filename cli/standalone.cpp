@@ -37,14 +37,15 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-// Changes that come together are one transaction: the folder is read once it
-// has been quiet for a moment, but not put off for ever.
+// Changes in quick succession are one transaction: the folder is read when it
+// has been quiet for a moment, but after a bounded delay.
 constexpr milliseconds kQuiet{25};
 constexpr milliseconds kQuietMax{250};
 // The datapath never wakes the reader of flow events (a wake-up costs more than
-// a hundred packets), so they are fetched at this pace.
+// a hundred packets), so they are fetched at this interval.
 constexpr milliseconds kEvents{100};
-// Without a notice; also finds what notices do not cover.
+// Interval of scans without a notice, which find changes that notices do not
+// cover.
 constexpr seconds kRescan{20};
 constexpr seconds kRescanSoon{1};
 constexpr seconds kHousekeeping{1};
@@ -116,8 +117,9 @@ void Standalone::Impl::choose_node() {
   }
 }
 
-// Whatever the Node object lists, all of the host's addresses are the node's:
-// probes and proxies reach pods from any of them. True if there are others.
+// All of the host's addresses are the node's, whatever the Node object lists,
+// because probes and proxies reach pods from any of them. True if they have
+// changed.
 bool Standalone::Impl::tell_addresses() {
   if (told_addresses == agent->node_addresses()) {
     return false;
@@ -206,7 +208,7 @@ void Standalone::Impl::log_problems() {
   }
 }
 
-// Everything that changed since the last time, as one transaction.
+// Applies everything that has changed since the last call, as one transaction.
 void Standalone::Impl::enforce() {
   const auto transaction = cluster.translator().take(node);
   if (!replaced) {

@@ -24,8 +24,8 @@ struct RunOptions {
 // Operator and agent in one process, for one node and one folder of manifests.
 class Standalone {
  public:
-  // Takes the locks, reads all of the folder, loads the datapath. Changes no
-  // verdict; that is for run().
+  // Takes the locks, reads the folder and loads the datapath. It changes no
+  // verdict; run() does.
   static Result<Standalone> start(RunOptions options);
   Standalone(Standalone&&) noexcept;
   Standalone& operator=(Standalone&&) noexcept;
@@ -34,7 +34,7 @@ class Standalone {
   ~Standalone();
 
   // Enforces the folder's policies until SIGTERM or SIGINT; what is in force
-  // then stays. An error only if the loop itself cannot go on.
+  // then stays in force. Fails only if the loop itself cannot continue.
   Result<void> run();
 
  private:

@@ -6,7 +6,7 @@
 
 #include "agent/instance/views.h"
 
-// Views as people read them.
+// Prints views as tables for people.
 namespace sluice::cli {
 
 void print(std::ostream& out,

@@ -23,7 +23,7 @@
 
 namespace sluice::cli {
 
-// The macro's own variable, which it does not call const.
+// The macro declares a variable that could be const.
 // NOLINTNEXTLINE(misc-const-correctness)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(FailureView, scenario, source,
                                                 what, direction, subject, peer,
@@ -61,8 +61,8 @@ struct Arguments {
   bool kernel = false;
 };
 
-// Scenarios on their way from the reader to the workers; bounded, so that a
-// large file does not have to fit into memory.
+// Scenarios between the reader and the workers. Bounded, so that a large file
+// does not have to fit into memory.
 class Queue {
  public:
   void push(std::size_t number, Scenario scenario) {

@@ -45,7 +45,7 @@ bool is_unicast(const IpAddress& address) {
   return first > 0 && first != 127 && first != 169 && first < 224;
 }
 
-// True for "path.to[0].field: what", where a key in quotes may hold anything.
+// True for "path.to[0].field: what"; a key in quotes may contain any character.
 bool names_a_field(const std::string& reason) {
   bool quoted = false;
   for (std::size_t i = 0; i < reason.size(); ++i) {
@@ -163,8 +163,8 @@ void Testbed::check_objects(const Scenario& scenario) {
   }
 }
 
-// Spread over the whole space by a generator with a fixed seed. Where CIDRs
-// leave no room at all, an address inside one has to do.
+// Addresses are spread over the whole space by a generator with a fixed seed.
+// If the CIDRs leave no room, an address inside one of them is used.
 IpAddress Testbed::unused(bool v6) {
   IpAddress address;
   for (int i = 0; i < kTriesMax; ++i) {

@@ -26,28 +26,28 @@ struct Question {
 };
 
 // The cluster of one scenario, with an address for every entity that its probes
-// name. Such an address lies in no CIDR of the scenario but those of length 0.
+// name. Such an address is in no CIDR of the scenario except those of length 0.
 class Testbed {
  public:
   explicit Testbed(const Scenario& scenario);
 
-  // What the scenario says of its objects and does not hold: one that had to be
-  // rejected was not, or the other way round.
+  // Expectations about the scenario's objects that failed: an object that must
+  // be rejected was accepted, or the reverse.
   [[nodiscard]] const std::vector<std::string>& object_failures() const {
     return object_failures_;
   }
-  // Objects that were passed over, because their kind is not known.
+  // Objects that were skipped because their kind is unknown.
   [[nodiscard]] const std::vector<std::string>& notes() const { return notes_; }
   [[nodiscard]] const Cluster& cluster() const { return cluster_; }
-  // The view of one node, made when first asked for.
+  // Returns the view of one node, computed at the first call.
   const policy::Model& model(const std::string& node);
 
-  // False if that end of the probe is a pod that the scenario does not have.
+  // False if that end of the probe is a pod that is not in the scenario.
   [[nodiscard]] bool knows(const ProbeEnd& end) const;
   // True if that end of the probe is a pod with policy of its own.
   bool has_policy(const ProbeEnd& end);
   // One question for each address family that both ends have. ICMP and ICMPv6
-  // are asked in their own family where there is a choice.
+  // are asked in their own family if both ends have it.
   std::vector<Question> questions(const Probe& probe,
                                   policy::Direction direction);
 
