@@ -25,7 +25,7 @@ static __always_inline const union address *remote_of(const struct packet *p, __
 	return direction == SLUICE_EGRESS ? &p->destination : &p->source;
 }
 
-/* ICMP: only echo has flows; the remote port says who asked. */
+/* ICMP: only echo has flows; the remote port records which end sent the request. */
 static __always_inline __be16 echo_asker(const struct packet *p, __u32 direction, bool v6)
 {
 	bool request = icmp_type(p->dport) == echo_request_type(v6);
@@ -102,7 +102,7 @@ static __always_inline bool is_expired(const struct context *c, const struct slu
 	__u32 shortest = sluice_timeout_shortest * sluice_hz;
 	__u32 age = c->now - flow->last_seen;
 
-	/* Another CPU may have seen the flow a moment after this one read the clock. */
+	/* Another CPU may have updated the flow just after this one read the clock. */
 	if (likely(age + shortest < 2 * shortest))
 		return false;
 	return age > timeout_of(flow, protocol) * sluice_hz;
@@ -115,7 +115,7 @@ static __always_inline bool is_opening_syn(const struct packet *p)
 	return p->protocol == IPPROTO_TCP && (p->tcp_flags & mask) == TCP_SYN;
 }
 
-/* Accounts for a packet of the flow. Stores nothing that is already there. */
+/* Accounts for a packet of the flow. Writes only values that differ from the stored ones. */
 static __always_inline void touch_flow(const struct context *c, struct sluice_conntrack *flow,
 				       __u32 direction, bool v6)
 {
@@ -131,7 +131,7 @@ static __always_inline void touch_flow(const struct context *c, struct sluice_co
 	flow->bytes[direction] += c->length;
 }
 
-/* The flow of a packet that goes in `direction`. */
+/* Fills the flow of a packet that goes in `direction`. */
 static __always_inline void start_flow(const struct context *c, struct sluice_conntrack *flow,
 				       __u32 opened_by, __u32 direction, bool v6)
 {
@@ -178,7 +178,10 @@ static __always_inline void store_origin(const union conntrack_key *key, bool v6
 		bpf_map_update_elem(&origins4, &key->v4, &s->origin, BPF_ANY);
 }
 
-/* If there is no memory the packet's verdict stands; its successors are judged again. */
+/*
+ * Without memory for the entry, the packet's verdict still holds, and the next packets are judged
+ * again.
+ */
 static __always_inline void make_flow(const struct context *c, const union conntrack_key *key,
 				      __u32 opened_by, __u32 direction, bool v6)
 {

@@ -13,10 +13,9 @@
 #include "sluice/abi.h"
 
 /*
- * What the concerns share while one packet is judged. Every function is inlined
- * with its direction and family as constants: kernel 5.10 has no tail calls
- * beside BPF-to-BPF calls on every architecture, and each copy loses what
- * its direction and family never need.
+ * State that the headers of bpf/ share while one packet is judged. Every function is inlined with
+ * its direction and family as constants: kernel 5.10 has no tail calls beside BPF-to-BPF calls on
+ * every architecture, and each copy loses what its direction and family never need.
  */
 
 #define likely(x) __builtin_expect(!!(x), 1)
@@ -43,13 +42,13 @@ struct packet {
 	union address source;
 	union address destination;
 	__u32 l4;     /* offset of the transport header */
-	__u32 end;    /* offset of the first byte behind the IP packet */
+	__u32 end;    /* offset of the first byte after the IP packet */
 	__be16 sport; /* ICMP echo: identifier */
 	__be16 dport; /* ICMP: type << 8 | code */
 	__u8 protocol;
 	__u8 tcp_flags;
 	__u8 hop_limit;
-	__u8 prefixlen; /* of a policy lookup: what of protocol and port is known */
+	__u8 prefixlen; /* of a policy lookup: how much of protocol and port is known */
 	bool has_addresses;
 	bool plain;    /* the common packet, read in place */
 	__u8 fragment; /* enum fragment_kind */
@@ -62,8 +61,8 @@ struct decision {
 	__u32 cidr_id;
 	__u32 jump;
 	__u32 reason;
-	bool new_flow; /* conntrack state was made for it */
-	/* Of a packet to the pod: SLUICE_CT_FROM_NODE, _MASQUERADED, _UNTRACED, or none. */
+	bool new_flow; /* conntrack state was created for it */
+	/* For a packet to the pod: SLUICE_CT_FROM_NODE, _MASQUERADED, _UNTRACED, or none. */
 	__u8 origin_state;
 };
 
@@ -82,7 +81,7 @@ struct context {
 	struct decision decision;
 };
 
-/* Word by word, so that the compiler can keep the words in registers. */
+/* Copies word by word, so that the compiler can keep the words in registers. */
 static __always_inline void copy_words(__be32 *to, const __be32 *from)
 {
 	to[0] = from[0];

@@ -4,7 +4,7 @@
 #include "context.bpf.h"
 #include "maps.bpf.h"
 
-/* Every packet is counted once, under the reason by which it left. */
+/* Every packet is counted once, under the reason of its verdict. */
 static __always_inline void count(__u32 reason, __u32 direction, __u32 length)
 {
 	__u32 slot = SLUICE_REASON_SLOT(reason, direction);

@@ -7,11 +7,11 @@
 #include "policy.bpf.h"
 
 /*
- * Flow events. The reader is never woken: it looks at the ring buffer on a timer
- * of its own (a forced wake-up costs more than a hundred packets).
+ * Flow events. The reader is never woken: it reads the ring buffer on a timer (a forced wake-up
+ * costs more than a hundred packets).
  */
 
-/* What an event says beyond what the packet's own bytes do. */
+/* The content of an event that is not in the packet's own bytes. */
 struct report {
 	bool masqueraded; /* the scratch area has the original source */
 	__u32 rule;
@@ -46,7 +46,10 @@ static __always_inline struct sluice_event_budget *spend_event(const struct slui
 	return budget;
 }
 
-/* The common packet, whose headers are in the linear part. False: not one. */
+/*
+ * Copies the addresses of a common packet, whose headers are in the linear part. False: not a
+ * common packet.
+ */
 static __always_inline bool copy_addresses_in_place(struct __sk_buff *skb,
 						    struct sluice_flow_event *event)
 {
@@ -73,7 +76,7 @@ static __always_inline bool copy_addresses_in_place(struct __sk_buff *skb,
 	return true;
 }
 
-/* The addresses are where they are in every packet; a short one has none. */
+/* Addresses have a fixed place in every packet; a packet that is too short has none. */
 static __always_inline void copy_addresses(struct __sk_buff *skb, struct sluice_flow_event *event)
 {
 	const __u32 source4 = ETH_HLEN + offsetof(struct iphdr, saddr);
@@ -132,8 +135,7 @@ static __always_inline void emit_event(struct __sk_buff *skb, const struct sluic
 }
 
 /*
- * A tail-called program gets the report in skb->cb. REPORTED: an event has been
- * sent already.
+ * A tail-called program receives the report in skb->cb. REPORTED: an event has already been sent.
  */
 #define REPORT_REPORTED 0x80
 
@@ -150,7 +152,7 @@ static __always_inline void store_report(struct __sk_buff *skb, const struct rep
 	skb->cb[4] = r->sport | (__u32)r->dport << 16;
 }
 
-/* True if an event has been sent already. */
+/* True if an event has already been sent. */
 static __always_inline bool load_report(struct __sk_buff *skb, struct report *r)
 {
 	__u32 first = skb->cb[0];

@@ -8,23 +8,22 @@
 #include "parse.bpf.h"
 
 /*
- * What conntrack has said of a flow within the last second; see abi.h. Only
- * plain packets of flows that go on come here: no fragments, no TCP flags that
- * begin or end a flow.
+ * Caches the result of a conntrack lookup for up to a second; see abi.h. It is used only for plain
+ * packets in the middle of a flow: no fragments, no TCP flags that begin or end a flow.
  */
 
-/* A flow is worth a slot from this many packets on. */
+/* A flow gets a slot after this many packets. */
 #define FLOW_CACHE_MIN_PACKETS 4
 
-/* Conntrack is told before what is counted here could overflow. */
+/* Counts are added to conntrack before they can overflow here. */
 #define FLOW_CACHE_BYTES_MAX (1u << 31)
 
-/* Where the packet's flow would be in the cache. */
+/* The place in the cache for the packet's flow. */
 struct cache_place {
 	__u64 tag;
 	__u32 number; /* of the first of its two slots */
-	__u32 ports;  /* local_port and remote_port as they lie in memory */
-	__u8 hint;    /* of a slot that is the flow's */
+	__u32 ports;  /* local_port and remote_port as stored in memory */
+	__u8 hint;    /* in the hint table for a slot of the flow */
 };
 
 static __always_inline bool is_cacheable(const struct packet *p)
@@ -33,7 +32,7 @@ static __always_inline bool is_cacheable(const struct packet *p)
 	       (p->protocol != IPPROTO_TCP || !(p->tcp_flags & (TCP_SYN | TCP_RST | TCP_FIN)));
 }
 
-/* Keyed by a secret, so that nobody can aim at another flow's slot. */
+/* The hash is keyed by a secret, so that nobody can target another flow's slot. */
 static __always_inline __u64 hash_flow(const struct context *c, const union address *remote,
 				       __u32 ports, bool v6)
 {
@@ -92,7 +91,10 @@ static __always_inline void find_place(const struct context *c, struct cache_pla
 	place->hint = h >> (56 - SLUICE_FLOW_CACHE_BITS);
 }
 
-/* NULL unless the slot has the flow's key and (`any_epoch` or not) its tag. */
+/*
+ * Returns the slot if it has the flow's key and its tag (with `any_epoch`, the tag of any epoch),
+ * otherwise NULL.
+ */
 static __always_inline struct sluice_flow_slot *slot_if_of(const struct context *c,
 							   const struct cache_place *place,
 							   __u32 number, __u32 direction,
@@ -107,7 +109,10 @@ static __always_inline struct sluice_flow_slot *slot_if_of(const struct context 
 	return NULL;
 }
 
-/* The flow's slot, under the packet's epoch or (`any_epoch`) any; or NULL. */
+/*
+ * Returns the flow's slot for the packet's epoch, or with `any_epoch` for any epoch; otherwise
+ * NULL.
+ */
 static __always_inline struct sluice_flow_slot *find_slot(const struct context *c,
 							  const struct cache_place *place,
 							  __u32 direction, bool any_epoch, bool v6)
@@ -149,7 +154,7 @@ static __always_inline bool is_recently_allowed(struct context *c, const struct 
 		return false;
 	if (slot->bytes[direction] >= FLOW_CACHE_BYTES_MAX)
 		return false;
-	/* Conntrack has to know that the flow has been answered: it lives longer then. */
+	/* Conntrack must learn of the first reply, because the flow's timeout is longer then. */
 	if (slot->flow.opened_by != direction && !(slot->flow.state & SLUICE_CT_REPLIED))
 		return false;
 	slot->packets[direction] += 1;
@@ -168,8 +173,8 @@ static __always_inline void add_counted(struct sluice_conntrack *flow,
 }
 
 /*
- * A segment that may end the flow is not let pass here; conntrack judges it by
- * all that the flow has sent.
+ * Prepares for a segment that may end the flow: conntrack judges it, and needs the counts of
+ * everything that the flow has sent.
  */
 static __always_inline void settle_flow(const struct context *c, struct sluice_conntrack *flow,
 					struct cache_place *place, __u32 direction, bool v6)
@@ -187,7 +192,7 @@ static __always_inline void settle_flow(const struct context *c, struct sluice_c
 	slot->bytes[1] = 0;
 }
 
-/* Gives conntrack what was counted for the flow whose slot is taken. */
+/* Adds the slot's counts to conntrack before the slot is given to another flow. */
 static __always_inline void settle_slot(const struct sluice_flow_slot *slot)
 {
 	const struct sluice_flow_key *f = &slot->flow;
@@ -204,13 +209,13 @@ static __always_inline void settle_slot(const struct sluice_flow_slot *slot)
 		add_counted(flow, slot);
 }
 
-/* A flow without a packet for two seconds does not need its slot. */
+/* A flow without a packet for two seconds loses its claim to the slot. */
 static __always_inline bool is_free(const struct context *c, const struct sluice_flow_slot *slot)
 {
 	return c->now - slot->since >= 2 * sluice_hz || !slot->flow.ip_version;
 }
 
-/* A free slot of the two, hinted as the flow's; or NULL. */
+/* Returns one of the two slots if it is free, with the flow's hint set; otherwise NULL. */
 static __always_inline struct sluice_flow_slot *free_slot(const struct context *c,
 							  const struct cache_place *place)
 {
@@ -245,7 +250,7 @@ static __always_inline void take_slot(const struct context *c, struct sluice_flo
 	f->ip_version = v6 ? 6 : 4;
 }
 
-/* The packet's flow is allowed; conntrack has just been asked. */
+/* Stores a flow that a conntrack lookup has just allowed. */
 static __always_inline void cache_flow(const struct context *c, const struct cache_place *place,
 				       struct sluice_conntrack *flow, __u32 direction, bool v6)
 {
@@ -274,9 +279,9 @@ static __always_inline void cache_flow(const struct context *c, const struct cac
 }
 
 /*
- * Under a flood of new flows conntrack may have given up a flow that goes on,
- * because it is asked about it once a second. The cache still knows; then
- * conntrack gets it back. True: the packet is allowed, and accounted for.
+ * Under a flood of new flows, conntrack may evict an active flow, because it is looked up only once
+ * a second. If the cache still has the flow, it is written back to conntrack. True: the packet is
+ * allowed and accounted for.
  */
 static __always_inline bool restore_flow(struct context *c, const struct cache_place *place,
 					 const union conntrack_key *key, __u32 direction, bool v6)

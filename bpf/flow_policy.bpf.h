@@ -7,7 +7,7 @@
 #include "origin.bpf.h"
 #include "policy.bpf.h"
 
-/* What policy says now of a flow that it has allowed before. */
+/* Evaluates the current policy for a flow that an earlier policy has allowed. */
 
 static __always_inline const struct sluice_origin *lookup_origin(const union conntrack_key *key,
 								 bool v6)
@@ -16,7 +16,7 @@ static __always_inline const struct sluice_origin *lookup_origin(const union con
 		  : bpf_map_lookup_elem(&origins4, &key->v4);
 }
 
-/* The original source of a masqueraded flow. */
+/* Sets the original source of a masqueraded flow. */
 static __always_inline void question_of_masqueraded(struct context *c, struct question *q,
 						    const union conntrack_key *key,
 						    const struct packet *p, __u32 direction,
@@ -26,7 +26,7 @@ static __always_inline void question_of_masqueraded(struct context *c, struct qu
 
 	q->origin = ORIGIN_UNTRACED;
 	if (!origin) {
-		/* Pushed out by others: the kernel may still know whose the packet is. */
+		/* The entry was evicted, but the kernel may still know the sender. */
 		if (p == &c->packet && direction == SLUICE_INGRESS)
 			judge_by_original_source(c, q, v6);
 		return;
@@ -43,7 +43,7 @@ static __always_inline void question_of_masqueraded(struct context *c, struct qu
 	q->has_class = true;
 }
 
-/* What policy is asked of the flow that `p`, going in `direction`, belongs to. */
+/* Builds the question to policy about the flow of `p`, which goes in `direction`. */
 static __always_inline void question_of_flow(struct context *c, struct question *q,
 					     const struct sluice_conntrack *flow,
 					     const union conntrack_key *key, const struct packet *p,
@@ -67,8 +67,8 @@ static __always_inline void question_of_flow(struct context *c, struct question 
 }
 
 /*
- * True if the flow is allowed under the packet's epoch; then its entry says so.
- * If not, the entry stays as it is and `d` has the policy's answer.
+ * True if the flow is allowed under the packet's epoch; its entry is updated then. Otherwise the
+ * entry is unchanged and `d` has the policy's decision.
  */
 static __always_inline bool is_flow_allowed(struct context *c, struct sluice_conntrack *flow,
 					    const union conntrack_key *key, const struct packet *p,
@@ -78,7 +78,7 @@ static __always_inline bool is_flow_allowed(struct context *c, struct sluice_con
 
 	if (likely(flow->epoch == c->epoch))
 		return true;
-	/* A flow that is older than enforcement has been seeded, and never judged. */
+	/* A flow that is older than enforcement was seeded and has not been judged yet. */
 	if (c->state->on_policy_change != SLUICE_CHANGE_CONTINUE ||
 	    flow->rule == SLUICE_RULE_NONE) {
 		question_of_flow(c, &q, flow, key, p, direction, v6);
@@ -88,7 +88,7 @@ static __always_inline bool is_flow_allowed(struct context *c, struct sluice_con
 		flow->rule = d->rule;
 		flow->reason = d->reason;
 	}
-	/* Last: until then the next packet asks again. */
+	/* This write comes last: until then the next packet evaluates policy again. */
 	WRITE_ONCE(flow->epoch, c->epoch);
 	return true;
 }

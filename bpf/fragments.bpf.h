@@ -6,10 +6,9 @@
 #include "parse.bpf.h"
 
 /*
- * Later fragments have no ports: they are judged with those of the datagram's
- * first fragment, which are kept once that one was allowed. An entry that
- * outlives its datagram opens nothing: without an allowed first fragment
- * nothing can be put together again.
+ * Later fragments have no ports: they are judged with those of the datagram's first fragment, which
+ * are stored when the first fragment is allowed. An entry that outlives its datagram allows nothing
+ * more, because the receiver cannot reassemble a datagram without an allowed first fragment.
  */
 
 union fragment_key {
@@ -57,7 +56,7 @@ static __always_inline void remember_fragment(const struct context *c, __u32 dir
 		bpf_map_update_elem(&fragments4, &key.v4, &value, BPF_ANY);
 }
 
-/* Gives a later fragment the ports of its datagram. False if they are not known. */
+/* Gives a later fragment the ports of its datagram. False if they are unknown. */
 static __always_inline bool recall_fragment(struct context *c, __u32 direction, bool v6)
 {
 	struct packet *p = &c->packet;
@@ -68,10 +67,7 @@ static __always_inline bool recall_fragment(struct context *c, __u32 direction, 
 	value = v6 ? bpf_map_lookup_elem(&fragments6, &key.v6)
 		   : bpf_map_lookup_elem(&fragments4, &key.v4);
 	if (!value) {
-		/*
-		 * IPv6: the protocol in this header is not the one that counts when the
-		 * datagram is put together again.
-		 */
+		/* IPv6: the protocol in this header is not the one that counts after reassembly. */
 		p->prefixlen = v6 ? SLUICE_PREFIX_ANY : SLUICE_PREFIX_PROTOCOL;
 		return false;
 	}

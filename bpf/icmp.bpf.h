@@ -22,8 +22,8 @@ static __always_inline bool is_icmp_error(const struct packet *p, bool v6)
 }
 
 /*
- * True if the quoted packet belongs to a flow of the endpoint that is allowed.
- * It went the other way than the error. Makes no state.
+ * True if the quoted packet belongs to an allowed flow of the endpoint. It went in the opposite
+ * direction of the error. Creates no state.
  */
 static __always_inline bool is_related(struct context *c, __u32 direction, bool v6)
 {
@@ -44,8 +44,10 @@ static __always_inline bool is_related(struct context *c, __u32 direction, bool 
 		if (!is_own(c, &quoted.source, v6))
 			return false;
 	} else {
-		/* An error goes to the sender of what it quotes, else it could carry data to
-		 * anyone. */
+		/*
+		 * An error must go to the sender of the quoted packet; otherwise it could carry
+		 * data to anyone.
+		 */
 		if (!is_own(c, &quoted.destination, v6) ||
 		    !same_address(&quoted.source, &c->packet.destination, v6))
 			return false;

@@ -14,8 +14,8 @@
 #include "policy.bpf.h"
 
 /*
- * The order in which a packet is judged; see ARCHITECTURE.md, "Life of a packet".
- * Each function leaves the reason in c->decision.
+ * The order in which a packet is judged; see ARCHITECTURE.md, "Life of a packet". Each function
+ * stores the reason in c->decision.
  */
 
 static __always_inline void leave(struct context *c, __u32 reason)
@@ -23,7 +23,7 @@ static __always_inline void leave(struct context *c, __u32 reason)
 	c->decision.reason = reason;
 }
 
-/* What is not understood cannot be allowed by an entry. */
+/* No entry can allow a packet that cannot be parsed. */
 static __always_inline void leave_unparsed(struct context *c, __u32 direction, __u32 reason)
 {
 	leave(c, is_isolated(c, direction) ? reason : SLUICE_REASON_UNPARSED_ALLOW);
@@ -48,7 +48,10 @@ static __always_inline void ask_policy(struct context *c, __u32 direction, bool 
 	decide_by_policy(c, &q, &c->decision, v6);
 }
 
-/* Without state: errors, ICMP that is no echo, packets to addresses that are not the endpoint's. */
+/*
+ * Judges packets without state: errors, ICMP other than echo, packets to addresses that are not the
+ * endpoint's.
+ */
 static __always_inline void judge_stateless(struct context *c, __u32 direction, bool own, bool v6)
 {
 	bool error = is_icmp_error(&c->packet, v6);
@@ -62,7 +65,7 @@ static __always_inline void judge_stateless(struct context *c, __u32 direction, 
 		leave(c, SLUICE_REASON_ICMP_UNRELATED);
 }
 
-/* A later fragment whose first one has not passed: only entries without ports can speak. */
+/* Judges a later fragment whose first fragment has not passed: only entries without ports apply. */
 static __always_inline void judge_lone_fragment(struct context *c, __u32 direction, bool v6)
 {
 	ask_policy(c, direction, v6);
@@ -71,8 +74,8 @@ static __always_inline void judge_lone_fragment(struct context *c, __u32 directi
 }
 
 /*
- * A segment of a flow that the policy has ended. A reset is never answered; one
- * of ours, on its way from the side of the pod, passes.
+ * Handles a segment of a flow that policy has ended. A reset is never answered; our own reset, sent
+ * as if by the pod, passes.
  */
 static __always_inline void reset_flow(struct context *c, __u32 direction)
 {
@@ -112,7 +115,10 @@ static __always_inline bool judge_known_flow(struct context *c, struct sluice_co
 	return false;
 }
 
-/* An opening SYN against the flow's direction, or on a flow that is over, is a flow of its own. */
+/*
+ * True for an opening SYN against the flow's direction, or on a flow that has ended: it begins a
+ * new flow.
+ */
 static __always_inline bool starts_over(const struct sluice_conntrack *flow, const struct packet *p,
 					__u32 direction)
 {
@@ -129,10 +135,9 @@ static __always_inline bool is_unasked_reply(const struct packet *p, bool v6)
 }
 
 /*
- * Where the kernel does not track connections, enforcement begins without
- * knowing who has opened those that there are. For a bounded time a segment that
- * its own direction's policy denies is taken for the reply of a flow that the
- * other direction's policy allows.
+ * If the kernel does not track connections, it is unknown which end opened a flow that is older
+ * than enforcement. For a bounded time, a segment that the policy of its own direction denies is
+ * taken for the reply of a flow that the policy of the other direction allows.
  */
 static __always_inline bool adopt_flow(struct context *c, const union conntrack_key *key,
 				       __u32 direction, bool v6)
@@ -205,8 +210,8 @@ static __always_inline void judge_flow(struct context *c, __u32 direction, bool 
 		return;
 	}
 	/*
-	 * A reply that nobody asked for opens nothing: its flow began before the endpoint was
-	 * managed, and taken for an opener it would turn the flow's direction around.
+	 * An unsolicited reply creates no flow: its flow began before the endpoint was managed, and
+	 * creating one would reverse its direction.
 	 */
 	if (is_unasked_reply(p, v6))
 		return;
@@ -219,8 +224,8 @@ static __always_inline void judge_parsed(struct context *c, __u32 direction, boo
 	bool own = direction == SLUICE_EGRESS || is_own(c, &p->destination, v6);
 
 	/*
-	 * What a pod sends to its own address does not leave it, so on the wire it
-	 * is for somebody else.
+	 * Packets of a pod to its own address do not leave the pod, so on the wire they are for
+	 * another receiver.
 	 */
 	if (direction == SLUICE_INGRESS && unlikely(is_own(c, &p->source, v6)) &&
 	    is_from_itself(c, v6)) {
@@ -301,7 +306,7 @@ static __always_inline bool find_endpoint(struct context *c)
 	return c->flags & SLUICE_EP_MANAGED;
 }
 
-/* The receiver goes by the Ethernet header, so skb->protocol does not count. */
+/* The receiver uses the Ethernet header, so skb->protocol is ignored. */
 static __always_inline __be16 read_ethertype(const struct context *c)
 {
 	const void *data = (const void *)(long)c->skb->data;
@@ -315,9 +320,9 @@ static __always_inline __be16 read_ethertype(const struct context *c)
 }
 
 /*
- * Neither IP nor ARP, or tagged. The node's stack takes tags off, so that what is
- * in such a frame would be received unjudged: a pod may not send it unless an
- * administrator has permitted that.
+ * Judges frames that are neither IP nor ARP, or are tagged. The node's stack removes tags, so the
+ * content of such a frame would be received without a verdict: a pod may not send it unless an
+ * administrator has permitted it.
  */
 static __always_inline void judge_no_ip(struct context *c, __u32 direction)
 {
@@ -338,9 +343,9 @@ static __always_inline __u32 program_for(const struct context *c, __u32 directio
 }
 
 /*
- * Nearly every packet. Others are judged by programs of their own, so that
- * neither the kernel's verifier nor a CPU's cache has all at once: the slot of
- * the one that is to judge this packet, or SLUICE_JUMP_NONE.
+ * Judges nearly every packet. Separate programs judge the others, which keeps the code small for
+ * the kernel's verifier and a CPU's cache. Returns the slot of the program that must judge this
+ * packet, or SLUICE_JUMP_NONE.
  */
 static __always_inline __u32 judge_common(struct context *c, __u32 direction)
 {
@@ -361,7 +366,10 @@ static __always_inline __u32 judge_common(struct context *c, __u32 direction)
 	return judged ? SLUICE_JUMP_NONE : program_for(c, direction);
 }
 
-/* The same for what judge_uncommon() is to judge, if it is no message of the link. */
+/*
+ * Judges messages of the link. For all other packets, returns the slot of the program with
+ * judge_uncommon().
+ */
 static __always_inline __u32 judge_link(struct context *c)
 {
 	__u32 reason;
@@ -377,7 +385,7 @@ static __always_inline __u32 judge_link(struct context *c)
 	return SLUICE_JUMP_NONE;
 }
 
-/* `v6`: as program_for() chose. */
+/* `v6` is the family that program_for() chose. */
 static __always_inline void judge_uncommon(struct context *c, __u32 direction, bool v6)
 {
 	if (!find_endpoint(c)) {

@@ -6,13 +6,13 @@
 #include <bpf/bpf_helpers.h>
 
 /*
- * What the kernel's own connection tracking knows of a packet. The program's
- * context is the kernel's struct sk_buff, whose _nfct points to the packet's
- * struct nf_conn; both are read with bpf_probe_read_kernel at offsets that user
- * space takes from the kernel's BTF (agent/kernel_layout.h).
+ * Reads what the kernel's own connection tracking knows about a packet. The program's context is
+ * the kernel's struct sk_buff, whose _nfct points to the packet's struct nf_conn; both are read
+ * with bpf_probe_read_kernel at offsets that user space takes from the kernel's BTF
+ * (agent/kernel_layout.h).
  */
 
-/* Bytes into struct sk_buff and struct nf_conn. 0: this kernel cannot be asked. */
+/* Bytes into struct sk_buff and struct nf_conn. 0: this kernel does not describe them. */
 const volatile __u32 sluice_nfct_offset = 0;
 const volatile __u32 sluice_tuple_offset = 0;
 
@@ -33,9 +33,9 @@ _Static_assert(sizeof(struct kernel_tuple) == 40, "as in the kernel");
 #define NFCT_IS_REPLY 3
 
 /*
- * The addresses and ports that the packet's flow had before the node translated
- * them. False if the kernel does not track the packet, if it cannot be asked, or
- * if the packet goes against the direction in which the flow was opened.
+ * Reads the addresses and ports that the packet's flow had before the node translated them. False
+ * if the kernel does not track the packet, if its structures are unknown, or if the packet goes
+ * against the direction in which the flow was opened.
  */
 static __always_inline bool read_original_tuple(struct __sk_buff *skb, struct kernel_tuple *tuple)
 {

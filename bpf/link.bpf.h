@@ -6,12 +6,12 @@
 #include "peers.bpf.h"
 
 /*
- * What every link needs whatever the policy: ARP, neighbour discovery and
- * multicast listener discovery. From a pod they pass only in the form that these
- * protocols have, with no room for data, and only where no router forwards them;
- * all else is judged by policy as any packet. A pod speaks for its own addresses
- * and not as a router. In both directions a hop limit of 255 proves that
- * no router has forwarded a message (RFC 4861, 6.1 and 7.1).
+ * Protocols that every link needs whatever the policy: ARP, neighbour discovery and multicast
+ * listener discovery. From a pod they pass only in the exact form of these protocols, with no room
+ * for data, and only to destinations to which no router forwards; everything else is judged by
+ * policy like any packet. A pod may speak only for its own addresses and not as a router. In both
+ * directions a hop limit of 255 proves that no router has forwarded a message (RFC 4861, 6.1 and
+ * 7.1).
  */
 
 #define ICMP6_LISTENER_QUERY 130
@@ -73,7 +73,7 @@ static __always_inline bool is_solicited_node_of(const union address *group,
 	       group->v6[3] == (target->v6[3] | bpf_htonl(0xff000000));
 }
 
-/* Both agree in their first `length` bits, of which there are at most 128. */
+/* True if both agree in their first `length` bits; `length` is at most 128. */
 static __always_inline bool share_prefix6(const union address *a, const __be32 *b, __u32 length)
 {
 	for (__u32 i = 0; i < 4; i++) {
@@ -86,7 +86,10 @@ static __always_inline bool share_prefix6(const union address *a, const __be32 *
 	return true;
 }
 
-/* Of an unclaimed interface nobody knows the addresses; asking there finds out. */
+/*
+ * False for an unclaimed interface, whose addresses are unknown; neighbour discovery there finds
+ * them.
+ */
 static __always_inline bool has_addresses(const struct context *c)
 {
 	const __be32 *own = (const __be32 *)c->endpoint->ipv6;
@@ -95,7 +98,7 @@ static __always_inline bool has_addresses(const struct context *c)
 }
 
 /*
- * True if no router forwards what the pod sends there: link-local addresses, the
+ * True for destinations to which no router forwards packets of the pod: link-local addresses, the
  * node's own, and those of the subnet that the pod shares with its bridge.
  */
 static __always_inline bool is_on_link(const struct context *c, const union address *a)
@@ -108,7 +111,7 @@ static __always_inline bool is_on_link(const struct context *c, const union addr
 	       share_prefix6(a, own, c->endpoint->on_link6);
 }
 
-/* From a pod these would make it its neighbours' router, or querier. */
+/* From a pod, such a message would make it the router, or querier, of its neighbours. */
 static __always_inline bool is_router_message(const struct packet *p)
 {
 	__u8 type = icmp_type(p->dport);
@@ -125,7 +128,7 @@ static __always_inline bool is_neighbour_discovery(const struct packet *p)
 	return p->hop_limit == 255 && type >= ICMP6_ROUTER_SOLICITATION && type <= ICMP6_REDIRECT;
 }
 
-/* RFC 2710, RFC 3810: neighbour discovery's own groups need it where switches snoop. */
+/* RFC 2710, RFC 3810: where switches snoop, the groups of neighbour discovery depend on it. */
 static __always_inline bool is_multicast_listener(const struct packet *p)
 {
 	__u8 type = icmp_type(p->dport);
@@ -136,7 +139,7 @@ static __always_inline bool is_multicast_listener(const struct packet *p)
 		type == ICMP6_LISTENER_REPORT_2);
 }
 
-/* Nothing behind the message but options that hold a link address or a nonce. */
+/* True if nothing follows the message except options with a link address or a nonce. */
 static __always_inline bool has_neighbour_options(const struct context *c, __u32 size)
 {
 	__u32 at = c->packet.l4 + size;
@@ -245,9 +248,8 @@ static __always_inline bool is_pods_listener_message(const struct context *c)
 }
 
 /*
- * Fills c->packet if it is an ICMPv6 message behind the IPv6 header or behind one
- * hop-by-hop header of eight bytes, and ends with the frame: bytes behind the IP
- * packet would go along unseen.
+ * Fills c->packet if it is an ICMPv6 message after the IPv6 header or after one hop-by-hop header
+ * of eight bytes, and ends with the frame: bytes after the IP packet would pass unseen.
  */
 static __always_inline bool parse_link_message(struct context *c)
 {
@@ -270,7 +272,9 @@ static __always_inline bool parse_link_message(struct context *c)
 	return true;
 }
 
-/* NEIGHBOUR_DISCOVERY, MULTICAST_LISTENER, or SLUICE_GO_ON: no message that passes by itself. */
+/*
+ * Returns NEIGHBOUR_DISCOVERY, MULTICAST_LISTENER, or SLUICE_GO_ON for a packet that needs policy.
+ */
 static __always_inline __u32 judge_link_message_of_pod(struct context *c)
 {
 	const struct packet *p = &c->packet;
@@ -285,7 +289,9 @@ static __always_inline __u32 judge_link_message_of_pod(struct context *c)
 	return is_pods_listener_message(c) ? SLUICE_REASON_MULTICAST_LISTENER : SLUICE_GO_ON;
 }
 
-/* The reason by which an IPv6 message of the link passes or not, or SLUICE_GO_ON. */
+/*
+ * Returns the reason for which an IPv6 message of the link passes or is dropped, or SLUICE_GO_ON.
+ */
 static __always_inline __u32 judge_link_message(const struct context *c, __u32 direction)
 {
 	const struct packet *p = &c->packet;
@@ -319,9 +325,9 @@ struct arp_packet {
 #define ETHERNET_MIN 60
 
 /*
- * No router forwards ARP. From a pod it has no bytes beyond its form and the
- * padding of a short frame; it tells the pod's own address, or none (a probe,
- * RFC 5227), and the link address that the frame has as well.
+ * No router forwards ARP. From a pod it has no bytes beyond its form and the padding of a short
+ * frame; it has the pod's own address, or none (a probe, RFC 5227), and the same link address as
+ * the frame.
  */
 static __always_inline __u32 judge_arp(const struct context *c, __u32 direction)
 {
@@ -349,10 +355,9 @@ static __always_inline __u32 judge_arp(const struct context *c, __u32 direction)
 }
 
 /*
- * Ports and protocols by which nodes carry pods' packets to one another:
- * flannel's VXLAN, VXLAN (RFC 7348), Geneve (RFC 8926), IP in IP, SIT and GRE.
- * What a pod wraps up for a node's tunnel device comes out with whatever source
- * address the pod likes.
+ * Ports and protocols of tunnels between nodes: flannel's VXLAN, VXLAN (RFC 7348), Geneve (RFC
+ * 8926), IP in IP, SIT and GRE. A pod could encapsulate a packet for a node's tunnel device with an
+ * arbitrary source address inside.
  */
 static __always_inline bool is_tunnel(const struct packet *p)
 {

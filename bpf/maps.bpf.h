@@ -7,7 +7,7 @@
 #include "kernel.bpf.h"
 #include "sluice/abi.h"
 
-/* Names and layouts are abi.h's; user space sets the capacities before it loads. */
+/* abi.h has the names and layouts; user space sets the capacities before it loads the programs. */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -102,7 +102,7 @@ struct {
 	__type(value, struct sluice_origin);
 } origins6 SEC(".maps");
 
-/* Mapped also because the kernel puts such an array at the start of a page. */
+/* Mapped, also because the kernel places such an array at the start of a page. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -152,7 +152,7 @@ struct {
 	__type(value, struct sluice_event_budget);
 } event_budget SEC(".maps");
 
-/* What a program needs for seldom packets only, and has no room for on its stack. */
+/* Data that a program needs only for rare packets and that does not fit on its stack. */
 struct sluice_scratch {
 	struct kernel_tuple tuple;
 	struct sluice_origin origin; /* the packet's source before it was masqueraded */

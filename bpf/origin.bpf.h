@@ -9,11 +9,10 @@
 #include "policy.bpf.h"
 
 /*
- * Who sent a packet to the pod. Its source address does not say: kube-proxy
- * masquerades, and anybody can forge. skb->ingress_ifindex tells where the
- * packet entered the node: 0 = the node's own network stack made it, the
- * endpoint's own interface = the pod itself. A bridge hands what it routes to
- * the stack, and the interface is the bridge then.
+ * Determines the sender of a packet to the pod. The source address is not enough: kube-proxy
+ * masquerades, and anybody can forge addresses. skb->ingress_ifindex tells where the packet entered
+ * the node: 0 = the node's own network stack sent it, the endpoint's own interface = the pod itself
+ * did. If a bridge passes packets to the stack for routing, the interface is the bridge.
  */
 
 /* True if the pod has opened the flow that the kernel has tracked as `t`. */
@@ -46,7 +45,7 @@ static __always_inline bool is_from_itself(const struct context *c, bool v6)
 	       is_flow_of_pod(c, &s->tuple, v6);
 }
 
-/* The address of the endpoint behind the interface by which the packet came; false: none. */
+/* Gets the address of the endpoint behind the interface where the packet entered; false: none. */
 static __always_inline bool address_of_ingress_endpoint(const struct context *c,
 							struct sluice_origin *origin, bool v6)
 {
@@ -69,9 +68,9 @@ static __always_inline bool address_of_ingress_endpoint(const struct context *c,
 }
 
 /*
- * The source before masquerading, by the kernel's connection tracking, else by
- * the interface. False: neither can tell, or the packet's source is forged,
- * because it has not been translated.
+ * Finds the source before masquerading by the kernel's connection tracking, otherwise by the
+ * interface. False: neither knows it, or the packet's source is forged, because it has not been
+ * translated.
  */
 static __always_inline bool find_original_source(const struct context *c, struct sluice_scratch *s,
 						 bool v6)
@@ -95,8 +94,8 @@ static __always_inline void judge_by_original_source(struct context *c, struct q
 	q->origin = ORIGIN_UNTRACED;
 	d->origin_state = SLUICE_CT_UNTRACED;
 	/*
-	 * Of packets that are not common ones the source is not looked for: the
-	 * programs that judge them are near what the verifier of old kernels takes.
+	 * The source of uncommon packets is not traced: the programs that judge them are near the
+	 * limit of the verifier in old kernels.
 	 */
 	if (!c->packet.plain || !s || !find_original_source(c, s, v6))
 		return;
@@ -119,8 +118,8 @@ static __always_inline void judge_by_original_source(struct context *c, struct q
 }
 
 /*
- * True if the kernel has given the packet another source than it had, be it one of
- * the node's addresses that nobody has told us of.
+ * True if the kernel has replaced the packet's source, even by an address of the node that was not
+ * reported to us.
  */
 static __always_inline bool is_masqueraded(const struct context *c, bool v6)
 {
@@ -134,7 +133,7 @@ static __always_inline bool is_masqueraded(const struct context *c, bool v6)
 	       !same_address((const union address *)s->tuple.source, &c->packet.source, v6);
 }
 
-/* For a packet that opens a flow to the pod, or belongs to none. */
+/* Sets the origin for a packet that opens a flow to the pod, or belongs to none. */
 static __always_inline void find_origin(struct context *c, struct question *q, bool v6)
 {
 	struct decision *d = &c->decision;

@@ -4,10 +4,9 @@
 #include "context.bpf.h"
 
 /*
- * From bytes to struct packet. The common packet (no options, no fragment, TCP
- * or UDP, headers in the linear part) is read in place. All others go to a
- * program of their own, which copies with bpf_skb_load_bytes and so reads paged
- * data as well; only that one gives reasons.
+ * Parses bytes into struct packet. The common packet (no options, no fragment, TCP or UDP, headers
+ * in the linear part) is read in place. All others go to a separate program, which copies with
+ * bpf_skb_load_bytes and can therefore read paged data as well; only that program gives reasons.
  */
 
 #define IPV4_DONT_FRAGMENT 0x4000
@@ -32,7 +31,7 @@ struct tcp_header {
 	__be16 destination;
 	__be32 sequence;
 	__be32 acknowledgement;
-	__u8 offset; /* header length in words, in the upper half */
+	__u8 offset; /* header length in words, in the upper four bits */
 	__u8 flags;
 	__be16 window;
 	__be16 checksum;
@@ -44,7 +43,7 @@ struct tcp_header {
 #define SCTP_HEADER 12
 #define ICMP_HEADER 8
 
-/* TCP or UDP at `l4`, of which `space` bytes belong to the packet. False: not for this path. */
+/* Parses TCP or UDP at `l4`, where `space` bytes belong to the packet. False: not for this path. */
 static __always_inline bool parse_ports_in_place(struct packet *p, const void *l4,
 						 const void *data_end, __u32 space)
 {
@@ -112,8 +111,8 @@ static __always_inline bool parse6_in_place(struct context *c, const void *data,
 }
 
 /*
- * Sets `end`. A length of zero is that of a GSO packet over 64 KiB. A quoted
- * packet may be cut short. False: shorter than it says.
+ * Sets `end`. A GSO packet over 64 KiB has a length of zero. A quoted packet may be truncated.
+ * False: shorter than its header says.
  */
 static __always_inline bool set_end(const struct context *c, struct packet *p, __u32 start,
 				    __u32 total, bool no_length, bool quoted)
@@ -200,7 +199,9 @@ static __always_inline __u32 parse6_fragment(struct packet *p, const struct exte
 	return SLUICE_GO_ON;
 }
 
-/* A header that ends behind the packet: a fragment cut so that it hides the rest, or damage. */
+/*
+ * The reason for a header that ends beyond the packet: a fragment cut to hide the rest, or damage.
+ */
 static __always_inline __u32 cut_short(const struct packet *p)
 {
 	return p->fragment == FRAGMENT_FIRST ? SLUICE_REASON_FRAGMENT_TINY
@@ -228,7 +229,7 @@ static __always_inline __u32 walk_extensions(const struct context *c, struct pac
 		} else if (p->protocol == IPPROTO_AH) {
 			length = ((__u32)h.length + 2) * 4;
 		} else if (p->protocol == IPPROTO_ROUTING && ROUTING_SEGMENTS_LEFT(&h)) {
-			/* The destination that would be judged is not where it goes. */
+			/* The packet does not go to the destination that would be judged. */
 			return SLUICE_REASON_BAD_HEADER;
 		}
 		p->protocol = h.next;
@@ -264,7 +265,7 @@ static __always_inline __u32 parse6_header(const struct context *c, struct packe
 	return walk_extensions(c, p);
 }
 
-/* Bytes of the transport header without options; 0 = a protocol without ports. */
+/* Returns the size of the transport header without options; 0 = a protocol without ports. */
 static __always_inline __u32 l4_header_size(__u8 protocol, bool v6)
 {
 	if (protocol == IPPROTO_TCP)
@@ -276,7 +277,7 @@ static __always_inline __u32 l4_header_size(__u8 protocol, bool v6)
 	return is_icmp(protocol, v6) ? ICMP_HEADER : 0;
 }
 
-/* Of a quoted packet eight bytes are all there may be (RFC 792), and enough. */
+/* A quoted packet may have only eight bytes (RFC 792), which is enough. */
 static __always_inline __u32 parse_l4(const struct context *c, struct packet *p, bool v6,
 				      bool quoted)
 {

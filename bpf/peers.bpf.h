@@ -4,7 +4,7 @@
 #include "context.bpf.h"
 #include "maps.bpf.h"
 
-/* Address -> peer class, in the generation that the packet's epoch selects. */
+/* Looks up the peer class of an address, in the generation that the packet's epoch selects. */
 
 static __always_inline __u32 prefix_class4(const union address *address, __u32 generation)
 {
@@ -25,19 +25,25 @@ static __always_inline __u32 prefix_class6(const union address *address, __u32 g
 }
 
 /*
- * The lock of a peer is not taken: only the slot that no running program uses
- * is ever changed.
+ * The lock of a peer is not taken, because only the slot that no running program uses is ever
+ * changed.
  */
 static __always_inline __u32 peer_class(const struct context *c, const union address *address,
 					bool v6)
 {
 	__u32 generation = c->epoch & 1;
-	/* A copy: a pointer given to a helper would keep the whole packet in memory. */
+	/*
+	 * This is a copy, because a pointer passed to a helper would keep the whole packet in
+	 * memory.
+	 */
 	union address key = *address;
 	const struct sluice_peer *peer =
 		v6 ? bpf_map_lookup_elem(&peers6, &key) : bpf_map_lookup_elem(&peers4, &key);
 
-	/* An exact address hides the prefixes around it, also with class 0: a pod is no CIDR's. */
+	/*
+	 * An exact address hides its enclosing prefixes, also with class 0: CIDRs do not match
+	 * pods.
+	 */
 	if (peer)
 		return peer->cidr_id[generation];
 	return v6 ? prefix_class6(address, generation) : prefix_class4(address, generation);

@@ -20,12 +20,12 @@ static __always_inline int verdict_of(__u32 reason)
 	return reason_allows(reason) ? TC_ACT_UNSPEC : TC_ACT_SHOT;
 }
 
-/* Drops always; allowed flows when they begin, if they are to be reported. */
+/* True for drops, and for allowed flows when they begin, if these are to be reported. */
 static __always_inline bool is_reported(const struct context *c)
 {
 	if (!c->state)
 		return false;
-	/* A program that logs afterwards does not know the source any more. */
+	/* The program that logs later does not have the original source any more. */
 	if (c->decision.jump == SLUICE_JUMP_LOG && c->decision.origin_state & SLUICE_CT_MASQUERADED)
 		return true;
 	return !reason_allows(c->decision.reason) ||
@@ -77,7 +77,7 @@ static __always_inline int conclude(struct context *c, __u32 direction)
 	return verdict_of(c->decision.reason);
 }
 
-/* `jump`: the program that judges the packet, or SLUICE_JUMP_NONE if it is judged. */
+/* `jump`: the program that must judge the packet, or SLUICE_JUMP_NONE if it has been judged. */
 static __always_inline int conclude_or_jump(struct context *c, __u32 direction, __u32 jump)
 {
 	if (unlikely(jump)) {
@@ -162,7 +162,7 @@ int sluice_log(struct __sk_buff *skb)
 	return verdict_of(r.reason);
 }
 
-/* jumps[SLUICE_JUMP_RESET]: tells the sender of a TCP segment that its flow is over. */
+/* jumps[SLUICE_JUMP_RESET]: resets the sender of a TCP segment whose flow policy has ended. */
 SEC("tc")
 int sluice_reset(struct __sk_buff *skb)
 {
@@ -172,7 +172,7 @@ int sluice_reset(struct __sk_buff *skb)
 	return answer_with_reset(skb, r.direction);
 }
 
-/* Does nothing: what a test run itself costs. */
+/* Does nothing; measures the cost of a test run itself. */
 SEC("tc")
 int sluice_floor(struct __sk_buff *skb)
 {

@@ -5,23 +5,23 @@
 #include "maps.bpf.h"
 #include "peers.bpf.h"
 
-/* Who opens a flow to the pod; see origin.bpf.h. */
+/* The kind of sender that opens a flow to the pod; see origin.bpf.h. */
 enum origin {
-	ORIGIN_PEER = 0, /* whoever has the remote address */
+	ORIGIN_PEER = 0, /* the peer with the remote address */
 	ORIGIN_NODE,	 /* the network stack of the pod's own node */
 	ORIGIN_SELF,	 /* the pod, through a Service */
 	/*
-	 * Somebody behind one of the node's addresses, or a forger: rules for any
-	 * peer apply, and what denies the node.
+	 * An unknown sender behind one of the node's addresses, or a forged source: rules for any
+	 * peer apply, and rules that deny the node.
 	 */
 	ORIGIN_UNTRACED,
 };
 
-/* What policy is asked: the flow as seen from the direction that opens it. */
+/* The question to policy: the flow as seen from the direction that opens it. */
 struct question {
 	const union address *remote;
 	__u32 direction;
-	__u32 cidr_id; /* of who opens it, if `has_class` */
+	__u32 cidr_id; /* class of the opener, if `has_class` */
 	__be16 port;
 	__u8 protocol;
 	__u8 prefixlen;
@@ -42,7 +42,7 @@ static __always_inline bool reason_allows(__u32 reason)
 	return allowing >> (reason & 31) & 1;
 }
 
-/* The entry that decides, or NULL. Sets the peer's class where it was needed. */
+/* Returns the deciding entry, or NULL. Sets the peer's class if it was looked up. */
 static __always_inline const struct sluice_policy_value *
 find_entry(const struct context *c, const struct question *q, struct decision *d, bool v6)
 {
@@ -63,7 +63,10 @@ find_entry(const struct context *c, const struct question *q, struct decision *d
 	if (d->cidr_id && flags & SLUICE_EP_CLASS_INGRESS) {
 		key.cidr_id = d->cidr_id;
 		value = bpf_map_lookup_elem(&policy, &key);
-		/* What is allowed to the node's address is not allowed to whoever uses it. */
+		/*
+		 * A rule that allows the node's address does not allow every sender that uses this
+		 * address.
+		 */
 		if (value && q->origin == ORIGIN_UNTRACED && value->verdict == SLUICE_VERDICT_ALLOW)
 			value = NULL;
 	}
@@ -90,7 +93,7 @@ static __always_inline void decide_by_policy(const struct context *c, const stru
 	const struct sluice_policy_value *value = find_entry(c, q, d, v6);
 
 	if (value) {
-		/* Anything but a clear allow denies. */
+		/* Anything except an explicit allow denies. */
 		d->reason = value->verdict == SLUICE_VERDICT_ALLOW ? SLUICE_REASON_POLICY_ALLOW
 								   : SLUICE_REASON_POLICY_DENY;
 		d->rule = value->rule;

@@ -9,10 +9,9 @@
 #include "parse.bpf.h"
 
 /*
- * Turns a TCP segment that is denied into the reset that its sender gets
- * (RFC 9293, 3.10.7.1). Only where nothing is between the IP and the TCP
- * header; what has options or extension headers is dropped without an answer.
- * Whatever fails, the segment is dropped.
+ * Turns a denied TCP segment into a reset for its sender (RFC 9293, 3.10.7.1). This is done only if
+ * nothing is between the IP and the TCP header; segments with IP options or extension headers are
+ * dropped without an answer. If any step fails, the segment is dropped.
  */
 
 struct reset4 {
@@ -40,7 +39,9 @@ static __always_inline __u64 sum_of(const void *data, __u32 size)
 	return (__u32)bpf_csum_diff(NULL, 0, (__be32 *)data, size, 0);
 }
 
-/* `length`: bytes of the segment behind the TCP header's start, as IP tells. */
+/*
+ * `length`: bytes of the segment from the start of the TCP header, by the length in the IP header.
+ */
 static __always_inline void turn_tcp(struct tcp_header *tcp, __u32 length)
 {
 	const struct tcp_header was = *tcp;
@@ -62,9 +63,10 @@ static __always_inline void turn_tcp(struct tcp_header *tcp, __u32 length)
 }
 
 /*
- * A packet whose checksum the sender has left to the hardware has the sum of the pseudo-header
- * there, and must again. No field tells, but the helper that updates checksums leaves such a
- * one as it is. `at`: offset of the checksum, which is 0 and will be so again.
+ * True if the sender has left the checksum to the hardware. Such a packet has the sum of the
+ * pseudo-header in the checksum field, and the reset must have it, too. No field tells, but the
+ * helper that updates checksums does not change such a packet. `at`: offset of the checksum, which
+ * is 0 before and after the call.
  */
 static __always_inline bool is_checksum_left(struct __sk_buff *skb, __u32 at)
 {
@@ -78,7 +80,7 @@ static __always_inline bool is_checksum_left(struct __sk_buff *skb, __u32 at)
 	return now == 0;
 }
 
-/* Behind the IP header. `pseudo`: sum of the pseudo-header. */
+/* Stores the TCP header after the IP header. `pseudo`: sum of the pseudo-header. */
 static __always_inline bool store_tcp(struct __sk_buff *skb, __u32 l4, const struct tcp_header *tcp,
 				      __u64 pseudo)
 {
@@ -160,8 +162,8 @@ static __always_inline bool turn6(struct __sk_buff *skb)
 }
 
 /*
- * To the pod without passing the program on that way, which would drop it; or
- * as if it came from the pod, with the mark by which that program knows it.
+ * Sends the reset to the pod, bypassing the program on that path, which would drop it; or sends it
+ * as if from the pod, with the mark by which the other program recognises it.
  */
 static __always_inline int send_back(struct __sk_buff *skb, __u32 direction)
 {
@@ -171,7 +173,7 @@ static __always_inline int send_back(struct __sk_buff *skb, __u32 direction)
 	if (!s)
 		return TC_ACT_SHOT;
 	if (direction == SLUICE_EGRESS) {
-		/* On a bridge the segment was for another. */
+		/* On a bridge, the segment was addressed to another host. */
 		if (bpf_skb_change_type(skb, PACKET_HOST))
 			return TC_ACT_SHOT;
 		return bpf_redirect_peer(skb->ifindex, 0);
@@ -194,7 +196,7 @@ static __always_inline int answer_with_reset(struct __sk_buff *skb, __u32 direct
 	__builtin_memcpy(turned.h_dest, ethernet.h_source, ETH_ALEN);
 	__builtin_memcpy(turned.h_source, ethernet.h_dest, ETH_ALEN);
 	turned.h_proto = ethernet.h_proto;
-	/* The sum that the hardware took does not cover it. */
+	/* The checksum computed by the hardware does not cover this header. */
 	if (bpf_skb_store_bytes(skb, 0, &turned, sizeof(turned), 0))
 		return TC_ACT_SHOT;
 	return send_back(skb, direction);

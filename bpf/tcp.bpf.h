@@ -5,21 +5,20 @@
 #include "parse.bpf.h"
 
 /*
- * Sequence numbers of TCP flows. A reset or FIN changes a flow's state only where
- * its sequence number is one that the flow can have reached; others both stacks
- * ignore as well (RFC 9293, 3.10.7.4; RFC 5961). Only segments about which
- * conntrack is asked are looked at; those that the flow cache lets pass are not.
+ * Sequence numbers of TCP flows. A reset or FIN changes a flow's state only if the flow can have
+ * reached its sequence number; the stacks of both ends ignore others as well (RFC 9293, 3.10.7.4;
+ * RFC 5961). Only segments that reach conntrack are examined, not those that the flow cache allows.
  */
 
-/* How far a segment may be from the one expected; windows are seldom larger. */
+/* Largest distance of a segment from the expected one; windows are rarely larger. */
 #define TCP_PLAUSIBLE_DISTANCE (1u << 22)
 
-/* A frame that is shorter is padded. */
+/* Shorter frames are padded. */
 #define ETHERNET_PADDING_MAX (60 - ETH_HLEN)
 
 struct segment {
 	__u32 sequence;
-	__u32 end; /* the sequence number behind it */
+	__u32 end; /* the sequence number after it */
 	__u32 acknowledgement;
 };
 
@@ -41,7 +40,7 @@ static __always_inline bool read_tcp_header(const struct context *c, struct tcp_
 	return !bpf_skb_load_bytes(c->skb, c->packet.l4, tcp, sizeof(*tcp));
 }
 
-/* False: no whole TCP header there. */
+/* False: there is no complete TCP header. */
 static __always_inline bool read_segment(const struct context *c, struct segment *s, bool v6)
 {
 	struct tcp_header tcp;
@@ -75,7 +74,7 @@ static __always_inline bool is_plausible(const struct sluice_conntrack *flow,
 		       2 * TCP_PLAUSIBLE_DISTANCE;
 }
 
-/* `length`: of the packet, which `bytes` will have counted. */
+/* `length`: that of the packet, which `bytes` will include. */
 static __always_inline void expect_after(struct sluice_conntrack *flow, const struct segment *s,
 					 __u32 direction, __u32 length)
 {
@@ -95,7 +94,9 @@ static __always_inline bool is_refusal(const struct sluice_conntrack *flow, cons
 	       expected_sequence(flow, opener) - s->acknowledgement <= ETHERNET_PADDING_MAX;
 }
 
-/* The state bits that the segment sets. The flow's counters do not have it yet. */
+/*
+ * Returns the state bits that the segment sets. The flow's counters do not include the segment yet.
+ */
 static __always_inline __u8 follow_segment(const struct context *c, struct sluice_conntrack *flow,
 					   __u32 direction, bool v6)
 {
