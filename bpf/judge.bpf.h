@@ -18,15 +18,15 @@
  * stores the reason in c->decision.
  */
 
-static __always_inline void leave(struct context *c, __u32 reason)
+static __always_inline void set_reason(struct context *c, __u32 reason)
 {
 	c->decision.reason = reason;
 }
 
 /* No entry can allow a packet that cannot be parsed. */
-static __always_inline void leave_unparsed(struct context *c, __u32 direction, __u32 reason)
+static __always_inline void set_unparsed(struct context *c, __u32 direction, __u32 reason)
 {
-	leave(c, is_isolated(c, direction) ? reason : SLUICE_REASON_UNPARSED_ALLOW);
+	set_reason(c, is_isolated(c, direction) ? reason : SLUICE_REASON_UNPARSED_ALLOW);
 }
 
 static __always_inline void ask_policy(struct context *c, __u32 direction, bool v6)
@@ -40,7 +40,7 @@ static __always_inline void ask_policy(struct context *c, __u32 direction, bool 
 	};
 
 	if (direction == SLUICE_EGRESS && unlikely(is_closed_tunnel(c, v6))) {
-		leave(c, SLUICE_REASON_TUNNEL);
+		set_reason(c, SLUICE_REASON_TUNNEL);
 		return;
 	}
 	if (direction == SLUICE_INGRESS)
@@ -57,12 +57,12 @@ static __always_inline void judge_stateless(struct context *c, __u32 direction, 
 	bool error = is_icmp_error(&c->packet, v6);
 
 	if (error && own && is_related(c, direction, v6)) {
-		leave(c, SLUICE_REASON_RELATED);
+		set_reason(c, SLUICE_REASON_RELATED);
 		return;
 	}
 	ask_policy(c, direction, v6);
 	if (error && c->decision.reason == SLUICE_REASON_DEFAULT_DENY)
-		leave(c, SLUICE_REASON_ICMP_UNRELATED);
+		set_reason(c, SLUICE_REASON_ICMP_UNRELATED);
 }
 
 /* Judges a later fragment whose first fragment has not passed: only entries without ports apply. */
@@ -70,7 +70,7 @@ static __always_inline void judge_lone_fragment(struct context *c, __u32 directi
 {
 	ask_policy(c, direction, v6);
 	if (c->decision.reason == SLUICE_REASON_DEFAULT_DENY)
-		leave(c, SLUICE_REASON_FRAGMENT_UNKNOWN);
+		set_reason(c, SLUICE_REASON_FRAGMENT_UNKNOWN);
 }
 
 /*
@@ -88,7 +88,7 @@ static __always_inline void reset_flow(struct context *c, __u32 direction)
 	} else if (direction == SLUICE_EGRESS && c->skb->mark == c->state->reset_mark) {
 		c->skb->mark = 0;
 		c->decision.jump = SLUICE_JUMP_NONE;
-		leave(c, SLUICE_REASON_RESET);
+		set_reason(c, SLUICE_REASON_RESET);
 	}
 }
 
@@ -105,11 +105,11 @@ static __always_inline bool judge_known_flow(struct context *c, struct sluice_co
 			settle_flow(c, flow, place, direction, v6);
 		touch_flow(c, flow, direction, v6);
 		d->jump = SLUICE_JUMP_NONE;
-		leave(c, reason_of_known(flow->opened_by, direction));
+		set_reason(c, reason_of_known(flow->opened_by, direction));
 		return true;
 	}
 	if (!opener)
-		leave(c, SLUICE_REASON_REPLY_OF_DENIED);
+		set_reason(c, SLUICE_REASON_REPLY_OF_DENIED);
 	if (c->state->on_policy_change == SLUICE_CHANGE_RESET)
 		reset_flow(c, direction);
 	return false;
@@ -165,7 +165,7 @@ static __always_inline bool adopt_flow(struct context *c, const union conntrack_
 	}
 	d->jump = SLUICE_JUMP_NONE;
 	make_flow(c, key, opener, direction, v6);
-	leave(c, SLUICE_REASON_ADOPTED);
+	set_reason(c, SLUICE_REASON_ADOPTED);
 	return true;
 }
 
@@ -230,7 +230,7 @@ static __always_inline void judge_parsed(struct context *c, __u32 direction, boo
 	if (direction == SLUICE_INGRESS && unlikely(is_own(c, &p->source, v6)) &&
 	    is_from_itself(c, v6)) {
 		c->decision.rule = SLUICE_RULE_SELF;
-		leave(c, SLUICE_REASON_SELF);
+		set_reason(c, SLUICE_REASON_SELF);
 		return;
 	}
 	if (unlikely(p->fragment == FRAGMENT_LATER) && !recall_fragment(c, direction, v6)) {
@@ -253,15 +253,15 @@ static __always_inline void judge_ip(struct context *c, __u32 direction, bool v6
 	if (v6 && reason == SLUICE_GO_ON)
 		link_reason = judge_link_message(c, direction);
 	if (link_reason != SLUICE_GO_ON) {
-		leave(c, link_reason);
+		set_reason(c, link_reason);
 		return;
 	}
 	if (direction == SLUICE_EGRESS && !c->packet.has_addresses)
-		leave(c, reason);
+		set_reason(c, reason);
 	else if (direction == SLUICE_EGRESS && !is_own(c, &c->packet.source, v6))
-		leave(c, SLUICE_REASON_SOURCE_ADDRESS);
+		set_reason(c, SLUICE_REASON_SOURCE_ADDRESS);
 	else if (reason != SLUICE_GO_ON)
-		leave_unparsed(c, direction, reason);
+		set_unparsed(c, direction, reason);
 	else
 		judge_parsed(c, direction, v6);
 }
@@ -272,7 +272,7 @@ static __always_inline bool judge_common_ip(struct context *c, __u32 direction, 
 	if (unlikely(!parse_in_place(c, v6)))
 		return false;
 	if (direction == SLUICE_EGRESS && unlikely(!is_own(c, &c->packet.source, v6)))
-		leave(c, SLUICE_REASON_SOURCE_ADDRESS);
+		set_reason(c, SLUICE_REASON_SOURCE_ADDRESS);
 	else
 		judge_parsed(c, direction, v6);
 	return true;
@@ -327,9 +327,9 @@ static __always_inline __be16 read_ethertype(const struct context *c)
 static __always_inline void judge_no_ip(struct context *c, __u32 direction)
 {
 	if (direction == SLUICE_EGRESS && !(c->flags & SLUICE_EP_ANY_ETHERTYPE))
-		leave(c, SLUICE_REASON_ETHERTYPE);
+		set_reason(c, SLUICE_REASON_ETHERTYPE);
 	else
-		leave_unparsed(c, direction, SLUICE_REASON_ETHERTYPE);
+		set_unparsed(c, direction, SLUICE_REASON_ETHERTYPE);
 }
 
 /* Slot of the program for a packet that is not a common one. */
@@ -352,7 +352,7 @@ static __always_inline __u32 judge_common(struct context *c, __u32 direction)
 	bool judged = false;
 
 	if (!find_endpoint(c)) {
-		leave(c, SLUICE_REASON_NOT_AN_ENDPOINT);
+		set_reason(c, SLUICE_REASON_NOT_AN_ENDPOINT);
 		return SLUICE_JUMP_NONE;
 	}
 	c->now = bpf_jiffies64();
@@ -375,13 +375,13 @@ static __always_inline __u32 judge_link(struct context *c)
 	__u32 reason;
 
 	if (!find_endpoint(c)) {
-		leave(c, SLUICE_REASON_NOT_AN_ENDPOINT);
+		set_reason(c, SLUICE_REASON_NOT_AN_ENDPOINT);
 		return SLUICE_JUMP_NONE;
 	}
 	reason = judge_link_message_of_pod(c);
 	if (reason == SLUICE_GO_ON)
 		return SLUICE_JUMP_UNCOMMON(SLUICE_EGRESS, true);
-	leave(c, reason);
+	set_reason(c, reason);
 	return SLUICE_JUMP_NONE;
 }
 
@@ -389,7 +389,7 @@ static __always_inline __u32 judge_link(struct context *c)
 static __always_inline void judge_uncommon(struct context *c, __u32 direction, bool v6)
 {
 	if (!find_endpoint(c)) {
-		leave(c, SLUICE_REASON_NOT_AN_ENDPOINT);
+		set_reason(c, SLUICE_REASON_NOT_AN_ENDPOINT);
 		return;
 	}
 	c->now = bpf_jiffies64();
@@ -401,7 +401,7 @@ static __always_inline void judge_uncommon(struct context *c, __u32 direction, b
 	else if (c->ethertype == bpf_htons(ETH_P_IP))
 		judge_ip(c, direction, false);
 	else if (c->ethertype == bpf_htons(ETH_P_ARP))
-		leave(c, judge_arp(c, direction));
+		set_reason(c, judge_arp(c, direction));
 	else
 		judge_no_ip(c, direction);
 }

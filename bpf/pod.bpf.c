@@ -82,7 +82,7 @@ static __always_inline int conclude_or_jump(struct context *c, __u32 direction, 
 {
 	if (unlikely(jump)) {
 		bpf_tail_call(c->skb, &jumps, jump);
-		leave(c, SLUICE_REASON_INTERNAL);
+		set_reason(c, SLUICE_REASON_INTERNAL);
 	}
 	return conclude(c, direction);
 }
