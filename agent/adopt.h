@@ -17,7 +17,7 @@
 
 namespace sluice::agent {
 
-// Where seeds are put. A seam, for tests.
+// Stores seeds. An interface, so that tests can replace it.
 class SeedStore {
  public:
   SeedStore() = default;
@@ -27,11 +27,11 @@ class SeedStore {
   SeedStore& operator=(SeedStore&&) = delete;
   virtual ~SeedStore() = default;
 
-  // Seeds that follow count as seen now.
+  // The seeds of the following put() calls count as seen now.
   virtual void start() = 0;
-  // Makes an entry that asks policy at its flow's next packet. `replace`:
-  // whether one that is there already is overwritten. Returns an errno value
-  // if it could not be written, else 0.
+  // Writes an entry for which policy is evaluated at its flow's next packet.
+  // `replace`: overwrite an existing entry. Returns 0, or an errno value if the
+  // entry could not be written.
   virtual int put(const Seed& seed, bool replace) = 0;
 };
 
@@ -42,20 +42,21 @@ Result<std::unique_ptr<SeedStore>> kernel_seed_store(const Datapath& datapath);
 struct Beginner {
   std::uint32_t ifindex = 0;
   std::vector<IpAddress> ips;
-  // A port of a bridge whose frames the kernel's tracking does not see.
+  // True for a port of a bridge whose frames the kernel's tracking does not
+  // see.
   bool switched_unseen = false;
 
   bool operator==(const Beginner&) const = default;
 };
 
-// Lets flows that are older than enforcement go on, as far as policy allows
-// them: conntrack is seeded with what the kernel's own connection tracking
-// knows of them, above all who opened them. Every seed is judged by policy at
-// its flow's next packet.
+// Lets flows that are older than enforcement continue if policy allows them:
+// conntrack is seeded from the kernel's own connection tracking, above all with
+// the end that opened each flow. Policy judges every seed at its flow's next
+// packet.
 //
 // The kernel's table is read once for all endpoints that begin in one
-// transaction, and once more when their records are in force: for the flows
-// that have begun between the two. Not thread-safe.
+// transaction, and again when their records are in force, for the flows that
+// have begun in between. Not thread-safe.
 class Adoption {
  public:
   using Notice = std::function<void(const std::string&)>;
@@ -63,16 +64,18 @@ class Adoption {
   Adoption(std::unique_ptr<Tracking> tracking, std::unique_ptr<SeedStore> store)
       : tracking_(std::move(tracking)), store_(std::move(store)) {}
 
-  // Hears in a sentence what an administrator should know, each thing once.
+  // Sets the handler for messages to the administrator, one sentence each; each
+  // message is sent once.
   void on_notice(Notice notice) { notice_ = std::move(notice); }
 
-  // To be called when the programs are attached and the records not in force
-  // yet. Returns the interfaces of which the kernel may not know all flows. No
-  // failure keeps enforcement from beginning.
+  // To be called when the programs are attached and the records are not in
+  // force yet. Returns the interfaces for which the kernel may not know all
+  // flows. Failures do not prevent enforcement.
   std::unordered_set<std::uint32_t> begin(
       const std::vector<Beginner>& beginners);
-  // To be called at once when the records are in force. Never overwrites what
-  // the programs have made. Does nothing if nobody has begun since.
+  // To be called as soon as the records are in force. Never overwrites entries
+  // made by the programs. Does nothing if no endpoint has begun since the last
+  // call.
   void finish();
 
   struct Progress {
@@ -84,7 +87,7 @@ class Adoption {
 
  private:
   struct Found {
-    bool all = false;                        // it could be read
+    bool all = false;                        // the table could be read
     std::array<bool, 2> families{};          // a flow of the family was seen
     std::unordered_set<std::uint32_t> half;  // with flows of unknown openers
   };

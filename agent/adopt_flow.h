@@ -13,7 +13,7 @@
 namespace sluice::agent {
 
 // One direction of a flow as the kernel's connection tracking sees it before
-// it translates a packet.
+// translation.
 struct FlowTuple {
   IpAddress source;
   IpAddress destination;
@@ -21,9 +21,10 @@ struct FlowTuple {
   __be16 destination_port = 0;
 };
 
-// A flow of the kernel's connection tracking. `reply` is not the reverse of
-// `original` where addresses are translated: its source is whom the packets of
-// the original direction reach, its destination the source that they get.
+// A flow of the kernel's connection tracking. If addresses are translated,
+// `reply` is not the reverse of `original`: its source is the receiver of the
+// original direction's packets, and its destination is the source that these
+// packets get.
 struct TrackedFlow {
   std::uint8_t protocol = 0;  // IPPROTO_*
   FlowTuple original;
@@ -31,11 +32,11 @@ struct TrackedFlow {
   std::uint32_t status = 0;    // IPS_*
   std::uint8_t state = 0;      // TCP_CONNTRACK_*, SCTP_CONNTRACK_*
   std::uint8_t icmp_type = 0;  // of the original direction
-  // IP_CT_TCP_FLAG_*, of the original direction and of the reply's.
+  // IP_CT_TCP_FLAG_* of the original direction and of the reply direction.
   std::array<std::uint8_t, 2> tcp_flags{};
 };
 
-// What a message of ctnetlink says; nullopt if it is none of a flow.
+// Parses a message of ctnetlink; nullopt if it is not about a flow.
 std::optional<TrackedFlow> parse_tracked_flow(const nlmsghdr& header);
 
 }  // namespace sluice::agent

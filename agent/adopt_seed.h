@@ -13,8 +13,8 @@
 
 namespace sluice::agent {
 
-// An entry of conntrack as the programs on a pod's veth would have made it, had
-// they seen the flow begin.
+// A conntrack entry as the programs on a pod's veth would have made it if they
+// had seen the flow begin.
 struct Seed {
   std::uint32_t ifindex = 0;
   IpAddress remote;
@@ -23,32 +23,33 @@ struct Seed {
   std::uint8_t protocol = 0;
   std::uint8_t opened_by = SLUICE_INGRESS;  // enum sluice_direction
   std::uint8_t state = 0;                   // enum sluice_conntrack_state
-  // With SLUICE_CT_MASQUERADED: who opened it.
+  // With SLUICE_CT_MASQUERADED: the address that opened the flow.
   std::optional<IpAddress> origin;
 
   bool operator==(const Seed&) const = default;
 };
 
-// Which interface has which of the addresses that flows are wanted of.
+// The addresses whose flows are adopted, and their interfaces.
 using AdoptedAddresses = std::unordered_map<IpAddress, std::uint32_t>;
-// All addresses of the node itself, in any of its devices.
+// All addresses of the node itself, on any of its devices.
 using NodeAddresses = std::unordered_set<IpAddress>;
 
-// The entries that a flow is given: none if it is over or not one of
-// `adopted`; two if both its ends are, or a pod reaches itself through a
+// Returns the entries for a flow: none if the flow has ended or has no end in
+// `adopted`; two if both ends are in it, or if a pod reaches itself through a
 // Service.
 //
-// The addresses and ports are those that the veth sees. A flow that the pod has
-// opened shows there what the pod wrote: a Service's address, not the
-// backend's. A flow to the pod shows what the node has made of it: the pod's
-// address, and the node's where the source is masqueraded.
+// The addresses and ports are those seen at the veth. For a flow that the pod
+// has opened, they are what the pod sent: a Service's address, not the
+// backend's. For a flow to the pod, they are the result of the node's
+// translation: the pod's address, and the node's address if the source is
+// masqueraded.
 std::vector<Seed> seeds_of(const TrackedFlow& flow,
                            const AdoptedAddresses& adopted,
                            const NodeAddresses& node);
 
-// True if the kernel has begun to track a TCP connection in its middle: who
-// opened it is then unknown, because the kernel takes whoever spoke first for
-// the opener. seeds_of() gives nothing for it.
+// True if the kernel has begun to track a TCP connection in its middle. It is
+// then unknown which end opened it, because the kernel takes the end that it
+// saw first for the opener. seeds_of() returns nothing for such a flow.
 bool is_picked_up(const TrackedFlow& flow);
 
 }  // namespace sluice::agent

@@ -9,15 +9,15 @@
 
 namespace sluice::agent {
 
-// Where our filters are in clsact: low, to run before filters that end the
-// chain, but not 1, which others take.
+// Priority of our filters in clsact: low, to run before filters that end the
+// chain, but not 1, which other programs use.
 inline constexpr std::uint32_t kFilterPriority = 7;
 inline constexpr std::uint32_t kFilterHandle = 0x51ce;
-// Our programs' names begin with it.
+// Prefix of our programs' names.
 inline constexpr std::string_view kProgramPrefix = "sluice_";
 
-// Puts the two programs of a datapath on pods' host-side interfaces. What it
-// attaches stays when it goes.
+// Attaches the two programs of a datapath to pods' host-side interfaces.
+// Attachments outlive this object.
 class Attacher {
  public:
   Attacher() = default;
@@ -27,19 +27,19 @@ class Attacher {
   Attacher& operator=(Attacher&&) = delete;
   virtual ~Attacher() = default;
 
-  // Both directions. Leaves what is attached already, replaces an older program
-  // of ours in place. A failure may leave one direction attached; it never
-  // takes away what was there.
+  // Attaches both directions. Keeps existing attachments and replaces an older
+  // program of ours in place. A failure may leave one direction attached; it
+  // never removes an existing attachment.
   virtual Result<void> attach(std::uint32_t ifindex) = 0;
-  // Success if there is nothing of ours, or no such interface.
+  // Succeeds if none of our programs or no such interface is there.
   virtual Result<void> detach(std::uint32_t ifindex) = 0;
-  // True if either direction has a program of ours.
+  // True if at least one direction has a program of ours.
   [[nodiscard]] virtual bool attached(std::uint32_t ifindex) const = 0;
 };
 
-// By clsact filters; kernels from 4.5. `datapath` must outlive the result.
+// Uses clsact filters; kernels from 4.5. `datapath` must outlive the result.
 std::unique_ptr<Attacher> tc_attacher(const Datapath& datapath);
-// Without a datapath: takes off whatever sluice left there.
+// Detaches all of our programs; needs no datapath.
 Result<void> tc_detach(std::uint32_t ifindex);
 
 }  // namespace sluice::agent

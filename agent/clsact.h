@@ -9,9 +9,9 @@
 
 namespace sluice::agent {
 
-// Deletes the clsact qdisc of an interface if neither direction has a filter,
-// whoever it may be from. Success if there is no such qdisc or interface.
-// `requests` is a socket for requests only.
+// Deletes the clsact qdisc of an interface if neither direction has any filter.
+// Success if there is no such qdisc or interface. `requests` is a socket for
+// requests only.
 Result<void> remove_unused_clsact(nl_sock& requests, std::uint32_t ifindex);
 
 }  // namespace sluice::agent

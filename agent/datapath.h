@@ -42,10 +42,10 @@ std::string_view map_name(Map map);
 
 struct DatapathOptions {
   // bpffs folder that holds the pins (a folder per abi version is made in it);
-  // empty: nothing is pinned and everything goes with this object.
+  // empty: nothing is pinned and everything ends with this object.
   std::filesystem::path pin_dir;
   // Capacities, in entries. A longest-prefix map is made one larger: before
-  // Linux 6.13 a full one refuses to replace what it holds.
+  // Linux 6.13 a full one refuses to replace its elements.
   std::uint32_t policy_entries = 262144;
   std::uint32_t peers = 131072;         // of each family
   std::uint32_t prefixes = 65536;       // of each family
@@ -60,10 +60,10 @@ struct DatapathOptions {
 // endpoints() may be read by any.
 class Datapath {
  public:
-  // Loads the programs. Maps pinned under pin_dir are reused; where nothing is
-  // pinned yet they are made and pinned. A pinned map whose capacity differs
-  // from the options is kept as it is (capacity() tells). On failure nothing
-  // that was there before is changed.
+  // Loads the programs. Maps pinned under pin_dir are reused; missing ones are
+  // created and pinned. A pinned map whose capacity differs from the options is
+  // kept; capacity() returns its actual capacity. On failure nothing that
+  // existed before is changed.
   static Result<Datapath> load(const DatapathOptions& options);
 
   Datapath(Datapath&&) noexcept;
@@ -73,13 +73,13 @@ class Datapath {
   ~Datapath();
 
   [[nodiscard]] int map_fd(Map map) const;
-  // How many entries may be put in: max_entries less the reserve.
+  // The number of entries that the map may hold: max_entries minus the reserve.
   [[nodiscard]] std::uint32_t capacity(Map map) const;
-  // tc programs: what leaves the pod (clsact ingress of the host-side veth,
-  // direction egress) and what enters it (clsact egress).
+  // tc programs for packets from the pod (clsact ingress of the host-side veth,
+  // direction egress) and to the pod (clsact egress).
   [[nodiscard]] int from_pod_fd() const;
   [[nodiscard]] int to_pod_fd() const;
-  // A program that does nothing, to measure against.
+  // A program that does nothing, the baseline of measurements.
   [[nodiscard]] int floor_fd() const;
   // Jiffies per second, the unit of sluice_conntrack.last_seen.
   [[nodiscard]] std::uint32_t hz() const;

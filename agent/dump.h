@@ -11,12 +11,13 @@
 
 namespace sluice::agent {
 
-// Lists of what the kernel holds, while it may be changing: what comes or goes
-// meanwhile may be missing, nothing is listed twice. Sorted by key.
+// Lists the contents of the kernel, which may change meanwhile: elements that
+// are added or deleted during the call may be missing, and none is listed
+// twice. Sorted by key.
 Result<std::vector<PolicyEntry>> dump_policy(const Datapath& datapath);
 Result<std::vector<ConntrackEntry>> dump_conntrack(const Datapath& datapath);
 
-// Elements of a hash, by walking through it.
+// Counts the elements of a hash by walking through it.
 std::uint64_t count_elements(const Datapath& datapath, Map map);
 // Sums over processors; reasons that never occurred are left out.
 Result<std::vector<AgentStatus::Reason>> read_reasons(const Datapath& datapath);

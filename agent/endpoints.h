@@ -17,23 +17,23 @@
 
 namespace sluice::agent {
 
-// The wanted endpoints and the interfaces found for them: attaches the programs
-// and tells the applier. Both must outlive it.
+// The wanted endpoints and the interfaces found for them. Attaches the programs
+// and binds the interfaces in the applier. All arguments must outlive it.
 //
-// Order. The programs are attached before the endpoint's record is in force,
-// and taken off after it is gone: without a record they let everything pass, so
-// both directions begin and end to be enforced at one moment, the step of the
-// epoch. The other way round, a packet between the first and the second
-// attachment would pass one direction unseen, and its answer would be taken for
-// a flow that the other side opened.
+// Order: the programs are attached before the endpoint's record is in force,
+// and detached after the record is gone. Without a record they pass everything,
+// so enforcement of both directions begins and ends at one moment, the step of
+// the epoch. In the opposite order, a packet between the first and the second
+// attachment would pass one direction unseen, and its reply would be taken for
+// a flow that the other end opened.
 //
-// Between the two, the flows that the endpoint has already are adopted
-// (take_beginners(), agent/adopt.h): a record that took effect without them
-// would cut what policy allows, and what the pod says in a flow that policy
-// forbids would be taken for a flow of its own.
+// Between attachment and record, the endpoint's existing flows are adopted
+// (take_beginners(), agent/adopt.h). A record that took effect without them
+// would cut allowed flows, and the pod's packets in a forbidden flow would be
+// taken for a flow that the pod opened.
 class Endpoints {
  public:
-  // `knows_flows`: conntrack has the flows of the records in force.
+  // `knows_flows`: conntrack already has the flows of the records in force.
   Endpoints(Interfaces& interfaces, Attacher& attacher, Applier& applier,
             bool knows_flows = true)
       : interfaces_(interfaces),
@@ -48,32 +48,34 @@ class Endpoints {
     std::string problem;
   };
 
-  // Puts an endpoint on the list or takes it off, and looks for its interface.
-  // In force with the applier's next transaction.
+  // Adds or removes an endpoint and looks for its interface. Takes effect with
+  // the applier's next transaction.
   void set(const std::string& name, std::optional<EndpointEntry> entry);
-  // As set() for each. What those that go had is taken over, by whoever waited
-  // for it too, in the same transaction.
+  // Calls set() for each change. Interfaces of removed endpoints pass to
+  // waiting endpoints in the same transaction.
   void apply(const std::vector<Transaction::EndpointChange>& changes);
-  // As set() for all; endpoints whose interface cannot be found (entries of
-  // neighbours expire) keep the one that their record in the kernel has.
+  // Replaces all endpoints. Endpoints whose interface cannot be found
+  // (neighbour entries expire) keep the interface of their record in the
+  // kernel.
   void replace(const std::vector<EndpointEntry>& entries);
-  // Looks again, for all, and puts back filters that somebody took away.
-  // Returns true if the applier has to be called.
+  // Looks for the interfaces of all endpoints again, and restores filters that
+  // were removed. Returns true if the applier has to be called.
   bool refresh(const Interfaces::Changes& changes);
-  // Endpoints, or addresses of theirs, that the applier's next transaction puts
-  // into force and that were not enforced before. Each is told once. Pods in
-  // which nothing runs yet have no flows and are left out.
+  // Returns endpoints, or addresses of endpoints, that were not enforced before
+  // and that the applier's next transaction puts into force. Each is returned
+  // once. Pods in which nothing runs yet have no flows and are left out.
   [[nodiscard]] std::vector<Beginner> take_beginners();
-  // Once a transaction is in force: takes the programs off interfaces that are
-  // no endpoint's any more.
+  // To be called when a transaction is in force: detaches the programs from
+  // interfaces that no endpoint has any more.
   void settle();
-  // Once the first transaction is in force: the same for all interfaces.
+  // To be called when the first transaction is in force: does the same for all
+  // interfaces.
   void sweep();
 
   [[nodiscard]] const std::map<std::string, Item>& all() const {
     return items_;
   }
-  // Empty if it is no endpoint's.
+  // Returns the endpoint of an interface; empty if it has none.
   [[nodiscard]] std::string name_of(std::uint32_t ifindex) const;
 
  private:

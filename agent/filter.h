@@ -7,15 +7,16 @@
 
 #include "lib/base/result.h"
 
-// What is where our filters go, asked of the network stack: the BPF system call
-// opens a program by its id only for CAP_SYS_ADMIN, which nobody here has.
+// Finds the occupant of our filters' place by asking the network stack, because
+// the BPF system call opens a program by its id only for CAP_SYS_ADMIN, which
+// our programs do not have.
 namespace sluice::agent {
 
 enum class Slot : std::uint8_t {
   kNoHook,  // no clsact, or no interface
   kEmpty,
   kOurs,     // a program of ours
-  kForeign,  // someone else took it
+  kForeign,  // a filter of another program
 };
 
 struct Occupant {
@@ -23,8 +24,8 @@ struct Occupant {
   std::uint32_t program = 0;  // id, of a BPF filter
 };
 
-// In one direction of an interface. A program is ours by the name that its
-// filter has carried since it was attached.
+// Looks at one direction of an interface. A program is ours if the name of its
+// filter says so, which is set when it is attached.
 Result<Occupant> find_filter(std::uint32_t ifindex, bpf_tc_attach_point point);
 
 }  // namespace sluice::agent

@@ -22,13 +22,13 @@ class Flows {
   Flows& operator=(const Flows&) = delete;
   ~Flows();
 
-  // To poll for reading; then call dispatch(). Events do not wake who sleeps in
-  // poll(): call dispatch() on a timer as well.
+  // Descriptor to poll for reading; then call dispatch(). Events do not wake
+  // poll(), so call dispatch() on a timer as well.
   [[nodiscard]] int fd() const;
   // Called by dispatch() for each event; it must not throw. Without a handler
   // events are read and dropped.
   void on_event(Handler handler);
-  // Reads what is there; does not wait.
+  // Reads the available events; does not wait.
   void dispatch();
 
  private:

@@ -9,8 +9,8 @@
 
 namespace sluice::agent {
 
-// Reads the kernel's jiffies, which no file has, by a BPF program. Movable;
-// used by one thread.
+// Reads the kernel's jiffies by a BPF program, because no file contains them.
+// Movable; used by one thread.
 class KernelClock {
  public:
   struct Moment {
@@ -20,7 +20,7 @@ class KernelClock {
 
   static Result<KernelClock> open();
   [[nodiscard]] Result<Moment> read() const;
-  // Jiffies per second. Takes 70 ms.
+  // Measures the jiffies per second. Takes 70 ms.
   [[nodiscard]] Result<std::uint32_t> measure_hz() const;
 
  private:

@@ -17,7 +17,8 @@ namespace sluice::agent {
 
 using EndpointAddress6 = std::array<std::uint8_t, 16>;
 
-// What an endpoint's record says beside its policy, in both generations.
+// The fields of an endpoint's record besides its policy; the same in both
+// generations.
 struct EndpointFacts {
   __be32 ipv4 = 0;
   EndpointAddress6 ipv6{};
@@ -25,13 +26,13 @@ struct EndpointFacts {
   std::uint32_t adopt_until = 0;  // jiffies; 0 = never
 };
 
-// Bytes of a key and of a value of the maps that the applier writes and the
+// Size of a key and of a value, for the maps that the applier writes and the
 // agent lists; 0 for the others.
 std::size_t key_size(Map map);
 std::size_t value_size(Map map);
 
 // Keys, or keys with values, of one map, packed as the kernel's batch calls
-// take them.
+// expect them.
 class Batch {
  public:
   template <typename Key>
@@ -73,8 +74,9 @@ class Batch {
   std::size_t size_ = 0;
 };
 
-// The writes that the applier needs, and no others: the seam at which tests
-// watch it and make it fail. Every call is done when it returns.
+// The writes that the applier needs, and no others. An interface, so that tests
+// can observe them and make them fail. Every call has completed when it
+// returns.
 class Maps {
  public:
   Maps() = default;
@@ -84,22 +86,23 @@ class Maps {
   Maps& operator=(Maps&&) = delete;
   virtual ~Maps() = default;
 
-  // How many elements were written, in order; `error` (errno) if that is not
-  // all of them.
+  // The number of elements written, in order; `error` (errno) is set if these
+  // are not all.
   struct Progress {
     std::size_t done = 0;
     int error = 0;
   };
   // Inserts or replaces.
   virtual Progress update(Map map, const Batch& elements) = 0;
-  // What is not there counts as done.
+  // Absent elements count as erased.
   virtual Progress erase(Map map, const Batch& keys) = 0;
 
   using Visitor =
       std::function<void(const std::byte* key, const std::byte* value)>;
   [[nodiscard]] virtual Result<void> read(Map map,
                                           const Visitor& visit) const = 0;
-  // With so many elements, update() of those that exist still works.
+  // The number of elements with which update() of existing elements still
+  // works.
   [[nodiscard]] virtual std::uint32_t capacity(Map map) const = 0;
 
   // Endpoint records and the epoch live in mapped memory: stores cannot fail.
@@ -110,7 +113,7 @@ class Maps {
   // Not atomic: packets may see a mixture of the old and the new address.
   virtual void store_facts(std::uint32_t index, const EndpointFacts& facts) = 0;
   [[nodiscard]] virtual std::uint32_t epoch() const = 0;
-  // One store; what was written before is seen by whoever sees it.
+  // One store; a reader that sees it also sees everything written before.
   virtual void store_epoch(std::uint32_t epoch) = 0;
 
   // Returns when every program run that had begun before the call has ended.

@@ -29,7 +29,7 @@ struct PolicyKeyEqual {
 using EntryMap = std::unordered_map<sluice_policy_key, sluice_policy_value,
                                     PolicyKeyHash, PolicyKeyEqual>;
 
-// The map that holds a prefix: a hash where it is one address.
+// Returns the map for a prefix: a hash if it is a single address.
 Map peer_map(const IpPrefix& prefix);
 // Adds the prefix to `batch` as a key of its map.
 void push_peer_key(Batch& batch, const IpPrefix& prefix);
@@ -40,7 +40,7 @@ void push_peer(Batch& batch, const IpPrefix& prefix,
 IpPrefix peer_prefix(Map map, const std::byte* key);
 std::array<std::uint32_t, 2> peer_classes(Map map, const std::byte* value);
 
-// Addresses and prefixes with their class, in one view of them.
+// Addresses and prefixes with their class.
 class PeerTable {
  public:
   [[nodiscard]] std::optional<std::uint32_t> find(const IpPrefix& prefix) const;
@@ -48,7 +48,7 @@ class PeerTable {
   void set(const IpPrefix& prefix, std::optional<std::uint32_t> cidr_id);
   void reserve(std::size_t count) { classes_.reserve(count); }
 
-  // How many addresses and prefixes have the class.
+  // Number of addresses and prefixes with the class.
   [[nodiscard]] std::size_t references(std::uint32_t cidr_id) const;
   // True if there is a prefix of this length.
   [[nodiscard]] bool has_length(bool v6, int length) const {
@@ -65,24 +65,24 @@ class PeerTable {
   std::array<std::array<std::size_t, 129>, 2> lengths_{};
 };
 
-// A PeerTable with changes on top that are not made yet.
+// A PeerTable with pending changes.
 class PeerView {
  public:
   explicit PeerView(const PeerTable& table) : table_(&table) {}
   void change(const IpPrefix& prefix, std::optional<std::uint32_t> cidr_id);
-  // The class of the longest prefix around this one, not counting itself; 0 if
-  // there is none.
+  // Returns the class of the longest prefix that encloses this one, without
+  // itself; 0 if there is none.
   [[nodiscard]] std::uint32_t cover(const IpPrefix& prefix) const;
 
  private:
   const PeerTable* table_;
-  // Single addresses cover nothing and are not kept here.
+  // Single addresses enclose nothing and are not stored here.
   std::unordered_map<IpPrefix, std::optional<std::uint32_t>> changes_;
   std::array<std::array<bool, 129>, 2> lengths_{};
 };
 
-// How many entries there are, by direction and by whether they name a class:
-// what the flags of an endpoint's record say.
+// Number of entries by direction and by whether they name a class; the flags of
+// an endpoint's record follow from it.
 class EntryCounts {
  public:
   void add(const sluice_policy_key& key, int number) {
@@ -113,7 +113,7 @@ inline bool same_policy(const sluice_endpoint_policy& a,
                         const sluice_endpoint_policy& b) {
   return a.policy_id == b.policy_id && a.flags == b.flags;
 }
-// A record keeps the time of adoption with which it was made.
+// A record keeps the adoption time with which it was created.
 inline bool same_facts(const EndpointRecord& a, const EndpointRecord& b) {
   return a.facts.ipv4 == b.facts.ipv4 && a.facts.ipv6 == b.facts.ipv6 &&
          a.facts.on_link6 == b.facts.on_link6;

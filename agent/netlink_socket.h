@@ -15,7 +15,7 @@
 #include "lib/base/ip.h"
 #include "lib/base/result.h"
 
-// A socket of libnl's with an owner.
+// An owner for libnl's sockets.
 namespace sluice::agent {
 
 struct NetlinkSocketDeleter {
@@ -23,22 +23,24 @@ struct NetlinkSocketDeleter {
 };
 using NetlinkSocket = std::unique_ptr<nl_sock, NetlinkSocketDeleter>;
 
-// To a part of netlink in this network namespace; by default, the routing part.
+// Connects to a netlink protocol in this network namespace; by default the
+// routing one.
 Result<NetlinkSocket> netlink_connect(int protocol = NETLINK_ROUTE);
-// For the events of these groups (RTNLGRP_...) of the routing part; reading
-// does not wait. `receive_bytes`: its buffer, beyond the system's limit where
-// we may. `what` begins the error if the kernel does not know a group.
+// Subscribes to these groups (RTNLGRP_...) of routing events; reading does not
+// wait. `receive_bytes`: size of the buffer, beyond the system's limit if
+// permitted. `what` begins the error if the kernel does not know a group.
 Result<NetlinkSocket> netlink_subscribe(std::string_view what,
                                         std::initializer_list<int> groups,
                                         int receive_bytes);
-// Asks for a dump of `type` and hands what comes to the socket's callback;
-// begins again while things change under it, each time with a call of `begin`.
-// `header` is the fixed part of the request. 0 or an error of libnl's.
+// Requests a dump of `type` and passes the messages to the socket's callback.
+// Restarts while the data changes during the dump, each time with a call of
+// `begin`. `header` is the fixed part of the request. Returns 0 or an error of
+// libnl.
 int netlink_dump(nl_sock* socket, int type, const void* header,
                  std::size_t size, const std::function<void()>& begin = {});
-// nullopt if it is not there or not of this family.
+// nullopt if the attribute is absent or of another family.
 std::optional<IpAddress> netlink_address(const nlattr* attribute, int family);
-// `error` is one of libnl's, negative.
+// `error` is an error of libnl, negative.
 std::unexpected<Error> fail_netlink(std::string_view what, int error);
 
 }  // namespace sluice::agent

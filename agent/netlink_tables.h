@@ -18,8 +18,8 @@ namespace sluice::agent {
 
 using Mac = std::array<std::uint8_t, 6>;
 
-// Links, routes to pods, neighbours and bridges' forwarding entries, as the
-// messages of a dump or the events after it tell.
+// Links, routes to pods, neighbours and forwarding entries of bridges, built
+// from the messages of a dump and from later events.
 class NetlinkTables {
  public:
   struct Link {
@@ -45,8 +45,8 @@ class NetlinkTables {
     bool operator==(const Subnet&) const = default;
   };
 
-  // Takes one message in. Returns true if it changed anything. `gone` gets the
-  // interface that the message says is deleted.
+  // Takes one message. Returns true if it changed anything. If the message
+  // reports a deleted interface, adds it to `gone`.
   bool take(const nlmsghdr& header, std::vector<std::uint32_t>& gone);
 
   [[nodiscard]] const std::unordered_map<std::uint32_t, Link>& links() const {
@@ -57,17 +57,18 @@ class NetlinkTables {
   [[nodiscard]] std::uint32_t routed(const IpAddress& ip) const;
   // The port behind which an address is a neighbour on a bridge; 0 = none.
   [[nodiscard]] std::uint32_t bridged(const IpAddress& ip) const;
-  // The device of a host route to an address that is no veth; 0 = none.
+  // The device of a host route to an address, if the device is not a veth; 0 =
+  // none.
   [[nodiscard]] std::uint32_t routed_elsewhere(const IpAddress& ip) const;
-  // The device of the longest route that says the address is on the link; 0 =
-  // there is none, or it is a bridge's.
+  // The device of the longest route by which the address is on the link; 0 =
+  // there is none, or the device is a bridge.
   [[nodiscard]] std::uint32_t on_link(const IpAddress& ip) const;
-  // Bridges with a route that says the address is on the link.
+  // Bridges with a route by which the address is on the link.
   [[nodiscard]] std::vector<std::uint32_t> bridges_for(
       const IpAddress& ip) const;
-  // The length of the longest prefix around an address that the interface's
-  // bridge has on its link; nothing if it is no port of a bridge, 0 if the
-  // bridge has no such prefix.
+  // The length of the longest prefix that contains the address and is on the
+  // link of the interface's bridge; nullopt if the interface is not a port of a
+  // bridge, 0 if the bridge has no such prefix.
   [[nodiscard]] std::optional<int> bridged_prefix(std::uint32_t ifindex,
                                                   const IpAddress& ip) const;
 

@@ -9,11 +9,11 @@
 
 namespace sluice::agent {
 
-// The addresses of this network namespace's devices, as they come and go: of
-// global and of link scope, without loopback and multicast ones, and without
-// those of kube-ipvs0, where kube-proxy in IPVS mode puts what Services have.
-// One that several devices have (the same gateway on every pod's veth) is there
-// until the last of them loses it. Used by one thread.
+// Follows the addresses of all devices in this network namespace: those of
+// global and link scope, without loopback and multicast addresses, and without
+// those of kube-ipvs0, where kube-proxy in IPVS mode puts the addresses of
+// Services. An address on several devices (the same gateway on every pod's
+// veth) counts until the last device loses it. Used by one thread.
 class OwnAddresses {
  public:
   static constexpr int kReceiveBytes = 1 << 20;
@@ -26,10 +26,10 @@ class OwnAddresses {
   OwnAddresses& operator=(const OwnAddresses&) = delete;
   ~OwnAddresses();
 
-  // To poll for reading; then call dispatch().
+  // Descriptor to poll for reading; then call dispatch().
   [[nodiscard]] int fd() const;
-  // Takes in all that has happened; does not wait. True if all() is another.
-  // After an error what was known stands, and the next call reads everything.
+  // Reads all pending events; does not wait. True if all() has changed. After
+  // an error all() is unchanged, and the next call reads everything.
   Result<bool> dispatch();
   // Sorted, each once.
   [[nodiscard]] const std::vector<IpAddress>& all() const;

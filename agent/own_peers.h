@@ -14,13 +14,14 @@
 
 namespace sluice::agent {
 
-// Lays the node's own addresses beside the peers of the wanted state: each of
-// them that the state has no exact peer for, and that is no endpoint's, gets
-// the class of the prefix around it with the mark of the node's own, and that
-// class the entries of the other. So from the moment the node has an address,
-// with or without an operator, tunnels to it are closed and what is masqueraded
-// to it is not taken for the node's own; but no verdict changes, and so nothing
-// opens, until the operator says what the address is. Values; one thread.
+// Adds the node's own addresses to the peers of the wanted state. Each address
+// for which the state has no exact peer, and that is not an endpoint's, gets
+// the class of its enclosing prefix with the mark for the node's own addresses,
+// and this new class gets the entries of the original one. From the moment when
+// the node has an address, with or without an operator, tunnels to it are thus
+// closed, and traffic masqueraded to it is not taken for the node's own. No
+// verdict changes, so nothing opens, until the operator says what the address
+// is. Pure; one thread.
 class OwnPeers {
  public:
   // SLUICE_CIDR_LOCAL_NODE alone: an operator's classes have both marks.
@@ -39,25 +40,26 @@ class OwnPeers {
     // Adds later changes, which win.
     void add(const Changes& later);
   };
-  // Gives the wanted state as it is once the change is made. Asked only where
-  // entries of a class that was not laid before are needed.
+  // Returns the wanted state after the change. Called only if entries of a
+  // class without a marked copy are needed.
   using Wanted = std::function<const State&()>;
 
-  // The node's addresses, all of them. `wanted` as it is, its peers sorted.
-  // Returns the changes that follow.
+  // Sets all of the node's addresses. `wanted` is the current state with sorted
+  // peers. Returns the resulting changes.
   Changes set_addresses(const std::vector<IpAddress>& addresses,
                         const State& wanted);
-  // `wanted` is the whole state from now on; laid() is beside it.
+  // `wanted` becomes the whole wanted state; laid() is to be added to it.
   void replace(const State& wanted);
-  // The wanted state changes so. Returns the changes that follow beside it;
-  // where one is about a peer of the transaction, it replaces that.
+  // Takes a change of the wanted state and returns the additional changes. If
+  // one of them concerns a peer of the transaction, it replaces the
+  // transaction's.
   Changes apply(const Transaction& transaction, const Wanted& wanted);
 
   // Peers sorted.
   [[nodiscard]] Laid laid() const;
 
  private:
-  // True if what is to be laid may be another.
+  // True if the added peers may have to change.
   bool note_peer(const Transaction::PeerChange& change);
   bool note_endpoint(const std::string& name,
                      const std::vector<IpAddress>& addresses);
@@ -66,16 +68,16 @@ class OwnPeers {
   void settle_entries(Changes& changes, const Wanted& wanted);
 
   std::set<IpAddress> addresses_;
-  std::set<IpAddress> held_;  // those that the state has an exact peer for
+  std::set<IpAddress> held_;  // those for which the state has an exact peer
   PeerTable prefixes_;        // the state's, without single addresses
   std::unordered_map<std::string, std::vector<IpAddress>> endpoints_;
   std::unordered_map<IpAddress, std::uint32_t> endpoint_refs_;
   std::map<IpAddress, std::uint32_t> laid_;
-  // By the class of the state: its entries, which the marked class has too.
+  // By class of the wanted state: its entries, which the marked class has too.
   std::map<std::uint32_t, EntryMap> copied_;
 };
 
-// The transaction with these changes in it.
+// Returns the transaction with these changes included.
 Transaction with_own(Transaction transaction, const OwnPeers::Changes& changes);
 
 }  // namespace sluice::agent

@@ -12,11 +12,11 @@
 #include "lib/base/fd.h"
 #include "lib/base/result.h"
 
-// What a load leaves in bpffs for the next one. All of it is opened by its
-// path: opening programs and maps by their ids takes CAP_SYS_ADMIN.
+// Objects that a load leaves in bpffs for the next one. They are opened by
+// path, because opening programs and maps by id needs CAP_SYS_ADMIN.
 namespace sluice::agent {
 
-// Files made in bpffs by one load(); taken back unless it succeeds.
+// Files created in bpffs by one load(); removed unless it succeeds.
 class NewPins {
  public:
   NewPins() = default;
@@ -32,10 +32,10 @@ class NewPins {
   std::vector<std::string> paths_;
 };
 
-// Absence is a descriptor that is not valid.
+// If the file does not exist, the descriptor is invalid.
 Result<Fd> open_pin(const std::filesystem::path& path);
-// The folder under `pin_dir` of this version of the maps' layout. An error if
-// it is not in a bpffs.
+// Returns the folder under `pin_dir` for this version of the maps' layout, and
+// creates it if needed. Fails if it is not in a bpffs.
 Result<std::filesystem::path> make_pin_folder(
     const std::filesystem::path& pin_dir);
 Result<bpf_map_info> map_info(int fd);
@@ -58,13 +58,13 @@ struct ProgramSet {
   std::array<Fd, kPinnedPrograms> programs;
   Fd configuration;
 };
-// Whether both do the same to the same maps.
+// True if both sets have the same code and use the same maps.
 Result<bool> same(const ProgramSet& a, const ProgramSet& b);
 
-// If any is missing, `configuration` is not valid.
+// If any of them is missing, `configuration` is invalid.
 Result<ProgramSet> pinned_programs(const std::filesystem::path& folder);
-// In place of those that are there. If it is interrupted, programs and
-// configuration do not belong together, and are not same() as any.
+// Replaces the pinned programs. After an interruption, programs and
+// configuration do not match, and same() is false for any set.
 Result<void> pin_programs(const ProgramSet& programs,
                           const std::filesystem::path& folder);
 

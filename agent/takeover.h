@@ -8,10 +8,10 @@
 
 namespace sluice::agent {
 
-// What an applier finds in maps that were used before.
+// The content of maps that were used before.
 struct Takeover {
   Mirror mirror;
-  // Removes what an interrupted transaction left. Empty if none was.
+  // Removes the remains of an interrupted transaction; empty if there are none.
   Cleanup cleanup;
 };
 

@@ -11,31 +11,31 @@
 
 namespace sluice::agent {
 
-// What an endpoint's record says of its interface.
+// The fields of an endpoint's record about its interface.
 struct EndpointLink {
   // Prefix length of the IPv6 subnet that the pod shares with a bridge; 128 if
   // the node routes to it; 0 without IPv6.
   std::uint8_t on_link6 = 0;
-  // Jiffies, 0 = never: see sluice_endpoint. Of a record that is made now; one
-  // that is there already keeps its own.
+  // Jiffies, 0 = never: see sluice_endpoint. Used for new records; an existing
+  // record keeps its own value.
   std::uint32_t adopt_until = 0;
 };
 
-// The endpoints that are wanted and the interfaces they have, and which
-// interfaces' records may differ from the kernel's.
+// The wanted endpoints, their interfaces, and the interfaces whose records may
+// differ from those in the kernel.
 class EndpointTargets {
  public:
   void set(const std::string& name, std::optional<EndpointEntry> entry);
-  // 0 = no interface. Takes the interface from whoever had it.
+  // 0 = no interface. Takes the interface from the endpoint that had it.
   void bind(const std::string& name, std::uint32_t ifindex,
             const EndpointLink& link = {});
-  // Of the interface's record, if it is made anew.
+  // Sets the value for the interface's record, if a new record is created.
   void adopt_until(std::uint32_t ifindex, std::uint32_t jiffies);
   void clear_endpoints();
 
   // The wanted endpoint behind an interface, or null.
   [[nodiscard]] const EndpointEntry* at(std::uint32_t ifindex) const;
-  // Of an interface that is bound.
+  // Returns the link of a bound interface.
   [[nodiscard]] EndpointLink link_of(std::uint32_t ifindex) const;
   // Null if the endpoint is not wanted.
   [[nodiscard]] const EndpointEntry* find(const std::string& name) const;
@@ -54,7 +54,7 @@ class EndpointTargets {
   void settle() { dirty_.clear(); }
 
  private:
-  // Index of what `name` has now, taken out and put back around a change.
+  // Removes `name` from the indexes before a change; link() adds it again.
   void unlink(const std::string& name);
   void link(const std::string& name);
 

@@ -13,8 +13,8 @@
 namespace sluice::agent {
 
 // The kernel's own connection tracking in the thread's network namespace, read
-// by ctnetlink, which asks for CAP_NET_ADMIN. Errors have the code
-// EPROTONOSUPPORT where the kernel has no ctnetlink. A seam, for tests.
+// by ctnetlink, which needs CAP_NET_ADMIN. Errors have the code EPROTONOSUPPORT
+// if the kernel has no ctnetlink. An interface, so that tests can replace it.
 class Tracking {
  public:
   Tracking() = default;
@@ -24,17 +24,17 @@ class Tracking {
   Tracking& operator=(Tracking&&) = delete;
   virtual ~Tracking() = default;
 
-  // How many flows there are. 0 also where no rule makes the kernel look.
+  // Number of flows. Also 0 if no rule makes the kernel track connections.
   [[nodiscard]] virtual Result<std::uint32_t> count() = 0;
-  // Whether there is any flow of a family.
+  // True if there is any flow of the family.
   [[nodiscard]] virtual Result<bool> has_any(bool v6) = 0;
 
-  // False: enough.
+  // Returns false to stop.
   using Visitor = std::function<bool(const TrackedFlow&)>;
-  // Visits all flows, and maybe others, whose opener or whose target is one of
-  // the addresses. Those that begin or end meanwhile may be missed, some may be
-  // visited twice. `flows`: how many there are, as count() told, to choose the
-  // cheaper of two ways.
+  // Visits all flows, and perhaps others, whose opener or target is one of the
+  // addresses. Flows that begin or end meanwhile may be missed, and some may be
+  // visited twice. `flows`: the result of count(), to choose the cheaper of two
+  // ways.
   [[nodiscard]] virtual Result<void> read(std::span<const IpAddress> addresses,
                                           std::uint32_t flows,
                                           const Visitor& visit) = 0;

@@ -16,16 +16,16 @@
 
 namespace sluice::agent {
 
-// Pods' interfaces that no endpoint has claimed yet. Where these are to be
-// denied, each gets the programs and a record of its own that has no policy set
-// and is isolated both ways, until an endpoint takes the interface over: in one
-// transaction, so that at no moment neither holds.
+// Pods' interfaces that no endpoint has claimed yet. If these are denied, each
+// gets the programs and a record without a policy set that is isolated in both
+// directions, until an endpoint takes the interface over. This happens in one
+// transaction, so that one of the two applies at every moment.
 //
-// Its members give changes for the applier's next transaction; settle() comes
-// after it.
+// Its members return changes for the applier's next transaction; call settle()
+// after the transaction.
 class Unclaimed {
  public:
-  // `held` outlives it: the interfaces that have such a record.
+  // `held`, the interfaces with such a record, must outlive it.
   Unclaimed(const Interfaces& interfaces, const Endpoints& endpoints,
             Attacher& attacher, Applier& applier,
             std::unordered_set<std::uint32_t>& held)
@@ -37,25 +37,25 @@ class Unclaimed {
 
   void deny(bool value) { deny_ = value; }
   [[nodiscard]] bool denies() const { return deny_; }
-  // This interface, whatever deny() says and whatever its name is, until it is
-  // gone or open()ed.
+  // Cuts this interface off, whatever deny() says and whatever its name is,
+  // until it is gone or open() is called.
   void close(std::uint32_t ifindex) { closed_.insert(ifindex); }
   void open(std::uint32_t ifindex) { closed_.erase(ifindex); }
   [[nodiscard]] bool active() const { return deny_ || !closed_.empty(); }
-  // Whether it has such a record.
+  // True if the interface has such a record.
   [[nodiscard]] bool holds(std::uint32_t ifindex) const {
     return held_.contains(ifindex);
   }
 
   using Changes = std::vector<Transaction::EndpointChange>;
-  // `spare_recorded`: interfaces that have a record in the kernel are
-  // somebody's, although no endpoint is known yet.
+  // `spare_recorded`: interfaces with a record in the kernel count as claimed,
+  // although no endpoint is known yet.
   Changes update(const Interfaces::Changes& changes, bool spare_recorded);
-  // Of the record, to the applier.
+  // Returns the name of the interface's record in the applier.
   static std::string name_for(std::uint32_t ifindex);
-  // All that there are, for a transaction that replaces everything.
+  // Returns all such records, for a transaction that replaces everything.
   [[nodiscard]] std::vector<EndpointEntry> entries() const;
-  // Takes the programs off interfaces that are nobody's any more.
+  // Detaches the programs from interfaces that are no longer denied or claimed.
   void settle();
 
  private:
@@ -75,8 +75,8 @@ class Unclaimed {
   bool deny_ = false;
 };
 
-// Hands everything on, but leaves interfaces in `held` alone: they are not
-// anybody's to take the programs off.
+// Forwards all calls except detach() for interfaces in `held`, which must keep
+// their programs.
 std::unique_ptr<Attacher> sparing_attacher(
     Attacher& attacher, const std::unordered_set<std::uint32_t>& held);
 
