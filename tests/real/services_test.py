@@ -31,10 +31,11 @@ _RULES = {
 
 
 def table():
-    """{way: {client: cell}} as the document has it."""
+    """{way: {client: cell}} as the document's first table has it."""
     with open(_DOCUMENT, encoding="utf-8") as file:
-        rows = [[c.strip() for c in line.strip().strip("|").split("|")] for line in file
-                if line.startswith("|")]
+        lines = itertools.dropwhile(lambda line: not line.startswith("|"), file)
+        rows = [[c.strip() for c in line.strip().strip("|").split("|")]
+                for line in itertools.takewhile(lambda line: line.startswith("|"), lines)]
     assert tuple(rows[0][1:]) == _CLIENTS, rows[0]
     return {row[0]: dict(zip(_CLIENTS, row[1:])) for row in rows[2:]}
 
