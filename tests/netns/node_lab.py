@@ -181,7 +181,7 @@ class _Echo:
 
     @staticmethod
     def _answer(datagrams):
-        datagrams.sendto(*datagrams.recvfrom(2048))
+        datagrams.sendto(*datagrams.recvfrom(65536))
 
     def _return(self, stream):
         data = stream.recv(2048)

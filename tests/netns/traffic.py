@@ -47,7 +47,8 @@ def has_sctp():
 class Probe:
     """One packet or connection. `what`: "tcp/80", "udp/53", "sctp/80", "sctp-init/80" (the
     first packet only, which needs no SCTP in the kernel), "ping", "ip/47" (a bare packet of
-    that protocol), "ask-udp/53" and "ask-tcp/53" (whoever is there sends back what it was sent).
+    that protocol), "ask-udp/53" and "ask-tcp/53" (whoever is there sends back what it was sent),
+    "ask-large-udp/53" (in fragments).
     `address`: another one of the destination's."""
     source: object
     destination: object
@@ -182,9 +183,11 @@ class _Datagram(_Attempt):
 
 
 class _AskDatagram(_Attempt):
+    padding = b""
+
     def __init__(self, probe, number):
         super().__init__()
-        self.text = f"question {number}".encode()
+        self.text = f"question {number}".encode() + self.padding
         self.socket = self.open(probe.source, probe.family, socket.SOCK_DGRAM)
         self.readable = self.socket
         self.socket.connect((_target(probe), int(probe.what.split("/")[1])))
@@ -193,9 +196,14 @@ class _AskDatagram(_Attempt):
 
     def look(self):
         try:
-            return self.socket.recv(2048) == self.text
+            return self.socket.recv(8192) == self.text
         except BlockingIOError:
             return False
+
+
+class _AskLargeDatagram(_AskDatagram):
+    """In several fragments, both ways."""
+    padding = bytes(4000)
 
 
 class _AskStream(_Connect):
@@ -297,7 +305,7 @@ class _SctpInit(_Attempt):
 
 
 _KINDS = {"tcp": _Connect, "udp": _Datagram, "sctp": _Sctp, "sctp-init": _SctpInit, "ping": _Ping,
-          "ip": _Bare, "ask-udp": _AskDatagram, "ask-tcp": _AskStream}
+          "ip": _Bare, "ask-udp": _AskDatagram, "ask-large-udp": _AskLargeDatagram, "ask-tcp": _AskStream}
 
 
 # ---- streams ---------------------------------------------------------------------
