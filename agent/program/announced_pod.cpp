@@ -56,6 +56,7 @@ Result<AnnouncedPod> pod_in(const json& object) {
   result.container = object.value("container", "");
   result.network = object.value("network", "");
   result.open = object.value("open", false);
+  result.as_siblings = object.value("as_siblings", false);
   if (!is_name(result.pod.ns) || !is_name(result.pod.name) ||
       (!result.pod.uid.empty() && !is_name(result.pod.uid))) {
     return fail("namespace, pod, uid: not those of a pod");
@@ -85,7 +86,8 @@ json to_object(const AnnouncedPod& announced) {
           {"ifindex", announced.ifindex},
           {"container", announced.container},
           {"network", announced.network},
-          {"open", announced.open}};
+          {"open", announced.open},
+          {"as_siblings", announced.as_siblings}};
 }
 
 Result<PodRequest> announcement_in(const json& object) {

@@ -24,6 +24,8 @@ struct AnnouncedPod {
   std::string container;
   std::string network;
   bool open = false;  // its time was over, and it was to be opened then
+  // It has its siblings' policies: the operator has not said yet what it has.
+  bool as_siblings = false;
 
   [[nodiscard]] std::string full_name() const {
     return pod.ns + "/" + pod.name;

@@ -8,6 +8,7 @@
 #include <spdlog/spdlog.h>
 
 #include "agent/instance/json_text.h"
+#include "agent/program/sibling.h"
 
 namespace sluice::agentd {
 namespace {
@@ -21,6 +22,9 @@ using std::chrono::seconds;
 // verdict. Until its announcement is answered nothing runs in a pod; so an
 // operator gets this long to say what is to be enforced there.
 constexpr milliseconds kOperatorTime{100};
+// How long an agent that has just started, or has just lost its operator, may
+// take to reach one before a pod is given its siblings' policies.
+constexpr milliseconds kConnectTime{500};
 constexpr seconds kLookedAfter{1};
 
 Server::Answer line(const json& object) {
@@ -60,9 +64,62 @@ void Announcements::go_on() {
   }
 }
 
-void Announcements::serve(wire::Client& client, Server& server) {
+void Announcements::add_siblings(State& state) const {
+  for (const auto& [name, announced] : pods_) {
+    if (!announced.as_siblings) {
+      continue;
+    }
+    if (auto entry = as_siblings(name, announced.pod.ips, state.endpoints)) {
+      Transaction transaction;
+      transaction.endpoints.push_back(
+          {.name = name, .value = std::move(entry)});
+      apply(state, transaction);
+    }
+  }
+}
+
+bool Announcements::join_siblings(AnnouncedPod& announced) {
+  const auto name = announced.full_name();
+  auto entry =
+      as_siblings(name, announced.pod.ips, agent_->wanted().endpoints);
+  if (!entry) {
+    return false;
+  }
+  spdlog::warn(
+      "new pod {} has the policies of its siblings on this node: no operator "
+      "can be reached: {}",
+      name, link_->problem);
+  announced.as_siblings = dirty_ = true;
+  change_({.name = name, .value = std::move(entry)});
+  return true;
+}
+
+void Announcements::leave_siblings(AnnouncedPod& announced) {
+  if (std::exchange(announced.as_siblings, false)) {
+    dirty_ = true;
+    change_({.name = announced.full_name(), .value = std::nullopt});
+  }
+}
+
+void Announcements::heard(const Transaction& transaction) {
+  for (const auto& change : transaction.endpoints) {
+    if (const auto found = pods_.find(change.name); found != pods_.end()) {
+      dirty_ = std::exchange(found->second.as_siblings, false) || dirty_;
+    }
+  }
+}
+
+void Announcements::heard_all() {
+  for (auto& [name, announced] : pods_) {
+    dirty_ = std::exchange(announced.as_siblings, false) || dirty_;
+  }
+}
+
+void Announcements::serve(wire::Client& client, Server& server,
+                          Change change) {
   client_ = &client;
   server_ = &server;
+  change_ = std::move(change);
   for (const auto& [name, announced] : pods_) {
     client_->announce(announced.pod);
   }
@@ -135,6 +192,7 @@ void Announcements::forget(const std::string& name) {
   if (found == pods_.end()) {
     return;
   }
+  leave_siblings(found->second);
   auto pod = std::move(found->second.pod);
   pods_.erase(found);
   dirty_ = true;
@@ -289,6 +347,10 @@ bool Announcements::settle(const Waiting& waiting, Clock::time_point now,
   if (operator_is_old() && agent_->is_closed(waiting.ifindex)) {
     reply(waiting, "closed");
     return true;
+  }
+  if (!link_->connected && now >= waiting.since + kConnectTime &&
+      join_siblings(announced)) {
+    return false;  // answered once it is in force
   }
   if (now >= waiting.deadline) {
     time_over(waiting, announced);

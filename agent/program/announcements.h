@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -15,6 +16,7 @@
 #include "agent/program/operator_source.h"
 #include "lib/health/metric_families.h"
 #include "lib/wire/client.h"
+#include "sluice/state.h"
 
 namespace sluice::agentd {
 
@@ -22,7 +24,8 @@ namespace sluice::agentd {
 // interface is made until it is gone: tells the agent which interface is whose
 // and the operator which addresses are whose, cuts off what has no verdict, and
 // answers the plugin when it has. Kept in a file, so that a process that ends
-// forgets nothing. One thread.
+// forgets nothing. While no operator can be reached, a pod gets what is enforced
+// for its siblings on this node (agent/program/sibling.h). One thread.
 class Announcements {
  public:
   // All of these outlive it.
@@ -34,8 +37,17 @@ class Announcements {
   // to its interface, and cut off unless it has a record in force. Before the
   // agent's first snapshot.
   void go_on();
+  // Gives `state`, which is what an operator said to the process before this
+  // one, the endpoints that this process has to go on with beside it.
+  void add_siblings(State& state) const;
+  // Puts changes of this node's endpoints into force that no operator has said.
+  using Change = std::function<void(const Transaction::EndpointChange&)>;
   // Before the first turn(); these outlive it, too.
-  void serve(wire::Client& client, instance::Server& server);
+  void serve(wire::Client& client, instance::Server& server, Change change);
+  // The operator has said something of these pods, or all that there is to say:
+  // that counts from now on.
+  void heard(const Transaction& transaction);
+  void heard_all();
 
   // nullopt if the request is none of the plugin's.
   std::optional<instance::Server::Answer> answer(const std::string& request);
@@ -67,6 +79,9 @@ class Announcements {
   // True once it has been answered.
   bool settle(const Waiting& waiting, Clock::time_point now,
               std::vector<std::uint32_t>& to_close);
+  // True if the pod has got its siblings' policies.
+  bool join_siblings(AnnouncedPod& announced);
+  void leave_siblings(AnnouncedPod& announced);
   void time_over(const Waiting& waiting, AnnouncedPod& announced);
   void send(const Waiting& waiting, instance::Reply reply);
   void reply(const Waiting& waiting, const char* state);
@@ -80,6 +95,7 @@ class Announcements {
   agent::Agent* agent_;
   wire::Client* client_ = nullptr;
   instance::Server* server_ = nullptr;
+  Change change_;
   std::map<std::string, AnnouncedPod> pods_;  // by "namespace/name"
   std::vector<Waiting> waiting_;
   std::uint64_t tickets_ = 0;

@@ -104,6 +104,7 @@ struct Daemon::Impl {
   void keep_all(const State& state);
   void on_snapshot(std::uint64_t revision, const State& state);
   void on_transaction(const Transaction& transaction);
+  void on_local_change(const Transaction::EndpointChange& change);
   [[nodiscard]] bool denies(wire::OnUnknown value) const;
   void on_unknown(wire::OnUnknown value);
   void on_connect(bool resumed, const std::string& version);
@@ -163,7 +164,8 @@ void Daemon::Impl::go_on() {
   if (!kept || !*kept) {
     return;
   }
-  const State& state = (*kept)->state;
+  State& state = (*kept)->state;
+  announcements->add_siblings(state);
   names = instance::Names(state);
   names_dirty = true;
   const auto result = agent->replace(state);
@@ -227,7 +229,9 @@ Result<void> Daemon::Impl::connect() {
     return std::unexpected(begun.error());
   }
   client = std::move(*begun);
-  announcements->serve(*client, *server);
+  announcements->serve(*client, *server, [this](const auto& change) {
+    on_local_change(change);
+  });
   return {};
 }
 
@@ -288,6 +292,7 @@ void Daemon::Impl::on_snapshot(std::uint64_t revision, const State& state) {
   names = instance::Names(state);
   names_dirty = pods_dirty = true;
   keep_all(state);
+  announcements->heard_all();
   const auto result = agent->replace(state, revision);
   snapshot_in_force = snapshot_in_force || result.has_value();
   spdlog::info("snapshot: revision {}, {} endpoints, {} entries, {} peers",
@@ -303,6 +308,16 @@ void Daemon::Impl::on_transaction(const Transaction& transaction) {
   names_dirty = true;
   pods_dirty = pods_dirty || !transaction.endpoints.empty();
   keep(journal->add(transaction));
+  announcements->heard(transaction);
+  outcome(agent->apply(transaction), begun);
+}
+
+void Daemon::Impl::on_local_change(const Transaction::EndpointChange& change) {
+  const auto begun = Clock::now();
+  Transaction transaction;
+  transaction.revision = received;
+  transaction.endpoints.push_back(change);
+  pods_dirty = true;
   outcome(agent->apply(transaction), begun);
 }
 

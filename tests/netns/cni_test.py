@@ -123,9 +123,9 @@ class Cni(unittest.TestCase):
         options.setdefault("socket", self.agent.socket if self.agent else "/run/nobody.sock")
         return conflist(kind, *_SUBNETS[kind], **options)
 
-    def new_pod(self, network, known=True):
+    def new_pod(self, network, known=True, name=None):
         """A pod; the operator knows it, but no address of it."""
-        pod = CniPod(self.node, f"x/new{next(_names)}", network, {"started": "yes"})
+        pod = CniPod(self.node, f"x/{name or f'new{next(_names)}'}", network, {"started": "yes"})
         self.pods.append(pod)
         if known:
             self.manifests.put(pod.full_name.replace("/", "-"), pod.object())
@@ -244,6 +244,38 @@ class Cni(unittest.TestCase):
             before = self.outside.forbidden
             self.assertTrue(first_actions(pod, self.outside))
             self.assertEqual(self.outside.forbidden, before)
+
+    def test_without_an_operator_a_pod_gets_its_siblings_policies(self):
+        """Those of a pod of the same Deployment; and keeps them when the agent starts anew."""
+        self.begin()
+        self.new_pod(self.network(), name="web-5d4c9b7d6f-2xk9p").add()
+        self.operator.kill()
+        wait_for(lambda: "sluice_agent_operator_connected 0" in self.agent.http("/metrics")[1], "no operator")
+        with self.assertRaises(CniError):
+            self.new_pod(self.network(timeoutSeconds=1.5), name="web-0").add()
+        first, second = (self.new_pod(self.network(), name=f"web-5d4c9b7d6f-{end}") for end in ("bcdfg", "bcdfh"))
+        for pod in (first, second):
+            pod.add()
+            self.assertTrue(self.attached(pod))
+            self.assertTrue(first_actions(pod, self.outside))
+        self.agent.kill()
+        self.assertTrue(first_actions(first, self.outside))
+        self.agent.start()
+        self.assertTrue(first_actions(first, self.outside))
+        self.assertEqual(self.outside.forbidden, 0)
+        second.delete()
+        self.pods.remove(second)
+        wait_for(lambda: not self.attached(second), "the pod that is gone is no endpoint")
+        self.assertTrue(first_actions(first, self.outside))
+        # An operator's word counts, whatever the siblings have.
+        first.labels = {}
+        self.manifests.put(first.full_name.replace("/", "-"), first.object())
+        self.operator.forget("node1")
+        self.operator.start()
+        self.operator.wait_acknowledged("node1")
+        self.assertEqual(self.outside.forbidden, 0)
+        wait_for(lambda: first_actions(first, self.outside) and self.outside.forbidden > 0,
+                 "it is a pod without policies")
 
     def test_pod_that_the_operator_does_not_know_of_yet(self):
         """Its object comes while the plugin waits."""
