@@ -3,6 +3,7 @@
 
 import select
 import socket
+import struct
 import time
 
 from tests.netns import frames
@@ -118,20 +119,26 @@ class _Forged:
         _send(friend, srv.address(4), "last")
         self.assertEqual(inbox.until("last"), set())
 
-    def test_inside_a_tunnel_to_the_nodes_own_device(self):
+    def tunnel(self):
+        """A victim that takes a friend's packets alone, its inbox, somebody evil, and what that one wraps up for
+        the node's tunnel device."""
         srv, friend, evil = (self.lab.pod(n, i) for i, n in enumerate(("srv", "friend", "evil"), 2))
         self.isolate(srv, "Ingress",
                      ingress=[{"from": [{"podSelector": {"matchLabels": {"app": "friend"}}}]}])
         self.lab.node.ns.ip("link add flannel.1 type vxlan id 1 dstport 8472 local "
                             f"{self.lab.node.address(4)} nolearning dev up0",
                             "link set flannel.1 up", "addr add 10.9.255.0/32 dev flannel.1")
-        self.start()
-        inbox, gate = _Inbox(self, srv), self.lab.gateway_mac(evil)
         inner = frames.ethernet(self.lab.node.mac("flannel.1"), frames.udp(
             friend.address(4), srv.address(4), 9, _UDP, b"wrapped"))
-        evil.inject([frames.ethernet(gate, frames.udp(
-            evil.address(4), self.lab.node.address(4), 4444, 8472, frames.vxlan(1, inner)))])
-        _send(friend, srv.address(4), "last")
+        return friend, evil, frames.vxlan(1, inner)
+
+    def test_inside_a_tunnel_to_the_nodes_own_device(self):
+        friend, evil, wrapped = self.tunnel()
+        self.start()
+        inbox = _Inbox(self, self.lab.pods["srv"])
+        evil.inject([frames.ethernet(self.lab.gateway_mac(evil), frames.udp(
+            evil.address(4), self.lab.node.address(4), 4444, 8472, wrapped))])
+        _send(friend, self.lab.pods["srv"].address(4), "last")
         self.assertEqual(inbox.until("last"), set())
 
 
@@ -154,6 +161,55 @@ class _NeighbourDiscovery:
             self.assertTrue(select.select([tap], [], [], 5)[0], "what the node sends arrives")
             seen += tap.recv(2048)
         self.assertNotIn(b"smuggled", seen)
+
+
+class _Advertisement:
+    """A pod is no router, however it wraps up that it is one."""
+
+    def test_router_advertisement_of_a_pod_arrives_nowhere(self):
+        evil, other = self.lab.pod("evil", 2), self.lab.pod("other", 3)
+        for each in (True, False):
+            with self.subTest(enforced=not each):
+                taps = {m.name: self.tap(m) for m in (other, self.lab.node)}
+                self.advertise(evil)
+                for member in (other, self.lab.node):
+                    self.ask(evil, member.address(6))
+                seen = {name: self.kinds(tap) for name, tap in taps.items()}
+                if each:
+                    # So that the frames are known to be good ones. Only a bridge takes them to others.
+                    self.assertIn(134, seen["node"])
+                    self.assertEqual(134 in seen["a/other"], self.bridged)
+                    self.start()
+                else:
+                    self.assertEqual([n for n, kinds in seen.items() if 134 in kinds], [])
+
+    def tap(self, member):
+        with member.ns.entered():
+            made = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+        self.addCleanup(made.close)
+        return made
+
+    @staticmethod
+    def advertise(pod):
+        body = struct.pack("!BBHII", 64, 0, 1800, 0, 0)
+        pod.inject(frames.ethernet("33:33:00:00:00:01", frames.icmp6(source, "ff02::1", 134, body), tags=tags)
+                   for source in ("fe80::2", pod.address(6))
+                   for tags in ((), ((frames.VLAN, 0),), ((frames.VLAN_AD, 0),),
+                                ((frames.VLAN, 0), (frames.VLAN, 0))))
+
+    def ask(self, pod, address):
+        self.tap(pod).sendto(struct.pack("!BBHHH", 128, 0, 0, 1, 1), (address, 0))
+
+    @staticmethod
+    def kinds(tap):
+        """Types of the messages that come up to the echo request that is the last, and a little later."""
+        kinds, seconds = set(), 5
+        while select.select([tap], [], [], seconds)[0]:
+            kinds.add(tap.recv(2048)[0])
+            seconds = 0.2 if 128 in kinds else 5
+        if 128 not in kinds:
+            raise AssertionError("the echo request has not arrived")
+        return kinds
 
 
 class _Reset:
@@ -196,6 +252,6 @@ class _Reset:
         return client, served
 
 
-for _cases in (_NodePort, _Forged, _NeighbourDiscovery, _Reset):
+for _cases in (_NodePort, _Forged, _NeighbourDiscovery, _Advertisement, _Reset):
     globals().update(on_both(_cases))
 del _cases
