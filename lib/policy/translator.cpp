@@ -71,6 +71,7 @@ void Translator::Impl::set_permits(const std::string& name,
   if (std::exchange(record.permits, permits) == permits) {
     return;
   }
+  tunnels.permit(name, (permits & SLUICE_EP_TUNNELS) != 0);
   for (auto* pod : record.pods) {
     note_endpoint(pod->pod.node, pod->name());
   }
@@ -258,6 +259,18 @@ EndpointEntry Translator::Impl::endpoint(const PodRecord& record) const {
   return entry;
 }
 
+void Translator::Impl::guard_tunnels() {
+  tunnels.look_at(services);
+  if (!tunnels.take_changed()) {
+    return;
+  }
+  if (const auto policy = tunnels.policy()) {
+    sets.set_policy(*policy);
+  } else {
+    sets.remove_policy(TunnelGuard::key());
+  }
+}
+
 // Brings everything derived up to date. Order: subjects and selectors are
 // known, so sets can be assigned; then classes; then entries, which need both.
 void Translator::Impl::flush() {
@@ -265,8 +278,9 @@ void Translator::Impl::flush() {
   if (!std::exchange(dirty, false)) {
     return;
   }
-  sets.apply_removals();
   services.update();
+  guard_tunnels();
+  sets.apply_removals();
   if (services.peers_changed()) {
     sets.refresh_services();
   }

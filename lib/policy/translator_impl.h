@@ -16,6 +16,7 @@
 #include "lib/policy/selector_cache.h"
 #include "lib/policy/services.h"
 #include "lib/policy/translator.h"
+#include "lib/policy/tunnel_guard.h"
 
 // The translator's insides, shared by translator.cpp (objects in),
 // node_view.cpp (transactions out) and explain.cpp.
@@ -83,6 +84,7 @@ struct Translator::Impl {
   void remove_pod(const std::string& ns, const std::string& name);
   void forget_api_slice(const std::string& ns, const std::string& name);
   void update_api_addresses();
+  void guard_tunnels();
   void flush();
 
   void note_endpoint(const std::string& node, const std::string& name);
@@ -125,6 +127,7 @@ struct Translator::Impl {
   PeerClasses classes;
   Services services;
   PolicySets sets;
+  TunnelGuard tunnels;
   std::map<std::string, std::unique_ptr<NamespaceRecord>> namespaces;
   std::unordered_map<std::string, std::unique_ptr<PodRecord>> pods;
   std::map<std::string, std::unordered_set<PodRecord*>> node_pods;

@@ -141,6 +141,27 @@ class _Forged:
         _send(friend, self.lab.pods["srv"].address(4), "last")
         self.assertEqual(inbox.until("last"), set())
 
+    def test_inside_a_tunnel_by_way_of_a_service(self):
+        """The pod's packet goes to the Service's address, and the node's device is where kube-proxy sends it."""
+        friend, evil, wrapped = self.tunnel()
+        self.lab.rules("table ip tunnel {\nchain prerouting {\ntype nat hook prerouting priority -100\n"
+                       f"ip daddr 10.96.0.11 udp dport 9999 dnat to {self.lab.node.address(4)}:8472\n}}\n}}\n")
+        meta = {"namespace": "a", "name": "tunnel"}
+        self.manifests.put("tunnel", {
+            "apiVersion": "v1", "kind": "Service", "metadata": meta,
+            "spec": {"clusterIP": "10.96.0.11", "clusterIPs": ["10.96.0.11"],
+                     "ports": [{"name": "p", "port": 9999, "protocol": "UDP", "targetPort": 8472}]}}, {
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+            "metadata": {**meta, "labels": {"kubernetes.io/service-name": "tunnel"}}, "addressType": "IPv4",
+            "endpoints": [{"addresses": [self.lab.node.address(4)], "conditions": {"ready": True}}],
+            "ports": [{"name": "p", "port": 8472, "protocol": "UDP"}]})
+        self.start()
+        inbox = _Inbox(self, self.lab.pods["srv"])
+        evil.inject([frames.ethernet(self.lab.gateway_mac(evil), frames.udp(
+            evil.address(4), "10.96.0.11", 4444, 9999, wrapped))])
+        _send(friend, self.lab.pods["srv"].address(4), "last")
+        self.assertEqual(inbox.until("last"), set())
+
 
 class _NeighbourDiscovery:
     def test_carries_nothing_through_the_router(self):

@@ -445,5 +445,65 @@ TEST_F(ServicesTest, ExplainSaysThatThePodReachesItself) {
   EXPECT_EQ(answer->backends[0].decided.id, std::uint32_t{SLUICE_RULE_SELF});
 }
 
+// What leads to the address of a node, at the port where nodes carry the
+// packets of pods.
+kube::EndpointSlice tunnel_slice(std::uint16_t port = 8472) {
+  auto result = slice({{.addresses = {ip("10.0.255.2")}}});
+  result.ports[0].port = port;
+  return result;
+}
+
+TEST_F(ServicesTest, TunnelsBehindServicesAreClosed) {
+  const auto before = t.snapshot("n1");
+  EXPECT_TRUE(allowed("10.96.0.10", 53));
+  for (const std::uint16_t port : {8472, 4789, 6081}) {
+    t.set(tunnel_slice(port));
+    EXPECT_FALSE(allowed("10.96.0.10", 53)) << port;
+    EXPECT_FALSE(allowed("10.0.255.1", 30053)) << port;
+    EXPECT_TRUE(allowed("10.96.0.10", 54)) << port;
+    EXPECT_TRUE(allowed("10.96.0.10", 53, kTcp)) << port;
+    EXPECT_TRUE(allowed("10.0.255.2", 53)) << port;
+    EXPECT_TRUE(allowed("10.0.0.4", port)) << port;
+  }
+  const auto answer = explain("10.96.0.10", 53);
+  ASSERT_TRUE(answer);
+  ASSERT_THAT(answer->backends, SizeIs(1));
+  EXPECT_EQ(answer->backends[0].decided.policy,
+            "Sluice/tunnels-behind-services");
+  t.set(tunnel_slice(8473));
+  EXPECT_TRUE(allowed("10.96.0.10", 53));
+  t.set(tunnel_slice());
+  EXPECT_FALSE(allowed("10.96.0.10", 53));
+  t.set(slice({{.addresses = {ip("10.0.0.2")}}}));
+  EXPECT_TRUE(allowed("10.96.0.10", 53));
+  t.remove_endpoint_slice("x", "dns-1");
+  const auto after = t.snapshot("n1");
+  EXPECT_EQ(after.entries.size(), before.entries.size());
+  EXPECT_EQ(after.sets.size(), before.sets.size());
+}
+
+TEST_F(ServicesTest, NoPolicyOpensTunnelsBehindServices) {
+  auto policy = egress({});
+  policy.key.kind = "ClusterNetworkPolicy";
+  policy.tier = Tier::kAdmin;
+  t.set(policy);
+  t.set(tunnel_slice());
+  EXPECT_FALSE(allowed("10.96.0.10", 53));
+  EXPECT_TRUE(allowed("10.0.0.4", 53));
+}
+
+TEST_F(ServicesTest, NamespaceMayBePermittedTunnelsBehindServices) {
+  t.set(tunnel_slice());
+  kube::Namespace ns{.name = "x", .labels = {}, .annotations = {}};
+  ns.annotations["sluice.io/permit"] = "tunnels";
+  t.set(ns);
+  EXPECT_TRUE(allowed("10.96.0.10", 53));
+  ns.annotations.clear();
+  t.set(ns);
+  EXPECT_FALSE(allowed("10.96.0.10", 53));
+  t.remove_service("x", "dns");
+  EXPECT_TRUE(allowed("10.96.0.10", 53));
+}
+
 }  // namespace
 }  // namespace sluice::policy
