@@ -37,11 +37,12 @@ class Interfaces {
   [[nodiscard]] int fd() const;
 
   struct Changes {
-    bool any =
-        false;  // find() may return something else, or one of the following
-    bool resynced =
-        false;  // events were lost; interfaces may have been recreated
-    std::vector<std::uint32_t> gone;  // interfaces deleted, perhaps recreated
+    // find() may return something else, or one of the following is set.
+    bool any = false;
+    // Events were lost; interfaces may have been recreated.
+    bool resynced = false;
+    // Interfaces that were deleted, perhaps recreated.
+    std::vector<std::uint32_t> gone;
     // Interfaces on which tc filters were removed or one was put into our slot.
     // Our own filters need not be affected.
     std::vector<std::uint32_t> filters;

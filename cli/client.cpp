@@ -33,7 +33,7 @@ class Connection {
         ::connect(connection.fd_.get(),
                   reinterpret_cast<const sockaddr*>(&*address),
                   sizeof(*address)) != 0) {
-      return with_context("no running instance at " + path.string(),
+      return with_context("no running program at " + path.string(),
                           fail_errno("connect").error());
     }
     return connection;
@@ -71,7 +71,8 @@ class Connection {
                         buffer_.begin() + std::ptrdiff_t(end), nullptr, false);
         begin_ = searched_ = end + 1;
         if (!value.is_object()) {
-          return fail("the running instance sent what is no JSON object");
+          return fail(
+              "the running program sent something other than a JSON object");
         }
         return std::optional(std::move(value));
       }
@@ -84,7 +85,7 @@ class Connection {
         continue;
       }
       if (got < 0) {
-        return fail_errno("the running instance does not answer");
+        return fail_errno("the running program does not answer");
       }
       if (got == 0) {
         return std::optional<json>{};
@@ -129,7 +130,7 @@ Result<json> ask(const std::filesystem::path& socket, const json& request,
       return std::unexpected(line.error());
     }
     if (!*line) {
-      return fail("the running instance ended the reply too early");
+      return fail("the running program ended the reply too early");
     }
     auto& value = **line;
     if (auto error = error_in(value)) {

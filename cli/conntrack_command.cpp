@@ -53,13 +53,13 @@ int list(const Arguments& arguments) {
 }  // namespace
 
 void add_conntrack(CLI::App& app, int& exit_code) {
-  auto* group = app.add_subcommand("conntrack", "Flows that are remembered");
+  auto* group = app.add_subcommand("conntrack", "Inspect the conntrack table");
   group->require_subcommand(1);
-  auto* command =
-      group->add_subcommand("list", "List flows and what decided them");
+  auto* command = group->add_subcommand(
+      "list", "List flows and the rule that decided each");
   command->footer(R"(
-A flow marked "older policies" is judged again at its next packet. All filters
-that are given must hold.)");
+A flow marked "older policies" is judged again at its next packet. Only flows
+that match all given filters are listed.)");
   const auto arguments = std::make_shared<Arguments>();
   instance::add_socket_option(*command, arguments->socket);
   add_output_option(*command, arguments->format);
@@ -68,7 +68,7 @@ that are given must hold.)");
       ->type_name("NAMESPACE/POD");
   command
       ->add_option("--remote", arguments->remote,
-                   "Only flows with this address, or pod")
+                   "Only flows with this address or pod at the other end")
       ->type_name("ADDRESS");
   command
       ->add_option("--protocol", arguments->protocol,
@@ -84,7 +84,7 @@ that are given must hold.)");
       ->check(CLI::IsMember({"ingress", "egress"}).description(""))
       ->type_name("ingress|egress");
   command->add_flag("--stale", arguments->stale,
-                    "Only flows that were decided by older policies");
+                    "Only flows whose verdict is from older policies");
   command->callback([arguments, &exit_code] { exit_code = list(*arguments); });
 }
 

@@ -48,12 +48,12 @@ Result<instance::ExplainView> answer(const Arguments& arguments) {
 
 void add_explain(CLI::App& app, int& exit_code) {
   auto* command = app.add_subcommand(
-      "explain", "Say whether a packet would pass, and which rule decides");
+      "explain", "Explain whether a packet would pass, and which rule decides");
   command->footer(R"(
-Both ends are judged: the sender's egress and the receiver's ingress, in every
-address family that the two share. Named are the rule that decided, the
-policies that isolate the pod, and rules that would have decided otherwise but
-for one thing. Exit status: 0 allowed, 1 denied, 2 bad input.
+Both the sender's egress and the receiver's ingress are evaluated, in every
+address family that the two share. The output names the deciding rule, the
+policies that isolate the pod, and near misses: rules that differ in one respect
+from one that would have decided otherwise. Exit status: 0 allowed, 1 denied, 2 bad input.
 
   sluice explain --from shop/web --to shop/db --port 5432/TCP manifests/
   sluice explain --from 203.0.113.7 --to shop/web --port 8/ICMP)");
@@ -71,9 +71,9 @@ for one thing. Exit status: 0 allowed, 1 denied, 2 bad input.
                    "ICMP type")
       ->required()
       ->type_name("80/TCP|8/ICMP|...");
-  command->add_option("DIR", arguments->dir,
-                      "Folder of manifests, or one file; without it, the "
-                      "running instance is asked");
+  command->add_option(
+      "DIR", arguments->dir,
+      "Folder of manifests, or one file; default: ask the running program");
   instance::add_socket_option(*command, arguments->socket);
   add_output_option(*command, arguments->format);
   command->callback([arguments, &exit_code] {

@@ -16,11 +16,11 @@ constexpr const char* kDescription =
 
 constexpr const char* kFooter = R"(
 `sluice run DIR` enforces the policies of a folder of manifests on this host.
-While it runs, the other commands ask it through its socket; `policy`,
-`explain` and `test` work on files alone, too.
+While it runs, the other commands ask it through its socket, in the same way as
+a node's agent; `policy`, `peer`, `explain` and `test` also work on files alone.
 
 Exit status: 0 all is well, 1 the answer is no (denied, a check failed),
-2 bad usage or input, or the running instance cannot be reached.)";
+2 bad usage or input, or no running program can be reached.)";
 
 int run(int argc, char** argv) {
   using namespace sluice::cli;  // NOLINT(google-build-using-namespace)

@@ -59,7 +59,7 @@ One line per new flow and per drop: time, verdict, direction as seen from the
 pod, source and destination with the pods' names, protocol, reason, and the
 policy and rule that decided. For a default deny, the policies that isolate the
 pod are named. With -o json, one object per line; {"lost": N} counts events
-that this reader was too slow for. Ends with the running instance.)");
+lost because this reader was too slow. Ends when the running program ends.)");
   const auto arguments = std::make_shared<Arguments>();
   instance::add_socket_option(*command, arguments->socket);
   add_output_option(*command, arguments->format);

@@ -19,11 +19,11 @@ namespace sluice::cli {
 namespace {
 
 constexpr const char* kFooter = R"(
-Entries of the policy map are about classes of peers (their cidr_id); this says
-which addresses are of which class. An address that is not listed is of the
-class of the longest prefix that holds it, or, without one, of class 0: any
-peer. Without DIR: what the kernel holds, read from the pins. With DIR: what
-the folder's policies make of it on a node.)";
+Entries of the policy map refer to classes of peers (their cidr_id); this lists
+the class of each address. An address that is not listed has the class of the
+longest prefix that contains it or, without such a prefix, class 0: any peer.
+Without DIR: the contents of the kernel, read from the pins. With DIR: the
+classes that result from the folder's policies on a node.)";
 
 struct Arguments {
   std::filesystem::path dir;
@@ -64,7 +64,7 @@ int list(const Arguments& arguments) {
 }  // namespace
 
 void add_peer(CLI::App& app, int& exit_code) {
-  auto* group = app.add_subcommand("peer", "Whom policies can tell apart");
+  auto* group = app.add_subcommand("peer", "Inspect peer classes");
   group->require_subcommand(1);
   auto* command =
       group->add_subcommand("list", "List addresses and their peer classes");

@@ -24,15 +24,15 @@ namespace sluice::cli {
 namespace {
 
 constexpr const char* kListFooter = R"(
-With DIR (or one file), its objects are checked and nothing else is asked; the
-exit status is 1 if one of them is not valid. Without it, the running instance
-says which version of each policy is in force.)";
+With DIR (or one file), only its objects are checked; the exit status is 1 if
+one of them is invalid. Without DIR, the running program reports which version
+of each policy is in force.)";
 
 constexpr const char* kDumpFooter = R"(
-Without DIR: the entries in the kernel, key for key what `bpftool map dump` of
-the pinned map shows, from the running instance or, if there is none, from the
-pins. With DIR: the entries that the folder's policies become on a node.
-The fields of -o json that begin a row are those of key and value.)";
+Without DIR: the entries in the kernel, with the same keys as `bpftool map dump`
+of the pinned map, from the running program or, if there is none, from the
+pins. With DIR: the entries that result from the folder's policies on a node.
+In -o json, each row begins with the fields of key and value.)";
 
 struct Arguments {
   std::filesystem::path dir;
@@ -90,7 +90,7 @@ int dump_dir(const Arguments& arguments) {
 int dump_pins(const Arguments& arguments) {
   auto entries = read_pinned_policy(arguments.pin_dir);
   if (!entries) {
-    return instance::complain("no running instance at " +
+    return instance::complain("no running program at " +
                               arguments.socket.string() +
                               ", and no pins: " + entries.error().message);
   }
@@ -131,7 +131,7 @@ int dump_policy(const Arguments& arguments) {
 
 void add_policy(CLI::App& app, int& exit_code) {
   auto* group =
-      app.add_subcommand("policy", "Policies and what they have become");
+      app.add_subcommand("policy", "Inspect policies and their entries");
   group->require_subcommand(1);
 
   auto* list_command = group->add_subcommand(

@@ -36,7 +36,7 @@ Result<View> ask_view(const std::filesystem::path& socket,
   try {
     return json->template get<View>();
   } catch (const nlohmann::json::exception& error) {
-    return fail(std::string("the running instance's answer: ") + error.what());
+    return fail(std::string("the running program's answer: ") + error.what());
   }
 }
 

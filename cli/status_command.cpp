@@ -44,11 +44,11 @@ int endpoint_list(const Arguments& arguments) {
 
 void add_status(CLI::App& app, int& exit_code) {
   auto* command = app.add_subcommand(
-      "status", "Show what is in force, what is not and why");
+      "status", "Show whether the policies are in force and, if not, why");
   command->footer(R"(
-enforced: yes if the kernel holds what the valid policies say. Below it: how
-full the maps are, packets by reason, and all that is wrong with the objects,
-with file and line.)");
+enforced: yes if the kernel holds the current valid policies. Below it: the
+usage of the maps, packets by reason, and all problems of the objects, with file
+and line.)");
   const auto arguments = std::make_shared<Arguments>();
   instance::add_socket_option(*command, arguments->socket);
   add_output_option(*command, arguments->format);
@@ -59,13 +59,13 @@ with file and line.)");
 }
 
 void add_endpoint(CLI::App& app, int& exit_code) {
-  auto* group = app.add_subcommand("endpoint", "The pods of this node");
+  auto* group = app.add_subcommand("endpoint", "Inspect the pods of this node");
   group->require_subcommand(1);
   auto* command = group->add_subcommand(
       "list", "List the node's pods, their interfaces and policies");
   command->footer(R"(
-ISOLATED: the directions in which what no rule allows is denied. A pod whose
-interface is not attached is not protected; STATE says why.)");
+ISOLATED: the directions in which traffic is denied unless a rule allows it. A
+pod whose interface is not attached is not protected; STATE says why.)");
   const auto arguments = std::make_shared<Arguments>();
   instance::add_socket_option(*command, arguments->socket);
   add_output_option(*command, arguments->format);

@@ -47,12 +47,11 @@ that each must get; docs/scenarios.md describes the format. *.jsonl and
   - {from: {pod: shop/web}, to: {pod: shop/db}, protocol: TCP, port: 5432,
      ingress: allow}
 
-Objects that are not valid have no effect, but that a NetworkPolicy isolates
-its pods; those listed under `invalid` must not be valid, all others must. With
---kernel every probe is also sent through the real programs with
-BPF_PROG_TEST_RUN, and has to get the same verdict for the same reason and by
-the same rule. Exit status: 0 all as expected, 1 not, 2 a file cannot be
-read.)";
+Invalid objects have no effect, except that an invalid NetworkPolicy isolates its
+pods. Objects listed under `invalid` must be invalid, all others must be valid.
+With --kernel every probe is also sent through the real programs with
+BPF_PROG_TEST_RUN, and must get the same verdict for the same reason and by the
+same rule. Exit status: 0 all as expected, 1 not, 2 a file cannot be read.)";
 
 struct Arguments {
   std::vector<std::filesystem::path> files;
@@ -289,7 +288,7 @@ void add_test(CLI::App& app, int& exit_code) {
       ->type_name("N")
       ->check(CLI::Range(1U, 256U).description(""));
   command->add_flag("--kernel", arguments->kernel,
-                    "Ask the kernel too; needs root");
+                    "Run the probes through the kernel, too; needs root");
   command->callback([arguments, &exit_code] { exit_code = test(*arguments); });
 }
 

@@ -20,7 +20,7 @@ void add_socket_option(CLI::App& command, std::filesystem::path& socket) {
   socket = kDefaultSocket;
   command
       .add_option("--socket", socket,
-                  std::string("Socket of the running instance; default ") +
+                  std::string("Socket of the running program; default ") +
                       kDefaultSocket)
       ->envname("SLUICE_SOCKET")
       ->type_name("PATH");
@@ -45,11 +45,9 @@ void add_agent_options(CLI::App& command, agent::AgentOptions& options) {
   static const std::map<std::string, bool> events{{"all", true},
                                                   {"drops", false}};
   command
-      .add_option("--on-policy-change", options.on_policy_change,
-                  "What a change means for established flows: reevaluate (the "
-                  "default: judged again at their next packet), continue "
-                  "(they keep their verdict) or reset (judged again, and both "
-                  "ends of a TCP connection that ends are told)")
+      .add_option(
+          "--on-policy-change", options.on_policy_change,
+          "What happens to established flows when policy changes: reevaluate (the default: they are judged again at their next packet), continue (they keep their verdict) or reset (they are judged again, and both ends of a denied TCP connection get a reset)")
       ->transform(CLI::CheckedTransformer(changes).description(""))
       ->type_name("reevaluate|continue|reset");
   command
@@ -59,8 +57,9 @@ void add_agent_options(CLI::App& command, agent::AgentOptions& options) {
       ->transform(CLI::CheckedTransformer(events).description(""))
       ->type_name("all|drops");
   command
-      .add_option("--events-per-second", options.events_per_second,
-                  "Most events per second and CPU; the rest is counted")
+      .add_option(
+          "--events-per-second", options.events_per_second,
+          "Limit of events per second and CPU; the others are only counted")
       ->type_name("N")
       ->capture_default_str();
 }
@@ -77,9 +76,9 @@ void add_size_options(CLI::App& command, agent::DatapathOptions& sizes) {
   size("--policy-entries", sizes.policy_entries, "Entries of the policy map");
   size("--peers", sizes.peers, "Peer addresses, of each family");
   size("--prefixes", sizes.prefixes, "Peer prefixes, of each family");
-  size("--conntrack", sizes.conntrack, "Flows remembered, of each family");
+  size("--conntrack", sizes.conntrack, "Entries of conntrack, of each family");
   size("--fragments", sizes.fragments,
-       "Fragmented datagrams remembered, of each family");
+       "Fragmented datagrams tracked, of each family");
 }
 
 }  // namespace sluice::instance

@@ -22,12 +22,12 @@ namespace sluice::agentd {
 namespace {
 
 constexpr const char* kFooter = R"(
-Enforces on this node what an operator says. While there is none, everything
-stays as it was. SIGTERM and SIGINT end the process and leave what is enforced
-in force; the next start takes it over.
+Enforces the policies that an operator sends for this node. While no operator is
+connected, everything stays as it is. SIGTERM and SIGINT end the process; what
+is in force stays in force, and the next start takes it over.
 
-The `sluice` command works with it: status, endpoint list, policy list and
-dump, conntrack list, monitor.)";
+These commands of `sluice` work with it: status, endpoint list, policy list,
+policy dump, peer list, conntrack list, monitor, explain.)";
 
 struct Arguments {
   DaemonOptions options;
@@ -90,7 +90,7 @@ void add_operator_options(CLI::App& app, DaemonOptions& options) {
       ->envname("NODE_NAME")
       ->type_name("NAME")
       ->group(group);
-  app.add_option("--operator", client.target, "Where the operator listens")
+  app.add_option("--operator", client.target, "Address of the operator")
       ->type_name("HOST:PORT")
       ->group(group);
   app.add_option("--operator-name", client.server_name,
@@ -98,16 +98,16 @@ void add_operator_options(CLI::App& app, DaemonOptions& options) {
       ->type_name("NAME")
       ->group(group);
   app.add_option("--ca-file", client.ca_file,
-                 "Who may have signed that certificate; read at every connect")
+                 "CA of that certificate; read at every connect")
       ->type_name("FILE")
       ->group(group);
   app.add_option("--token-file", client.token_file,
                  "Service-account token; read at every connect")
       ->type_name("FILE")
       ->group(group);
-  app.add_flag("--plain-text", client.plain_text,
-               "No TLS: for tests. Whoever can reach the connection can take "
-               "the token and change what is enforced")
+  app.add_flag(
+         "--plain-text", client.plain_text,
+         "No TLS: for tests. Anybody with access to the connection can take the token and change what is enforced")
       ->group(group);
 }
 
@@ -118,21 +118,18 @@ void add_node_options(CLI::App& app, DaemonOptions& options) {
          [&options](const std::string& word) {
            options.deny_unknown = word == "deny";
          },
-         "What passes to and from pods that no verdict is known for "
-         "yet, unless the operator says otherwise: allow (everything; "
-         "the default) or deny (nothing)")
+         "What to do with traffic of pods whose verdict is not known yet, unless the operator says otherwise: allow (the default) or deny")
       ->check(CLI::IsMember({"allow", "deny"}).description(""))
       ->type_name("allow|deny");
-  app.add_option("--pod-interfaces", options.agent.pod_interfaces,
-                 "Interfaces that are pods', for --on-unknown=deny and the "
-                 "annotation sluice.io/interface; default "
-                 "veth*,cali*,lxc*,eni*")
+  app.add_option(
+         "--pod-interfaces", options.agent.pod_interfaces,
+         "Name patterns of pods' interfaces, for --on-unknown=deny and the annotation sluice.io/interface; default veth*,cali*,lxc*,eni*")
       ->delimiter(',')
       ->type_name("PATTERN,...");
   instance::add_agent_options(app, options.agent);
-  app.add_option("--health", options.health,
-                 "Where /healthz, /readyz and /metrics are served; default: "
-                 "nowhere")
+  app.add_option(
+         "--health", options.health,
+         "Address of /healthz, /readyz and /metrics; default: not served")
       ->type_name("ADDRESS:PORT");
 }
 
@@ -147,10 +144,9 @@ void add_cni_options(CLI::App& app, CniOptions& options) {
   const char* group = "CNI plugin";
   auto& install = options.install;
   install.program = beside_this_program();
-  app.add_option("--cni", options.mode,
-                 "Whether sluice-cni is chained into the node's network "
-                 "configuration: auto (where there is one; the default), on "
-                 "(and there must be a folder of them), off (taken out)")
+  app.add_option(
+         "--cni", options.mode,
+         "Chain sluice-cni into the node's network configuration: auto (if there is one; the default), on (the folder must exist), off (remove it)")
       ->transform(
           CLI::CheckedTransformer(std::map<std::string, CniOptions::Mode>{
                                       {"auto", CniOptions::Mode::kAuto},
@@ -168,7 +164,7 @@ void add_cni_options(CLI::App& app, CniOptions& options) {
       ->type_name("DIR")
       ->group(group);
   app.add_option("--cni-program", install.program,
-                 "The plugin, to be copied; default: beside this program")
+                 "The plugin to copy; default: beside this program")
       ->type_name("FILE")
       ->group(group);
   app.add_option_function<double>(
@@ -188,8 +184,7 @@ void add_cni_options(CLI::App& app, CniOptions& options) {
            install.plugin.on_timeout =
                cni::parse_on_timeout(word).value_or(cni::OnTimeout::kFail);
          },
-         "What becomes of it then: fail (kubelet tries again; the default), "
-         "closed (it starts, cut off) or open")
+         "What happens to the pod then: fail (kubelet retries; the default), closed (it starts, cut off) or open")
       ->check(CLI::IsMember({"fail", "closed", "open"}).description(""))
       ->type_name("fail|closed|open")
       ->group(group);
@@ -209,9 +204,8 @@ int parse_and_run(int argc, char** argv) {
   instance::add_socket_option(app, options.socket);
   add_cni_options(app, options.cni);
   instance::add_size_options(app, options.agent.datapath);
-  app.add_flag(
-      "--cleanup", arguments.cleanup,
-      "Remove programs, maps and files that an agent has left, and end");
+  app.add_flag("--cleanup", arguments.cleanup,
+               "Remove programs, maps and files of an agent, and exit");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the commands say of a running instance is what its kernel does."""
+"""What the commands report of a running program is what its kernel does."""
 
 import glob
 import ipaddress
@@ -165,4 +165,4 @@ class Cli(suite.Case):
         for command in (("status",), ("endpoint", "list"), ("conntrack", "list"), ("monitor",)):
             code, text = self.exit_code(*command, "--socket", self.sluice.socket)
             self.assertEqual(code, 2, text)
-            self.assertIn("no running instance", text)
+            self.assertIn("no running program", text)
