@@ -167,9 +167,10 @@ void Adoption::put(const TrackedFlow& flow, const NodeAddresses& node,
       ++progress_.seeded;
     } else {
       ++progress_.refused;
-      note(std::string("flows that are older than enforcement cannot be kept "
-                       "in conntrack: ") +
-           std::generic_category().message(error));
+      note(
+          std::string(
+              "flows that are older than enforcement cannot be written to conntrack: ") +
+          std::generic_category().message(error));
     }
   }
 }
@@ -179,8 +180,7 @@ Adoption::Found Adoption::read(bool replace) {
   const auto count = tracking_->count();
   if (!count && count.error().code == EPROTONOSUPPORT) {
     note(
-        "the kernel has no connection tracking to ask: flows that are older "
-        "than enforcement are not known");
+        "the kernel has no connection tracking, so flows that are older than enforcement are unknown");
     return found;
   }
   if (!count) {
@@ -190,8 +190,7 @@ Adoption::Found Adoption::read(bool replace) {
   }
   if (*count == 0) {
     note(
-        "the kernel tracks no connection: flows that are older than "
-        "enforcement are not known");
+        "the kernel tracks no connections, so flows that are older than enforcement are unknown");
     return found;
   }
   const auto node = node_addresses();
@@ -208,7 +207,7 @@ Adoption::Found Adoption::read(bool replace) {
         return true;
       });
   if (!done) {
-    note("not all flows that are older than enforcement are known: " +
+    note("some flows that are older than enforcement are unknown: " +
          done.error().message);
   }
   found.all = done.has_value();

@@ -22,7 +22,8 @@ std::string nothing_found(const EndpointEntry& entry,
   // Policies cannot be enforced where the node has no end of the pod's
   // interface; whoever reads this must learn that waiting does not help.
   if (const auto instead = interfaces.reached_by(entry); !instead.empty()) {
-    text += ": " + instead + "; only pods with a veth can be enforced for";
+    text +=
+        ": " + instead + "; policy can be enforced only for pods with a veth";
   }
   return text;
 }

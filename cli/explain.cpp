@@ -105,7 +105,7 @@ class Explainer {
     }
     view.behind = behind_lines(*answer);
     if (answer->allowed != view.allowed) {
-      view.reason += " (a defect: the rules themselves say otherwise)";
+      view.reason += " (a defect: the rules themselves give another verdict)";
     }
   }
 

@@ -85,7 +85,7 @@ class ScenarioJudge {
     if (!probe.egress && !probe.ingress) {
       report_.failures.push_back(
           failure_of(to_string(probe), probe.line,
-                     "expects nothing, neither egress nor ingress"));
+                     "has no expectation, neither egress nor ingress"));
       return false;
     }
     const std::array ends{&probe.from, &probe.to};

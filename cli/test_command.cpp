@@ -283,8 +283,9 @@ void add_test(CLI::App& app, int& exit_code) {
   command->add_option("FILE", arguments->files, "Scenario files")->required();
   add_output_option(*command, arguments->format);
   command
-      ->add_option("--jobs", arguments->jobs,
-                   "Scenarios at a time; default: one per core")
+      ->add_option(
+          "--jobs", arguments->jobs,
+          "Number of scenarios evaluated in parallel; default: one per core")
       ->type_name("N")
       ->check(CLI::Range(1U, 256U).description(""));
   command->add_flag("--kernel", arguments->kernel,

@@ -162,7 +162,7 @@ struct ManifestDir::Impl {
 
 void ManifestDir::Impl::say(const std::string& what) {
   if (problem.empty()) {
-    problem = what + "; what was read from it stays in force";
+    problem = what + "; what was read from it before stays in force";
   }
 }
 

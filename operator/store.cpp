@@ -296,8 +296,8 @@ ObjectStatus Store::Impl::status(const ObjectKey& key, const Entry& entry,
   if (owner != entry.claims.end() && &claim != &*owner) {
     status.valid = false;
     status.in_force = false;
-    status.reason =
-        "also in " + place(owner->source, owner->line) + ", which counts";
+    status.reason = "also in " + place(owner->source, owner->line) +
+                    ", whose version counts";
     return status;
   }
   if (entry.isolation) {

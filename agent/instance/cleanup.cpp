@@ -36,7 +36,7 @@ Result<void> clean_up(const std::filesystem::path& pin_dir,
                            pods_file(socket), lock}) {
     std::filesystem::remove(file, ignored);
   }
-  // Only if it is empty; it may be somebody else's.
+  // This removes the folder only if it is empty; other programs may use it.
   std::filesystem::remove(pin_dir, ignored);
   return {};
 }

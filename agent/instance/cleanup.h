@@ -7,8 +7,8 @@
 
 namespace sluice::instance {
 
-// Removes what an instance that has ended left behind: programs, maps, pins and
-// the files beside its socket. An error, and nothing removed, while one runs.
+// Removes the programs, maps, pins and files beside the socket that a program
+// has left. Fails and removes nothing while such a program runs.
 Result<void> clean_up(const std::filesystem::path& pin_dir,
                       const std::filesystem::path& socket);
 

@@ -10,7 +10,7 @@ namespace CLI {
 class App;
 }
 
-// What the command lines of `sluice` and sluice-agent have in common.
+// Options shared by `sluice` and sluice-agent.
 namespace sluice::instance {
 
 // Exit codes of every command.
@@ -18,7 +18,7 @@ inline constexpr int kExitOk = 0;
 inline constexpr int kExitNegative = 1;  // denied, a check failed
 inline constexpr int kExitError = 2;     // usage, bad input, cannot reach
 
-// "error: what" on the error stream; returns kExitError.
+// Prints "error: what" to the error stream; returns kExitError.
 int complain(std::string_view what);
 
 inline constexpr const char* kDefaultPinDir = "/sys/fs/bpf/sluice";
@@ -26,7 +26,7 @@ inline constexpr const char* kDefaultSocket = "/run/sluice/sluice.sock";
 
 void add_socket_option(CLI::App& command, std::filesystem::path& socket);
 void add_pin_dir_option(CLI::App& command, std::filesystem::path& pin_dir);
-// What happens to flows at a change, and which events there are.
+// Options about flows at a change of policy, and about events.
 void add_agent_options(CLI::App& command, agent::AgentOptions& options);
 // Capacities of maps.
 void add_size_options(CLI::App& command, agent::DatapathOptions& sizes);

@@ -8,7 +8,7 @@
 namespace sluice::instance {
 namespace {
 
-// "80/TCP", also where the request left the protocol out.
+// "80/TCP", also if the request does not name the protocol.
 std::string text_of(const PortArgument& port) {
   const int number = is_icmp(port.protocol) ? port.port >> 8 : port.port;
   return std::to_string(number) + "/" + protocol_text(port.protocol);
@@ -47,7 +47,7 @@ Result<ExplainView> explain_ends(const ExplainEnd& from, const ExplainEnd& to,
     }
   }
   if (view.sides.empty()) {
-    return fail("the two have no address family in common that " +
+    return fail("sender and receiver have no address family in common that " +
                 protocol_text(port.protocol) + " goes over");
   }
   return view;

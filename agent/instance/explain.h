@@ -12,7 +12,7 @@
 #include "lib/base/result.h"
 #include "sluice/state.h"
 
-// What every answer to `sluice explain` has in common, whoever knows what.
+// The common part of all answers to `sluice explain`.
 namespace sluice::instance {
 
 struct ExplainEnd {
@@ -20,19 +20,20 @@ struct ExplainEnd {
   std::vector<IpAddress> ips;  // those in question
 };
 
-// Says what is known of one end. `side` has its direction, the end's text and
-// the peer; `own`: the end's address.
+// Fills in what is known about one end. `side` has the direction, the end's
+// text and the peer; `own`: the end's address.
 using DescribeSide =
     std::function<void(SideView& side, sluice_direction direction,
                        const IpAddress& own, const IpAddress& peer)>;
 
-// Both ends, for every pair of addresses that the port's protocol goes between.
+// Explains both ends, for every pair of addresses between which the port's
+// protocol can be used.
 Result<ExplainView> explain_ends(const ExplainEnd& from, const ExplainEnd& to,
                                  const PortArgument& port,
                                  const DescribeSide& describe);
 
-// Sets what the lookup in the maps said: the verdict, the entry if one decided,
-// and the rule if one is known.
+// Sets the result of the lookup in the maps: the verdict, the entry if one
+// decided, and the rule if one is known.
 void set_verdict(SideView& side, bool allowed, sluice_reason reason,
                  const RuleInfo* rule, const std::optional<PolicyEntry>& entry);
 

@@ -7,17 +7,17 @@
 
 #include "lib/base/result.h"
 
-// The socket of an instance, and the files that it has beside it.
+// The socket of a running program, and the files beside it.
 namespace sluice::instance {
 
 // An error if the path is too long for a socket's, or empty.
 Result<sockaddr_un> socket_address(const std::filesystem::path& path);
 std::filesystem::path lock_path(const std::filesystem::path& socket);
-// Where the names of what is in force are kept.
+// The file with the names of what is in force.
 std::filesystem::path names_file(const std::filesystem::path& socket);
-// Where an agent keeps what its operator said last.
+// The journal of the operator's latest state; see lib/wire/journal.h.
 std::filesystem::path journal_file(const std::filesystem::path& socket);
-// Where an agent keeps what the CNI plugin said of pods' interfaces.
+// The file with the CNI plugin's announcements.
 std::filesystem::path pods_file(const std::filesystem::path& socket);
 
 }  // namespace sluice::instance

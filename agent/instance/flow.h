@@ -12,7 +12,7 @@
 
 namespace sluice::instance {
 
-// Whose address it is, or empty.
+// Returns the owner of an address, or an empty text.
 using NameOf = std::function<std::string(const IpAddress&)>;
 
 // `endpoint`: "namespace/pod" behind the event's interface, or empty.

@@ -7,7 +7,7 @@
 
 namespace sluice::instance {
 
-// Text of any bytes as JSON: what is no UTF-8 becomes U+FFFD.
+// Serialises JSON with text of any bytes: invalid UTF-8 becomes U+FFFD.
 std::string dump(const nlohmann::json& json, int indent = -1);
 
 }  // namespace sluice::instance

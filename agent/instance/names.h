@@ -14,14 +14,13 @@
 
 namespace sluice::instance {
 
-// What the ids in the kernel stand for, for people. Kept in a file too, so that
-// what a stopped instance left in force can still be read.
+// The names behind the ids in the kernel, for people. They are also stored in a
+// file, so that the state left by a stopped program can still be read.
 class Names {
  public:
   Names() = default;
   explicit Names(const State& state);
-  // Follows changes of rules, sets and endpoints; those of peers are left to
-  // set_peers().
+  // Applies changes of rules, sets and endpoints; set_peers() handles peers.
   void apply(const Transaction& transaction);
   void set_peers(const std::vector<PeerEntry>& peers);
 
@@ -31,15 +30,15 @@ class Names {
   // Addresses of a peer class: "10.0.0.1, 10.0.0.2 and 7 more".
   [[nodiscard]] std::string peers(std::uint32_t cidr_id) const;
 
-  // Whole or not at all. Without peers, which the kernel's maps hold.
+  // Saves everything or nothing, without peers, which the kernel's maps hold.
   [[nodiscard]] Result<void> save(const std::filesystem::path& file) const;
   static Result<Names> load(const std::filesystem::path& file);
 
-  // Entries as the kernel or the translator has them; `generation_bit`: the
-  // policy ids are the kernel's.
+  // Describes an entry of the kernel or the translator. `generation_bit`: the
+  // policy id is the kernel's, with the generation bit.
   [[nodiscard]] EntryView entry_view(const PolicyEntry& entry,
                                      bool generation_bit) const;
-  // The rule's policy and path; those of built-in rules are a few words.
+  // Sets the rule's policy and path; for built-in rules, these are a few words.
   void describe(std::uint32_t id, std::string& policy, std::string& path) const;
 
  private:

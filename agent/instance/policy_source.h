@@ -15,7 +15,7 @@ struct ExplainRequest {
   std::string port;  // "80/TCP", "8/ICMP"
 };
 
-// Where an instance has its policies from, and what it can say of them.
+// The source of a program's policies, and the answers that depend on it.
 class PolicySource {
  public:
   PolicySource() = default;
@@ -25,10 +25,11 @@ class PolicySource {
   PolicySource& operator=(PolicySource&&) = delete;
   virtual ~PolicySource() = default;
 
-  // Sets what the view says of the source, its objects and their problems.
+  // Fills in the source, its objects and their problems.
   virtual void describe(StatusView& view) const = 0;
   [[nodiscard]] virtual PolicyListView policy_list() const = 0;
-  // Whose address it is, "namespace/pod" or "node/name"; empty if unknown.
+  // Returns the owner of an address, "namespace/pod" or "node/name"; empty if
+  // unknown.
   [[nodiscard]] virtual std::string name_of(const IpAddress& address) const = 0;
   [[nodiscard]] virtual Result<ExplainView> explain(
       const ExplainRequest& request) const = 0;

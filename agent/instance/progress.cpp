@@ -19,7 +19,7 @@ void Progress::note(const Result<void>& result) {
   }
   if (problem_ != result.error().message) {
     problem_ = result.error().message;
-    spdlog::error("not in force, last good state kept: {}", problem_);
+    spdlog::error("not in force; the last valid state is kept: {}", problem_);
   }
   retry_later();
   wait_ = std::min(wait_ * 2, kMost);

@@ -8,9 +8,9 @@
 
 namespace sluice::instance {
 
-// What became of the last change of what a node enforces, and when to try again
-// what failed. A failure is logged when it begins, when its reason changes and
-// when it is over.
+// The outcome of the last change on this node, and the time of the next retry
+// after a failure. A failure is logged when it begins, when its reason changes
+// and when it ends.
 class Progress {
  public:
   using Clock = std::chrono::steady_clock;
@@ -18,9 +18,9 @@ class Progress {
   void note(const Result<void>& result);
   // Why the policies are not in force; empty if they are.
   [[nodiscard]] const std::string& problem() const { return problem_; }
-  // Clock::time_point::max(): there is nothing to do.
+  // Time of the next retry; Clock::time_point::max() if there is none.
   [[nodiscard]] Clock::time_point retry_at() const { return retry_at_; }
-  // Something else has failed that the next retry covers.
+  // Another failure that the next retry covers.
   void retry_later();
 
  private:

@@ -18,7 +18,8 @@ namespace {
 using nlohmann::json;
 
 constexpr std::size_t kRowsPerLine = 256;
-// Long replies hold a copy of what they report while they are read.
+// Limits the long replies, each of which holds a copy of its data while it is
+// read.
 constexpr int kLongRepliesMax = 4;
 
 Server::Answer error_answer(const std::string& what) {
@@ -31,7 +32,7 @@ Server::Answer view_answer(const json& view) {
           .drops_only = false};
 }
 
-// A reply of many rows, which `row` makes one by one as they are sent.
+// Makes a reply of many rows; `row` makes each row when it is sent.
 template <typename Item, typename MakeRow>
 Server::Answer rows_answer(std::vector<Item> items, MakeRow row) {
   static const auto slots = std::make_shared<int>(0);

@@ -10,17 +10,17 @@
 
 namespace sluice::instance {
 
-// What requests are answered from.
+// The objects that answers are made from.
 struct RequestContext {
   const PolicySource* source = nullptr;
   const agent::Agent* agent = nullptr;
   const Names* names = nullptr;
   std::string node;
-  std::string problem;  // what keeps the policies from being in force
+  std::string problem;  // why the policies are not in force
 };
 
 // Answers one request of the socket: {"command": "status"} and so on. Anything
-// that is no such request is answered with {"error": ...}. No exceptions.
+// else is answered with {"error": ...}. No exceptions.
 Server::Answer answer_request(const RequestContext& context,
                               const std::string& request);
 

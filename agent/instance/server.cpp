@@ -26,11 +26,12 @@ constexpr std::size_t kRequestBytesMax = 64UL * 1024;
 constexpr std::size_t kBufferBytesMax = 1024UL * 1024;
 constexpr std::size_t kReplyAheadBytes = 64UL * 1024;
 constexpr std::size_t kClientsMax = 64;
-// Besides those: who waits for a reply that is not there yet. As many as a node
-// can have pods.
+// Additional clients that wait for a deferred reply. As many as a node can have
+// pods.
 constexpr std::size_t kWaitingMax = 512;
 constexpr auto kIdleMax = std::chrono::seconds(15);
-// What one client may send or get in one turn, so that all have theirs.
+// Lines that one client may send or receive in one turn, so that all clients
+// get a turn.
 constexpr int kLinesPerTurn = 64;
 
 using Clock = std::chrono::steady_clock;
@@ -113,7 +114,7 @@ void Server::Impl::accept_all() {
   }
 }
 
-// False if the client is to go.
+// False if the client must be disconnected.
 bool Server::Impl::receive(Client& client) {
   std::array<char, 4096> buffer{};
   const auto got = ::recv(client.fd.get(), buffer.data(), buffer.size(), 0);
@@ -121,11 +122,11 @@ bool Server::Impl::receive(Client& client) {
     return errno == EAGAIN || errno == EINTR;
   }
   if (got == 0) {
-    // Half closed: it may still read the reply that it asked for.
+    // A half-closed client may still read its reply.
     return client.asked && !client.subscribed && client.unsent() > 0;
   }
   if (client.asked) {
-    return true;  // what follows the request is of no interest
+    return true;  // data after the request is ignored
   }
   client.active = Clock::now();
   client.request.append(buffer.data(), static_cast<std::size_t>(got));
@@ -179,7 +180,7 @@ void Server::Impl::add_lost(Client& client) {
   }
 }
 
-// False if the client is gone.
+// False if the client has disconnected.
 bool Server::Impl::flush(Client& client) {
   while (client.unsent() > 0) {
     const auto sent = ::send(client.fd.get(), client.out.data() + client.sent,
@@ -219,7 +220,7 @@ void Server::Impl::watch(Client& client) const {
   }
 }
 
-// False if the client is to go.
+// False if the client must be disconnected.
 bool Server::Impl::serve(Client& client, std::uint32_t events) {
   if ((events & (EPOLLHUP | EPOLLERR)) != 0) {
     return false;
@@ -266,11 +267,12 @@ Result<Server> Server::open(const std::filesystem::path& path,
   Server server;
   auto& impl = *server.impl_;
   Fd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  // The caller holds the lock of this path: a socket that is there is stale.
+  // The caller holds the lock of this path, so an existing socket is stale.
   if (std::filesystem::is_socket(path, error)) {
     ::unlink(path.c_str());
   }
-  // Of a socket that has no name yet, fchmod() sets what bind() gives the file.
+  // For a socket without a name, fchmod() sets the mode of the file that bind()
+  // creates.
   if (!listener.valid() || ::fchmod(listener.get(), 0600) != 0 ||
       ::bind(listener.get(), reinterpret_cast<sockaddr*>(&*address),
              sizeof(*address)) != 0) {

@@ -13,29 +13,28 @@
 
 namespace sluice::instance {
 
-// What a request is answered with: lines of JSON, asked for one by one as the
-// client reads them; nullopt ends the reply and the connection.
+// The answer to a request: lines of JSON, produced one by one as the client
+// reads them; nullopt ends the reply and the connection.
 using Reply = std::function<std::optional<std::string>()>;
 
 // A reply of one line.
 Reply reply_line(std::string line);
 
-// The socket of the running instance: a client sends one line of JSON and gets
-// lines back. Single-threaded and never blocks: whoever sends garbage, reads
-// slowly or opens many connections harms nobody but himself. Buffers, clients
-// and the time they may idle are bounded.
+// The socket of a running program: a client sends one line of JSON and receives
+// lines. Single-threaded and never blocks. A client that sends garbage, reads
+// slowly or opens many connections affects no other client. Buffers, clients
+// and their idle time are bounded.
 class Server {
  public:
   struct Answer {
-    Reply reply;              // empty: this client is sent what publish() gets
-    bool drops_only = false;  // of published lines, only those that are drops
-    // Not 0, and unique: the reply is not there yet; see answer().
+    Reply reply;              // empty: the client subscribes to publish()
+    bool drops_only = false;  // subscribe to drops only
+    // If not 0, the reply comes later, under this unique number; see answer().
     std::uint64_t ticket = 0;
   };
   using Handler = std::function<Answer(const std::string& request)>;
 
-  // Makes the folder if it is not there and replaces a socket that nobody
-  // serves; mode 0600.
+  // Creates the folder if needed and replaces a stale socket; mode 0600.
   static Result<Server> open(const std::filesystem::path& path,
                              Handler handler);
   Server(Server&&) noexcept;
@@ -44,22 +43,23 @@ class Server {
   Server& operator=(const Server&) = delete;
   ~Server();  // removes the socket
 
-  // Readable when dispatch() has something to do.
+  // Becomes readable when dispatch() has work.
   [[nodiscard]] int poll_fd() const;
   void dispatch();
-  // Ends connections that at `now` have idled too long; to be called every few
-  // seconds.
+  // Closes connections that have been idle too long at `now`; to be called
+  // every few seconds.
   void expire(std::chrono::steady_clock::time_point now);
 
-  // Who got this ticket gets the reply. False if nobody waits for it any more.
+  // Sends the reply to the client with this ticket. False if it no longer
+  // waits.
   bool answer(std::uint64_t ticket, Reply reply);
-  // False if no more tickets are to be given.
+  // False if no more clients may wait.
   [[nodiscard]] bool can_wait() const;
 
-  // True if somebody would get what is published.
+  // True if there is a subscriber.
   [[nodiscard]] bool has_subscribers() const;
-  // Sends a line to every subscriber; one whose buffer is full loses it and is
-  // told how many it lost.
+  // Sends a line to every subscriber. A subscriber with a full buffer loses the
+  // line and later receives the number of lost lines.
   void publish(const std::string& line, bool is_drop);
 
  private:

@@ -8,7 +8,8 @@
 #include "lib/base/result.h"
 #include "sluice/abi.h"
 
-// Numbers of the kernel boundary as the words that users see, and back.
+// Converts numbers of the kernel boundary to the words that users see, and
+// back.
 namespace sluice::instance {
 
 std::string_view reason_text(std::uint32_t reason);
@@ -17,7 +18,7 @@ std::string_view direction_text(std::uint32_t direction);
 std::string_view verdict_text(std::uint32_t verdict);
 // "TCP", "ICMPv6", "47".
 std::string protocol_text(std::uint8_t protocol);
-// What a built-in rule id means; empty for others.
+// Returns the meaning of a built-in rule id; empty for others.
 std::string_view builtin_rule_text(std::uint32_t rule);
 bool is_icmp(std::uint8_t protocol);
 // Ports of a policy key: "80/TCP", "80-95/TCP", "type 8/ICMP", "TCP", "any".

@@ -3,7 +3,7 @@
 
 namespace sluice::instance {
 
-// The build gives it.
+// Set by the build.
 inline constexpr const char* kVersion = SLUICE_VERSION;
 
 }  // namespace sluice::instance

@@ -5,9 +5,10 @@
 #include <string>
 #include <vector>
 
-// What commands show: one struct per output, an instance's answers among them.
-// views_json.h makes JSON of them, the `sluice` command tables. Member names
-// are the JSON's field names and so a promise to programs.
+// The outputs of commands, one struct each, including the answers of a running
+// program. views_json.h converts them to JSON, the `sluice` command prints them
+// as tables. Member names are the field names of the JSON, which programs rely
+// on.
 namespace sluice::instance {
 
 struct ProblemView {
@@ -34,7 +35,7 @@ struct StatusView {
   std::string version;
   std::string node;
   std::string source;     // of the policies: a folder, or "operator ADDRESS"
-  bool enforced = false;  // the kernel holds what the policies say
+  bool enforced = false;  // the kernel holds the current policies
   std::string problem;    // why not
   std::uint64_t revision = 0;
   std::uint64_t epoch = 0;
@@ -77,7 +78,7 @@ struct PolicyView {
 };
 struct PolicyListView {
   std::vector<PolicyView> policies;
-  std::vector<ProblemView> problems;  // of what is no policy
+  std::vector<ProblemView> problems;  // of objects that are not policies
 };
 
 struct EntryView {
@@ -118,8 +119,8 @@ struct ConntrackView {
   std::string direction;  // of the packet that opened it
   std::string remote;
   std::string remote_name;
-  // Who opened a flow to the pod, where its source address does not say: the
-  // address before masquerading, "own node", "unknown"; or empty.
+  // The opener of a flow to the pod if it differs from the source address: the
+  // address before masquerading, "own node", "unknown"; otherwise empty.
   std::string origin;
   std::string origin_name;
   std::uint32_t local_port = 0;
@@ -173,14 +174,14 @@ struct NearMissView {
   std::string detail;
 };
 
-// What one end says of a flow, in one address family.
+// The verdict of one end on a flow, in one address family.
 struct SideView {
   std::string direction;
   std::string endpoint;
   std::string node;
   std::string peer;     // address
-  bool judged = false;  // false: no pod with policy of its own, or
-  std::string unknown;  // why nobody here can say
+  bool judged = false;  // false: the end has no policy of its own, or
+  std::string unknown;  // why the verdict is unknown here
   bool allowed = true;
   bool isolated = false;
   std::string reason;
@@ -189,7 +190,7 @@ struct SideView {
   std::string entry;  // of the policy map, where one decided
   std::vector<std::string> isolating;
   std::vector<NearMissView> near_misses;
-  // What stands behind the address, if it is a Service's: a line each.
+  // The backends of the address if it is a Service's, a line each.
   std::vector<std::string> behind;
 };
 struct ExplainView {

@@ -9,7 +9,7 @@
 
 namespace sluice::instance {
 
-// The macro's own variable, which it does not call const.
+// The macro declares a variable that could be const.
 // NOLINTBEGIN(misc-const-correctness)
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(ProblemView, severity, source,

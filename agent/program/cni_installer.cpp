@@ -26,7 +26,7 @@ Result<CniInstaller> CniInstaller::start(CniOptions options) {
     installer.tell(cni::remove_plugin(install.conf_dir, install.bin_dir));
     return installer;
   }
-  // Before the first look, so that no change falls between the two.
+  // Before the first look, so that no change is missed.
   auto watch = cni::FolderWatch::open(install.conf_dir);
   if (!watch) {
     if (mode == Mode::kOn) {
@@ -54,7 +54,7 @@ Result<void> CniInstaller::install() {
   if (!wanted) {
     return std::unexpected(wanted.error());
   }
-  // Before a configuration names it.
+  // Before a configuration names the program.
   if (*wanted) {
     if (auto done = cni::install_program(options_.install); !done) {
       return done;
@@ -82,7 +82,7 @@ void CniInstaller::work() {
   tell(install());
 }
 
-// Once for each reason.
+// Logs each reason once.
 void CniInstaller::tell(const Result<void>& result) {
   if (result) {
     problem_.clear();

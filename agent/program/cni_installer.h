@@ -13,25 +13,25 @@ namespace sluice::agentd {
 
 struct CniOptions {
   enum class Mode : unsigned char {
-    kOff,   // takes it out where it is in
-    kAuto,  // wherever there is a configuration to chain it into
-    kOn,    // the same, and there must be a folder of configurations
+    kOff,   // remove it
+    kAuto,  // install it if there is a configuration
+    kOn,    // the same; the folder must exist
   };
   Mode mode = Mode::kAuto;
   cni::InstallOptions install;  // without a folder there is nothing to do
 };
 
-// Keeps sluice-cni chained into the node's network configuration for as long as
-// it lives, and leaves it there when it goes. One thread.
+// Keeps sluice-cni chained into the node's network configuration. The plugin
+// stays there when this object is destroyed. One thread.
 class CniInstaller {
  public:
-  // Does it once. An error only for kOn without folders; what else does not
-  // work is logged and tried again.
+  // Installs the plugin once. Fails only for kOn without folders; other
+  // failures are logged and retried.
   static Result<CniInstaller> start(CniOptions options);
 
-  // Readable when turn() has something to do; -1: never.
+  // Becomes readable when turn() has work; -1: never.
   [[nodiscard]] int fd() const { return watch_ ? watch_->fd() : -1; }
-  // Puts it back if somebody has changed the configuration.
+  // Installs the plugin again if the configuration has changed.
   void turn();
 
  private:

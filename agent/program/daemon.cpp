@@ -40,7 +40,8 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-// Flow events are fetched at this pace: the datapath wakes nobody.
+// Flow events are fetched at this interval, because the datapath does not wake
+// the reader.
 constexpr milliseconds kTurn{100};
 constexpr seconds kHousekeeping{1};
 constexpr seconds kJournalRetry{30};
@@ -84,9 +85,9 @@ struct Daemon::Impl {
   bool pods_dirty = true;
   bool names_dirty = false;
   bool snapshot_in_force = false;
-  bool going_on = false;  // from what the process before this one was told
+  bool going_on = false;  // resumed from the journal
   std::optional<wire::Journal> journal;
-  Clock::time_point journal_at;  // not begun anew before
+  Clock::time_point journal_at;  // not restarted before this time
   wire::OnUnknown told_unknown = wire::OnUnknown::kAgentDefault;
   bool deny_unknown = false;
   bool stopping = false;
@@ -134,7 +135,7 @@ Result<void> Daemon::Impl::open_agent() {
   agent = std::move(*started);
   agent->on_notice([](const std::string& text) { spdlog::info(text); });
   agent->on_event([this](const sluice_flow_event& event) { on_event(event); });
-  // What the last process left in force is named as it named it.
+  // The names of the state that the last process left in force.
   if (auto kept = instance::Names::load(instance::names_file(options.socket))) {
     names = std::move(*kept);
   }
@@ -142,15 +143,14 @@ Result<void> Daemon::Impl::open_agent() {
   return {};
 }
 
-// From where the process before this one was. Interfaces that nobody has
-// claimed first: then those that an endpoint claims change hands in one step.
+// Resumes from the journal of the previous process. Unclaimed interfaces come
+// first, so that those claimed by an endpoint are taken over in one step.
 void Daemon::Impl::go_on() {
   const auto file = instance::journal_file(options.socket);
   journal.emplace(file, options.client.node);
   auto kept = wire::Journal::load(file, options.client.node);
   if (!kept) {
-    spdlog::warn("what the operator said last cannot be read: {}",
-                 kept.error().message);
+    spdlog::warn("the journal cannot be read: {}", kept.error().message);
   } else if (*kept) {
     told_unknown = (*kept)->on_unknown;
   }
@@ -171,18 +171,18 @@ void Daemon::Impl::go_on() {
   const auto result = agent->replace(state);
   going_on = true;
   progress.note(result);
-  spdlog::info(
-      "going on from what the operator said last: {} endpoints, {} "
-      "entries, {} peers",
-      state.endpoints.size(), state.entries.size(), state.peers.size());
+  spdlog::info("resuming from the journal: {} endpoints, {} entries, {} peers",
+               state.endpoints.size(), state.entries.size(),
+               state.peers.size());
 }
 
 void Daemon::Impl::keep(const Result<void>& written) {
   if (!written) {
     ++journal_failures;
     journal_at = Clock::now() + kJournalRetry;
-    spdlog::warn("what the operator says is not kept for the next start: {}",
-                 written.error().message);
+    spdlog::warn(
+        "the journal cannot be written, so the next start cannot resume from it: {}",
+        written.error().message);
   }
 }
 
@@ -235,7 +235,8 @@ Result<void> Daemon::Impl::connect() {
   return {};
 }
 
-// Last: what it makes runtimes call asks this process.
+// This comes last, because the plugin that runtimes then call needs this
+// process.
 Result<void> Daemon::Impl::install_cni() {
   auto installed = CniInstaller::start(options.cni);
   if (!installed) {
@@ -332,7 +333,7 @@ void Daemon::Impl::on_unknown(wire::OnUnknown value) {
     keep(journal->set_on_unknown(value));
   }
   if (deny != deny_unknown) {
-    spdlog::info("pods that no verdict is known for: {}",
+    spdlog::info("pods without a known verdict: {}",
                  deny ? "denied" : "allowed");
   }
   deny_unknown = deny;
@@ -343,23 +344,24 @@ void Daemon::Impl::on_unknown(wire::OnUnknown value) {
 
 void Daemon::Impl::on_connect(bool resumed, const std::string& version) {
   spdlog::info("connected to operator {} at {}{}", printable(version),
-               options.client.target, resumed ? ", going on" : "");
+               options.client.target, resumed ? ", resuming" : "");
   logged_disconnect.clear();
   link.connected = true;
   link.problem.clear();
 }
 
-// Said once for each reason: it is tried again and again.
+// Logs each reason once, because connecting is retried again and again.
 void Daemon::Impl::on_disconnect(const std::string& why) {
   link.connected = false;
   link.problem = why;
   if (why != logged_disconnect) {
     logged_disconnect = why;
-    spdlog::warn("no operator, what it said last stays in force: {}", why);
+    spdlog::warn("no operator is connected; its last state stays in force: {}",
+                 why);
   }
 }
 
-// Tells the operator what has changed since it was last told.
+// Reports changes since the last report to the operator.
 void Daemon::Impl::acknowledge() {
   if (received == 0 && !snapshot_in_force) {
     return;
@@ -383,7 +385,7 @@ void Daemon::Impl::acknowledge() {
   }
 }
 
-// What is of use on a link only stays here.
+// Link-local addresses are not reported.
 void Daemon::Impl::tell_addresses() {
   if (told_addresses == agent->node_addresses()) {
     return;
@@ -392,8 +394,9 @@ void Daemon::Impl::tell_addresses() {
   std::vector<IpAddress> global;
   std::ranges::copy_if(*told_addresses, std::back_inserter(global), is_global);
   if (global.size() > wire::kNodeAddressesMax) {
-    spdlog::warn("the operator is told of {} of the node's {} addresses",
-                 wire::kNodeAddressesMax, global.size());
+    spdlog::warn(
+        "only {} of the node's {} addresses are reported to the operator",
+        wire::kNodeAddressesMax, global.size());
   }
   client->set_addresses(global);
 }
@@ -436,7 +439,7 @@ void Daemon::Impl::measure() {
 void Daemon::Impl::housekeeping() {
   housekeeping_at = Clock::now() + kHousekeeping;
   save_names();
-  // Of nothing that was said to this process there is no journal to begin.
+  // Without a message to this process there is nothing to start a journal with.
   const bool lacking = received != 0 && !journal->complete();
   if (journal->grown() || (lacking && Clock::now() >= journal_at)) {
     keep_all(agent->wanted());
@@ -475,21 +478,22 @@ void Daemon::Impl::on_signal() {
   }
 }
 
-// Why what is wanted is not in force; empty if it is.
+// Returns why the wanted state is not in force; empty if it is.
 std::string Daemon::Impl::problem() const {
   if (progress.problem().empty() && !snapshot_in_force && !going_on) {
-    return "no operator has been heard yet; what was in force before stays";
+    return "no operator has connected yet; what was in force stays in force";
   }
   return progress.problem();
 }
 
-// One that goes on from before is not ready until it has heard an operator: a
-// rollout stops at an agent that cannot reach any.
+// An agent that has resumed from the journal is not ready until it has
+// connected to an operator, so that a roll-out stops at an agent that cannot
+// reach any.
 std::string Daemon::Impl::unready() const {
   if (!progress.problem().empty() || snapshot_in_force) {
     return progress.problem();
   }
-  return "no operator has been heard yet: " + link.problem;
+  return "no operator has connected yet: " + link.problem;
 }
 
 instance::Server::Answer Daemon::Impl::answer(const std::string& request) {
@@ -517,7 +521,7 @@ void Daemon::Impl::run_timers() {
   if (health) {
     health->beat();
     health->set_ready(unready());
-    // However often somebody asks.
+    // Measure at most once a second, however often metrics are requested.
     if (health->wants_metrics() && now - measured_at >= seconds(1)) {
       measure();
     }
@@ -541,7 +545,7 @@ Result<void> Daemon::Impl::loop() {
     if (fds[0].revents != 0) {
       on_signal();
     }
-    // Interfaces first: what the operator says is about those that are there.
+    // Interfaces first, because the operator's messages refer to existing ones.
     agent->dispatch();
     tell_addresses();
     if (fds[1].revents != 0) {

@@ -21,12 +21,12 @@ struct DaemonOptions {
   bool deny_unknown = false;     // unless the operator says otherwise
 };
 
-// The agent of one node: does what an operator says, and goes on doing what it
-// said last while there is none.
+// The agent of one node: enforces what an operator sends, and continues to
+// enforce its last state while no operator is connected.
 class Daemon {
  public:
-  // Takes the locks, loads the datapath. Changes no verdict but, where that is
-  // asked for, of pods that nobody knows.
+  // Takes the locks and loads the datapath. Changes no verdicts, except those
+  // of unknown pods with --on-unknown=deny.
   static Result<Daemon> start(DaemonOptions options);
   Daemon(Daemon&&) noexcept;
   Daemon& operator=(Daemon&&) noexcept;
@@ -34,8 +34,8 @@ class Daemon {
   Daemon& operator=(const Daemon&) = delete;
   ~Daemon();
 
-  // Until SIGTERM or SIGINT; what is in force then stays. An error only if the
-  // loop itself cannot go on.
+  // Runs until SIGTERM or SIGINT; what is in force then stays in force. Fails
+  // only if the loop itself cannot continue.
   Result<void> run();
 
  private:

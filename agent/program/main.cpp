@@ -34,8 +34,8 @@ struct Arguments {
   bool cleanup = false;
 };
 
-// What the daemon needs to begin at all; so a wrong command line changes
-// nothing in the kernel.
+// Checks the options that the daemon needs, so that a wrong command line
+// changes nothing in the kernel.
 Result<void> check(DaemonOptions& options) {
   auto& client = options.client;
   if (client.node.empty()) {
@@ -58,7 +58,7 @@ Result<void> check(DaemonOptions& options) {
 int run(Arguments& arguments) {
   auto& options = arguments.options;
   if (arguments.cleanup) {
-    // First: what pods wait for when they start is about to go.
+    // First, because starting pods would wait for an agent that is gone.
     if (auto removed = cni::remove_plugin(options.cni.install.conf_dir,
                                           options.cni.install.bin_dir);
         !removed) {
@@ -218,7 +218,7 @@ int parse_and_run(int argc, char** argv) {
 }  // namespace sluice::agentd
 
 int main(int argc, char** argv) {
-  // A reader that goes away is an error of write(), not a death.
+  // When a reader disconnects, write() fails instead of ending the process.
   (void)std::signal(SIGPIPE, SIG_IGN);
   try {
     return sluice::agentd::parse_and_run(argc, argv);

@@ -51,26 +51,25 @@ void add_endpoints(MetricFamilies& families, const Measured& measured) {
       std::ranges::count(endpoints, true, &agent::EndpointStatus::attached);
   const auto pending = static_cast<long>(endpoints.size()) - enforced;
   families.gauge("sluice_agent_endpoints",
-                 "Pods of this node, by whether what is wanted is in force for "
-                 "them.",
+                 "Pods of this node, by whether their policies are in force.",
                  {{{{"state", "enforced"}}, static_cast<double>(enforced)},
                   {{{"state", "pending"}}, static_cast<double>(pending)}});
   families.gauge("sluice_agent_unclaimed_denied",
                  "Interfaces cut off because no verdict is known for them.",
                  static_cast<double>(measured.agent.unclaimed_denied));
   families.gauge("sluice_agent_deny_unknown",
-                 "1 if pods that no verdict is known for are cut off.",
+                 "1 if pods without a known verdict are cut off.",
                  measured.deny_unknown ? 1 : 0);
 }
 
 void add_apply(MetricFamilies& families, const Measured& measured) {
   families.histogram("sluice_agent_apply_seconds",
-                     "Time from a transaction's arrival to its being in force.",
+                     "Time from a transaction's arrival until it is in force.",
                      measured.apply_times);
-  families.counter("sluice_agent_apply_failures_total",
-                   "Transactions that could not be put into force, and tries "
-                   "to do it again.",
-                   measured.apply_failures);
+  families.counter(
+      "sluice_agent_apply_failures_total",
+      "Failed attempts to put a transaction into force, retries included.",
+      measured.apply_failures);
   families.histogram("sluice_agent_pod_start_seconds",
                      "Time that the CNI plugin kept a pod from starting.",
                      measured.pod_start_times);
@@ -85,21 +84,20 @@ void add_revisions(MetricFamilies& families, const Measured& measured) {
                  "cannot be compared.",
                  static_cast<double>(measured.applied));
   families.gauge(
-      "sluice_agent_in_force", "1 if all that was received is in force.",
+      "sluice_agent_in_force", "1 if everything that was received is in force.",
       measured.received == measured.applied && measured.agent.problem.empty()
           ? 1
           : 0);
   families.gauge("sluice_agent_behind_seconds",
-                 "For how long something that was received has not been in "
-                 "force.",
+                 "For how long something received has not been in force.",
                  measured.behind.count());
 }
 
 void add_journal(MetricFamilies& families, const Measured& measured) {
-  families.counter("sluice_agent_journal_failures_total",
-                   "Times that what the operator said could not be kept for "
-                   "the agent's next start.",
-                   measured.journal_failures);
+  families.counter(
+      "sluice_agent_journal_failures_total",
+      "Failed writes of the journal from which the next start of the agent resumes.",
+      measured.journal_failures);
 }
 
 void add_operator(MetricFamilies& families, const Measured& measured) {
@@ -110,18 +108,19 @@ void add_operator(MetricFamilies& families, const Measured& measured) {
   families.counter("sluice_agent_operator_connects_total",
                    "Connections to an operator.", client.connects);
   families.counter("sluice_agent_operator_attempts_total",
-                   "Tries to connect to an operator.", client.attempts);
+                   "Attempts to connect to an operator.", client.attempts);
   families.counter("sluice_agent_operator_disconnects_total",
                    "Connections to an operator that ended.",
                    client.disconnects);
   families.counter("sluice_agent_operator_received_bytes_total",
                    "Bytes of messages received.", client.bytes_received);
   families.counter("sluice_agent_operator_refused_updates_total",
-                   "Snapshots and transactions that were not valid.",
+                   "Invalid snapshots and transactions.",
                    client.refused_updates);
-  families.counter("sluice_agent_events_lost_total",
-                   "Flow events not reported, over budget or for want of room.",
-                   measured.agent.events_lost);
+  families.counter(
+      "sluice_agent_events_lost_total",
+      "Flow events not reported, because of the budget or a full buffer.",
+      measured.agent.events_lost);
 }
 
 }  // namespace

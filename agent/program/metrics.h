@@ -20,14 +20,14 @@ struct Measured {
   std::uint64_t apply_failures = 0;
   health::Durations pod_start_times;
   std::uint64_t journal_failures = 0;
-  // How long something has been received that is not in force.
+  // For how long something received has not been in force.
   std::chrono::duration<double> behind{};
   std::uint64_t received = 0;  // revision
   std::uint64_t applied = 0;   // revision
   bool deny_unknown = false;
 };
 
-// In Prometheus' text format.
+// Returns the metrics in Prometheus' text format.
 std::string metrics_text(const Measured& measured);
 
 }  // namespace sluice::agentd

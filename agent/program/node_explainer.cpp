@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::size_t kNearMissesMax = 5;
 
-// Whether the entry's protocol and ports are those asked about.
+// True if the entry covers the protocol and port of the question.
 bool covers(const sluice_policy_key& key, const instance::PortArgument& port) {
   if (key.prefixlen < SLUICE_PREFIX_PROTOCOL) {
     return true;
@@ -49,7 +49,7 @@ Result<NodeExplainer::End> NodeExplainer::find_end(const std::string& text,
   }
   if (!ip) {
     return fail(std::string(option) + ": " + text +
-                " is no pod of this node; give its address");
+                " is not a pod of this node; give its address");
   }
   return End{{.text = text, .ips = {*ip}}, nullptr};
 }

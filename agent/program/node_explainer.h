@@ -12,8 +12,9 @@
 
 namespace sluice::agentd {
 
-// Whether a node lets a packet pass, and why, by what its maps are to hold: as
-// far as the packet's ends are pods of the node. Refers to the state.
+// Explains from the wanted state of a node's maps whether a packet passes, and
+// why, for those of its ends that are pods of the node. Holds a reference to
+// the state.
 class NodeExplainer {
  public:
   NodeExplainer(const State& state, instance::PortArgument port);

@@ -10,7 +10,7 @@
 namespace sluice::agentd {
 namespace {
 
-// "Kind/namespace/name" of every policy that this node was given.
+// "Kind/namespace/name" of every policy that this node has received.
 std::set<std::string> policies_of(const agent::Agent& agent) {
   std::set<std::string> result;
   for (const auto& set : agent.wanted().sets) {
@@ -34,7 +34,7 @@ void OperatorSource::describe(instance::StatusView& view) const {
                              .source = "operator",
                              .object = {},
                              .message = "not connected: " + link_->problem +
-                                        "; what it said last stays in force"});
+                                        "; its last state stays in force"});
   }
 }
 

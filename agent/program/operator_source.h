@@ -15,22 +15,22 @@ struct OperatorLink {
   std::string problem;  // why it is not connected
 };
 
-// What an operator's policies have become on this node. The operator has the
-// objects; an agent knows those that concern its pods, by name. Refers to link
-// and agent.
+// The policies from an operator. The operator has the objects; an agent knows
+// only the names of those that concern its pods. Holds references to link and
+// agent.
 class OperatorSource : public instance::PolicySource {
  public:
-  // `problem`: why what is wanted is not in force; empty if it is.
+  // `problem`: why the wanted state is not in force; empty if it is.
   OperatorSource(const OperatorLink& link, const agent::Agent& agent,
                  std::string problem);
 
   void describe(instance::StatusView& view) const override;
   [[nodiscard]] instance::PolicyListView policy_list() const override;
-  // Of nobody: addresses come with objects.
+  // Always empty: only the operator knows the owner of an address.
   [[nodiscard]] std::string name_of(const IpAddress& address) const override;
-  // From what is wanted of this node's maps: the ends that are pods of this
-  // node. A near miss is a rule of the pod's policies that would say otherwise
-  // for another port or another peer.
+  // Explains from the wanted state of this node's maps, for ends that are pods
+  // of this node. A near miss is a rule of the pod's policies that would give
+  // another verdict for another port or another peer.
   [[nodiscard]] Result<instance::ExplainView> explain(
       const instance::ExplainRequest& request) const override;
 

@@ -8,9 +8,9 @@
 
 namespace sluice::agentd {
 
-// "HOST:PORT" as gRPC takes it. An IPv6 address may come without brackets,
-// because that is how Kubernetes' variables put an address and a port together.
-// An error for what cannot be meant, such as a variable that was not there.
+// Returns "HOST:PORT" as gRPC expects it. An IPv6 address may lack brackets,
+// because Kubernetes' variables combine an address and a port without them.
+// Fails for impossible values, such as an unset variable.
 Result<std::string> operator_target(std::string_view text);
 
 }  // namespace sluice::agentd

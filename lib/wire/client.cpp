@@ -213,7 +213,7 @@ void Client::Impl::on_welcome(const v1::Welcome& welcome) {
     return;
   }
   if (welcome.resumed() && origin == 0) {
-    give_up("the operator resumes what was never begun");
+    give_up("the operator resumes a view that was never begun");
     return;
   }
   welcomed = true;
@@ -248,7 +248,7 @@ bool Client::Impl::deliver(Update update) {
       (update.origin != origin || update.revision <= revision)) {
     ++stats.refused_updates;
     forget_view();
-    give_up("a transaction that does not follow what came before");
+    give_up("a transaction that does not follow the previous revision");
     return false;
   }
   origin = update.origin;
@@ -270,7 +270,7 @@ bool Client::Impl::on_chunk(const v1::Chunk& chunk) {
   if (!update) {
     ++stats.refused_updates;
     forget_view();
-    give_up("the operator sent what is not valid: " + update.error().message);
+    give_up("the operator sent an invalid message: " + update.error().message);
     return false;
   }
   return *update && deliver(std::move(**update));
@@ -361,7 +361,7 @@ Result<Client> Client::start(const ClientOptions& options, Handlers handlers) {
     return fail("the operator's address and the node's name are needed");
   }
   if (!options.plain_text && options.ca_file.empty()) {
-    return fail("a CA file is needed, or plain text must be asked for");
+    return fail("a CA file or the option for plain text is needed");
   }
   prepare_grpc();
   auto poller = Poller::open();

@@ -65,7 +65,7 @@ void ClusterWatch::take(Watched& watched, const std::vector<Event>& events) {
   bool told = false;
   for (const auto& event : events) {
     if (event.type == Event::Type::kInvalid) {
-      spdlog::warn("{}: {}; what it was before counts", name_of(event),
+      spdlog::warn("{}: {}; its previous version still counts", name_of(event),
                    event.error);
     }
     told = store_.take(event) || told;

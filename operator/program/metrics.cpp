@@ -27,15 +27,15 @@ void add_watches(MetricFamilies& families, const Measured& measured) {
                  by_kind(kinds, [](const auto& k) { return k.objects; }));
   families.gauge(
       "sluice_operator_watch_synced",
-      "1 if all objects of a kind have been seen once.",
+      "1 if all objects of a kind have been listed once.",
       by_kind(kinds, [](const auto& k) { return k.synced ? 1 : 0; }));
   families.counter(
       "sluice_operator_watch_events_total",
-      "Objects that came, changed or went.",
+      "Objects that were added, changed or deleted.",
       by_kind(kinds, [](const auto& k) { return k.stats.events; }));
   families.counter(
       "sluice_operator_watch_restarts_total",
-      "Lists and watches that ended with an error and were begun again.",
+      "Lists and watches that ended with an error and were restarted.",
       by_kind(kinds, [](const auto& k) { return k.stats.failures; }));
   // A policy may be counted in both maps, but a series may be exported only
   // once.
@@ -49,7 +49,7 @@ void add_watches(MetricFamilies& families, const Measured& measured) {
                          static_cast<double>(count));
   }
   families.gauge("sluice_operator_invalid_objects",
-                 "Objects of which the newest version is not valid.", invalid);
+                 "Objects whose newest version is invalid.", invalid);
 }
 
 void add_policies(MetricFamilies& families, const Measured& measured) {
@@ -66,10 +66,10 @@ void add_policies(MetricFamilies& families, const Measured& measured) {
       add(kind, "Enforced", counts.enforced);
     }
   }
-  families.gauge("sluice_operator_policies",
-                 "Policies of which a condition is true; Enforced is known to "
-                 "the replica that leads.",
-                 samples);
+  families.gauge(
+      "sluice_operator_policies",
+      "Policies whose condition is true; only the leading replica knows Enforced.",
+      samples);
 }
 
 void add_distribution(MetricFamilies& families, const Measured& measured) {
@@ -77,29 +77,30 @@ void add_distribution(MetricFamilies& families, const Measured& measured) {
   families.gauge("sluice_operator_agents_connected",
                  "Agents connected to this replica.",
                  static_cast<double>(server.agents));
-  families.gauge("sluice_operator_streams",
-                 "Streams open, with agents known or not.",
-                 static_cast<double>(server.streams));
+  families.gauge(
+      "sluice_operator_streams",
+      "Open streams, including those of agents that are not authenticated yet.",
+      static_cast<double>(server.streams));
   families.counter("sluice_operator_streams_refused_total",
-                   "Streams refused or ended for what they did.",
+                   "Streams refused or ended because of their behaviour.",
                    server.refused);
   families.counter("sluice_operator_snapshots_sent_total",
-                   "Whole views sent to agents.", server.snapshots_sent);
+                   "Snapshots sent to agents.", server.snapshots_sent);
   families.counter("sluice_operator_transactions_sent_total",
-                   "Changes sent to agents.", server.transactions_sent);
+                   "Transactions sent to agents.", server.transactions_sent);
   families.counter("sluice_operator_bytes_sent_total",
                    "Bytes of messages sent to agents.", server.bytes_sent);
-  families.gauge("sluice_operator_nodes_behind",
-                 "Nodes of this replica that have not yet put into force all "
-                 "that was sent.",
-                 static_cast<double>(measured.nodes_behind));
+  families.gauge(
+      "sluice_operator_nodes_behind",
+      "Nodes of this replica that have not yet put everything into force that was sent.",
+      static_cast<double>(measured.nodes_behind));
   families.gauge("sluice_operator_revision",
                  "Sets of changes translated; every replica counts its own.",
                  static_cast<double>(measured.revision));
-  families.histogram("sluice_operator_translate_seconds",
-                     "Time to translate a set of changes and hand it to the "
-                     "streams.",
-                     measured.translate_times);
+  families.histogram(
+      "sluice_operator_translate_seconds",
+      "Time to translate a set of changes and pass it to the streams.",
+      measured.translate_times);
 }
 
 void add_api(MetricFamilies& families, const Measured& measured) {
@@ -111,16 +112,14 @@ void add_api(MetricFamilies& families, const Measured& measured) {
   families.gauge("sluice_operator_leader", "1 if this replica writes status.",
                  measured.leads ? 1 : 0);
   families.counter("sluice_operator_status_writes_total",
-                   "Status of policies written.", measured.status.writes);
+                   "Writes of a policy's status.", measured.status.writes);
   families.counter("sluice_operator_status_write_failures_total",
-                   "Status and events that could not be written, tries again "
-                   "included.",
+                   "Failed writes of status and events, retries included.",
                    measured.status.failures);
   families.counter("sluice_operator_events_total",
-                   "Events made about policies.", measured.status.events);
+                   "Events created about policies.", measured.status.events);
   families.gauge("sluice_operator_certificate_expiration_timestamp_seconds",
-                 "When the certificate that agents are shown ceases to be "
-                 "valid; 0: there is none.",
+                 "When the certificate for agents expires; 0: there is none.",
                  measured.certificate_not_after_seconds);
 }
 

@@ -137,7 +137,8 @@ Result<void> Operator::Impl::open_health() {
   if (opened) {
     health = std::move(*opened);
     if (std::exchange(standing_by, false)) {
-      spdlog::info("{} is free: stands by no longer", options.health);
+      spdlog::info("{} is free: this replica no longer stands by",
+                   options.health);
     }
     return {};
   }
@@ -194,7 +195,8 @@ Result<void> Operator::Impl::prepare() {
           .renew_deadline = options.lease_duration * 2 / 3,
           .retry_period = options.lease_duration / 8},
       [this](bool leads) {
-        spdlog::info("{}", leads ? "leads: writes status" : "does not lead");
+        spdlog::info("{}", leads ? "this replica leads and writes status"
+                                 : "this replica does not lead");
         status->set_leading(leads);
         if (leads) {
           status->nodes_changed(progress.nodes());
@@ -295,7 +297,7 @@ wire::Server::Handlers Operator::Impl::handlers() {
   result.on_connect = [this](const wire::Connected& agent) {
     spdlog::info("agent of {} connected from {}, version {}{}", agent.node,
                  agent.peer, agent.agent_version,
-                 agent.resumed ? ", goes on where it was" : "");
+                 agent.resumed ? ", resumes" : "");
     progress.connected(agent.node, agent.resumed);
     server->set_on_unknown(agent.node, store.on_unknown(agent.node));
   };
@@ -429,7 +431,7 @@ void Operator::Impl::look_after_replicas(Clock::time_point now) {
       ++at;
       continue;
     }
-    spdlog::info("nothing heard of replica {} any more", at->first);
+    spdlog::info("replica {} no longer reports", at->first);
     status->forget_replica(at->first);
     server->forget_replica(at->first);
     at = replicas.erase(at);

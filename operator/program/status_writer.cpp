@@ -245,15 +245,15 @@ void StatusWriter::Impl::written(const ObjectKey& key, Target& target,
   if (kept == 0 || stored.value("status", json::object()).contains("inForce")) {
     target.kept = kept;
   } else if (std::exchange(target.told_unkept, kept) != kept) {
-    add_note(key, *target.resource,
-             {.reason = "NotKept",
-              .message =
-                  "the last valid version is in force, but the definition of " +
-                  key.kind +
-                  " has no status.inForce to keep it: an operator that starts "
-                  "anew will not know it",
-              .uid = target.uid,
-              .resource_version = target.version});
+    add_note(
+        key, *target.resource,
+        {.reason = "NotKept",
+         .message =
+             "the last valid version is in force, but the definition of " +
+             key.kind +
+             " has no status.inForce to store it: an operator that restarts will not know it",
+         .uid = target.uid,
+         .resource_version = target.version});
   }
 }
 

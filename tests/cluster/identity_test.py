@@ -37,7 +37,7 @@ class Identity(suite.ClusterCase):
         agent = self.run_stranger(node, token, ca_file)
         wait_for(lambda: why in agent.log(), f"{why!r} in the log; {agent.log()}", 30)
         self.assertNotIn("snapshot", agent.log())
-        self.assertIn("no operator has been heard",
+        self.assertIn("no operator has connected yet",
                       netlab.run(lab.program("sluice"), "status", "--socket", "/run/stranger.sock",
                                  check=False))
 

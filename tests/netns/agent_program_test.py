@@ -203,7 +203,7 @@ class AgentProgram(unittest.TestCase):
         self.check("x/b > x/a tcp/80 A, x/b > x/a tcp/81 D")
         status = self.agent.query("status")
         self.assertTrue(status["enforced"], status["problem"])
-        self.assertIn("what it said last stays in force", json.dumps(status["problems"]))
+        self.assertIn("its last state stays in force", json.dumps(status["problems"]))
         self.assertEqual(self.agent.http("/readyz")[0], 503, "a rollout goes no further")
         self.agent.stop()
         self.check("x/b > x/a tcp/80 A, x/b > x/a tcp/81 D")
@@ -495,8 +495,8 @@ class AgentProgram(unittest.TestCase):
             file.write(bytes([byte[0] ^ 1]))
         self.agent.start()
         self.check("x/b > x/a tcp/80 A, x/b > x/a tcp/81 D")
-        self.assertIn("what the operator said last cannot be read", self.agent.log())
-        self.assertIn("no operator has been heard", self.agent.query("status")["problem"])
+        self.assertIn("the journal cannot be read", self.agent.log())
+        self.assertIn("no operator has connected yet", self.agent.query("status")["problem"])
         self.operator.forget("node1")
         self.operator.start()
         self.operator.wait_acknowledged("node1")
@@ -573,7 +573,7 @@ class AgentProgram(unittest.TestCase):
         self.assertEqual(code, 0)
         self.assertIn("ingress: 192.0.2.9 is no pod's of this node", out)
         for source, target, port, message in (
-                ("z/none", "x/a", "80", "--from: z/none is no pod of this node; give its address"),
+                ("z/none", "x/a", "80", "--from: z/none is not a pod of this node; give its address"),
                 ("192.0.2.1", "192.0.2.2", "80", "neither end is a pod of this node"),
                 ("x/b", "fe80::1", "8/ICMP", "no address family in common"),
                 ("x/b", "x/a", "80/XYZ", "XYZ")):
@@ -613,7 +613,7 @@ class AgentProgram(unittest.TestCase):
             return int(re.search(r"^sluice_agent_operator_attempts_total (\d+)$", text, re.M).group(1))
         before = attempts()
         wait_for(lambda: why in self.agent.log() and attempts() > before + 4, f"refused: {why}")
-        self.assertEqual(self.agent.log().count("no operator, what it said last"), 1, self.agent.log())
+        self.assertEqual(self.agent.log().count("no operator is connected; its last state"), 1, self.agent.log())
         self.assertEqual(self.agent.http("/readyz")[0], 503)
 
     def test_operator_that_is_not_the_one_of_the_CA_is_not_listened_to(self):

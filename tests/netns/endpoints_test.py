@@ -84,7 +84,7 @@ class Endpoints(suite.Case):
         self.manifests.put("cluster", *self.lab.objects())
         self.sluice.start()
         self.pending("w/p20", f"10.0.7.20 is on the link of ifb {device}, as with ipvlan, macvlan and host-device; "
-                              "only pods with a veth can be enforced for")
+                              "policy can be enforced only for pods with a veth")
 
     def test_a_pod_behind_a_device_that_is_no_veth(self):
         pod = self.add_pod(21, wire=False)

@@ -272,7 +272,7 @@ TEST(JudgeTest, ProbeThatExpectsNothingIsAFailure) {
   const auto report = judge_scenario(
       scenario({{.from = pod("x/b"), .to = pod("x/a"), .port = 80}}), nullptr);
   ASSERT_EQ(report.failures.size(), 1U);
-  EXPECT_THAT(report.failures[0].actual, HasSubstr("expects nothing"));
+  EXPECT_THAT(report.failures[0].actual, HasSubstr("has no expectation"));
 }
 
 TEST(JudgeTest, ObjectOfAnUnknownKindIsNoted) {

@@ -140,9 +140,9 @@ TEST_F(NodeExplainerTest, ANearMissDiffersInOneThing) {
 
 TEST_F(NodeExplainerTest, WhatItCannotSayIsAnError) {
   EXPECT_EQ(explain("x/far", "x/a", "80").error().message,
-            "--from: x/far is no pod of this node; give its address");
+            "--from: x/far is not a pod of this node; give its address");
   EXPECT_EQ(explain("x/a", "", "80").error().message,
-            "--to:  is no pod of this node; give its address");
+            "--to:  is not a pod of this node; give its address");
   EXPECT_EQ(explain("10.0.1.2", "192.0.2.1", "80").error().message,
             "neither end is a pod of this node");
   EXPECT_THAT(explain("x/b", "fd00::1", "80").error().message,
