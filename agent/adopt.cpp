@@ -167,10 +167,10 @@ void Adoption::put(const TrackedFlow& flow, const NodeAddresses& node,
       ++progress_.seeded;
     } else {
       ++progress_.refused;
-      note(
-          std::string(
-              "flows that are older than enforcement cannot be written to conntrack: ") +
-          std::generic_category().message(error));
+      note(std::string(
+               "flows that are older than enforcement cannot be written to "
+               "conntrack: ") +
+           std::generic_category().message(error));
     }
   }
 }
@@ -180,7 +180,8 @@ Adoption::Found Adoption::read(bool replace) {
   const auto count = tracking_->count();
   if (!count && count.error().code == EPROTONOSUPPORT) {
     note(
-        "the kernel has no connection tracking, so flows that are older than enforcement are unknown");
+        "the kernel has no connection tracking, so flows that are older than "
+        "enforcement are unknown");
     return found;
   }
   if (!count) {
@@ -190,7 +191,8 @@ Adoption::Found Adoption::read(bool replace) {
   }
   if (*count == 0) {
     note(
-        "the kernel tracks no connections, so flows that are older than enforcement are unknown");
+        "the kernel tracks no connections, so flows that are older than "
+        "enforcement are unknown");
     return found;
   }
   const auto node = node_addresses();

@@ -53,7 +53,8 @@ void add_explain(CLI::App& app, int& exit_code) {
 Both the sender's egress and the receiver's ingress are evaluated, in every
 address family that the two share. The output names the deciding rule, the
 policies that isolate the pod, and near misses: rules that differ in one respect
-from one that would have decided otherwise. Exit status: 0 allowed, 1 denied, 2 bad input.
+from one that would have decided otherwise. Exit status: 0 allowed, 1 denied,
+2 bad input.
 
   sluice explain --from shop/web --to shop/db --port 5432/TCP manifests/
   sluice explain --from 203.0.113.7 --to shop/web --port 8/ICMP)");

@@ -47,8 +47,8 @@ that each must get; docs/scenarios.md describes the format. *.jsonl and
   - {from: {pod: shop/web}, to: {pod: shop/db}, protocol: TCP, port: 5432,
      ingress: allow}
 
-Invalid objects have no effect, except that an invalid NetworkPolicy isolates its
-pods. Objects listed under `invalid` must be invalid, all others must be valid.
+Invalid objects have no effect, except that an invalid NetworkPolicy isolates
+its pods. Objects listed under `invalid` must be invalid, all others valid.
 With --kernel every probe is also sent through the real programs with
 BPF_PROG_TEST_RUN, and must get the same verdict for the same reason and by the
 same rule. Exit status: 0 all as expected, 1 not, 2 a file cannot be read.)";

@@ -187,10 +187,10 @@ const wire::NodeReport* Enforcement::report_of(std::string_view node) const {
 
 // Returns why the policy is not in force on the node; the reason is empty if it
 // is.
-Enforcement::Lack Enforcement::lack(std::string_view name,
-                                    const wire::NodeReport* report,
-                                    const PolicyObject& policy) {
-  Lack result{.node = std::string(name), .reason = {}, .detail = {}};
+Enforcement::Shortfall Enforcement::shortfall(std::string_view name,
+                                              const wire::NodeReport* report,
+                                              const PolicyObject& policy) {
+  Shortfall result{.node = std::string(name), .reason = {}, .detail = {}};
   if (report == nullptr || !report->connected) {
     result.reason = kUnreachable;
     result.detail = "no agent is connected";
@@ -216,17 +216,17 @@ Enforcement::Lack Enforcement::lack(std::string_view name,
 // `nodes` is their number. It is rare that a node has everything and still
 // cannot enforce a pod, so such pods are searched only on nodes that report
 // failures.
-std::vector<Enforcement::Lack> Enforcement::lacks(const PolicyObject& policy,
-                                                  const Subjects& subjects,
-                                                  std::size_t& nodes) const {
+std::vector<Enforcement::Shortfall> Enforcement::shortfalls_of(
+    const PolicyObject& policy, const Subjects& subjects,
+    std::size_t& nodes) const {
   std::unordered_map<std::string_view, const wire::NodeReport*> reports;
   subjects([&](const kube::Pod& pod) { reports.try_emplace(pod.node); });
   nodes = reports.size();
-  std::vector<Lack> result;
+  std::vector<Shortfall> result;
   std::unordered_map<std::string, const wire::Failure*> failing;  // by pod
   for (auto& [name, report] : reports) {
     report = report_of(name);
-    if (auto found = lack(name, report, policy); !found.reason.empty()) {
+    if (auto found = shortfall(name, report, policy); !found.reason.empty()) {
       result.push_back(std::move(found));
       report = nullptr;
       continue;
@@ -250,15 +250,15 @@ std::vector<Enforcement::Lack> Enforcement::lacks(const PolicyObject& policy,
       }
     });
   }
-  std::ranges::sort(result, {}, &Lack::node);
+  std::ranges::sort(result, {}, &Shortfall::node);
   return result;
 }
 
 // Combines the nodes' shortfalls into one text and one reason.
-Enforced Enforcement::describe(const std::vector<Lack>& lacks,
+Enforced Enforcement::describe(const std::vector<Shortfall>& shortfalls,
                                std::size_t nodes) {
   Enforced result;
-  if (lacks.empty()) {
+  if (shortfalls.empty()) {
     result.enforced = true;
     result.reason = "Enforced";
     result.message =
@@ -267,24 +267,27 @@ Enforced Enforcement::describe(const std::vector<Lack>& lacks,
   }
   // Reasons that need a person's action come first.
   for (const char* reason : {kFailed, kUnreachable, kPending}) {
-    if (std::ranges::any_of(
-            lacks, [&](const Lack& lack) { return lack.reason == reason; })) {
+    if (std::ranges::any_of(shortfalls, [&](const Shortfall& shortfall) {
+          return shortfall.reason == reason;
+        })) {
       result.reason = reason;
       break;
     }
   }
-  result.message = nodes_text(nodes - lacks.size(), nodes);
+  result.message = nodes_text(nodes - shortfalls.size(), nodes);
   std::size_t named = 0;
-  for (const auto& lack : lacks) {
-    if (lack.reason != result.reason || named == kNamed) {
+  for (const auto& shortfall : shortfalls) {
+    if (shortfall.reason != result.reason || named == kNamed) {
       continue;
     }
     ++named;
-    result.message += "; " + lack.node + ": " +
-                      (lack.detail.empty() ? "on its way" : lack.detail);
+    result.message +=
+        "; " + shortfall.node + ": " +
+        (shortfall.detail.empty() ? "on its way" : shortfall.detail);
   }
-  if (named < lacks.size()) {
-    result.message += "; and " + std::to_string(lacks.size() - named) + " more";
+  if (named < shortfalls.size()) {
+    result.message +=
+        "; and " + std::to_string(shortfalls.size() - named) + " more";
   }
   return result;
 }
@@ -294,7 +297,7 @@ Enforced Enforcement::judge(const PolicyObject& policy,
                             const std::optional<Enforced>& shown,
                             Clock::time_point now) {
   std::size_t nodes = 0;
-  const auto missing = lacks(policy, subjects, nodes);
+  const auto missing = shortfalls_of(policy, subjects, nodes);
   auto result = describe(missing, nodes);
   auto& history = histories_[policy.key];
   if (history.uid != policy.uid || history.generation != policy.generation) {

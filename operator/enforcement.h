@@ -119,7 +119,7 @@ class Enforcement {
     Clock::time_point broken_since;  // max: it is enforced
     Enforced last;
   };
-  struct Lack {
+  struct Shortfall {
     std::string node;
     std::string reason;
     std::string detail;
@@ -128,13 +128,14 @@ class Enforcement {
   void forget_node(const std::string& replica, const std::string& name);
   [[nodiscard]] static const wire::NodeReport* best(const Node& node);
   [[nodiscard]] const wire::NodeReport* report_of(std::string_view node) const;
-  [[nodiscard]] static Lack lack(std::string_view name,
-                                 const wire::NodeReport* report,
-                                 const PolicyObject& policy);
-  [[nodiscard]] std::vector<Lack> lacks(const PolicyObject& policy,
-                                        const Subjects& subjects,
-                                        std::size_t& nodes) const;
-  static Enforced describe(const std::vector<Lack>& lacks, std::size_t nodes);
+  [[nodiscard]] static Shortfall shortfall(std::string_view name,
+                                           const wire::NodeReport* report,
+                                           const PolicyObject& policy);
+  [[nodiscard]] std::vector<Shortfall> shortfalls_of(const PolicyObject& policy,
+                                                     const Subjects& subjects,
+                                                     std::size_t& nodes) const;
+  static Enforced describe(const std::vector<Shortfall>& shortfalls,
+                           std::size_t nodes);
 
   std::unordered_map<std::string, Node> nodes_;
   std::map<ObjectKey, History> histories_;

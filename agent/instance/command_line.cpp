@@ -47,7 +47,10 @@ void add_agent_options(CLI::App& command, agent::AgentOptions& options) {
   command
       .add_option(
           "--on-policy-change", options.on_policy_change,
-          "What happens to established flows when policy changes: reevaluate (the default: they are judged again at their next packet), continue (they keep their verdict) or reset (they are judged again, and both ends of a denied TCP connection get a reset)")
+          "What happens to established flows when policy changes: reevaluate "
+          "(the default: they are judged again at their next packet), continue "
+          "(they keep their verdict) or reset (they are judged again, and both "
+          "ends of a denied TCP connection get a reset)")
       ->transform(CLI::CheckedTransformer(changes).description(""))
       ->type_name("reevaluate|continue|reset");
   command

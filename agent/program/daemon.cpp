@@ -85,7 +85,7 @@ struct Daemon::Impl {
   bool pods_dirty = true;
   bool names_dirty = false;
   bool snapshot_in_force = false;
-  bool going_on = false;  // resumed from the journal
+  bool resumed = false;  // from the journal
   std::optional<wire::Journal> journal;
   Clock::time_point journal_at;  // not restarted before this time
   wire::OnUnknown told_unknown = wire::OnUnknown::kAgentDefault;
@@ -100,9 +100,9 @@ struct Daemon::Impl {
   Result<void> connect();
   Result<void> install_cni();
   Result<void> prepare();
-  void go_on();
-  void keep(const Result<void>& written);
-  void keep_all(const State& state);
+  void resume_from_journal();
+  void note_journal(const Result<void>& written);
+  void rewrite_journal(const State& state);
   void on_snapshot(std::uint64_t revision, const State& state);
   void on_transaction(const Transaction& transaction);
   void on_local_change(const Transaction::EndpointChange& change);
@@ -139,13 +139,13 @@ Result<void> Daemon::Impl::open_agent() {
   if (auto kept = instance::Names::load(instance::names_file(options.socket))) {
     names = std::move(*kept);
   }
-  go_on();
+  resume_from_journal();
   return {};
 }
 
 // Resumes from the journal of the previous process. Unclaimed interfaces come
 // first, so that those claimed by an endpoint are taken over in one step.
-void Daemon::Impl::go_on() {
+void Daemon::Impl::resume_from_journal() {
   const auto file = instance::journal_file(options.socket);
   journal.emplace(file, options.client.node);
   auto kept = wire::Journal::load(file, options.client.node);
@@ -169,25 +169,26 @@ void Daemon::Impl::go_on() {
   names = instance::Names(state);
   names_dirty = true;
   const auto result = agent->replace(state);
-  going_on = true;
+  resumed = true;
   progress.note(result);
   spdlog::info("resuming from the journal: {} endpoints, {} entries, {} peers",
                state.endpoints.size(), state.entries.size(),
                state.peers.size());
 }
 
-void Daemon::Impl::keep(const Result<void>& written) {
+void Daemon::Impl::note_journal(const Result<void>& written) {
   if (!written) {
     ++journal_failures;
     journal_at = Clock::now() + kJournalRetry;
     spdlog::warn(
-        "the journal cannot be written, so the next start cannot resume from it: {}",
+        "the journal cannot be written, so the next start cannot resume from "
+        "it: {}",
         written.error().message);
   }
 }
 
-void Daemon::Impl::keep_all(const State& state) {
-  keep(journal->begin(state, told_unknown));
+void Daemon::Impl::rewrite_journal(const State& state) {
+  note_journal(journal->begin(state, told_unknown));
 }
 
 Result<void> Daemon::Impl::open_servers() {
@@ -292,7 +293,7 @@ void Daemon::Impl::on_snapshot(std::uint64_t revision, const State& state) {
   told.reset();
   names = instance::Names(state);
   names_dirty = pods_dirty = true;
-  keep_all(state);
+  rewrite_journal(state);
   announcements->heard_all();
   const auto result = agent->replace(state, revision);
   snapshot_in_force = snapshot_in_force || result.has_value();
@@ -308,7 +309,7 @@ void Daemon::Impl::on_transaction(const Transaction& transaction) {
   names.apply(transaction);
   names_dirty = true;
   pods_dirty = pods_dirty || !transaction.endpoints.empty();
-  keep(journal->add(transaction));
+  note_journal(journal->add(transaction));
   announcements->heard(transaction);
   outcome(agent->apply(transaction), begun);
 }
@@ -330,7 +331,7 @@ bool Daemon::Impl::denies(wire::OnUnknown value) const {
 void Daemon::Impl::on_unknown(wire::OnUnknown value) {
   const bool deny = denies(value);
   if (std::exchange(told_unknown, value) != value) {
-    keep(journal->set_on_unknown(value));
+    note_journal(journal->set_on_unknown(value));
   }
   if (deny != deny_unknown) {
     spdlog::info("pods without a known verdict: {}",
@@ -442,7 +443,7 @@ void Daemon::Impl::housekeeping() {
   // Without a message to this process there is nothing to start a journal with.
   const bool lacking = received != 0 && !journal->complete();
   if (journal->grown() || (lacking && Clock::now() >= journal_at)) {
-    keep_all(agent->wanted());
+    rewrite_journal(agent->wanted());
   }
   server->expire(Clock::now());
 }
@@ -480,7 +481,7 @@ void Daemon::Impl::on_signal() {
 
 // Returns why the wanted state is not in force; empty if it is.
 std::string Daemon::Impl::problem() const {
-  if (progress.problem().empty() && !snapshot_in_force && !going_on) {
+  if (progress.problem().empty() && !snapshot_in_force && !resumed) {
     return "no operator has connected yet; what was in force stays in force";
   }
   return progress.problem();

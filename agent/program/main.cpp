@@ -107,7 +107,8 @@ void add_operator_options(CLI::App& app, DaemonOptions& options) {
       ->group(group);
   app.add_flag(
          "--plain-text", client.plain_text,
-         "No TLS: for tests. Anybody with access to the connection can take the token and change what is enforced")
+         "No TLS: for tests. Anybody with access to the connection can take "
+         "the token and change what is enforced")
       ->group(group);
 }
 
@@ -118,12 +119,14 @@ void add_node_options(CLI::App& app, DaemonOptions& options) {
          [&options](const std::string& word) {
            options.deny_unknown = word == "deny";
          },
-         "What to do with traffic of pods whose verdict is not known yet, unless the operator says otherwise: allow (the default) or deny")
+         "What to do with traffic of pods whose verdict is not known yet, "
+         "unless the operator says otherwise: allow (the default) or deny")
       ->check(CLI::IsMember({"allow", "deny"}).description(""))
       ->type_name("allow|deny");
   app.add_option(
          "--pod-interfaces", options.agent.pod_interfaces,
-         "Name patterns of pods' interfaces, for --on-unknown=deny and the annotation sluice.io/interface; default veth*,cali*,lxc*,eni*")
+         "Name patterns of pods' interfaces, for --on-unknown=deny and the "
+         "annotation sluice.io/interface; default veth*,cali*,lxc*,eni*")
       ->delimiter(',')
       ->type_name("PATTERN,...");
   instance::add_agent_options(app, options.agent);
@@ -146,7 +149,9 @@ void add_cni_options(CLI::App& app, CniOptions& options) {
   install.program = beside_this_program();
   app.add_option(
          "--cni", options.mode,
-         "Chain sluice-cni into the node's network configuration: auto (if there is one; the default), on (the folder must exist), off (remove it)")
+         "Chain sluice-cni into the node's network configuration: auto (if "
+         "there is one; the default), on (the folder must exist), off (remove "
+         "it)")
       ->transform(
           CLI::CheckedTransformer(std::map<std::string, CniOptions::Mode>{
                                       {"auto", CniOptions::Mode::kAuto},
@@ -184,7 +189,8 @@ void add_cni_options(CLI::App& app, CniOptions& options) {
            install.plugin.on_timeout =
                cni::parse_on_timeout(word).value_or(cni::OnTimeout::kFail);
          },
-         "What happens to the pod then: fail (kubelet retries; the default), closed (it starts, cut off) or open")
+         "What happens to the pod then: fail (kubelet retries; the default), "
+         "closed (it starts, cut off) or open")
       ->check(CLI::IsMember({"fail", "closed", "open"}).description(""))
       ->type_name("fail|closed|open")
       ->group(group);

@@ -96,7 +96,8 @@ void add_revisions(MetricFamilies& families, const Measured& measured) {
 void add_journal(MetricFamilies& families, const Measured& measured) {
   families.counter(
       "sluice_agent_journal_failures_total",
-      "Failed writes of the journal from which the next start of the agent resumes.",
+      "Failed writes of the journal from which the next start of the agent "
+      "resumes.",
       measured.journal_failures);
 }
 

@@ -14,7 +14,8 @@ Result<std::string> operator_target(std::string_view text) {
   };
   if (text.find("$(") != std::string_view::npos) {
     return wrong(
-        "a variable that is not set; Kubernetes sets it for pods that start after the operator's Service was created, in the same namespace");
+        "a variable that is not set; Kubernetes sets it for pods that start "
+        "after the operator's Service was created, in the same namespace");
   }
   const auto colon = text.rfind(':');
   if (colon == std::string_view::npos || colon == 0) {

@@ -68,7 +68,8 @@ void add_policies(MetricFamilies& families, const Measured& measured) {
   }
   families.gauge(
       "sluice_operator_policies",
-      "Policies whose condition is true; only the leading replica knows Enforced.",
+      "Policies whose condition is true; only the leading replica knows "
+      "Enforced.",
       samples);
 }
 
@@ -92,7 +93,8 @@ void add_distribution(MetricFamilies& families, const Measured& measured) {
                    "Bytes of messages sent to agents.", server.bytes_sent);
   families.gauge(
       "sluice_operator_nodes_behind",
-      "Nodes of this replica that have not yet put everything into force that was sent.",
+      "Nodes of this replica that have not yet put everything into force that "
+      "was sent.",
       static_cast<double>(measured.nodes_behind));
   families.gauge("sluice_operator_revision",
                  "Sets of changes translated; every replica counts its own.",

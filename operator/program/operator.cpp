@@ -42,7 +42,7 @@ constexpr milliseconds kListenAgain{2'000};
 // How often a replica that stands by checks whether the port is free.
 constexpr milliseconds kHealthAgain{200};
 // After being not ready for the same reason for this long, log it.
-constexpr seconds kPondered{3};
+constexpr seconds kWarnAfter{3};
 
 }  // namespace
 
@@ -76,12 +76,12 @@ struct Operator::Impl {
   std::uint64_t revision = 0;
   bool dirty = false;
   std::string listen_problem;
-  std::string pondered;  // the last value of problem()
-  Clock::time_point tell_at = Clock::time_point::max();
+  std::string last_problem;  // the last value of problem()
+  Clock::time_point warn_at = Clock::time_point::max();
   Clock::time_point listen_at;
   Clock::time_point measured_at;
   Clock::time_point refused_at;
-  std::uint64_t refused_untold = 0;
+  std::uint64_t suppressed_refusals = 0;
   bool standing_by = false;
   Clock::time_point health_at;
   bool stopping = false;
@@ -94,7 +94,7 @@ struct Operator::Impl {
   [[nodiscard]] CertificateOptions certificate_options() const;
 
   [[nodiscard]] std::string problem() const;
-  void tell_problem(Clock::time_point now);
+  void warn_of_problem(Clock::time_point now);
   void serve_when_ready();
   wire::Server::Handlers handlers();
   void on_snapshot_needed(const std::string& node);
@@ -246,14 +246,14 @@ std::string Operator::Impl::problem() const {
 }
 
 // Logs a problem that persists, once.
-void Operator::Impl::tell_problem(Clock::time_point now) {
-  if (const auto current = problem(); current != pondered) {
-    pondered = current;
-    tell_at = current.empty() ? Clock::time_point::max() : now + kPondered;
+void Operator::Impl::warn_of_problem(Clock::time_point now) {
+  if (const auto current = problem(); current != last_problem) {
+    last_problem = current;
+    warn_at = current.empty() ? Clock::time_point::max() : now + kWarnAfter;
   }
-  if (now >= tell_at) {
-    tell_at = Clock::time_point::max();
-    spdlog::warn("not ready: {}", pondered);
+  if (now >= warn_at) {
+    warn_at = Clock::time_point::max();
+    spdlog::warn("not ready: {}", last_problem);
   }
 }
 
@@ -370,15 +370,16 @@ void Operator::Impl::on_refused(const std::string& peer,
                                 const std::string& why) {
   const auto now = Clock::now();
   if (now - refused_at < kRefusedLogged) {
-    ++refused_untold;
+    ++suppressed_refusals;
     return;
   }
   refused_at = now;
-  spdlog::warn("{} refused: {}{}", peer, why,
-               refused_untold == 0 ? ""
-                                   : " (and " + std::to_string(refused_untold) +
-                                         " more since)");
-  refused_untold = 0;
+  spdlog::warn(
+      "{} refused: {}{}", peer, why,
+      suppressed_refusals == 0
+          ? ""
+          : " (and " + std::to_string(suppressed_refusals) + " more since)");
+  suppressed_refusals = 0;
 }
 
 // Sends each agent the changes that affect it, as one transaction. Events that
@@ -523,7 +524,7 @@ Result<void> Operator::run(int signals) {
   }
   while (!impl.released) {
     impl.turn(kTurn);
-    impl.tell_problem(Clock::now());
+    impl.warn_of_problem(Clock::now());
   }
   impl.loop->remove_fd(signals);
   return {};

@@ -251,7 +251,8 @@ void StatusWriter::Impl::written(const ObjectKey& key, Target& target,
          .message =
              "the last valid version is in force, but the definition of " +
              key.kind +
-             " has no status.inForce to store it: an operator that restarts will not know it",
+             " has no status.inForce to store it: an operator that restarts "
+             "will not know it",
          .uid = target.uid,
          .resource_version = target.version});
   }

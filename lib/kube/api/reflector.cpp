@@ -70,8 +70,8 @@ class Reflector::Impl : public std::enable_shared_from_this<Impl> {
   void list_failed(const ApiError& error);
   void absent(const ApiError& error);
   void ask_for_definition();
-  void believe_absent();
-  void doubt_absent();
+  void confirm_absent();
+  void recheck_absent();
   [[nodiscard]] milliseconds absent_confirm() const;
   void forget_unlisted();
 
@@ -419,11 +419,11 @@ void Reflector::Impl::absent(const ApiError& error) {
   const auto now = Clock::now();
   absent_since_ = absent_since_.value_or(now);
   if (now - *absent_since_ >= absent_confirm()) {
-    believe_absent();
+    confirm_absent();
   } else if (resource_->custom && !complete_) {
     ask_for_definition();
   } else {
-    doubt_absent();
+    recheck_absent();
   }
 }
 
@@ -440,14 +440,14 @@ void Reflector::Impl::ask_for_definition() {
                         [this](const ApiResult<Response>& definition) {
                           if (!definition && definition.error().status == 404 &&
                               definition.error().reason == "NotFound") {
-                            believe_absent();
+                            confirm_absent();
                           } else {
-                            doubt_absent();
+                            recheck_absent();
                           }
                         });
 }
 
-void Reflector::Impl::believe_absent() {
+void Reflector::Impl::confirm_absent() {
   ++pass_;
   forget_unlisted();
   complete_ = true;
@@ -458,7 +458,7 @@ void Reflector::Impl::believe_absent() {
       [this] { list(); });
 }
 
-void Reflector::Impl::doubt_absent() {
+void Reflector::Impl::recheck_absent() {
   if (state_ != State::kNotInstalled) {
     enter(State::kWaiting);
   }
