@@ -59,7 +59,7 @@ class KernelSeedStore final : public SeedStore {
     if (!replace && is_there(fd, key)) {
       return 0;
     }
-    // Nobody asks for the origin before the flow is there.
+    // The origin is written first, because it is read only if the flow exists.
     if (seed.origin) {
       sluice_origin origin{};
       std::ranges::copy(seed.origin->bytes, origin.address);
@@ -81,7 +81,7 @@ class KernelSeedStore final : public SeedStore {
     return bpf_map_lookup_elem(fd, &key, &value) == 0;
   }
 
-  // Without a rule, and of an epoch that has passed: policy is asked.
+  // Without a rule and with a past epoch, so that policy is evaluated.
   [[nodiscard]] sluice_conntrack value_of(const Seed& seed) const {
     sluice_conntrack value{};
     value.epoch = __atomic_load_n(&state_->epoch, __ATOMIC_RELAXED) - 2;
@@ -216,7 +216,7 @@ Adoption::Found Adoption::read(bool replace) {
   return found;
 }
 
-// Rules may make the kernel look at one family only.
+// Rules may make the kernel track only one family.
 bool Adoption::tracks(bool v6, const Found& found) {
   bool& known = tracks_[v6 ? 1 : 0];
   known = known || found.families[v6 ? 1 : 0] ||

@@ -14,7 +14,7 @@
 namespace sluice::agent {
 namespace {
 
-// Calls `visit` for every attribute within `parent`.
+// Calls `visit` for every attribute in `parent`.
 template <typename Visit>
 void for_each(const nlattr* parent, const Visit& visit) {
   int left = nla_len(parent);
@@ -24,7 +24,7 @@ void for_each(const nlattr* parent, const Visit& visit) {
   }
 }
 
-// The attribute's value; as it was if the attribute has another length.
+// Sets the attribute's value; unchanged if the attribute has another length.
 template <typename Value>
 void read(const nlattr* attribute, Value& to) {
   if (nla_len(attribute) == static_cast<int>(sizeof(to))) {

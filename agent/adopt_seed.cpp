@@ -51,7 +51,7 @@ std::uint8_t fin_of(int direction) {
   return static_cast<std::uint8_t>(SLUICE_CT_FIN_INGRESS << direction);
 }
 
-// Who has closed its half of a connection.
+// Returns which ends have closed their half of a connection.
 std::uint8_t fins_of(const TrackedFlow& flow, int opened_by) {
   if (flow.protocol != IPPROTO_TCP) {
     return 0;
@@ -81,16 +81,17 @@ std::uint8_t state_of(const TrackedFlow& flow, int opened_by) {
   return bits;
 }
 
-// Whether the node's own stack has made what has one of the node's addresses as
-// source. From outside, the kernel takes such packets for IPv6 only; and behind
-// a forged address no TCP handshake is completed.
+// True if a packet with one of the node's addresses as source is from the
+// node's own stack. From outside, the kernel accepts such packets only for
+// IPv6, and a forged address cannot complete a TCP handshake.
 bool is_nodes_own(const TrackedFlow& flow) {
   const bool handshake =
       flow.protocol == IPPROTO_TCP && (flow.status & IPS_ASSURED) != 0;
   return !flow.original.source.v6 || handshake;
 }
 
-// For a flow to the pod: who opened it, where the source does not say.
+// For a flow to the pod: sets the opener if the source address does not
+// identify it.
 void set_origin(const TrackedFlow& flow, const NodeAddresses& node,
                 Seed& seed) {
   const IpAddress& source = flow.original.source;
@@ -102,7 +103,7 @@ void set_origin(const TrackedFlow& flow, const NodeAddresses& node,
   }
 }
 
-// `local` and `remote` are the ports of the two sides as the veth sees them.
+// `local` and `remote` are the ports of the two ends as seen at the veth.
 Seed make_seed(const TrackedFlow& flow, std::uint32_t ifindex,
                std::uint8_t opened_by, __be16 local, __be16 remote) {
   Seed seed{.ifindex = ifindex,

@@ -65,7 +65,8 @@ Result<void> attach_at(std::uint32_t ifindex, bpf_tc_attach_point point,
                 std::to_string(kFilterHandle) + " is taken by another program");
   }
   if (found->slot == Slot::kNoHook) {
-    // One qdisc serves both directions; another agent may make it just now.
+    // One qdisc serves both directions; another program may be creating it at
+    // the same time.
     auto both = hook_at(ifindex, BPF_TC_INGRESS);
     const int error = -bpf_tc_hook_create(&both);
     if (error != 0 && error != EEXIST) {
@@ -90,8 +91,8 @@ class TcAttacher final : public Attacher {
     libbpf_set_print(nullptr);
   }
 
-  // Towards the pod first: between the two, the pod can send what it may not,
-  // but nobody whom it has to refuse reaches it.
+  // The direction to the pod comes first. Between the two attachments, the pod
+  // can send forbidden packets, but no forbidden packets reach it.
   Result<void> attach(std::uint32_t ifindex) override {
     auto result = attach_at(ifindex, BPF_TC_EGRESS, to_pod_);
     if (result) {
@@ -121,9 +122,10 @@ std::unique_ptr<Attacher> tc_attacher(const Datapath& datapath) {
   return std::make_unique<TcAttacher>(datapath);
 }
 
-// The qdisc stays: somebody may be about to use it, and looking first would
-// leave a moment in which a filter of theirs could be removed with it. Without
-// filters it costs next to nothing, and cleanup() takes it away.
+// The qdisc stays, because another program may be about to use it, and a check
+// beforehand would leave a moment in which that program's filter could be
+// removed with it. Without filters it costs almost nothing, and cleanup()
+// removes it.
 Result<void> tc_detach(std::uint32_t ifindex) {
   libbpf_set_print(nullptr);
   for (const auto point : {BPF_TC_EGRESS, BPF_TC_INGRESS}) {

@@ -38,7 +38,7 @@ Result<void> detach_everywhere() {
   }
   Result<void> result;
   for (const std::uint32_t ifindex : interfaces->all()) {
-    // The others are still freed of theirs.
+    // The other interfaces are still cleaned up.
     auto detached = tc_detach(ifindex);
     if (detached) {
       detached = remove_unused_clsact(**requests, ifindex);
@@ -50,8 +50,8 @@ Result<void> detach_everywhere() {
   return result;
 }
 
-// Only what is ours: files in folders of abi versions, and folders that are
-// empty then.
+// Removes only our own pins: files in folders of abi versions, and these
+// folders if they are empty then.
 Result<void> remove_pins(const fs::path& pin_dir) {
   std::error_code error;
   if (!fs::exists(pin_dir, error)) {
@@ -81,7 +81,7 @@ Result<void> remove_pins(const fs::path& pin_dir) {
 }  // namespace
 
 Result<void> cleanup(const fs::path& pin_dir) {
-  // Filters first: without them nothing uses the maps any more.
+  // Filters first, because without them nothing uses the maps.
   if (auto result = detach_everywhere(); !result) {
     return result;
   }

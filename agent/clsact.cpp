@@ -27,7 +27,8 @@ int on_filter(nl_msg* message, void* found) noexcept {
   return NL_OK;
 }
 
-// In all chains of a direction, of any kind and in shared blocks too.
+// Looks in all chains of a direction, for filters of any kind, also in shared
+// blocks.
 Result<bool> has_filters(nl_sock& requests, std::uint32_t ifindex,
                          std::uint32_t direction) {
   bool found = false;
@@ -42,7 +43,7 @@ Result<bool> has_filters(nl_sock& requests, std::uint32_t ifindex,
     error = nl_recvmsgs_default(&requests);
   }
   nl_socket_modify_cb(&requests, NL_CB_VALID, NL_CB_DEFAULT, nullptr, nullptr);
-  // Interrupted: filters come and go, so somebody uses it.
+  // The dump was interrupted because filters changed, so the qdisc is in use.
   if (error == -NLE_DUMP_INTR) {
     return true;
   }
@@ -57,9 +58,9 @@ Result<bool> has_filters(nl_sock& requests, std::uint32_t ifindex,
 
 }  // namespace
 
-// A filter that somebody attaches between the look and the deletion goes with
-// the qdisc; the kernel has no way to do both at once. That is why only
-// cleanup() does this.
+// A filter that is attached between the check and the deletion is removed with
+// the qdisc; the kernel cannot do both atomically. Therefore only cleanup()
+// does this.
 Result<void> remove_unused_clsact(nl_sock& requests, std::uint32_t ifindex) {
   for (const std::uint32_t direction : {TC_H_MIN_INGRESS, TC_H_MIN_EGRESS}) {
     const auto used = has_filters(requests, ifindex, direction);
@@ -73,13 +74,13 @@ Result<void> remove_unused_clsact(nl_sock& requests, std::uint32_t ifindex) {
   bpf_tc_hook hook{};
   hook.sz = sizeof(hook);
   hook.ifindex = static_cast<int>(ifindex);
-  // Both flags together, no enumerator of their own, are libbpf's word for the
-  // qdisc itself.
+  // In libbpf, both flags together, which are no enumerator, mean the qdisc
+  // itself.
   constexpr std::uint32_t kQdisc = BPF_TC_INGRESS | BPF_TC_EGRESS;
   static_assert(sizeof(kQdisc) == sizeof(hook.attach_point));
   std::memcpy(&hook.attach_point, &kQdisc, sizeof(kQdisc));
   const int error = -bpf_tc_hook_destroy(&hook);
-  // EINVAL: none, or one of another kind.
+  // EINVAL: there is no qdisc, or one of another kind.
   if (error != 0 && error != ENOENT && error != EINVAL && error != ENODEV) {
     return fail_errno("removing the clsact qdisc", error);
   }

@@ -46,9 +46,9 @@ std::size_t index_of(Map map) {
 
 // ---- libbpf's messages ----
 
-// What libbpf says while this object lives, of warnings the last part, because
-// the verifier gives its verdict at the end. libbpf has one print function for
-// the whole process, which finds the thread's object here.
+// Collects libbpf's messages while this object lives; of warnings it keeps the
+// last part, because the verifier's verdict is at the end. libbpf has one print
+// function for the whole process, which finds the thread's object here.
 class LibbpfLog {
  public:
   LibbpfLog() : before_(std::exchange(current, this)) {
@@ -60,7 +60,7 @@ class LibbpfLog {
   LibbpfLog(LibbpfLog&&) = delete;
   LibbpfLog& operator=(LibbpfLog&&) = delete;
 
-  // `what: strerror(code)` and what libbpf said.
+  // Returns `what: strerror(code)` and libbpf's messages.
   [[nodiscard]] std::unexpected<Error> fail(std::string_view what,
                                             int code) const {
     auto error = fail_errno(what, code);
@@ -103,7 +103,7 @@ class LibbpfLog {
 };
 thread_local LibbpfLog* LibbpfLog::current = nullptr;
 
-// Whether a map may have been refused because this kernel charges it to
+// True if a map may have been refused because this kernel charges it to
 // RLIMIT_MEMLOCK, which could not be raised.
 bool maps_may_be_locked_out() {
   utsname system{};
@@ -140,7 +140,7 @@ Result<void> check_layout(const bpf_map* map, const bpf_map_info& pinned,
   return {};
 }
 
-// An array in the kernel, seen as memory.
+// An array in the kernel, mapped into memory.
 template <typename T>
 class Mapping {
  public:
@@ -189,7 +189,7 @@ struct Datapath::Impl {
   std::unique_ptr<pod_bpf, SkeletonDeleter> skeleton;
   std::array<int, kMapCount> map_fds{};
   std::array<std::uint32_t, kMapCount> capacities{};
-  // The programs in use: pinned ones that were kept, or ours.
+  // The programs in use: pinned ones that were kept, or those of this load.
   ProgramSet programs;
   bool kept = false;  // they are pinned already
   Mapping<sluice_state> state;
@@ -215,7 +215,7 @@ struct Datapath::Impl {
 
 namespace {
 
-// 0 = as bpf/ says.
+// 0 = the size in bpf/.
 std::uint32_t wanted_entries(Map map, const DatapathOptions& options) {
   switch (map) {
     case Map::kPeers4:
@@ -242,7 +242,8 @@ std::uint32_t wanted_entries(Map map, const DatapathOptions& options) {
   }
 }
 
-// Elements of a map that stay free, so that those it holds can be replaced.
+// Number of elements that must stay free so that existing elements can be
+// replaced.
 std::uint32_t reserve(Map map) {
   return map == Map::kPrefixes4 || map == Map::kPrefixes6 || map == Map::kPolicy
              ? 1
@@ -314,8 +315,8 @@ Result<void> Datapath::Impl::reuse_maps(
 }
 
 Result<void> Datapath::Impl::load_object() {
-  // Where the kernel charges maps to RLIMIT_MEMLOCK (before 5.11), libbpf
-  // raises it, as far as it may; elsewhere nobody has to.
+  // If the kernel charges maps to RLIMIT_MEMLOCK (before 5.11), libbpf raises
+  // the limit if it is permitted to; newer kernels do not need this.
   if (pod_bpf::load(skeleton.get()) != 0) {
     return fail_errno(
         errno == EPERM && maps_may_be_locked_out()
@@ -394,9 +395,9 @@ Result<ProgramSet> Datapath::Impl::fresh_programs() const {
   return fresh;
 }
 
-// Pinned programs that do the same to the same maps are kept, so that a restart
-// changes nothing; otherwise the new ones are used. What cannot be compared is
-// not the same.
+// Pinned programs with the same code and maps are kept, so that a restart
+// changes nothing; otherwise the new programs are used. If they cannot be
+// compared, they count as different.
 Result<void> Datapath::Impl::choose_programs(
     const std::filesystem::path& folder) {
   auto fresh = fresh_programs();

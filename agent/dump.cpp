@@ -75,8 +75,8 @@ auto conntrack_key(const ConntrackEntry& entry) {
                     entry.local_port, entry.remote_port);
 }
 
-// Programs give conntrack once a second what they have counted in the cache.
-// `entries` are sorted.
+// Adds the counts of the flow cache, which the programs add to conntrack only
+// once a second. `entries` are sorted.
 void add_counted(std::vector<ConntrackEntry>& entries,
                  const Datapath& datapath) {
   const std::span slots(datapath.flow_cache(), SLUICE_FLOW_CACHE_SLOTS);
@@ -106,8 +106,8 @@ void add_counted(std::vector<ConntrackEntry>& entries,
   }
 }
 
-// Gives the masqueraded flows of a family their original source. `entries` are
-// sorted; what is left of flows that are gone is passed over.
+// Adds the original source to the masqueraded flows of a family. `entries` are
+// sorted; origins without a flow are skipped.
 template <typename Key>
 Result<void> add_origins(std::vector<ConntrackEntry>& entries,
                          const Datapath& datapath, Map map) {
@@ -128,7 +128,7 @@ Result<void> add_origins(std::vector<ConntrackEntry>& entries,
       });
 }
 
-// One value per processor, added up by `add`.
+// Sums one value per processor with `add`.
 template <typename Value, typename Add>
 Result<void> sum_over_processors(int fd, std::uint32_t index, Add add) {
   const int processors = libbpf_num_possible_cpus();

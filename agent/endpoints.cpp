@@ -19,8 +19,8 @@ std::string nothing_found(const EndpointEntry& entry,
   for (const auto& ip : entry.ips) {
     text += " " + to_string(ip);
   }
-  // Policies cannot be enforced where the node has no end of the pod's
-  // interface; whoever reads this must learn that waiting does not help.
+  // Policies cannot be enforced if the node has no end of the pod's interface;
+  // the message must show that waiting does not help.
   if (const auto instead = interfaces.reached_by(entry); !instead.empty()) {
     text +=
         ": " + instead + "; policy can be enforced only for pods with a veth";
@@ -28,7 +28,8 @@ std::string nothing_found(const EndpointEntry& entry,
   return text;
 }
 
-// Whether who has an interface keeps it when another is found to have it.
+// True if the owner of an interface keeps it when another endpoint is found to
+// have it.
 bool keeps_it(const EndpointEntry& owner, const EndpointEntry& other,
               const std::optional<Interfaces::Found>& found) {
   if (!found || !found->trusted) {
@@ -56,7 +57,7 @@ void Endpoints::set(const std::string& name,
   item.entry = std::move(*entry);
   if (moved && item.ifindex != 0) {
     attached_.insert(name);
-    // What was found for other addresses is no reason to stay there.
+    // An interface found for other addresses is no reason to keep it.
     const auto found = interfaces_.find(item.entry);
     if (found && found->ifindex != item.ifindex) {
       release(name, item);
@@ -105,7 +106,8 @@ void Endpoints::replace(const std::vector<EndpointEntry>& entries) {
     release(it->first, it->second);
     it = items_.erase(it);
   }
-  // Those that name an interface last: they get what nobody else has.
+  // Endpoints that name an interface come last: they get interfaces that no
+  // other endpoint has.
   for (const bool named : {false, true}) {
     for (const auto& entry : entries) {
       if (entry.interface.empty() != named) {
@@ -126,10 +128,10 @@ std::uint32_t Endpoints::recorded(const EndpointEntry& entry) const {
   return 0;
 }
 
-// An interface once found stays the endpoint's until it is gone or a trusted
-// source names another: entries of neighbours come, go and can be forged. Who
-// names an interface does not get one that a route to another's address leads
-// to: names are what a pod's owner says.
+// Once found, an interface stays the endpoint's until it is gone or a trusted
+// source names another one, because neighbour entries change and can be forged.
+// An endpoint that names an interface does not get one to which the route of
+// another endpoint's address leads, because a pod's owner chooses the name.
 void Endpoints::resolve(const std::string& name, Item& item) {
   const auto found = interfaces_.find(item.entry);
   std::uint32_t ifindex = found ? found->ifindex : 0;
@@ -251,7 +253,8 @@ bool Endpoints::refresh(const Interfaces::Changes& changes) {
       const std::string name = owner->second;
       release(name, item);
     }
-    // The programs went with it. One that has its number now is another.
+    // The programs are gone with the interface. A new interface may have the
+    // same number.
     released_.erase(ifindex);
   }
   for (const std::uint32_t ifindex : changes.filters) {
@@ -263,7 +266,7 @@ bool Endpoints::refresh(const Interfaces::Changes& changes) {
   for (auto& [name, item] : items_) {
     const std::uint32_t before = item.ifindex;
     if (changes.resynced) {
-      item.attached = false;  // it may have been made anew unseen
+      item.attached = false;  // it may have been recreated unseen
     }
     resolve(name, item);
     bound = bound || item.ifindex != before;
@@ -274,7 +277,7 @@ bool Endpoints::refresh(const Interfaces::Changes& changes) {
 void Endpoints::settle() {
   for (const std::uint32_t ifindex : std::exchange(released_, {})) {
     if (!attacher_.detach(ifindex)) {
-      released_.insert(ifindex);  // tried again next time
+      released_.insert(ifindex);  // retried next time
     }
   }
 }

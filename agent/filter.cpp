@@ -24,7 +24,7 @@
 namespace sluice::agent {
 namespace {
 
-// One answer of the kernel: a filter, or why there is none.
+// The kernel's answer: a filter, or the reason why there is none.
 struct Answer {
   int error = 0;  // errno
   Occupant occupant;

@@ -15,7 +15,7 @@ struct Flows::Impl {
   std::unique_ptr<ring_buffer, Deleter> ring;
   Handler handler;
 
-  // Called by libbpf; an exception must not get out.
+  // Called by libbpf; must not throw.
   static int on_sample(void* self, void* data, std::size_t size) noexcept {
     const auto& impl = *static_cast<Impl*>(self);
     sluice_flow_event event{};

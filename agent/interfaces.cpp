@@ -26,8 +26,9 @@
 namespace sluice::agent {
 namespace {
 
-// The interface that a message about tc filters or their qdisc names, 0 if it
-// is not one that can concern ours: they are gone, or the slot has changed.
+// The interface named by a message about tc filters or their qdisc; 0 if the
+// message cannot concern our filters. It can if filters are deleted or our slot
+// has changed.
 std::uint32_t interface_of_filter(const nlmsghdr& header) {
   tcmsg tc{};
   if (header.nlmsg_len < NLMSG_LENGTH(sizeof(tc))) {
@@ -71,8 +72,8 @@ struct Interfaces::Impl {
   static int on_message(nl_msg* message, void* self) noexcept;
 };
 
-// Called by libnl; must not let an exception through. Memory is all that can
-// run out here, and there is no going on without it.
+// Called by libnl; must not throw. Only memory can run out here, and the
+// program cannot continue without it.
 int Interfaces::Impl::on_message(nl_msg* message, void* self) noexcept {
   auto& impl = *static_cast<Impl*>(self);
   const nlmsghdr& header = *nlmsg_hdr(message);
@@ -94,8 +95,8 @@ Result<void> Interfaces::Impl::dump(int type, const Header& header) {
   return {};
 }
 
-// Events that wait while this runs are taken in afterwards: they end at the
-// present, whatever was read before.
+// Events that arrive while this runs are read afterwards, so the result is the
+// current state whatever the dump contained.
 Result<void> Interfaces::Impl::resync() {
   const auto old = std::exchange(tables, NetlinkTables{});
   auto result = dump(RTM_GETLINK, ifinfomsg{.ifi_family = AF_UNSPEC});
@@ -163,7 +164,7 @@ Result<Interfaces::Changes> Interfaces::dispatch() {
   while (error >= 0) {
     error = nl_recvmsgs_default(impl_->events.get());
   }
-  // Anything but "nothing more to read" means that events were lost.
+  // Any error except "nothing more to read" means that events were lost.
   if (error != -NLE_AGAIN) {
     while (nl_recvmsgs_default(impl_->events.get()) >= 0) {
     }
@@ -283,8 +284,8 @@ void Interfaces::solicit(const EndpointEntry& endpoint) {
 
 std::uint8_t Interfaces::on_link6(std::uint32_t ifindex,
                                   const IpAddress& ip) const {
-  // As pods' own tables have it where the bridge has no address of the subnet
-  // (RFC 4291, 2.5.4).
+  // The usual length, for a bridge without an address of the subnet (RFC 4291,
+  // 2.5.4).
   constexpr int kUsual = 64;
   constexpr int kRouted = 128;
   const auto bridged = impl_->tables.bridged_prefix(ifindex, ip);
@@ -304,7 +305,7 @@ bool Interfaces::is_switched_unseen(std::uint32_t ifindex, bool v6) const {
       !impl_->tables.is_kind(it->second.master, "bridge")) {
     return false;
   }
-  // Without the module there is no such file.
+  // Without the module, the file does not exist.
   std::ifstream file(v6 ? "/proc/sys/net/bridge/bridge-nf-call-ip6tables"
                         : "/proc/sys/net/bridge/bridge-nf-call-iptables");
   int value = 0;

@@ -48,8 +48,8 @@ Result<Fd> load_clock() {
   return program;
 }
 
-// By how many jiffies the moments' distances from a clock of `hz` vary: less
-// than two if that is the kernel's, growing with time if it is not.
+// Returns by how many jiffies the moments deviate from a clock of `hz`: less
+// than two if `hz` is the kernel's, otherwise growing with time.
 double misfit(const std::vector<KernelClock::Moment>& moments,
               std::uint32_t hz) {
   double least = 0;
@@ -90,9 +90,9 @@ Result<KernelClock::Moment> KernelClock::read() const {
       .ns = context.cb[1] | (static_cast<std::uint64_t>(context.cb[2]) << 32)};
 }
 
-// CONFIG_HZ is in no file that every system has, so it is found by what fits
-// the clock. Every start must come to the same number, also on a busy machine:
-// it is part of the programs.
+// CONFIG_HZ is in no file that every system has, so the value that fits the
+// clock is searched. Every start must find the same number, also on a busy
+// machine, because it is part of the programs.
 Result<std::uint32_t> KernelClock::measure_hz() const {
   constexpr std::array<std::uint32_t, 4> kUsual = {100, 250, 300, 1000};
   constexpr int kMoments = 8;

@@ -14,7 +14,7 @@ namespace sluice::agent {
 namespace {
 
 constexpr const char* kKernelBtf = "/sys/kernel/btf/vmlinux";
-// Absent where connection tracking is built in.
+// Absent if connection tracking is built in.
 constexpr const char* kModuleBtf = "/sys/kernel/btf/nf_conntrack";
 
 struct BtfDeleter {
@@ -29,7 +29,7 @@ struct Member {
   std::uint32_t type = 0;
 };
 
-// Also inside members without a name, which are part of their structure.
+// Also searches members without a name, which are part of their structure.
 std::optional<Member> find_member(const btf* types, std::uint32_t structure,
                                   std::string_view name) {
   const btf_type* type =
@@ -59,7 +59,7 @@ std::optional<Member> find_member(const btf* types, std::uint32_t structure,
   return std::nullopt;
 }
 
-// The offset of `path` ("a", "a.b"), and the type there.
+// Returns the offset of `path` ("a", "a.b") and the type there.
 std::optional<Member> find_path(const btf* types, Member from,
                                 std::string_view path) {
   while (!path.empty()) {
@@ -82,7 +82,7 @@ std::optional<Member> find_struct(const btf* types, const char* name) {
   return Member{.offset = 0, .type = static_cast<std::uint32_t>(id)};
 }
 
-// As struct kernel_tuple in bpf/kernel.bpf.h has it.
+// True if the layout is that of struct kernel_tuple in bpf/kernel.bpf.h.
 bool is_known_tuple(const btf* types, const Member& tuple) {
   struct Expected {
     std::string_view path;

@@ -16,12 +16,12 @@
 namespace sluice::agent {
 namespace {
 
-// What the kernel answers (include/linux/errno.h) where a map type has no
-// batch operation; not in user space's errno.h.
+// The kernel's error (include/linux/errno.h) if a map type has no batch
+// operation; it is not in user space's errno.h.
 constexpr int kErrnoNotSupported = 524;
 // Elements per batch lookup.
 constexpr std::uint32_t kReadChunk = 4096;
-// The lock of a hash bucket may be taken by a program on this CPU.
+// A program on this CPU may hold the lock of the hash bucket.
 constexpr int kBusyRetries = 1000;
 
 bool is_busy(int error) {
@@ -34,13 +34,14 @@ bool is_unsupported(int error) {
 }
 
 std::uint64_t update_flags(Map map) {
-  // In place, so that an element which packets may be reading is not freed.
+  // Updates in place, so that an element which programs may be reading is not
+  // freed.
   return map == Map::kPeers4 || map == Map::kPeers6 ? BPF_F_LOCK : BPF_ANY;
 }
 
-// Waits for a grace period where membarrier() is not permitted (a seccomp
-// filter) or not possible (nohz_full): an update of a map of maps returns only
-// after no program can still use the old inner map.
+// Waits for a grace period if membarrier() is not permitted (a seccomp filter)
+// or not possible (nohz_full): an update of a map of maps returns only when no
+// program can still use the old inner map.
 class MapOfMapsBarrier {
  public:
   Result<void> wait() {
@@ -321,7 +322,7 @@ Result<std::unique_ptr<Maps>> kernel_maps(const Datapath& datapath) {
 
 Result<void> read_map(int fd, std::size_t key_bytes, std::size_t value_bytes,
                       std::uint32_t capacity, const Maps::Visitor& visit) {
-  // A walk starts over where the element it stands on is deleted.
+  // A walk restarts if its current element is deleted.
   const std::uint64_t limit = (std::uint64_t{4} * capacity) + kReadChunk;
   std::uint32_t chunk = kReadChunk;
   std::vector<std::byte> keys;

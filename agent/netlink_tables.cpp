@@ -18,7 +18,7 @@
 namespace sluice::agent {
 namespace {
 
-// Attributes beyond it are of no interest here.
+// Attributes beyond this are not used.
 constexpr int kMaxAttribute = 63;
 
 // The attributes of a message whose fixed part is a Header.
@@ -47,7 +47,7 @@ class Attributes {
   [[nodiscard]] std::string text(int type) const {
     return table_[type] != nullptr ? nla_get_string(table_[type]) : "";
   }
-  // nullopt if it is not there or not of this family.
+  // nullopt if the attribute is absent or of another family.
   [[nodiscard]] std::optional<IpAddress> address(int type, int family) const {
     return netlink_address(table_[type], family);
   }
@@ -122,7 +122,7 @@ bool NetlinkTables::take_link(const nlmsghdr& header,
     gone.push_back(ifindex);
     return true;
   }
-  // IPv4 routes of an interface that goes down end without an event.
+  // IPv4 routes of an interface that goes down are removed without an event.
   if ((attributes.fixed().ifi_flags & IFF_UP) == 0) {
     forget_routes(ifindex);
   }
@@ -196,7 +196,7 @@ bool NetlinkTables::take_host_route(const nlmsghdr& header, const IpAddress& ip,
   const auto before = routes;
   const bool added = header.nlmsg_type == RTM_NEWROUTE;
   if (added && (header.nlmsg_flags & NLM_F_REPLACE) != 0) {
-    // No event says that the route which this one replaces is gone.
+    // There is no event for the route that this one replaces.
     std::erase_if(routes, [&](const auto& old) {
       return old.table == route.table && old.priority == route.priority;
     });
@@ -304,7 +304,7 @@ std::uint32_t NetlinkTables::bridged(const IpAddress& ip) const {
   }
   for (const auto& neighbour : it->second) {
     const auto port = forwarding_.find({neighbour.ifindex, neighbour.mac});
-    // Not the uplink, behind which other nodes' pods are.
+    // Not the uplink, behind which the pods of other nodes are.
     if (port != forwarding_.end() && is_kind(port->second, "veth")) {
       return port->second;
     }

@@ -26,7 +26,7 @@ namespace {
 
 constexpr std::string_view kIpvsDevice = "kube-ipvs0";
 
-// One device's address, and whether it has it (or has ceased to).
+// An address of a device, and whether the device has it or has lost it.
 struct Assignment {
   std::uint32_t ifindex = 0;
   IpAddress address;
@@ -71,7 +71,7 @@ std::optional<Assignment> read(const nlmsghdr& header) {
   if (!address || is_loopback(*address) || is_multicast(*address)) {
     return std::nullopt;
   }
-  // An address that failed duplicate address detection is somebody else's.
+  // An address that failed duplicate address detection belongs to another host.
   return Assignment{.ifindex = fixed.ifa_index,
                     .address = *address,
                     .assigned = header.nlmsg_type == RTM_NEWADDR &&
@@ -86,14 +86,15 @@ struct OwnAddresses::Impl {
   NetlinkSocket requests;
   std::map<IpAddress, std::set<std::uint32_t>> devices;
   std::vector<IpAddress> all;
-  bool lost = false;  // events were, and not everything has been read since
+  bool lost =
+      false;  // events were lost, and not everything has been read since
 
   Result<void> read_everything();
   static int on_message(nl_msg* message, void* self) noexcept;
 };
 
-// Called by libnl; must not let an exception through. Memory is all that can
-// run out here, and there is no going on without it.
+// Called by libnl; must not throw. Only memory can run out here, and the
+// program cannot continue without it.
 int OwnAddresses::Impl::on_message(nl_msg* message, void* self) noexcept {
   auto& devices = static_cast<Impl*>(self)->devices;
   const auto seen = read(*nlmsg_hdr(message));
@@ -112,8 +113,8 @@ int OwnAddresses::Impl::on_message(nl_msg* message, void* self) noexcept {
   return NL_OK;
 }
 
-// Events that wait while this runs are taken in afterwards: they end at the
-// present, whatever was read before.
+// Events that arrive while this runs are read afterwards, so the result is the
+// current state whatever the dump contained.
 Result<void> OwnAddresses::Impl::read_everything() {
   auto before = std::exchange(devices, {});
   const ifaddrmsg header{.ifa_family = AF_UNSPEC};
@@ -168,7 +169,7 @@ Result<bool> OwnAddresses::dispatch() {
   while (error >= 0) {
     error = nl_recvmsgs_default(impl.events.get());
   }
-  // Anything but "nothing more to read" means that events were lost.
+  // Any error except "nothing more to read" means that events were lost.
   if (error != -NLE_AGAIN || impl.lost) {
     while (nl_recvmsgs_default(impl.events.get()) >= 0) {
     }

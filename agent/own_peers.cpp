@@ -47,7 +47,7 @@ bool OwnPeers::note_peer(const Transaction::PeerChange& change) {
     held_.insert(address);
   } else {
     held_.erase(address);
-    // The change would take away what is laid, too: it is said again.
+    // The change would remove the added peer, too, so it is added again.
     laid_.erase(address);
   }
   return true;
@@ -88,7 +88,7 @@ std::map<IpAddress, std::uint32_t> OwnPeers::wanted_layer() const {
   return layer;
 }
 
-// Where the state has the peer itself, its own change says what becomes of it.
+// If the state has the peer itself, its own change determines the result.
 void OwnPeers::settle_peers(Changes& changes) {
   auto layer = wanted_layer();
   for (const auto& [address, cidr_id] : laid_) {
@@ -107,7 +107,7 @@ void OwnPeers::settle_peers(Changes& changes) {
   laid_ = std::move(layer);
 }
 
-// The marked classes that are laid have their entries, and no others do.
+// The marked classes in use have their entries, and no others do.
 void OwnPeers::settle_entries(Changes& changes, const Wanted& wanted) {
   std::set<std::uint32_t> classes;
   for (const auto& [address, cidr_id] : laid_) {
@@ -150,7 +150,7 @@ OwnPeers::Changes OwnPeers::set_addresses(
     }
   }
   Changes changes;
-  // What is laid and has gone from the node is not held: it goes.
+  // An added address that the node has lost is removed.
   settle_peers(changes);
   settle_entries(changes,
                  [state = &wanted]() -> const State& { return *state; });

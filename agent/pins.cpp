@@ -22,7 +22,7 @@ constexpr std::array<const char*, kPinnedPrograms> kPins = {
     "from_6",   "to_4",   "to_6", "link"};
 constexpr const char* kConfigurationPin = "configuration";
 
-// A program's maps but its configuration, and whether it has that.
+// A program's maps except its configuration, and whether it has one.
 struct ProgramFacts {
   std::array<std::uint8_t, BPF_TAG_SIZE> tag{};
   std::vector<std::uint32_t> shared_maps;  // ids, sorted
@@ -81,8 +81,7 @@ Result<Configuration> read_configuration(int map) {
   return result;
 }
 
-// A pin cannot be overwritten, so a new one is made beside it and renamed over
-// it.
+// A pin cannot be overwritten, so a new one is created beside it and renamed.
 Result<void> replace_pin(int fd, const std::filesystem::path& path) {
   const std::filesystem::path next = path.string() + "_next";
   ::unlink(next.c_str());

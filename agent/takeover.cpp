@@ -59,7 +59,7 @@ class Reader {
     return {};
   }
 
-  // `ifindex` 0: nothing leads to this record.
+  // `ifindex` 0: no interface refers to this record.
   void read_record(std::uint32_t index, std::uint32_t ifindex) {
     const auto record = maps_.endpoint(index);
     const auto& now = record.gen[slot_];
@@ -126,7 +126,7 @@ class Reader {
 
   Result<void> read_policy() {
     if (both_bits_) {
-      // No order of our writes leads to this.
+      // Our writes cannot lead to this in any order.
       return fail("endpoints use both generations of a policy set");
     }
     std::vector<PolicyEntry> entries;
@@ -141,8 +141,9 @@ class Reader {
       return read;
     }
     auto& sets = result_.mirror.sets;
-    // Of a set that no record names, the generation met first is kept: nobody
-    // can tell, and what differs from the wanted one is put right in place.
+    // For a set that no record names, the first generation found is kept. Which
+    // one is right is unknown, and differences from the wanted state are
+    // corrected in place.
     for (const auto& entry : entries) {
       const std::uint32_t id = entry.key.policy_id;
       sets.try_emplace(SLUICE_POLICY_SET(id), PolicySet{.bit = id & 1});

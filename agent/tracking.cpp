@@ -25,10 +25,10 @@ namespace {
 
 // The kernel fills at most 32 KiB at a time.
 constexpr std::size_t kBufferBytes = 64 << 10;
-// A dump that the kernel's table was resized under is begun again.
+// A dump is restarted if the kernel's table was resized during it.
 constexpr int kTries = 5;
-// To ask the kernel for the flows of one end of an address is a walk over its
-// whole table, about what it takes to get so many flows from it.
+// A request for the flows of one address makes the kernel walk its whole table,
+// which costs about as much as reading this many flows.
 constexpr std::size_t kFlowsPerWalk = 10000;
 // From nf_internals.h: the part of a tuple that a filter compares.
 constexpr std::uint32_t kFilterSource = 1;
@@ -49,7 +49,8 @@ Message make_request(int type, int flags, std::uint8_t family) {
   return message;
 }
 
-// "The source of this direction is that address." False: no memory.
+// Adds the condition "the source of this direction is that address". False: no
+// memory.
 bool add_filter(nl_msg* message, const IpAddress& address, int direction) {
   nlattr* filter = nla_nest_start(message, CTA_FILTER);
   if (filter == nullptr ||
@@ -74,7 +75,7 @@ bool add_filter(nl_msg* message, const IpAddress& address, int direction) {
   return true;
 }
 
-// Not there: no module of that name. nfnetlink says EINVAL for it.
+// True if the module is missing, for which nfnetlink returns EINVAL.
 bool is_missing(int code) {
   return code == EINVAL || code == EOPNOTSUPP || code == EPROTONOSUPPORT ||
          code == ENOPROTOOPT || code == EAFNOSUPPORT;
@@ -95,8 +96,8 @@ Result<void> send(nl_sock* socket, const Message& message, bool whole) {
   return {};
 }
 
-// Whether a message is the last one of an answer, or what it says is wrong.
-// Others are given to `take`; the answer ends where that returns false.
+// Handles a message: tells whether it is the last one of an answer or an error.
+// Other messages are passed to `take`; the answer ends if that returns false.
 template <typename Take>
 Result<bool> ends_answer(nlmsghdr& message, const Take& take) {
   if ((message.nlmsg_flags & NLM_F_DUMP_INTR) != 0) {
@@ -143,8 +144,8 @@ Result<void> receive(nl_sock* socket, const Take& take) {
   }
 }
 
-// Visits what a request brings, and begins anew where the table has changed its
-// size meanwhile: a flow may then be visited twice.
+// Visits the flows of a request, and restarts if the table is resized
+// meanwhile; a flow may then be visited twice.
 Result<void> dump(const Message& request, bool whole,
                   const Tracking::Visitor& visit) {
   Result<void> result;

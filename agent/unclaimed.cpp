@@ -62,7 +62,7 @@ std::unordered_set<std::uint32_t> Unclaimed::wanted(bool spare_recorded) const {
   }
   if (spare_recorded) {
     for (const auto& record : applier_.records()) {
-      // Without an address it is one of ours, of the process before this one.
+      // A record without an address is one of ours, from the previous process.
       if (!record.ips.empty()) {
         result.erase(record.ifindex);
       }
@@ -89,7 +89,7 @@ Unclaimed::Changes Unclaimed::update(const Interfaces::Changes& changes,
                                      bool spare_recorded) {
   const auto all = wanted(spare_recorded);
   Changes result;
-  // One that is gone may have been made anew under the same number.
+  // A deleted interface may have been recreated with the same number.
   for (const std::uint32_t ifindex : changes.gone) {
     released_.erase(ifindex);
     closed_.erase(ifindex);
@@ -112,7 +112,7 @@ Unclaimed::Changes Unclaimed::update(const Interfaces::Changes& changes,
         changes.resynced ||
         std::ranges::find(changes.filters, ifindex) != changes.filters.end();
     if ((is_new || again) && !attacher_.attach(ifindex)) {
-      continue;  // it may be gone by now; else the next change tries again
+      continue;  // it may be gone by now; otherwise the next change retries
     }
     if (is_new) {
       take(ifindex, result);
@@ -133,7 +133,7 @@ std::vector<EndpointEntry> Unclaimed::entries() const {
 void Unclaimed::settle() {
   for (const std::uint32_t ifindex : std::exchange(released_, {})) {
     if (endpoints_.name_of(ifindex).empty() && !attacher_.detach(ifindex)) {
-      released_.insert(ifindex);  // tried again next time
+      released_.insert(ifindex);  // retried next time
     }
   }
 }
