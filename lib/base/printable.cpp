@@ -13,7 +13,8 @@ struct Rune {
   std::size_t length = 1;
 };
 
-// The code point at the beginning of `text`; nullopt if it is no UTF-8.
+// Returns the code point at the beginning of `text`; nullopt if it is not
+// UTF-8.
 std::optional<Rune> decode(std::string_view text) {
   const auto first = static_cast<unsigned char>(text[0]);
   if (first < 0x80) {

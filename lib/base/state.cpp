@@ -12,9 +12,9 @@ auto fields(const sluice_policy_key& key) {
                     __builtin_bswap16(key.port), key.prefixlen);
 }
 
-// Walks two sorted ranges at once and calls `changed(key, value or null)` for
-// whatever `to` has and `from` has not (or has otherwise), and for what only
-// `from` has.
+// Walks two sorted ranges together and calls `changed(key, value or null)` for
+// elements that are only in `to` or differ there, and for elements that are
+// only in `from`.
 template <typename Range, typename KeyOf, typename Less, typename Changed>
 void diff_sorted(const Range& from, const Range& to, KeyOf key_of, Less less,
                  Changed changed) {

@@ -16,8 +16,8 @@ using Clock = HttpServer::Clock;
 using Answer = HttpServer::Answer;
 
 constexpr std::chrono::seconds kAlive{30};
-// How long one who asks waits for metrics of this moment before it gets older
-// ones; the program's thread looks every 100 ms.
+// How long a request waits for fresh metrics before it gets older ones; the
+// program's thread checks every 100 ms.
 constexpr std::chrono::milliseconds kFresh{1'500};
 
 Answer told(const std::string& problem) {
@@ -29,12 +29,12 @@ Answer told(const std::string& problem) {
 
 struct HealthServer::Impl {
   std::atomic<Clock::rep> beat{Clock::now().time_since_epoch().count()};
-  std::atomic<bool> wanted{false};  // newer metrics are
+  std::atomic<bool> wanted{false};  // newer metrics are wanted
   std::mutex mutex;                 // guards what follows
   std::string problem = "starting";
   Clock::time_point measured_at;
   std::string metrics;
-  std::optional<HttpServer> server;  // first to go
+  std::optional<HttpServer> server;  // destroyed first
 
   // The server's thread.
   std::optional<Answer> answer(std::string_view path, Clock::time_point since);

@@ -26,13 +26,14 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr unsigned kConnectionsMax = 512;
-// Of one address, so that a pod that holds many leaves room for a probe.
+// Limit per client address, so that a pod with many connections leaves room for
+// a probe.
 constexpr unsigned kConnectionsOfOne = 16;
-// Bytes of a request, and what is kept about it.
+// Memory for a request, in bytes.
 constexpr std::size_t kMemoryOfOne = 16'384;
-// Seconds in which nothing comes or goes.
+// Seconds of silence after which a connection is closed.
 constexpr unsigned kSilence = 5;
-// How soon one without an answer is asked about again.
+// How often to look for the answer to a waiting request.
 constexpr milliseconds kAgain{20};
 
 struct Endpoint {
@@ -63,7 +64,7 @@ std::optional<Endpoint> parse_endpoint(std::string_view text) {
   return Endpoint{.address = *address, .port = port};
 }
 
-// Of the family that the socket is of.
+// Returns the address in the family of the socket.
 sockaddr_storage socket_address(const Endpoint& endpoint, bool v6) {
   sockaddr_storage result{};
   const auto& bytes = endpoint.address.bytes;
@@ -168,7 +169,7 @@ Result<void> HttpServer::Impl::start(Fd listener) {
   return {};
 }
 
-// Called when the headers are there, and again to be answered.
+// Called when the headers have arrived, and again for the answer.
 MHD_Result HttpServer::Impl::serve(void* self, MHD_Connection* connection,
                                    const char* path, const char* method,
                                    const char* /*version*/,

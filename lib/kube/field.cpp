@@ -13,7 +13,7 @@ using nlohmann::json;
 
 constexpr std::size_t kProblemsSpelledOut = 10;
 
-// A key as a path component: bare where it reads well, else quoted.
+// A key as a path component: bare if that is readable, otherwise quoted.
 bool is_plain_key(std::string_view key) {
   return !key.empty() && key.size() <= 60 &&
          std::ranges::all_of(key, [](char c) {
@@ -181,7 +181,7 @@ std::optional<std::int64_t> as_int(const Field& field, std::int64_t min,
     wrong_type(field, "a whole number", problems);
     return std::nullopt;
   }
-  // Above the range of int64 only an unsigned number can be.
+  // Only an unsigned number can be above the range of int64.
   const bool huge =
       value.is_number_unsigned() &&
       value.get<std::uint64_t>() > static_cast<std::uint64_t>(INT64_MAX);

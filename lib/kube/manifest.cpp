@@ -25,8 +25,8 @@ using nlohmann::json;
 
 constexpr std::uintmax_t kMaxFileBytes = std::uintmax_t{256} << 20;
 
-// The JSON text of a chunk that begins like JSON; skips comments. Empty if it
-// begins otherwise.
+// Returns the JSON text of a chunk that begins like JSON, without comments.
+// Empty if it begins differently.
 Chunk json_part(Chunk chunk) {
   while (!chunk.text.empty()) {
     const std::size_t end = chunk.text.find('\n');
@@ -44,8 +44,8 @@ Chunk json_part(Chunk chunk) {
   return {};
 }
 
-// UTF-16, which Windows' shells write into files, as UTF-8; nullopt for other
-// text, an error for UTF-16 that is broken.
+// Converts UTF-16, which Windows' shells write into files, to UTF-8; nullopt
+// for other text, an error for broken UTF-16.
 std::optional<Result<std::string>> from_utf16(std::string_view text) {
   if (!text.starts_with("\xff\xfe") && !text.starts_with("\xfe\xff")) {
     return std::nullopt;
@@ -104,8 +104,8 @@ class Collector {
         add(std::move(documents));
         return;
       } catch (const Broken&) {
-        // What begins with a brace may be YAML's flow style, which says what
-        // is wrong with it if it is not.
+        // Text that begins with a brace may be YAML's flow style; otherwise the
+        // YAML parser reports the error.
         documents.clear();
       }
     }
@@ -113,7 +113,8 @@ class Collector {
       manifest::read_yaml(chunk.text, chunk.line, documents);
       add(std::move(documents));
     } catch (const Broken& broken) {
-      // Nothing of it: the part before the mistake may be half a policy.
+      // Nothing of the document is used, because the part before the mistake
+      // may be half a policy.
       add_error(broken.line, broken.what);
     }
   }
@@ -150,8 +151,8 @@ class Collector {
     return text == nullptr ? std::string() : *text;
   }
 
-  // What lies beside policies: values of a Helm chart, a kustomization without
-  // a head, a patch.
+  // True for files that are often kept beside policies: values of a Helm chart,
+  // a kustomization without a head, a patch.
   static bool is_no_manifest(const json& object) {
     return !object.is_object() ||
            (!object.contains("apiVersion") && !object.contains("kind") &&
@@ -201,7 +202,7 @@ class Collector {
       }
       return;
     }
-    // A list of one kind, as the API server gives it, names the kind only once.
+    // A list of one kind from the API server names the kind only once.
     const std::string kind = list.kind.substr(0, list.kind.size() - 4);
     for (std::size_t i = 0; i < items.size(); ++i) {
       json& item = items[i];

@@ -49,7 +49,7 @@ void Builder::end(int line) {
     done_ = true;
     return;
   }
-  // The line of its beginning is noted already.
+  // The line where it begins is already recorded.
   const std::size_t noted = document_.item_lines.size();
   value(std::move(frame.value), line);
   document_.item_lines.resize(noted);

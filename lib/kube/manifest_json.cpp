@@ -18,8 +18,8 @@ struct Place {
   int line = 0;
 };
 
-// Reads characters and counts lines. All copies share one place, so that it is
-// known how far the parser has come.
+// Reads characters and counts lines. All copies share one position, so that the
+// parser's progress is known.
 class Reader {
  public:
   using iterator_category = std::input_iterator_tag;
@@ -136,7 +136,7 @@ void read_json(std::string_view text, int line, std::vector<Document>& out) {
       return;
     }
     Handler handler(place);
-    // Not strict: what follows the value is the next one.
+    // Not strict: the text after the value is the next value.
     json::sax_parse(Reader(place), Reader(), &handler,
                     json::input_format_t::json, false);
     out.push_back(handler.take());

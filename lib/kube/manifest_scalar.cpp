@@ -8,8 +8,8 @@
 
 #include "lib/kube/manifest_builder.h"
 
-// Plain scalars, typed as kubectl types them: YAML 1.1 with Go's notation for
-// numbers.
+// Gives plain scalars the types that kubectl gives them: YAML 1.1 with Go's
+// notation for numbers.
 namespace sluice::kube::manifest {
 namespace {
 

@@ -64,7 +64,7 @@ class Splitter {
       const std::string_view line = text_.substr(at_, end - at_);
       body_ = at_;
       LineKind kind = kind_of(line);
-      // Files that were put behind one another keep their marks.
+      // Concatenated files keep their byte order marks.
       if (line.starts_with(kByteOrderMark)) {
         const LineKind behind = kind_of(line.substr(kByteOrderMark.size()));
         if (!content_ || behind == LineKind::kSeparator ||

@@ -48,8 +48,8 @@ class Event {
   yaml_event_t event_{};
 };
 
-// libyaml's parser, of which kubectl's is a translation: both take and refuse
-// the same text. `text` must outlive it.
+// libyaml's parser. kubectl's parser is a translation of it, so both accept and
+// refuse the same text. `text` must outlive it.
 class Parser {
  public:
   Parser(std::string_view text, int first_line)
@@ -98,7 +98,7 @@ class Parser {
   int last_line_;
 };
 
-// Takes the events of one document.
+// Handles the events of one document.
 class Handler {
  public:
   explicit Handler(const Parser& parser) : parser_(&parser) {}
@@ -189,7 +189,7 @@ class Handler {
         tag != std::string(kCoreTag) + std::string(kind)) {
       throw Broken{line, "unsupported tag " + in_quotes(tag)};
     }
-    // An alias within is no alias of what had the name before.
+    // An alias inside does not refer to the earlier value with the same name.
     anchors_.erase(std::string(anchor));
     open_.push_back({.anchor = std::string(anchor), .line = line});
   }
@@ -201,7 +201,7 @@ class Handler {
     record(open.anchor, open.line);
   }
 
-  // Keeps the value completed last for the aliases of its anchor.
+  // Stores the last completed value for the aliases of its anchor.
   void record(const std::string& anchor, int line) {
     if (anchor.empty()) {
       return;
@@ -233,7 +233,7 @@ class Handler {
         line, "unsupported tag " + in_quotes(tag) + " for " + in_quotes(text)};
   }
 
-  // As kubectl takes it: `010` is "8" and `yes` is "true".
+  // Converts a key as kubectl does: `010` is "8" and `yes` is "true".
   static std::string key_text(const json& value, int line) {
     if (value.is_structured() || value.is_null()) {
       throw Broken{line, "a key must be a string"};

@@ -43,7 +43,7 @@ bool may_be_pods(const IpAddress& ip) {
     return b[0] != 0 && b[0] != 127 && b[0] < kMulticast &&
            (b[0] != 169 || b[1] != 254);
   }
-  // Of a mapped address, IPv4 packets are meant.
+  // A mapped address stands for IPv4 packets.
   const bool low = std::all_of(b.begin(), b.begin() + 10,
                                [](std::uint8_t byte) { return byte == 0; });
   return !low && b[0] != 0xff && (b[0] != 0xfe || (b[1] & 0xc0) != 0x80);

@@ -8,7 +8,7 @@
 namespace sluice::wire {
 namespace {
 
-// How much a merged transaction may grow before repetitions are looked for.
+// How much a merged transaction may grow before repetitions are removed.
 constexpr std::size_t kSlack = 4096;
 
 template <typename T, typename KeyOf, typename Less>
@@ -85,7 +85,7 @@ void Backlog::replace(std::uint64_t origin, std::uint64_t revision,
 
 void Backlog::merge(const Transaction& transaction) {
   if (!merged_) {
-    // Others may hold what is there: only a copy may be changed.
+    // Other owners may hold the transaction, so only a copy may be changed.
     merged_ = std::make_shared<Transaction>(*pending_);
     pending_ = merged_;
     tidy_size_ = size_of(*merged_);
@@ -136,10 +136,10 @@ std::optional<Encoder> Backlog::next() {
 
 bool Backlog::acknowledge(std::uint64_t origin, std::uint64_t revision) {
   if (origin != origin_ || origin == 0) {
-    return true;  // about a view that is no more
+    return true;  // about an earlier view
   }
   if (has_base_ && revision <= acknowledged_) {
-    return true;  // it said so before, or what it came back with did
+    return true;  // already acknowledged, now or when it reconnected
   }
   const auto found = std::ranges::find(sent_, revision, &Sent::revision);
   if (found == sent_.end()) {

@@ -136,7 +136,7 @@ Result<std::shared_ptr<grpc::Channel>> Client::Impl::channel() const {
     if (!ca) {
       return std::unexpected(ca.error());
     }
-    // Of no certificates at all gRPC makes: those that the system trusts.
+    // Without any certificate, gRPC would use those that the system trusts.
     if (ca->find("-----BEGIN CERTIFICATE-----") == std::string::npos) {
       return fail(options.ca_file.string() + ": holds no certificate");
     }
@@ -175,7 +175,7 @@ void Client::Impl::connect() {
   connection->start(*opened, *token, std::move(hello));
 }
 
-// Not connected any more, or it did not come to that: again, later.
+// The connection is lost or failed: retry later.
 void Client::Impl::lost(const std::string& reason) {
   connection.reset();
   ++stats.disconnects;
@@ -183,7 +183,8 @@ void Client::Impl::lost(const std::string& reason) {
   stats.problem = reason;
   welcome_by = Clock::time_point::max();
   backoff = std::clamp(backoff * 2, options.backoff_first, options.backoff_max);
-  // Between half and all of it, so that a thousand agents do not come at once.
+  // Between half and all of it, so that a thousand agents do not connect at
+  // once.
   std::uniform_real_distribution<double> part(0.5, 1.0);
   connect_at =
       Clock::now() + std::chrono::duration_cast<Clock::duration>(
@@ -198,7 +199,7 @@ void Client::Impl::forget_view() {
   revision = 0;
 }
 
-// Ends the connection for what the operator did.
+// Ends the connection because of the operator's behaviour.
 void Client::Impl::give_up(const std::string& reason) {
   why = reason;
   welcome_by = Clock::time_point::max();
@@ -236,7 +237,7 @@ void Client::Impl::on_welcome(const v1::Welcome& welcome) {
     }
     connection->announce_all(std::move(all));
   }
-  // What could not be told while there was no connection.
+  // Sends what could not be sent without a connection.
   tell_addresses();
   if (ack && ack_origin == origin && origin != 0 && connection) {
     connection->tell(encode(*ack, origin));
@@ -301,8 +302,8 @@ bool Client::Impl::handle(ConnectionEvent& event) {
   }
   if (!event.message) {
     const auto code = event.status.error_code();
-    // Sent by an operator whose messages cannot be read: what was sent would
-    // be sent again.
+    // The operator's messages cannot be read, and it would send the same ones
+    // again.
     if (why.empty() && (code == grpc::StatusCode::RESOURCE_EXHAUSTED ||
                         code == grpc::StatusCode::INTERNAL ||
                         code == grpc::StatusCode::INVALID_ARGUMENT)) {
@@ -341,7 +342,8 @@ Client::~Client() {
     return;
   }
   impl_->connection->cancel();
-  // It ends here; should that take too long, it is given up with what it has.
+  // The connection ends here; if that takes too long, it is abandoned with its
+  // resources.
   const auto& poller = impl_->events->poller();
   const auto end = Clock::now() + kEndTime;
   while (Clock::now() < end) {

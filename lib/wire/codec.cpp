@@ -28,7 +28,7 @@ void append_bytes(std::string& to, const IpAddress& ip) {
 
 }  // namespace
 
-// Puts one item after the other into a chunk and keeps an eye on its size.
+// Adds items to a chunk one by one and watches its size.
 class Encoder::Builder {
  public:
   Builder(v1::Chunk& chunk, std::size_t bytes) : chunk_(chunk), left_(bytes) {}
@@ -209,7 +209,7 @@ bool Encoder::walk(const Range& range, Section section, Builder& builder) {
 
 template <typename Source>
 void Encoder::fill(const Source& source, Builder& builder) {
-  // What follows a section that is not finished waits for the next chunk.
+  // Sections after an unfinished one wait for the next chunk.
   [[maybe_unused]] const bool all =
       walk(source.peers, kPeers, builder) &&
       walk(source.entries, kEntries, builder) &&

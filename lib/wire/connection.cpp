@@ -6,7 +6,7 @@
 namespace sluice::wire {
 namespace {
 
-// More than a node has, and not more than an operator takes.
+// More than a node has, and not more than an operator accepts.
 constexpr int kPodsPerMessage = 512;
 
 }  // namespace
@@ -40,7 +40,8 @@ void Connection::start(const std::shared_ptr<grpc::Channel>& channel,
   writing_ = true;
   reading_ = true;
   stub_->async()->Subscribe(&context_, this);
-  // Held open between reads, which the owner begins; given up by close().
+  // Keeps the call open between reads, which the owner starts; close() releases
+  // it.
   AddHold();
   StartWrite(&outgoing_);
   StartRead(&incoming_);
@@ -122,7 +123,7 @@ void Connection::close() {
 }
 
 void Connection::cancel() {
-  // Of what the context points to, nothing goes before OnDone().
+  // Nothing that the context points to may be destroyed before OnDone().
   const auto alive = shared_from_this();
   context_.TryCancel();
   close();
@@ -157,7 +158,7 @@ void Connection::OnDone(const grpc::Status& status) {
     const std::lock_guard lock(mutex_);
     closed_ = true;
   }
-  // Once it is pushed, the owner may end this object.
+  // After the push, the owner may destroy this object.
   const auto events = events_;
   events->push({.connection = number_,
                 .message = {},

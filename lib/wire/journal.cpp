@@ -19,16 +19,16 @@
 namespace sluice::wire {
 namespace {
 
-// First word of the file; its number rises when older programs must not read
-// the rest.
+// First word of the file. Its number is increased when older programs must not
+// read the rest.
 constexpr std::string_view kMagic = "sluice-journal-1";
 constexpr std::size_t kChunkBytes = 1 << 20;
-// As Client's bound for a message, and for the memory that an update takes.
+// The same bound as Client's for a message, and for the memory of an update.
 constexpr std::size_t kRecordMax = 4'000'000;
 constexpr std::size_t kUpdateMax = 512'000'000;
 constexpr std::size_t kFileMax = 512'000'000;
 constexpr std::size_t kWorthIt = 1 << 20;
-// Of a file, any but 0 will do.
+// For a file, any value except 0 works.
 constexpr std::uint64_t kOrigin = 1;
 
 struct RecordHead {
@@ -47,7 +47,7 @@ std::uint64_t checksum_of(std::string_view bytes) {
   return hash;
 }
 
-// What a file must begin with to be of any use here.
+// The head that a file must have to be usable here.
 std::string head_for(const std::string& node) {
   std::string boot;
   std::ifstream("/proc/sys/kernel/random/boot_id") >> boot;
@@ -78,7 +78,8 @@ void append_record(std::string& to, OnUnknown value) {
   append_record(to, message);
 }
 
-// Of what the caller has; the encoder is gone before it returns.
+// A pointer to the caller's object; the encoder is destroyed before the
+// function returns.
 template <typename T>
 std::shared_ptr<const T> borrowed(const T& value) {
   return {std::shared_ptr<void>(), &value};
@@ -90,7 +91,7 @@ void move_to_end(std::vector<Item>& to, std::vector<Item>& from) {
             std::make_move_iterator(from.end()));
 }
 
-// Takes the records in, in order.
+// Reads the records in order.
 class Replay {
  public:
   Result<void> add(std::string_view bytes) {
@@ -129,7 +130,8 @@ class Replay {
       kept_.state = std::move(update.state);
       return {};
     }
-    // Taken in together: one by one would cost the size of the state each.
+    // Merged first, because applying them one by one would cost the size of the
+    // state each time.
     auto& from = update.transaction;
     move_to_end(later_.peers, from.peers);
     move_to_end(later_.entries, from.entries);
@@ -145,8 +147,8 @@ class Replay {
   Journal::Kept kept_;
 };
 
-// A last record that is not complete was being written when the process ended;
-// nothing of it was put into force.
+// An incomplete last record was being written when the process ended; nothing
+// of it was put into force.
 Result<std::optional<Journal::Kept>> replay(std::string_view bytes) {
   Replay replay;
   while (bytes.size() >= sizeof(RecordHead)) {
@@ -258,7 +260,8 @@ Result<void> Journal::begin(const State& state, OnUnknown on_unknown) {
   return {};
 }
 
-// Emptied too: it must be of no use even where it cannot be removed.
+// The file is also emptied, so that it is unusable even if it cannot be
+// removed.
 void Journal::give_up() {
   if (out_.valid()) {
     (void)::ftruncate(out_.get(), 0);

@@ -34,7 +34,8 @@ Result<Poller> Poller::open() {
 
 void Poller::notify() const {
   const std::uint64_t one = 1;
-  // It can only fail when the counter is full, and then it is readable.
+  // This can fail only if the counter is full, and then the descriptor is
+  // readable.
   [[maybe_unused]] const auto ignored =
       ::write(event_.get(), &one, sizeof(one));
 }

@@ -9,11 +9,11 @@
 #include "lib/wire/l4.h"
 #include "lib/wire/permits.h"
 
-// The half of the codec that reads what another machine wrote.
+// The half of the codec that reads messages of another machine.
 namespace sluice::wire {
 namespace {
 
-// Longer ones do not exist in Kubernetes or in Linux.
+// Kubernetes and Linux have no longer names.
 constexpr std::size_t kNameMax = 512;
 constexpr std::size_t kInterfaceMax = 15;
 constexpr std::size_t kTextMax = 65'536;
@@ -53,7 +53,7 @@ Result<IpPrefix> prefix_of(const IpAddress& ip, std::uint32_t length) {
   return prefix;
 }
 
-// Takes the parts of one chunk over into a transaction.
+// Moves the parts of one chunk into a transaction.
 class ChunkReader {
  public:
   ChunkReader(const v1::Chunk& chunk, Transaction& to, std::size_t& bytes,
@@ -74,8 +74,8 @@ class ChunkReader {
   }
 
  private:
-  // Of many small things in a message something large can be made, by naming
-  // one long string often for example. So memory is what counts.
+  // Many small items in a message can become something large, for example by
+  // naming one long string often. Therefore memory is counted.
   Result<void> spend(std::size_t bytes) {
     bytes_ += bytes;
     if (bytes_ > bytes_max_) {

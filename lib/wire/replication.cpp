@@ -23,8 +23,8 @@ constexpr std::size_t kReplicasMax = 64;
 constexpr std::size_t kReplicaNameMax = 512;
 // Reports that wait for the owner; more than there can be replicas.
 constexpr std::size_t kWaitingMax = 1'024;
-// Nodes with their addresses in one reply: 100 with all that a node may have
-// are less than what gRPC takes by itself.
+// Nodes with their addresses in one reply: 100 nodes with as many addresses as
+// permitted stay below gRPC's default limit.
 constexpr std::size_t kFoundMax = 100;
 
 bool equal(std::string_view a, std::string_view b) {
@@ -146,14 +146,14 @@ void ReportService::set_token(std::string token) {
 
 namespace {
 
-// One report on its way; gRPC and the sender hold it.
+// One report in flight; gRPC and the sender hold it.
 struct Flight {
   grpc::ClientContext context;
   v1::ReplicaReport request;
   v1::ReplicaReply reply;
 };
 
-// What gRPC's threads leave for the owner.
+// Results that gRPC's threads leave for the owner.
 struct Landed {
   explicit Landed(Poller poller_in) : poller(std::move(poller_in)) {}
   Poller poller;

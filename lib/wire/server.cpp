@@ -15,7 +15,7 @@
 namespace sluice::wire {
 namespace {
 
-// How long a stream that is ended may take to say so.
+// How long an ended stream may take to deliver its status.
 constexpr std::chrono::seconds kLastWords{1};
 constexpr std::size_t kNodeNameMax = 253;  // Kubernetes'
 
@@ -130,7 +130,8 @@ Server::Impl::Node* Server::Impl::find(const std::string& name) {
   return found == nodes.end() ? nullptr : &found->second;
 }
 
-// One that reads nothing does not hear why, but it ends all the same.
+// An agent that reads nothing does not receive the reason, but the stream ends
+// all the same.
 void Server::Impl::end(Stream& stream, grpc::StatusCode code,
                        const std::string& why) {
   stream.end(grpc::Status(code, why));
@@ -218,7 +219,7 @@ void Server::Impl::subscribe(const std::shared_ptr<Stream>& stream) {
                                            options.unacknowledged_max);
   }
   if (node.stream) {
-    // Once this has returned it takes nothing out of the outbox any more.
+    // After this call, the old stream takes nothing from the outbox.
     end(*node.stream, grpc::StatusCode::ABORTED,
         "another agent has subscribed for " + notes.node);
     node.stream->notes.state = Stream::Notes::kEnded;
@@ -373,7 +374,7 @@ void Server::Impl::on_message(Stream& stream, const v1::FromAgent& message) {
       } else if (message.has_hello()) {
         refuse(stream, grpc::StatusCode::INVALID_ARGUMENT, "a second hello");
       } else {
-        stream.read();  // a newer agent's; passed over
+        stream.read();  // from a newer agent; ignored
       }
       return;
     case State::kAsking:
@@ -474,7 +475,8 @@ Server::~Server() {
     return;
   }
   impl_->server->Shutdown(std::chrono::system_clock::now());
-  // What waits there refers to streams, and these to what waits.
+  // Waiting events refer to streams, and streams to waiting events, so the
+  // cycle is broken here.
   impl_->events->take();
   impl_->service->take_new();
 }

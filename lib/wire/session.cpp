@@ -10,7 +10,7 @@
 namespace sluice::wire {
 namespace {
 
-// Ends a stream that is not even looked at.
+// Ends a stream without reading it.
 class Refusal
     : public grpc::ServerBidiReactor<v1::FromAgent, v1::FromOperator> {
  public:
@@ -107,13 +107,14 @@ bool Stream::choose() {
   if (encoder_) {
     ++(encoder_->snapshot() ? events_->snapshots_sent
                             : events_->transactions_sent);
-    // All that waited is in this one, or, of a snapshot, behind it.
+    // Everything that waited is in this message or, for a snapshot, after it.
     outbox.settings_next = outbox.settings_due && !outbox.backlog.waiting();
   }
   return encoder_.has_value();
 }
 
-// The next chunk. Without a lock: only who set `writing_` is here.
+// Encodes the next chunk, without a lock: only the thread that set `writing_`
+// is here.
 void Stream::encode() {
   if (!encoder_ || outgoing_.has_welcome() || outgoing_.has_settings()) {
     return;
@@ -221,13 +222,13 @@ void Stream::OnDone() {
 
 grpc::ServerBidiReactor<v1::FromAgent, v1::FromOperator>* Service::Subscribe(
     grpc::CallbackServerContext* context) {
-  // Counted at once, so that those who come together do not pass together.
+  // Counted at once, so that simultaneous streams cannot all pass the check.
   const bool many = ++events_->open > streams_max_;
   if (++events_->unknown > unknown_max_ || many) {
     --events_->open;
     --events_->unknown;
     ++events_->refused;
-    // gRPC's own: it ends itself.
+    // Owned by gRPC: it deletes itself.
     // NOLINTNEXTLINE(cppcoreguidelines-owning-memory)
     return new Refusal(
         grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "too many streams"));

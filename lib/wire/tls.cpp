@@ -42,7 +42,7 @@ std::unexpected<Error> fail_openssl(const std::string& what) {
   return fail(reason == nullptr ? what : what + ": " + reason);
 }
 
-// No passphrase is ever asked for on the terminal.
+// Prevents a prompt for a passphrase on the terminal.
 int no_password(char* /*buffer*/, int /*size*/, int /*writing*/,
                 void* /*data*/) {
   return -1;
@@ -73,7 +73,7 @@ bool set_name(X509_NAME* name, const std::string& text) {
              static_cast<int>(text.size()), -1, 0) == 1;
 }
 
-// All but extensions and signature.
+// Makes a certificate without extensions and signature.
 Certificate blank(EVP_PKEY* key, const std::string& name,
                   std::chrono::seconds validity) {
   Certificate certificate(X509_new());
@@ -121,8 +121,8 @@ Certificate make_server(EVP_PKEY* key, X509* ca, EVP_PKEY* ca_key,
   return server;
 }
 
-// "DNS:a,IP:10.0.0.1". The names go into OpenSSL's own syntax, so nothing that
-// is not of a name's alphabet may be in them.
+// "DNS:a,IP:10.0.0.1". The names are used in OpenSSL's own syntax, so they may
+// contain only characters of names.
 Result<std::string> alternative_names(const std::vector<std::string>& names) {
   constexpr const char* kAlphabet =
       "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.*";

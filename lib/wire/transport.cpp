@@ -15,7 +15,7 @@ namespace sluice::wire {
 namespace {
 
 constexpr unsigned kReloadSeconds = 1;
-// An agent says little.
+// An agent sends little.
 constexpr int kServerMessageMax = 512 * 1024;
 constexpr int kMetadataMax = 32 * 1024;
 constexpr int kHandshakeMs = 10'000;
@@ -24,8 +24,8 @@ constexpr int kStreamsPerConnection = 4;
 constexpr int kPingEveryMs = 1'000;
 
 Result<void> rewrite(const Fd& file, const std::string& text) {
-  // Shorter first: a reader between the two sees a text that does not parse,
-  // and reads again.
+  // Truncate first: a reader in between sees text that does not parse, and
+  // reads again.
   if (::ftruncate(file.get(), 0) != 0 ||
       ::pwrite(file.get(), text.data(), text.size(), 0) !=
           static_cast<ssize_t>(text.size())) {
@@ -103,7 +103,7 @@ void set_limits(grpc::ServerBuilder& builder, const ServerOptions& options) {
                              kHandshakeMs);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS,
                              kIdleConnectionMs);
-  // Flow-control windows stay small: little comes this way.
+  // Flow-control windows stay small, because little is received.
   builder.AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddChannelArgument(
@@ -123,8 +123,8 @@ grpc::ChannelArguments channel_arguments(const ClientOptions& options) {
   arguments.SetMaxReceiveMessageSize(
       static_cast<int>(options.message_bytes_max));
   arguments.SetInt(GRPC_ARG_MAX_METADATA_SIZE, kMetadataMax);
-  // Every connect is a new one, with the certificates of that moment, and made
-  // again by us, not by gRPC.
+  // Every connection is new, with the current certificates, and we reconnect,
+  // not gRPC.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
   arguments.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
@@ -135,7 +135,7 @@ grpc::ChannelArguments channel_arguments(const ClientOptions& options) {
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
                    static_cast<int>(options.keepalive_timeout.count()));
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
-  // No proxy of the node's environment stands between agent and operator.
+  // Do not use a proxy from the node's environment between agent and operator.
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   if (!options.server_name.empty()) {
     arguments.SetSslTargetNameOverride(options.server_name);

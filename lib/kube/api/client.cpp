@@ -17,7 +17,7 @@ namespace {
 
 using Clock = Loop::Clock;
 
-// Of an answer that is an error, so much is read for its message.
+// How much of an error's body is read for its message.
 constexpr std::size_t kMaxErrorBody = std::size_t{64} << 10;
 
 std::string seconds_text(std::chrono::milliseconds time) {
@@ -116,7 +116,7 @@ int Client::Impl::on_connect(void* self, curl_socket_t fd,
   const auto& impl = *static_cast<Impl*>(self);
   const auto limit =
       static_cast<unsigned>(impl.options_.dead_peer.count());  // in ms
-  // Where the kernel refuses, only the time-outs above it are left.
+  // If the kernel refuses, the other timeouts still apply.
   ::setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &limit, sizeof(limit));
   return CURL_SOCKOPT_OK;
 }
@@ -163,8 +163,8 @@ void Client::Impl::act(curl_socket_t fd, int what) {
   collect();
 }
 
-// Finishes what libcurl says is done. First all messages, then the callbacks:
-// they may start and give up transfers.
+// Finishes the transfers that libcurl reports as done. All messages are read
+// before the callbacks, which may start and cancel transfers.
 void Client::Impl::collect() {
   std::vector<std::pair<std::uint64_t, CURLcode>> done;
   int left = 0;
@@ -185,7 +185,8 @@ void Client::Impl::collect() {
     if (code == CURLE_OK && good) {
       finish(id, {});
     } else if (code == CURLE_OK || (!good && status >= 300)) {
-      // An error whose text is too long, or was cut, is still that error.
+      // An error whose text is too long or truncated is still reported as that
+      // error.
       finish(id, std::unexpected(transfer.http_error()));
     } else {
       distrust_pool_ = distrust_pool_ || transfer.failure.empty();
@@ -223,7 +224,7 @@ std::uint64_t Client::Impl::begin(Request request, Reply reply,
     }
   }
   if (!ready) {
-    // Not now: the caller does not have the Call yet.
+    // Not now, because the caller does not have the Call yet.
     transfer.timer =
         loop_->after(Clock::duration::zero(),
                      [this, id, error = transfer.error(ready.error().message)] {

@@ -12,8 +12,8 @@ namespace {
 
 using nlohmann::json;
 
-// What a proxy or load balancer between us and the server may need to notice a
-// connection in use, well below the usual idle limits.
+// Keep-alive times well below the usual idle limits, so that proxies and load
+// balancers see that the connection is in use.
 constexpr long kKeepaliveIdle = 15;
 constexpr long kKeepaliveInterval = 5;
 constexpr long kReceiveBuffer = 128L << 10;
@@ -61,14 +61,14 @@ std::string_view trimmed(std::string_view text) {
   return text.substr(begin, text.find_last_not_of(kSpace) - begin + 1);
 }
 
-// A header must not be able to end: what follows would be one of its own.
+// True if the text contains no line end, which would start another header.
 bool fits_header(std::string_view text) {
   return std::ranges::none_of(text, [](char c) {
     return static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
   });
 }
 
-// Text of a server as it may stand in a message. Its quotes are for people.
+// Makes a server's text readable in a message. Its quotes are for people.
 std::string readable(std::string_view text) {
   std::string result = printable(text, 1024);
   for (auto at = result.find("\\\""); at != std::string::npos;
@@ -79,8 +79,8 @@ std::string readable(std::string_view text) {
   return result;
 }
 
-// The host and port in a URL, as CURLOPT_CONNECT_TO and the Host header want
-// them.
+// Returns the host and port of a URL in the form of CURLOPT_CONNECT_TO and the
+// Host header.
 std::string authority_of(std::string_view url) {
   url.remove_prefix(url.find("://") + 3);
   return std::string(url.substr(0, url.find('/')));
@@ -211,7 +211,7 @@ Result<void> Client::Impl::set_up_tls(Transfer& transfer) {
                : fail(std::string(what) + ": out of memory");
   };
   if (!config_.ca.empty()) {
-    // The cluster's own authority, and none of the system's beside it.
+    // Trust the cluster's own CA and none of the system's.
     curl_easy_setopt(easy, CURLOPT_CAPATH, nullptr);
   }
   if (auto done = give(CURLOPT_CAINFO_BLOB, config_.ca, "CA"); !done) {
@@ -235,8 +235,8 @@ Result<void> Client::Impl::set_up(Transfer& transfer) {
   }
   std::string url = config_.server;
   if (!config_.tls_server_name.empty()) {
-    // The URL's host is what is verified and sent as SNI; where to connect to
-    // is said apart.
+    // The URL's host is verified and sent as SNI; the address to connect to is
+    // set separately.
     const std::string real = authority_of(config_.server);
     url.replace(url.find(real), real.size(), config_.tls_server_name);
     transfer.connect_to.reset(curl_slist_append(

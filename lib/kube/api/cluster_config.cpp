@@ -45,7 +45,7 @@ Result<std::string> read_file(const std::filesystem::path& path) {
   return content;
 }
 
-// The member of a list of {name: ..., KIND: {...}} that has this name.
+// Returns the element of a list of {name: ..., KIND: {...}} with this name.
 const json* named(const json& root, const char* list, std::string_view kind,
                   std::string_view name) {
   const auto found = root.find(list);
@@ -75,7 +75,7 @@ class Section {
     if (found == object_->end() || found->is_null()) {
       return {};
     }
-    // A token that consists of digits is a number to YAML.
+    // In YAML, a token of digits is a number.
     if (found->is_number_integer()) {
       return found->dump();
     }
@@ -98,7 +98,7 @@ class Section {
     return found->get<bool>();
   }
 
-  // NAME-data in base64 goes before NAME, a path.
+  // NAME-data (base64) takes precedence over NAME (a path).
   Material material(const std::string& name) {
     const std::string data = text((name + "-data").c_str());
     if (!data.empty()) {
@@ -195,7 +195,7 @@ Result<json> read_yaml(std::string_view text, const std::string& where) {
   return std::move(documents.front().root);
 }
 
-// A context's name, its content, and where errors say they are.
+// A context's name, its content, and the place to name in errors.
 struct Chosen {
   const json* context = nullptr;
   std::string where;

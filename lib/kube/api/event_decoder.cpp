@@ -13,11 +13,11 @@
 #include "lib/kube/field.h"
 #include "lib/kube/manifest_builder.h"
 
-// Two ways. The fast one reads simdjson's stream of tokens once and gives up
-// (false) at anything that is not as it nearly always is: a wrong type, a
-// duplicate key, a missing name. Then the slow one makes a JSON value and has
-// decode.h judge it. So the fast way needs no error messages, and cannot differ
-// in them.
+// There are two decoders. The fast one reads simdjson's stream of tokens once
+// and gives up (false) at anything unusual: a wrong type, a duplicate key, a
+// missing name. The slow one then makes a JSON value and decodes it with
+// decode.h. The fast decoder therefore needs no error messages and cannot
+// differ in them.
 namespace sluice::kube {
 namespace {
 
@@ -26,7 +26,7 @@ using nlohmann::json;
 using simdjson::SUCCESS;
 
 static_assert(kDecodePadding >= simdjson::SIMDJSON_PADDING);
-// Buffers of the parser grow with the text and are given back above this.
+// The parser's buffers grow with the text; larger ones than this are freed.
 constexpr std::size_t kKeepParser = std::size_t{1} << 20;
 
 std::string text_of(const json& object, const char* name) {
@@ -61,7 +61,7 @@ void take(Result<T> decoded, Event& event) {
   event.error = std::move(decoded.error().message);
 }
 
-// What decode.h says of it.
+// Decodes the object with decode.h.
 void decode_slow(json object, std::string_view api_version, Event& event) {
   switch (event.resource->shape) {
     case Shape::kNamespace:
@@ -144,7 +144,7 @@ class EventDecoder::Impl {
   }
 
  private:
-  // The object that the text is, to be read once.
+  // Opens the text as an object, to be read once.
   bool open(std::string_view text, od::document& document, od::object& root) {
     const simdjson::padded_string_view padded(text.data(), text.size(),
                                               text.size() + kDecodePadding);
@@ -273,7 +273,7 @@ class EventDecoder::Impl {
     return {};
   }
 
-  // What cannot be read as a whole may still tell which object it is.
+  // An object that cannot be decoded may still have a readable name.
   Result<void> line_salvaged(std::string_view text, std::string error,
                              WatchLine& line) {
     od::document document;

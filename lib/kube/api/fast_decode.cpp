@@ -47,8 +47,8 @@ bool read_protocol(od::value& value, std::uint8_t& out) {
   });
 }
 
-// What every object has. Labels, annotations and time only where they are asked
-// for.
+// The metadata of every object. Labels, annotations and time are read only if
+// requested.
 struct Metadata {
   Event* event = nullptr;
   Labels* labels = nullptr;
@@ -105,8 +105,8 @@ bool read_metadata(od::value& value, const Metadata& out) {
   return good && !event.name.empty();
 }
 
-// The members of an object's root: metadata, and what visit(key, value, seen)
-// knows of the others. Bits from 2 on are visit's.
+// Reads the members of an object's root: metadata, and the others with
+// visit(key, value, seen), which uses the bits from 2 on.
 template <typename Visit>
 bool read_root(od::object object, const Metadata& metadata,
                const Visit& visit) {
@@ -160,7 +160,7 @@ bool read_container_port(od::value& value, std::vector<ContainerPort>& out) {
   return true;
 }
 
-// Named ports of one container, if it runs as long as the pod does.
+// Reads the named ports of one container if it runs as long as the pod.
 bool read_container(od::value& value, bool init,
                     std::vector<ContainerPort>& out) {
   std::vector<ContainerPort> ports;
@@ -305,7 +305,7 @@ bool read_node_address(od::value& value, std::vector<IpAddress>& out) {
         }
         return true;
       });
-  // One that ought to have an address and has none is for the slow way.
+  // The slow decoder handles an entry whose address is missing.
   return good && ((type != "InternalIP" && type != "ExternalIP") ||
                   read_address(address, out));
 }
@@ -340,7 +340,7 @@ bool read_node_spec(od::value& value, Node& node) {
 }
 
 bool decode(od::object object, Event& event, Node& node) {
-  // Decoded and dropped, so that both ways look at the same.
+  // Decoded and dropped, so that both decoders check the same fields.
   Labels annotations;
   const bool good = read_root(
       object,

@@ -92,7 +92,7 @@ bool JsonMaker::make_scalar(od::value value, json& out) {
     out = nullptr;
     return true;
   }
-  // Numbers as the other decoder's library takes them.
+  // Parses numbers in the same way as the other decoder's library.
   text = value.raw_json_token();
   if (text.empty() ||
       (text.front() != '-' && (text.front() < '0' || text.front() > '9'))) {

@@ -17,7 +17,8 @@ using nlohmann::json;
 using std::chrono::milliseconds;
 using Clock = Loop::Clock;
 
-// Nobody's lease lasts longer: a wrong number must not stop the election.
+// Upper limit for a lease's duration, so that a wrong number cannot block the
+// election.
 constexpr std::int64_t kMaxLeaseSeconds = 3600;
 
 const Resource& leases() {
@@ -112,7 +113,7 @@ class LeaderElector::Impl : public std::enable_shared_from_this<Impl> {
   Timer deadline_;
 };
 
-// An answer that comes after the deadline is of no use.
+// An answer after the deadline is useless.
 Request LeaderElector::Impl::request(Method method, std::string path,
                                      const json& body) const {
   return Request{.method = method,
@@ -158,7 +159,7 @@ void LeaderElector::Impl::observe(const json& spec) {
   }
 }
 
-// By our own clock: since when it has not changed.
+// Uses our own clock: the time since the last observed change.
 bool LeaderElector::Impl::is_free(const json& spec) const {
   const std::string holder = text_of(spec, "holderIdentity");
   if (holder.empty() || holder == options_.identity) {
@@ -171,7 +172,7 @@ bool LeaderElector::Impl::is_free(const json& spec) const {
   return Clock::now() - observed_at_ >= lasts;
 }
 
-// The spec with us as its holder, from now on.
+// Returns the spec with this replica as its holder from now on.
 json LeaderElector::Impl::mine(const json& spec) const {
   const std::string now = micro_time(std::chrono::system_clock::now());
   const bool held = text_of(spec, "holderIdentity") == options_.identity;
@@ -196,7 +197,7 @@ void LeaderElector::Impl::take(json lease) {
   observe(spec);
   if (!is_free(spec)) {
     error_.clear();
-    // Somebody else has it: ours ran out while we could not renew it.
+    // Another replica has the lease: ours expired while we could not renew it.
     const auto self = shared_from_this();
     step_down();
     later();
@@ -204,8 +205,8 @@ void LeaderElector::Impl::take(json lease) {
   }
   asked_ = Clock::now();
   lease["spec"] = mine(spec);
-  // metadata.resourceVersion is still that of what we have read: if somebody
-  // was faster, this is a conflict.
+  // metadata.resourceVersion is the one that we have read, so a concurrent
+  // change causes a conflict.
   call_ = send_object(
       *client_, request(Method::kPut, path_, lease),
       [this](ApiResult<json> answer) { written(std::move(answer)); });
@@ -266,14 +267,15 @@ void LeaderElector::Impl::release(std::function<void()> done) {
   released_ = std::move(done);
   step_down();
   if (!held) {
-    // Not from within: the caller may be in the middle of something.
+    // Deferred, because the caller may be in the middle of an operation.
     deadline_ = client_->loop().after(Clock::duration::zero(),
                                       [this] { finish_release(); });
     return;
   }
   deadline_ = client_->loop().after(options_.renew_deadline,
                                     [this] { finish_release(); });
-  // A renewal may have been under way, so what we last saw may be out of date.
+  // A renewal may have been in flight, so the last observed state may be out of
+  // date.
   call_ = send_object(
       *client_, request(Method::kGet, path_, nullptr),
       [this](ApiResult<json> lease) { give_back(std::move(lease)); });

@@ -8,7 +8,7 @@
 namespace sluice::kube {
 namespace {
 
-// A buffer that one long line made larger than this is given back.
+// A buffer that one long line has made larger than this is freed.
 constexpr std::size_t kKeepBuffer = std::size_t{1} << 20;
 
 }  // namespace

@@ -12,7 +12,7 @@ namespace {
 
 using nlohmann::json;
 
-// Far above what precedes and follows the items of a list.
+// Limit for the text before and after a list's items, far above what occurs.
 constexpr std::size_t kMaxHead = std::size_t{64} << 10;
 
 bool is_space(char c) {
@@ -38,7 +38,7 @@ std::string text_of(const json& object, const char* name) {
 ListSplitter::ListSplitter(ItemHandler handler, std::size_t max_item)
     : handler_(std::move(handler)), max_item_(max_item) {}
 
-// Whether what comes next is the value of the list's member "items".
+// True if the value of the list's member "items" follows.
 bool ListSplitter::at_items() const {
   constexpr std::string_view kKey = "\"items\"";
   std::string_view before = head_;
@@ -60,7 +60,7 @@ bool ListSplitter::at_items() const {
   return !before.ends_with('\\');
 }
 
-// The end of the string that `from` is in, or that of the bytes.
+// Returns the end of the string that contains `from`, or the end of the bytes.
 std::size_t ListSplitter::skip_string(std::string_view bytes,
                                       std::size_t from) {
   std::size_t at = from;
@@ -98,7 +98,7 @@ Result<void> ListSplitter::keep(std::string_view bytes) {
                                  : Result<void>();
 }
 
-// `before`: what has not been kept yet. Levels change only between kept bytes.
+// `before`: bytes not stored yet. Levels change only between stored bytes.
 Result<bool> ListSplitter::open(char bracket, std::string_view before) {
   const bool item = in_items_ && depth_ == 2;
   const bool list = depth_ == 1 && bracket == '[';
@@ -119,7 +119,7 @@ Result<bool> ListSplitter::close(std::string_view before_and_bracket) {
       return std::unexpected(kept.error());
     }
   }
-  // One bracket too many is for the parser of the head to find.
+  // The parser of the head reports a surplus bracket.
   depth_ -= depth_ > 0 ? 1 : 0;
   in_items_ = in_items_ && depth_ >= 2;
   if (item) {
@@ -131,7 +131,7 @@ Result<bool> ListSplitter::close(std::string_view before_and_bracket) {
 }
 
 Result<void> ListSplitter::feed(std::string_view bytes) {
-  std::size_t begin = 0;  // of what has not been kept yet
+  std::size_t begin = 0;  // of the bytes not stored yet
   for (std::size_t at = 0; at < bytes.size();) {
     if (in_string_) {
       at = skip_string(bytes, at);
@@ -153,7 +153,8 @@ Result<void> ListSplitter::feed(std::string_view bytes) {
       }
       begin = *kept ? at : begin;
     } else if (c == ',' && in_items_ && depth_ == 2) {
-      // Between elements; the head shall be JSON without them.
+      // Text between elements is stored, so that the head is valid JSON without
+      // them.
       if (auto kept = keep(bytes.substr(begin, at - 1 - begin)); !kept) {
         return kept;
       }
@@ -177,7 +178,7 @@ Result<ListSplitter::Head> ListSplitter::finish() const {
   }
   Head result{.resource_version = text_of(*metadata, "resourceVersion"),
               .continue_token = text_of(*metadata, "continue")};
-  // Watching from no version, or from 0, would be another thing altogether.
+  // A watch from no version, or from 0, has another meaning.
   if (result.resource_version.empty() || result.resource_version == "0") {
     return fail("the list has no resourceVersion");
   }

@@ -23,8 +23,8 @@ std::uint64_t mark_of(std::uint64_t generation, int fd) {
   return generation << 32U | static_cast<std::uint32_t>(fd);
 }
 
-// Takes what a timerfd or eventfd has to say, so that it is not readable any
-// more. There may be nothing: that is fine too.
+// Reads a timerfd or eventfd, so that it is not readable any more. There may be
+// nothing to read.
 void drain(int fd) {
   std::uint64_t count = 0;
   while (::read(fd, &count, sizeof(count)) == -1 && errno == EINTR) {
@@ -100,13 +100,13 @@ void Loop::cancel(std::uint64_t id) {
   if (place != end) {
     order_.erase(place);
   }
-  // The callback may own what calls this: it goes last.
+  // The callback may own the caller, so it is destroyed last.
   const Pending gone = std::move(found->second);
   timers_.erase(found);
 }
 
-// Sets the timerfd to the earliest timer. One that is late already is set to
-// the least there is: zero would turn the timerfd off.
+// Sets the timerfd to the earliest timer. For an overdue timer it uses the
+// smallest time, because zero would disable the timerfd.
 void Loop::arm() {
   itimerspec spec{};
   if (!order_.empty()) {
@@ -137,8 +137,8 @@ void Loop::post(Callback callback) {
 Result<void> Loop::set_fd(int fd, std::uint32_t events, FdCallback callback) {
   const std::uint64_t generation = next_id_++ & 0xffffffffU;
   epoll_event event{.events = events, .data = {.u64 = mark_of(generation, fd)}};
-  // A descriptor that was closed without telling us has left the epoll set,
-  // and its number may be another's now.
+  // A descriptor that was closed without remove() has left the epoll set, and
+  // its number may be in use for another one.
   if (::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &event) != 0 &&
       (errno != ENOENT ||
        ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0)) {
@@ -166,7 +166,7 @@ void Loop::run_fds() {
       drain(mark == kTimerMark ? timer_.get() : wake_.get());
       continue;
     }
-    // A callback before this one may have removed or replaced it.
+    // An earlier callback may have removed or replaced it.
     const int fd = static_cast<int>(mark & 0xffffffffU);
     const auto found = watched_.find(fd);
     if (found == watched_.end() ||
@@ -179,8 +179,8 @@ void Loop::run_fds() {
 }
 
 void Loop::run_timers() {
-  // Only those that are due now: one that sets itself again at once must not
-  // keep the others waiting.
+  // Only timers that are due now: a timer that restarts itself at once must not
+  // delay the others.
   const auto now = Clock::now();
   const std::uint64_t before = next_id_;
   std::vector<std::uint64_t> due;
@@ -204,7 +204,7 @@ void Loop::run_timers() {
 }
 
 void Loop::run_deferred() {
-  // What a callback defers is done in the next round.
+  // Callbacks deferred by a callback run in the next round.
   const std::vector<Callback> callbacks = std::exchange(deferred_, {});
   for (const auto& callback : callbacks) {
     callback();
@@ -234,7 +234,7 @@ void Loop::dispatch() {
 
 void Loop::wait(std::chrono::milliseconds timeout) {
   pollfd waiting{.fd = epoll_.get(), .events = POLLIN, .revents = 0};
-  // An interruption is as good as an event: the caller looks at its signals.
+  // An interruption counts as an event, because the caller checks its signals.
   static_cast<void>(::poll(&waiting, 1, static_cast<int>(timeout.count())));
   dispatch();
 }

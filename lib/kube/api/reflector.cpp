@@ -17,9 +17,10 @@ namespace {
 using std::chrono::milliseconds;
 using Clock = Loop::Clock;
 
-// A watch that the server ends properly before is not asked for again at once.
+// If the server ends a watch earlier than this, the next watch does not start
+// at once.
 constexpr milliseconds kShortWatch{1000};
-// A large list may take its time until the first byte.
+// A large list may take long until the first byte.
 constexpr milliseconds kListTimeout{60'000};
 
 bool is_too_new(const ApiError& error) {
@@ -61,7 +62,7 @@ class Reflector::Impl : public std::enable_shared_from_this<Impl> {
     std::uint64_t pass = 0;  // of the last list that had it
   };
 
-  // The list.
+  // Listing.
   void list();
   void next_page();
   Result<void> take_item(std::string_view item);
@@ -75,7 +76,7 @@ class Reflector::Impl : public std::enable_shared_from_this<Impl> {
   [[nodiscard]] milliseconds absent_confirm() const;
   void forget_unlisted();
 
-  // The watch.
+  // Watching.
   void watch();
   Result<void> take_line(std::string_view line);
   void watch_done(ApiResult<void> result);
@@ -101,22 +102,22 @@ class Reflector::Impl : public std::enable_shared_from_this<Impl> {
   State state_ = State::kStopped;
   bool synced_ = false;
   bool complete_ = false;  // synced() is to become true with the next flush
-  bool changed_ = false;   // on_change is owed
+  bool changed_ = false;   // on_change must be called
   bool scheduled_ = false;
   std::string error_;
 
   std::size_t version_index_ = 0;
   std::string version_;
   std::size_t versions_absent_ = 0;  // one after the other
-  bool older_confirmed_ = false;     // the newest is not there
+  bool older_confirmed_ = false;     // the newest version is not served
   std::optional<Clock::time_point> absent_since_;
 
   std::unordered_map<std::string, Known> known_;
   std::uint64_t pass_ = 0;
   std::string resource_version_;
-  bool listed_ = false;      // a watch may go on from resource_version_
+  bool listed_ = false;      // a watch may continue from resource_version_
   bool consistent_ = false;  // the next list asks for the latest, not a cache
-  bool in_one_ = false;      // the next list asks for no pages
+  bool in_one_ = false;      // the next list is requested without pages
   std::string continue_;
   std::size_t page_items_ = 0;
 
@@ -124,7 +125,7 @@ class Reflector::Impl : public std::enable_shared_from_this<Impl> {
   std::optional<ListSplitter> splitter_;
   std::optional<LineSplitter> lines_;
   std::optional<ApiError> told_;  // an ERROR event
-  bool broken_ = false;           // the watch said what no server says
+  bool broken_ = false;           // the watch sent invalid data
   Clock::time_point watch_since_;
 
   std::vector<Event> pending_;
@@ -197,7 +198,7 @@ void Reflector::Impl::schedule() {
   });
 }
 
-// The only place that calls the owner, who may then do anything.
+// The only place that calls the owner, which may call any member then.
 void Reflector::Impl::flush() {
   scheduled_ = false;
   if (state_ == State::kStopped) {
@@ -225,7 +226,7 @@ void Reflector::Impl::emit(Event event) {
   schedule();
 }
 
-// Passes on what is news.
+// Passes the event on if it is new.
 void Reflector::Impl::apply(Event event) {
   std::string key = key_of(event);
   if (event.type == Event::Type::kDeleted) {
@@ -262,11 +263,10 @@ void Reflector::Impl::relist(const ApiError& error) {
   again(error, &Impl::list);
 }
 
-// The first list comes from the storage: a server's cache may be older than
-// what the process before this one knew, and what nodes enforce would go back
-// to that. A later one must not be older than what we know, and must not come
-// from anywhere but the storage if the server has just said that it does not
-// know our version.
+// The first list is read from the storage: a server's cache may be older than
+// the state of the previous process, and nodes would revert to it. A later list
+// must not be older than the known state, and must be read from the storage if
+// the server has just rejected our version as unknown.
 std::string Reflector::Impl::list_query() const {
   const std::string limit =
       in_one_ ? "" : "limit=" + std::to_string(options_.page_size) + "&";
@@ -281,7 +281,7 @@ std::string Reflector::Impl::list_query() const {
 }
 
 void Reflector::Impl::list() {
-  // While a kind is not there, looking again is no news.
+  // While a kind is not installed, another attempt is not reported.
   if (state_ != State::kNotInstalled) {
     enter(State::kListing);
   }
@@ -363,8 +363,8 @@ void Reflector::Impl::forget_unlisted() {
 }
 
 void Reflector::Impl::list_done(const std::string& resource_version) {
-  // A kind that has just been defined may have been served between the question
-  // about its newest version and the one about an older one.
+  // A new kind may have become available between the request for its newest
+  // version and the one for an older version.
   if (resource_->custom && version_index_ > 0 && !older_confirmed_) {
     older_confirmed_ = true;
     versions_absent_ = 0;
@@ -393,7 +393,7 @@ void Reflector::Impl::list_failed(const ApiError& error) {
   versions_absent_ = 0;
   absent_since_.reset();
   if (error.status == 410 && !continue_.empty() && !in_one_) {
-    // Too slow for the server's patience with pages.
+    // The pages were requested too slowly, and the server's token expired.
     ++stats_.failures;
     error_ = error.message;
     in_one_ = true;
@@ -432,9 +432,9 @@ milliseconds Reflector::Impl::absent_confirm() const {
                         : options_.absent_confirm_known;
 }
 
-// A server serves what is defined some time after it has started, and says 404
-// until then. The definition itself is read from the storage: if that is not
-// there, neither are objects.
+// After its start, a server answers 404 for a defined kind for some time. The
+// definition itself is read from the storage: if it does not exist, there are
+// no objects either.
 void Reflector::Impl::ask_for_definition() {
   call_ = client_->send({.path = definition_path(*resource_), .body = {}},
                         [this](const ApiResult<Response>& definition) {
@@ -545,7 +545,7 @@ void Reflector::Impl::watch_done(ApiResult<void> result) {
     return;
   }
   const ApiError error = told_ ? *told_ : result.error();
-  // What a later attempt with the same version may well get.
+  // Errors after which a later attempt with the same version may succeed.
   const bool passing = error.status == 0 || error.status == 401 ||
                        error.status == 403 || error.status == 429 ||
                        error.status >= 500;

@@ -21,7 +21,7 @@ constexpr std::string_view kBase64 =
 constexpr std::size_t kMaxNote = 1024;
 constexpr std::size_t kMaxWord = 128;
 
-// Text as the server takes it: valid UTF-8, no longer than `limit` bytes.
+// Returns text that the server accepts: valid UTF-8, at most `limit` bytes.
 std::string cut(std::string_view text, std::size_t limit) {
   if (text.size() > limit) {
     text = text.substr(0, limit - 3);
@@ -37,7 +37,7 @@ std::string cut(std::string_view text, std::size_t limit) {
   return std::string(text);
 }
 
-// Invalid UTF-8, from wherever it came, must not throw.
+// Invalid UTF-8 must not throw.
 std::string to_text(const json& value) {
   return value.dump(-1, ' ', false, json::error_handler_t::replace);
 }
@@ -96,8 +96,8 @@ ApiResult<TokenIdentity> read_review(
   for (const auto& [key, values] : extra.items()) {
     identity.extra.emplace(key, strings_of(extra, key.c_str()));
   }
-  // An authenticator that knows nothing of audiences says none: then the token
-  // is the API server's own, and not for us.
+  // An authenticator without audiences returns none: the token is then for the
+  // API server itself, not for us.
   if (!audiences.empty() &&
       std::ranges::find_first_of(identity.audiences, audiences) ==
           identity.audiences.end()) {
@@ -160,8 +160,8 @@ Call patch_object(Client& client, std::string_view path, Patch patch,
                   ObjectReply reply) {
   std::string full(path);
   full += "?fieldManager=" + url_escape(field_manager);
-  // Without force another manager of a field, a person with kubectl, could
-  // keep the status from being written for ever.
+  // Without force, another manager of a field, such as a person with kubectl,
+  // could block the status for ever.
   full += patch == Patch::kApply ? "&force=true" : "";
   return send_object(
       client,
@@ -269,7 +269,7 @@ Call create_event(Client& client, const EventNote& note, ObjectReply reply) {
   if (!note.ns.empty()) {
     regarding["namespace"] = note.ns;
   }
-  // A prefix is to be a name with a hyphen behind it; a dot is refused.
+  // generateName must be a name followed by a hyphen; a dot is refused.
   const json event{
       {"apiVersion", "events.k8s.io/v1"},
       {"kind", "Event"},

@@ -143,7 +143,7 @@ std::string url_escape(std::string_view text) {
       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~";
   std::string result;
   for (const char c : text) {
-    // A path segment of only dots would be taken for a way up.
+    // A path segment that is only dots would refer to a parent folder.
     if (kUnreserved.contains(c) && text != "." && text != "..") {
       result += c;
       continue;
