@@ -85,7 +85,7 @@ struct Daemon::Impl {
   bool pods_dirty = true;
   bool names_dirty = false;
   bool snapshot_in_force = false;
-  bool resumed = false;  // from the journal
+  bool from_journal = false;  // resumed from it
   std::optional<wire::Journal> journal;
   Clock::time_point journal_at;  // not restarted before this time
   wire::OnUnknown told_unknown = wire::OnUnknown::kAgentDefault;
@@ -169,7 +169,7 @@ void Daemon::Impl::resume_from_journal() {
   names = instance::Names(state);
   names_dirty = true;
   const auto result = agent->replace(state);
-  resumed = true;
+  from_journal = true;
   progress.note(result);
   spdlog::info("resuming from the journal: {} endpoints, {} entries, {} peers",
                state.endpoints.size(), state.entries.size(),
@@ -481,7 +481,7 @@ void Daemon::Impl::on_signal() {
 
 // Returns why the wanted state is not in force; empty if it is.
 std::string Daemon::Impl::problem() const {
-  if (progress.problem().empty() && !snapshot_in_force && !resumed) {
+  if (progress.problem().empty() && !snapshot_in_force && !from_journal) {
     return "no operator has connected yet; what was in force stays in force";
   }
   return progress.problem();
