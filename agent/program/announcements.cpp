@@ -80,8 +80,7 @@ void Announcements::add_siblings(State& state) const {
 
 bool Announcements::join_siblings(AnnouncedPod& announced) {
   const auto name = announced.full_name();
-  auto entry =
-      as_siblings(name, announced.pod.ips, agent_->wanted().endpoints);
+  auto entry = as_siblings(name, announced.pod.ips, agent_->wanted().endpoints);
   if (!entry) {
     return false;
   }
@@ -115,8 +114,7 @@ void Announcements::heard_all() {
   }
 }
 
-void Announcements::serve(wire::Client& client, Server& server,
-                          Change change) {
+void Announcements::serve(wire::Client& client, Server& server, Change change) {
   client_ = &client;
   server_ = &server;
   change_ = std::move(change);

@@ -24,8 +24,8 @@ namespace sluice::agentd {
 // interface is made until it is gone: tells the agent which interface is whose
 // and the operator which addresses are whose, cuts off what has no verdict, and
 // answers the plugin when it has. Kept in a file, so that a process that ends
-// forgets nothing. While no operator can be reached, a pod gets what is enforced
-// for its siblings on this node (agent/program/sibling.h). One thread.
+// forgets nothing. While no operator can be reached, a pod gets what is
+// enforced for its siblings on this node (agent/program/sibling.h). One thread.
 class Announcements {
  public:
   // All of these outlive it.

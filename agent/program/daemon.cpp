@@ -230,9 +230,8 @@ Result<void> Daemon::Impl::connect() {
     return std::unexpected(begun.error());
   }
   client = std::move(*begun);
-  announcements->serve(*client, *server, [this](const auto& change) {
-    on_local_change(change);
-  });
+  announcements->serve(*client, *server,
+                       [this](const auto& change) { on_local_change(change); });
   return {};
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "agent/program/sibling.h"
-
 #include <gtest/gtest.h>
+
+#include "agent/program/sibling.h"
 
 namespace sluice::agentd {
 namespace {
@@ -21,8 +21,8 @@ TEST(Sibling, TemplateIsInTheNameOfADeploymentsPod) {
   for (const auto* name :
        {"x/web", "x/web-0", "x/web-2xk9p", "x/web-cache-2xk9p",
         "x/web-5d4c9b7d6f", "x/web-5d4c9b7d6f-2xk9", "x/web-5d4c9b7d6f-2xk9a",
-        "x/web-5d4c9b7-2xk9p", "x/web-5d4c9b7d6f99-2xk9p", "x/-2xk9p", "-",
-        "", "x/db-2xk9p", "x/web-5d4c9b7d6e-2xk9p"}) {
+        "x/web-5d4c9b7-2xk9p", "x/web-5d4c9b7d6f99-2xk9p", "x/-2xk9p", "-", "",
+        "x/db-2xk9p", "x/web-5d4c9b7d6e-2xk9p"}) {
     EXPECT_EQ(pod_template(name), "") << name;
   }
 }
