@@ -55,7 +55,7 @@ Keys keys_of(Reserved kind) {
   return {};
 }
 
-// `get(key)` gives the label's value, or nothing.
+// `get(key)` returns the label's value, or nothing.
 template <typename Get>
 bool holds(const Requirement& requirement, const Get& get) {
   const std::optional<std::string_view> value = get(requirement.key);

@@ -12,8 +12,8 @@ namespace {
 
 constexpr std::uint32_t kPorts = 65536;
 
-// The candidates in the order in which they are asked, and which of them count.
-// A bit for each, so that the first that counts is found a word at a time.
+// The candidates in the order of evaluation, and which of them count. A bit for
+// each, so that the first one that counts is found a word at a time.
 class Ranked {
  public:
   explicit Ranked(std::span<const Candidate* const> candidates)
@@ -33,8 +33,8 @@ class Ranked {
   [[nodiscard]] std::span<const Candidate* const> order() const {
     return order_;
   }
-  // A candidate may name overlapping ranges, so it is counted how many cover
-  // the port.
+  // A candidate may name overlapping ranges, so the ranges that cover the port
+  // are counted.
   void add(std::size_t rank, int change) {
     depth_[rank] += change;
     const auto bit = std::uint64_t{1} << rank % kBits;
@@ -50,7 +50,7 @@ class Ranked {
       add(rank, depth[rank]);
     }
   }
-  // The first one of the tier that counts, or null.
+  // The first candidate of the tier that counts, or null.
   [[nodiscard]] const Candidate* first(Tier tier) const {
     const auto begin = begins_[static_cast<std::size_t>(tier)];
     const auto end = begins_[static_cast<std::size_t>(tier) + 1];

@@ -29,7 +29,7 @@ struct PlaceHash {
   }
 };
 
-// The key's bits that a prefix length keeps.
+// Masks the key to its first `prefix length` bits.
 Place place_of(std::uint32_t set, std::uint32_t cidr_id, std::uint8_t direction,
                std::uint8_t protocol, std::uint16_t port,
                std::uint32_t prefixlen) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What one node is given: its endpoints, their policy sets with entries and
-// names, and the peers; whole or as changes.
+// The view of one node: its endpoints, their policy sets with entries and
+// names, and the peers; as a whole or as changes.
 #include <algorithm>
 #include <utility>
 
@@ -30,8 +30,8 @@ const PodRecord* Translator::Impl::find_endpoint(
              : nullptr;
 }
 
-// Brings the count of endpoints by set up to date for one endpoint; the sets
-// it leaves and enters go into `had`, with whether the node had them before.
+// Updates the number of endpoints by set for one endpoint. Adds the sets that
+// it leaves and enters to `had`, with whether the node had them before.
 void Translator::Impl::count_endpoint(
     NodeWatch& watch, const std::string& name,
     std::map<std::uint32_t, bool>& had) const {
@@ -112,7 +112,7 @@ void Translator::Impl::count_class(NodeWatch& watch, std::uint32_t cidr_id,
   }
 }
 
-// Sets that come to the node or leave it, with all they have.
+// Adds the content of sets that the node gets or loses.
 void Translator::Impl::collect_sets(NodeWatch& watch,
                                     const std::map<std::uint32_t, bool>& had,
                                     Watchers& left) {
@@ -149,8 +149,8 @@ void Translator::Impl::collect(NodeWatch& watch,
     watch.touched.clear();
     return;
   }
-  // What the node had follows the sets' changes, also where a set now leaves:
-  // then everything it may hold of it is withdrawn.
+  // Applies the changes of the node's sets, also of a set that leaves: then
+  // everything that the node may hold of it is removed.
   for (const std::uint32_t id : changed) {
     const auto it = sets.changes().sets.find(id);
     if (it == sets.changes().sets.end()) {
@@ -185,7 +185,7 @@ void Translator::Impl::collect(NodeWatch& watch,
   }
 }
 
-// Has the node told of the peer if it needs another entry than before.
+// Adds a change of the peer if the node needs another entry than before.
 void Translator::Impl::consider(NodeWatch& watch, const IpPrefix& prefix,
                                 const PeerClasses::Seen& before,
                                 const PeerClasses::Seen& now) {
@@ -207,9 +207,9 @@ void Translator::Impl::consider(NodeWatch& watch, const IpPrefix& prefix,
   }
 }
 
-// A peer concerns the nodes to which one of its classes matters: those of the
-// peer and of the prefix around it, as they were and as they are. `left`: nodes
-// to which a class mattered until now.
+// A peer affects the nodes to which one of its classes matters: the old and new
+// classes of the peer and of its enclosing prefix. `left`: nodes to which a
+// class mattered until now.
 std::unordered_set<NodeWatch*> Translator::Impl::concerned_by(
     const IpPrefix& prefix, const PeerClasses::Seen& before,
     const PeerClasses::Seen& now, const Watchers& left) {
@@ -254,8 +254,8 @@ void Translator::Impl::distribute_peers(const Watchers& left) {
   }
 }
 
-// Classes that came to matter to the node, or ceased to: what is of them may
-// need another entry although nothing happened to it.
+// Handles classes that began or ceased to matter to the node: their members may
+// need another entry although they have not changed.
 void Translator::Impl::consider_members(NodeWatch& watch) {
   for (const auto& [cidr_id, before] : watch.mattered) {
     if (watch.class_refs.contains(cidr_id) == before) {
@@ -271,8 +271,8 @@ void Translator::Impl::consider_members(NodeWatch& watch) {
   watch.mattered.clear();
 }
 
-// Gives every watched node its part of what this flush has changed. Costs
-// nothing for nodes that it does not concern.
+// Gives every watched node its part of the changes of this flush. Nodes
+// unaffected by a change cost nothing.
 void Translator::Impl::distribute() {
   std::unordered_map<NodeWatch*, std::set<std::uint32_t>> changed;
   for (auto* watch : std::exchange(touched, {})) {
@@ -342,7 +342,7 @@ State Translator::Impl::snapshot(const std::string& node) const {
   return state;
 }
 
-// Takes the watch out of the indices.
+// Removes the watch from the indices.
 void Translator::Impl::forget(NodeWatch& watch) {
   const auto drop = [&](Watchers& watchers, std::uint32_t id) {
     const auto it = watchers.find(id);

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pods that reach themselves through their own Services. Behind a Service a pod
-// counts as allowed for itself, so a pod may get another answer than others
-// with the same policies: then it has a policy set of its own. It does not
-// where another backend is as good as itself to its policies, or where these
-// allow it anyway; so of all backends of a port one at most is set apart. A
-// ClusterNetworkPolicy that denies it holds for the pod itself too.
+// Pods that reach themselves through their own Services. As a backend of a
+// Service, a pod counts as allowed for itself, so it may get another result
+// than other pods with the same policies. It then has a policy set of its own.
+// This is not needed if another backend is equivalent to it for its policies,
+// or if these allow it anyway; therefore at most one backend of a port gets its
+// own set. A ClusterNetworkPolicy that denies it applies to the pod itself,
+// too.
 #include <algorithm>
 #include <tuple>
 #include <utility>
@@ -32,8 +33,8 @@ const FrontendPort* find_port(const std::vector<FrontendPort>* ports,
 
 }  // namespace
 
-// Call before set_frontend(): notes the pods for which the answer may be
-// another one, which are those behind the ports that change.
+// To be called before set_frontend(): records the pods for which the result may
+// change, which are the backends of the ports that change.
 void PolicySets::note_lone(std::uint32_t cidr_id, const Resolved& now) {
   auto& stored = lone_[cidr_id];
   const auto* before = frontend(cidr_id);
@@ -64,8 +65,8 @@ void PolicySets::note_lone(std::uint32_t cidr_id, const Resolved& now) {
   }
 }
 
-// The pod's policies do not allow it here and allow all others behind the port.
-// `all`: where it stands.
+// True if the pod's policies do not allow the pod itself here and allow all
+// other backends of the port. `all`: all backends.
 bool PolicySets::counts_as_own(const SetDirection& egress, const OwnPort& own,
                                const std::set<OwnPort>& all) const {
   const auto* port = find_port(frontend(own.front), own.protocol, own.port);
@@ -112,9 +113,9 @@ std::vector<OwnPort> PolicySets::own_ports(const PodRecord& pod) const {
   return result;
 }
 
-// Needs sets whose rules are up to date, and gives new ones that are not built
-// yet. What the rules say does not depend on who is set apart, so once is
-// enough.
+// Needs sets with current rules, and may create sets that are not built yet.
+// The rules' results do not depend on which pods have their own set, so one
+// pass is enough.
 void PolicySets::split_sets() {
   for (auto* pod : std::exchange(to_split_, {})) {
     auto own = own_ports(*pod);
@@ -134,7 +135,7 @@ void PolicySets::split_sets() {
     }
   }
   to_split_.clear();
-  // Sets that were made and left in one go have never been.
+  // Sets that were created and left in the same pass never existed.
   for (const std::uint32_t id : std::set(changes_.retired)) {
     if (changes_.created.erase(id) != 0) {
       changes_.retired.erase(id);

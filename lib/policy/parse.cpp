@@ -159,7 +159,7 @@ Result<Policy> parse_policy(const json& object) {
                 in_quotes(api_version));
   }
   ParseContext context;
-  // Metadata is the API server's own affair, whatever the kind.
+  // The API server validates metadata, whatever the kind.
   read_metadata(Field(object, Field::Null::kAbsent), *language, context);
   language->parse(Field(object, language->null), context);
   if (!context.problems.empty()) {

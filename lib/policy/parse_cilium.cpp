@@ -48,7 +48,8 @@ bool is_printable(char32_t c) {
   });
 }
 
-// Characters of UTF-8 text; nullopt if it is none or one does not print.
+// Number of characters of UTF-8 text; nullopt if it is invalid or a character
+// does not print.
 std::optional<std::size_t> count_printable(std::string_view text) {
   std::size_t count = 0;
   while (!text.empty()) {
@@ -101,8 +102,8 @@ void check_policy_labels(const Field& spec, Problems& problems) {
   }
 }
 
-// An allow rule's `authentication`. `disabled` asks for nothing, which is what
-// happens; the other modes ask for what cannot be given.
+// An allow rule's `authentication`. `disabled` needs nothing and is accepted;
+// the other modes are not supported.
 void check_authentication(const Field& rule, Problems& problems) {
   const auto field = rule.get("authentication");
   if (!field || !kube::is_object(*field, problems)) {
@@ -122,7 +123,7 @@ void check_authentication(const Field& rule, Problems& problems) {
   }
 }
 
-// Rules of layer 7, of which we have none; an object without any is allowed.
+// Layer 7 rules, which are not supported; an empty object is accepted.
 void refuse_rules(const Field& field, Problems& problems) {
   const auto rules = field.get("rules");
   if (!rules || !kube::is_object(*rules, problems)) {
@@ -191,7 +192,7 @@ void parse_icmp_rule(const Field& field, L4& out, ParseContext& context) {
   }
 }
 
-// An empty list restricts nothing, as if it were not there.
+// An empty list restricts nothing, as if it were absent.
 void parse_cilium_l4(const Field& field, Action action, L4& out,
                      ParseContext& context) {
   Problems& problems = context.problems;
@@ -229,7 +230,7 @@ Rule parse_rule(const Field& field, const Section& section, bool selects_init,
   return rule;
 }
 
-// enableDefaultDeny by direction; nullopt where it does not say.
+// enableDefaultDeny by direction; nullopt if it is not set.
 std::array<std::optional<bool>, 2> parse_default_deny(const Field& spec,
                                                       Problems& problems) {
   std::array<std::optional<bool>, 2> result;
@@ -322,8 +323,8 @@ void parse_spec(const Field& field, ParseContext& context) {
   context.policy.specs.push_back(std::move(spec));
 }
 
-// nullopt where the subject or the directions cannot be read, or it isolates
-// nobody.
+// nullopt if the subject or the directions cannot be read, or if it isolates no
+// pod.
 std::optional<Spec> isolation(const Field& field, const ParseContext& context) {
   ParseContext own{.policy = context.policy, .problems = {}};
   if (!kube::is_object(field, own.problems) || field.get("nodeSelector")) {
@@ -359,7 +360,7 @@ void isolate_cilium(const Field& root, ParseContext& context) {
   if (const auto spec = root.get("spec")) {
     add(*spec);
   }
-  Problems ignored;  // of what is no list, nothing can be read
+  Problems ignored;  // problems are reported elsewhere
   const std::size_t count = list_size(root, "specs", ignored);
   const auto specs = root.get("specs");
   for (std::size_t i = 0; i < count; ++i) {

@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::string_view kReservedInit = "reserved:init";
 
-// Which of a rule's members name peers, and how each is read.
+// The members of a rule that name peers, and their parsers.
 enum class Member : std::uint8_t {
   kEndpoints,
   kEntities,
@@ -66,8 +66,8 @@ bool has_key_prefix(const std::vector<Term>& terms, std::string_view prefix) {
   });
 }
 
-// Pods only have labels of Kubernetes, so a term that asks for another source's
-// can never hold.
+// Pods only have Kubernetes' labels, so a term with another source can never
+// match.
 void warn_source(const Field& selector, const std::vector<Term>& terms,
                  bool reserved_too, ParseContext& context) {
   for (const Term& term : terms) {
@@ -88,7 +88,7 @@ void take_requirements(std::vector<Term>& terms, LabelSelector& out) {
   }
 }
 
-// The namespace that a term of a subject asks for is not the policy's own.
+// True if a term of a subject requires another namespace than the policy's own.
 bool is_foreign(const Term& term, const std::string& ns) {
   return term.requirement.key == kNamespaceKey &&
          term.requirement.op == Requirement::Op::kIn &&
@@ -96,7 +96,7 @@ bool is_foreign(const Term& term, const std::string& ns) {
              term.requirement.values.end();
 }
 
-// What only Cilium's own components are.
+// Entities that exist only as Cilium's own components.
 bool matches_nothing(Entity entity) {
   return entity == Entity::kHealth || entity == Entity::kInit ||
          entity == Entity::kUnmanaged || entity == Entity::kIngress;
@@ -125,8 +125,8 @@ void parse_entities(const Field& list, Rule& rule, ParseContext& context) {
   }
 }
 
-// Excepts of a CIDR, or of a group where `cidr` is not set. Like Cilium, only
-// the address of an except has to be inside, so a wider one removes all.
+// Parses excepts of a CIDR, or of a group if `cidr` is not set. Like Cilium,
+// only the address of an except has to be inside, so a wider one removes all.
 std::vector<IpPrefix> parse_excepts(const Field& rule,
                                     const std::optional<kube::Cidr>& cidr,
                                     ParseContext& context) {
@@ -158,7 +158,7 @@ std::vector<IpPrefix> parse_excepts(const Field& rule,
   return result;
 }
 
-// Groups have labels of one source, their own.
+// Groups have only labels of their own source.
 LabelSelector parse_group_selector(const Field& field, ParseContext& context) {
   LabelSelector result;
   auto terms = parse_terms(field, KeySyntax::kCilium, context.problems);
@@ -214,7 +214,7 @@ void parse_cidr_rule(const Field& field, Rule& rule, ParseContext& context) {
   rule.peers.emplace_back(std::move(group));
 }
 
-// A Service's namespace: the policy's own where the element names none.
+// A Service's namespace: the policy's own if the element names none.
 std::string parse_service_namespace(const Field& field, ParseContext& context) {
   const auto ns = field.get("namespace");
   const auto* text = ns ? kube::as_string(*ns, context.problems) : nullptr;
@@ -382,9 +382,9 @@ LabelSelector parse_cilium_peer(const Field& selector,
         result.requirements.push_back(require_exists(kNamespaceKey));
       }
     }
-    // Every pod that is known is of this cluster, and only pods have the key.
-    // So that it exists says the same as naming the cluster, and keeps nodes
-    // and the world out of negative selectors.
+    // Every known pod belongs to this cluster, and only pods have the key.
+    // Requiring the key is therefore equivalent to naming the cluster, and
+    // keeps nodes and the world out of negative selectors.
     if (!has_key(terms, kClusterKey)) {
       result.requirements.push_back(require_exists(kClusterKey));
     }
@@ -420,7 +420,7 @@ void parse_cilium_peers(const Field& field, bool subject_selects_init, bool l4,
     first = name;
     parse_member(*list, candidate.member, subject_selects_init, rule, context);
   }
-  // Without an L3 member: anyone if the rule restricts L4, else nobody.
+  // Without an L3 member: any peer if the rule restricts L4, otherwise no peer.
   rule.any_peer = !nobody && (some ? rule.any_peer : l4);
   if (nobody || rule.any_peer) {
     rule.peers.clear();

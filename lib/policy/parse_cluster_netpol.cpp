@@ -53,7 +53,8 @@ bool has_one_member(const Field& field, std::string_view of,
   return true;
 }
 
-// `namespaces` or `pods`, of which the caller has seen one. False for neither.
+// Parses `namespaces` or `pods`, one of which the caller has found. False if
+// neither is valid.
 bool parse_pods(const Field& field, LabelSelector& out, Problems& problems) {
   if (const auto namespaces = field.get("namespaces")) {
     add_namespace_selector(*namespaces, out, problems);
@@ -94,7 +95,7 @@ void parse_networks(const Field& peer, Rule& rule, Problems& problems) {
   }
 }
 
-// False if the peer is of a kind that is not known or not supported.
+// False if the peer's kind is unknown or not supported.
 bool parse_peer(const Field& field, Rule& rule, ParseContext& context) {
   Problems& problems = context.problems;
   if (field.value().is_object() && field.value().empty()) {
@@ -222,7 +223,7 @@ std::string parse_rule_name(const Field& rule, Problems& problems) {
   if (text == nullptr) {
     return {};
   }
-  // Characters, not bytes: those that continue one are not counted.
+  // Counts characters, not bytes: continuation bytes are not counted.
   const auto length = std::ranges::count_if(*text, [](char c) {
     return (static_cast<unsigned char>(c) & 0xc0U) != 0x80;
   });
@@ -233,8 +234,8 @@ std::string parse_rule_name(const Field& rule, Problems& problems) {
   return *text;
 }
 
-// What the API asks for where a peer is not understood: an Accept rule matches
-// nothing, any other denies everything.
+// What the API specifies for a peer that is not understood: an Accept rule
+// matches nothing, any other rule denies everything.
 void fail_closed(const Field& field, Rule& rule, ParseContext& context) {
   rule.peers.clear();
   if (rule.action == Action::kAllow) {
@@ -320,7 +321,7 @@ LabelSelector parse_subject(const Field& spec, Problems& problems) {
 
 }  // namespace
 
-// Default deny is of the normal tier.
+// Default deny belongs to the normal tier.
 void isolate_cluster_network_policy(const Field& root, ParseContext& context) {
   Problems& problems = context.problems;
   const auto spec = require(root, "spec", problems);

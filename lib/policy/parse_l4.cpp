@@ -39,7 +39,7 @@ std::optional<std::uint16_t> parse_port_number(std::string_view text) {
   return number;
 }
 
-// 0 = any of the three. nullopt where there is a problem.
+// 0 = any of the three. nullopt if there is a problem.
 std::optional<std::uint8_t> read_cilium_protocol(const Field& port,
                                                  Problems& problems) {
   const auto field = port.get("protocol");
@@ -72,7 +72,7 @@ struct IcmpName {
   std::uint8_t type;
 };
 
-// Names that CiliumNetworkPolicy takes; numbers from IANA's registries.
+// Names that CiliumNetworkPolicy accepts; numbers from IANA's registries.
 constexpr std::array kIcmp4Names{
     IcmpName{"EchoReply", 0},
     IcmpName{"DestinationUnreachable", 3},
@@ -86,7 +86,8 @@ constexpr std::array kIcmp4Names{
     IcmpName{"Timestamp", 13},
     IcmpName{"TimestampReply", 14},
     IcmpName{"Photuris", 40},
-    // The blank is a slip in the resource's schema that has become its name.
+    // The blank is a mistake in the resource's schema that has become part of
+    // the name.
     IcmpName{"ExtendedEcho Request", 42},
     IcmpName{"ExtendedEchoRequest", 42},
     IcmpName{"ExtendedEcho Reply", 43},

@@ -43,8 +43,8 @@ struct Key {
   std::string source;
 };
 
-// Splits the source off. nullopt if what remains is no label key. Cilium checks
-// a key with the source in front of it, "any.app", so that counts towards the
+// Splits off the source. nullopt if the rest is not a label key. Cilium checks
+// a key together with its source, "any.app", so the source counts towards the
 // limit of 63 characters.
 std::optional<Key> read_key(std::string_view text, KeySyntax syntax) {
   if (syntax == KeySyntax::kKubernetes) {
@@ -248,7 +248,7 @@ bool is_dns_subdomain(std::string_view text) {
   if (text.size() > kMaxSubdomain) {
     return false;
   }
-  // As DNS labels joined by dots, but for their length, which is not bounded.
+  // Like DNS labels joined by dots, but without a limit of length.
   while (true) {
     const auto dot = text.find('.');
     const std::string_view label = text.substr(0, dot);

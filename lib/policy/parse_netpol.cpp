@@ -22,8 +22,9 @@ constexpr std::array<std::string_view, 2> kSections{"ingress", "egress"};
 constexpr std::array<std::string_view, 2> kPeers{"from", "to"};
 constexpr std::array<std::string_view, 2> kTypes{"Ingress", "Egress"};
 
-// An ipBlock was stored when the API server still read it so: leading zeros are
-// none of octal, and an IPv4 address in IPv6 notation is the IPv4 address.
+// An ipBlock may have been stored when the API server still read it in this
+// way: leading zeros do not mean octal, and an IPv4 address in IPv6 notation is
+// the IPv4 address.
 std::optional<IpPrefix> parse_stored_cidr(const Field& field,
                                           ParseContext& context) {
   const auto* text = kube::as_string(field, context.problems);
@@ -132,7 +133,7 @@ std::optional<std::uint8_t> parse_protocol(const Field& port,
   return protocol;
 }
 
-// A named port; `has_end` because a range has to begin with a number.
+// A named port; `has_end` is needed because a range must begin with a number.
 void parse_port_name(const Field& field, const std::string& name,
                      std::uint8_t protocol, bool has_end, L4& out,
                      Problems& problems) {
@@ -261,7 +262,7 @@ std::array<bool, 2> parse_types(const Field& spec, Problems& problems) {
 
 void add_namespace_selector(const Field& namespaces, LabelSelector& out,
                             Problems& problems) {
-  // Keeps what is no pod out of negative selectors.
+  // Keeps addresses other than pods out of negative selectors.
   out.requirements.push_back(require_exists(kNamespaceKey));
   add_selector(namespaces, kNamespaceLabelPrefix, out, problems);
 }
@@ -273,7 +274,7 @@ void parse_network_policy(const Field& root, ParseContext& context) {
   Spec result;
   const auto spec = root.get("spec");
   if (!spec) {
-    // As the API server stores it: every pod, ingress, no rule.
+    // The API server's defaults: every pod, ingress, no rule.
     context.policy.warnings.emplace_back(
         "spec: not set, which isolates every pod of the namespace for ingress");
     result.subject = parse_subject(std::nullopt, context);

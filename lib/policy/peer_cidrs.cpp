@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which prefixes the CIDRs, CIDR groups and excepts in use name, and which
-// selectors cover a prefix.
+// The prefixes that the CIDRs, CIDR groups and excepts in use name, and the
+// selectors that cover a prefix.
 #include <algorithm>
 #include <variant>
 

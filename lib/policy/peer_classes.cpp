@@ -265,7 +265,7 @@ void PeerClasses::update_prefix(Family& f, const IpPrefix& prefix) {
   }
 }
 
-// The class stands, the prefix around it may be another.
+// The class is unchanged, but the enclosing prefix may be another one.
 void PeerClasses::update_cover(const IpAddress& address,
                                AddressRecord& record) {
   const auto cover = covering_class(address, address.bits());
@@ -306,7 +306,7 @@ void PeerClasses::update_address(Family& f, const IpAddress& address) {
     move_member(host_prefix(address), before, now);
     record.seen = now;
     if (!now.shown) {
-      // A prefix of full length that it hid may be of the same class.
+      // A prefix of full length that it hid may have the same class.
       move_member(host_prefix(address), {}, seen(host_prefix(address)));
     }
     if (now.cidr_id != before.cidr_id || now.own != before.own) {
@@ -378,13 +378,13 @@ void PeerClasses::update() {
   update_nodes();
   for (const bool v6 : {kV4, kV6}) {
     auto& f = family(v6);
-    // What lies below a prefix that comes or goes compares with another
-    // covering class.
+    // Members of a prefix that is added or removed now have another enclosing
+    // class.
     for (const auto& prefix : std::set(f.dirty_prefixes)) {
       mark_range(prefix, false);
     }
-    // In order, so that a covering prefix is up to date first. A dying one
-    // still stands but no longer counts.
+    // In order, so that an enclosing prefix is updated first. A prefix that is
+    // being removed still exists but no longer counts.
     for (const auto& prefix : std::exchange(f.dirty_prefixes, {})) {
       update_prefix(f, prefix);
     }

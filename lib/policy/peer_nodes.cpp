@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which node has which address: what objects of nodes name, and what agents
-// have found and can be believed. A node is all its addresses: it is the API
-// server by any of them, and its labels are those of all of them.
+// Which node has which address: those in Node objects, and those that agents
+// have found and that are accepted. A node is all its addresses: any of them
+// can make it the API server, and its labels apply to all of them.
 #include <algorithm>
 #include <array>
 #include <utility>
@@ -20,7 +20,7 @@ IpPrefix host_prefix(const IpAddress& address) {
   return {.address = address, .length = address.bits()};
 }
 
-// Calls `visit(element, added)` for what only one of the two has.
+// Calls `visit(element, added)` for elements that are in only one of the two.
 template <typename Visit>
 void visit_difference(const std::set<IpAddress>& before,
                       const std::set<IpAddress>& now, const Visit& visit) {
@@ -89,7 +89,7 @@ void PeerClasses::set_reported(const std::string& node,
   it->second.reported = std::move(addresses);
 }
 
-// Claims to addresses in the prefixes are to be looked at again.
+// Claims to addresses in the prefixes must be evaluated again.
 void PeerClasses::set_pod_cidrs(const std::string& node, NodeRecord& record,
                                 const std::vector<IpPrefix>& cidrs) {
   if (record.pod_cidrs == cidrs) {
@@ -132,10 +132,10 @@ bool PeerClasses::is_in_pod_cidr_of_another(const IpAddress& address,
   return false;
 }
 
-// Whether the address that the node's agent has found can be the node's. An
-// agent speaks for its own node only; but a node also carries addresses that
-// are not its own (IPVS has those of all Services on a device of its own), and
-// an agent may have been taken over.
+// True if the address that the node's agent has found can be the node's. An
+// agent reports for its own node only; but a node also carries addresses that
+// are not its own (IPVS puts those of all Services on a separate device), and
+// an agent may be compromised.
 bool PeerClasses::believes(const IpAddress& address,
                            const AddressRecord& record,
                            const std::string& node) const {
@@ -195,9 +195,9 @@ void PeerClasses::visit_own(const std::string& name, const NodeRecord& record,
   }
 }
 
-// Where no object of a node names the API server's address, any agent could
-// say that it has found it, and make its node the API server: then a label
-// counts, too, that nodes cannot give themselves.
+// If no Node object has the API server's address, any agent could report it and
+// make its node the API server. In this case the node must also have a label
+// that nodes cannot set themselves.
 NodeKind PeerClasses::kind_of(const std::string& name,
                               const NodeRecord& record) {
   NodeKind kind;
@@ -277,8 +277,8 @@ void PeerClasses::use_node_selector(SelectorId id, bool add) {
   }
 }
 
-// Brings up to date whose the addresses are that may have changed hands, and
-// what their nodes are; addresses of nodes that are others then become dirty.
+// Updates the owners of addresses that may have changed hands, and the
+// properties of these nodes; marks addresses of changed nodes as dirty.
 void PeerClasses::update_nodes() {
   for (auto& f : families_) {
     for (const auto& address : f.dirty_addresses) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What can be asked of peer classes: what a node sees of an address, and which
-// entries it needs for that.
+// Queries of peer classes: how a node sees an address, and which entries it
+// needs for it.
 #include <algorithm>
 
 #include "lib/policy/peer_classes.h"

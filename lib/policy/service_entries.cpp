@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What policy sets say of the addresses of Services: at every port, what they
-// say of the backends at their target ports.
+// The entries of policy sets for the addresses of Services: at every port, the
+// verdict on the backends at their target ports.
 #include <algorithm>
 #include <utility>
 
@@ -47,8 +47,8 @@ std::optional<Decided> PolicySets::decide_port(
     const SetDirection& direction, std::uint32_t front,
     const FrontendPort& port, std::span<const OwnPort> own) const {
   if (port.targets.empty()) {
-    // Nothing would answer. Not letting it pass keeps what may come to stand
-    // there from being reached before it has been judged.
+    // Nothing would answer. Denying the packet prevents access to future
+    // backends before they have been judged.
     return direction.isolated ? std::optional(Decided{}) : std::nullopt;
   }
   std::optional<Decided> result;
@@ -68,11 +68,12 @@ std::optional<Decided> PolicySets::decide_port(
     }
     const auto decided =
         decide_at(rules, direction.isolated, port.protocol, number);
-    // A rule that denies says more than that none allows.
+    // A rule that denies is a better explanation than the absence of an
+    // allowing rule.
     if (decided.kind == Decided::Kind::kDeny) {
       return decided;
     }
-    // Of those that allow, one that is to be logged.
+    // Among the allowing rules, prefer one that is logged.
     const bool better = result && !is_denied(*result, direction.isolated) &&
                         result->jump == SLUICE_JUMP_NONE &&
                         decided.jump != SLUICE_JUMP_NONE;
@@ -148,8 +149,8 @@ void PolicySets::set_frontend(std::uint32_t cidr_id,
   stored = std::move(ports);
 }
 
-// Brings the Services' addresses up to date; gives those whose entries may have
-// to change although the class stands.
+// Updates the Services' addresses; returns those whose entries may have to
+// change although the class is unchanged.
 std::set<std::uint32_t> PolicySets::update_frontends() {
   const auto& changes = classes_.changes();
   std::set<std::uint32_t> dirty;
@@ -179,7 +180,7 @@ std::set<std::uint32_t> PolicySets::update_frontends() {
     note_lone(id, now);
     const auto* known = frontend(id);
     if (known == nullptr || *known != now.ports) {
-      // Sets that only looked at the old backends have entries for it.
+      // Sets that depended only on the old backends have entries for it.
       set_frontend(id, std::move(now.ports));
       changed.insert(id);
     }

@@ -209,8 +209,8 @@ std::vector<ServicePortView> Services::resolve(const Record& record) const {
   return result;
 }
 
-// What is new is told before what is gone, so that an address that stays is
-// never without its owner.
+// Additions are reported before removals, so that a remaining address always
+// has an owner.
 void Services::tell(const std::string& name, Record& record,
                     std::set<IpAddress> addresses,
                     std::set<IpAddress> backends) {
