@@ -274,6 +274,23 @@ class ServiceAddresses(suite.ClusterCase):
                               path, check=False)
             self.assertEqual(json.loads(told)["allowed"], verdict == "allowed", told)
 
+    def test_a_tunnel_of_a_node_behind_a_service(self):
+        """Whatever a pod's policies say, and if it has none; unless its namespace is permitted tunnels."""
+        node, responder = self.host("node2"), Responder()
+        self.addCleanup(responder.close)
+        responder.serve(node, 8472)
+        self.services.put("y/dns", [{"name": "wrap", "port": 9999, "protocol": "UDP", "targetPort": 8472}],
+                          [Backend(addresses=(node.ipv4, node.ipv6))])
+        self.expect("x/a > dns udp/9999 D", "x/b > dns udp/9999 D")
+        self.api.create(cnp("x", "p", _FROM_A, egress=[{"toEntities": ["all"]}]))
+        self.expect("x/a > dns udp/9999 D", "x/a > y/dns1 udp/5300 A")
+        self.addCleanup(self.permit, "x", None)
+        self.permit("x", "tunnels")
+        self.expect("x/a > dns udp/9999 A", "x/b > dns udp/9999 A", "y/dns1 > dns udp/9999 D")
+
+    def permit(self, namespace, what):
+        self.api.patch("Namespace", None, namespace, {"metadata": {"annotations": {"sluice.io/permit": what}}})
+
     def test_each_family_has_its_own_backends(self):
         """A Service of both whose slices do not agree."""
         one, other = self.pods["dns1"], self.pods["other"]
