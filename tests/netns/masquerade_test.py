@@ -3,8 +3,12 @@
 fragments. Who is behind that address is not looked for, so they get in by rules for any peer alone, and never
 because the node may always reach its pods."""
 
+import glob
+import json
+import os
 import socket
 
+from tests.netns import lab, live
 from tests.netns.node_lab import NAMESPACE, on_both
 from tests.netns.sluice import network_policy
 from tests.netns.traffic import ALLOWED, DENIED
@@ -31,6 +35,7 @@ class _Masqueraded:
                            f"{table} daddr {to} {table} saddr != {to} masquerade\n}}\n}}\n")
         for protocol in ("udp", "sctp"):
             self.lab.node_port(_NODE_PORT, self.srv, _PORT, protocol)
+        self.lab.node_port(_NODE_PORT + 1, self.srv, _PORT + 1, "udp")
 
     def check_all(self, common, uncommon):
         """What others get in by packets whose source is found, and by the rest. The node gets in always."""
@@ -74,6 +79,35 @@ class _Masqueraded:
             for text in (b"small", b"large" + bytes(4000), b"small again"):
                 client.send(text)
                 self.assertEqual(client.recv(8192), text, f"IPv{family}")
+
+    def test_flow_whose_origin_was_forgotten(self):
+        """Conntrack keeps it in a map of its own, which may be full. When policy changes, the kernel is asked again;
+        it tells of packets to the pod only, so until the caller speaks nobody knows who that is."""
+        self.start()
+        self.allow({"from": _blocks(self.lab.out.addresses)})
+        flows = [live.udp(self.lab.out, self.srv, _NODE_PORT + 1, family, 1, address, _PORT + 1)[0]
+                 for family, address in self.lab.node.addresses.items()]
+        for flow in flows:
+            self.addCleanup(flow.close)
+        self.assertEqual(live.unheard(live.speak(flows, "opened"), 5), [])
+        self.forget_origins()
+        self.allow({"from": [*_blocks(self.lab.out.addresses), *_blocks(self.other.addresses)]})
+        self.assertEqual(live.unheard(live.speak(flows, "opened"), 0.3), flows)
+        self.assertEqual(live.unheard(live.speak(flows, "opener"), 5), [])
+        self.assertEqual(live.unheard(live.speak(flows, "opened"), 5), [])
+        self.allow({"from": _blocks(self.other.addresses)})
+        self.assertEqual(live.unheard(live.speak(flows, "opener"), 0.3), flows)
+        self.allow({})
+        self.assertEqual(live.unheard(live.speak(flows, "opened"), 5), [])
+
+    def forget_origins(self):
+        forgotten = 0
+        for name in ("origins4", "origins6"):
+            [path] = glob.glob(os.path.join(self.sluice.pin_dir, "v*", name))
+            for entry in json.loads(lab.run("bpftool", "-j", "map", "dump", "pinned", path)):
+                lab.run("bpftool", "map", "delete", "pinned", path, "key", *entry["key"])
+                forgotten += 1
+        self.assertGreater(forgotten, 1)
 
 
 for _cases in (_Masqueraded,):
