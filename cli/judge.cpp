@@ -66,6 +66,7 @@ class ScenarioJudge {
     }
     if (kernel_ != nullptr) {
       ask_kernel();
+      report_.unsent = kernel_->take_unsent();
     }
     return std::move(report_);
   }

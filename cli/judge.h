@@ -34,6 +34,7 @@ struct ScenarioReport {
   std::uint64_t probes = 0;
   std::uint64_t questions = 0;  // model or kernel lookups
   std::uint64_t unasked = 0;    // sides without a common address family
+  std::uint64_t unsent = 0;     // see Kernel::take_unsent()
   std::vector<FailureView> failures;
   // Objects that were skipped: "file:line name: object, why".
   std::vector<std::string> notes;
@@ -63,8 +64,12 @@ class Kernel {
     bool reported = false;  // there was an event: the three above are known
   };
   // Sends the first packet of a new flow. nullopt: there is no such packet
-  // (ICMP in IPv6, or traffic from a pod to itself).
+  // (ICMP in IPv6, or traffic from a pod to itself), or it is not sent.
   Result<std::optional<Verdict>> judge(const Question& question);
+  // How many packets have not been sent since the last call: Linux 5.10 cannot
+  // be told by which interface a packet enters, so every packet to a pod would
+  // be taken for the node's own.
+  [[nodiscard]] std::uint64_t take_unsent();
 
  private:
   Kernel();

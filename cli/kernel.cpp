@@ -31,6 +31,10 @@ constexpr std::uint32_t kFlows = 65536;
 // cleared.
 constexpr std::uint16_t kNumberFirst = 1024;
 constexpr std::uint16_t kNumberLast = 65000;
+// Interfaces at which packets enter: none for the node's own, and loopback,
+// which no endpoint has, for those from elsewhere.
+constexpr std::uint32_t kStack = 0;
+constexpr std::uint32_t kUplink = 1;
 
 struct FreeSocket {
   void operator()(nl_sock* socket) const { ::nl_socket_free(socket); }
@@ -70,8 +74,11 @@ struct Kernel::Impl {
   std::map<std::string, std::uint32_t> bound;  // endpoint to interface
   State shown;
   std::uint16_t number = kNumberFirst;
+  bool knows_entry = false;  // a packet can be given the interface it enters by
+  std::uint64_t unsent = 0;
 
   Result<void> load();
+  [[nodiscard]] bool takes_entry() const;
   Result<void> add_interfaces(std::size_t count);
   Result<void> forget_flows();
   Result<void> next_number(std::uint8_t protocol);
@@ -109,7 +116,19 @@ Result<void> Kernel::Impl::load() {
   if (!ring) {
     return fail_errno("--kernel: flow events");
   }
+  knows_entry = takes_entry();
   return {};
+}
+
+// Tried with a packet to an interface that is no pod's.
+bool Kernel::Impl::takes_entry() const {
+  const std::array<std::byte, 64> packet{};
+  __sk_buff context{};
+  context.ingress_ifindex = kUplink;
+  LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = packet.data(),
+              .data_size_in = packet.size(), .ctx_in = &context,
+              .ctx_size_in = sizeof(context));
+  return bpf_prog_test_run_opts(datapath->to_pod_fd(), &options) == 0;
 }
 
 // The interfaces are needed only for their numbers; packets never reach them.
@@ -162,8 +181,6 @@ Result<void> Kernel::Impl::next_number(std::uint8_t protocol) {
 // The interface at which a packet to the subject enters the node: none if the
 // node itself sends it, the subject's own if the subject does.
 std::uint32_t Kernel::Impl::entered_by(const Question& question) const {
-  constexpr std::uint32_t kStack = 0;
-  constexpr std::uint32_t kUplink = 1;  // loopback, which no endpoint has
   if (question.peer == question.own) {
     return bound.at(question.subject);
   }
@@ -235,7 +252,12 @@ Result<std::optional<Kernel::Verdict>> Kernel::judge(const Question& question) {
   }
   __sk_buff context{};
   context.ifindex = bound->second;
-  context.ingress_ifindex = egress ? bound->second : impl.entered_by(question);
+  // What a pod sends is judged without it.
+  context.ingress_ifindex = egress ? kStack : impl.entered_by(question);
+  if (context.ingress_ifindex != kStack && !impl.knows_entry) {
+    ++impl.unsent;
+    return std::optional<Verdict>{};
+  }
   LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame->data(),
               .data_size_in = static_cast<__u32>(frame->size()),
               .ctx_in = &context, .ctx_size_in = sizeof(context));
@@ -258,6 +280,10 @@ Result<std::optional<Kernel::Verdict>> Kernel::judge(const Question& question) {
     verdict.cidr_id = impl.event->cidr_id;
   }
   return std::optional(verdict);
+}
+
+std::uint64_t Kernel::take_unsent() {
+  return std::exchange(impl_->unsent, 0);
 }
 
 }  // namespace sluice::cli

@@ -165,6 +165,7 @@ class Results {
                                        {"probes", probes_},
                                        {"lookups", questions_},
                                        {"not_asked", unasked_},
+                                       {"not_sent", unsent_},
                                        {"failed", failed_},
                                        {"failures", failures_},
                                        {"notes", notes_}},
@@ -174,6 +175,11 @@ class Results {
       if (unasked_ > 0) {
         std::cout << unasked_
                   << " verdicts not checked: no common address family\n";
+      }
+      if (unsent_ > 0) {
+        std::cout << unsent_
+                  << " packets not sent: this kernel cannot be told by which "
+                     "interface a packet to a pod enters the node\n";
       }
       std::cout << next_ << (next_ == 1 ? " scenario, " : " scenarios, ")
                 << probes_ << (probes_ == 1 ? " probe, " : " probes, ")
@@ -187,6 +193,7 @@ class Results {
     probes_ += report.probes;
     questions_ += report.questions;
     unasked_ += report.unasked;
+    unsent_ += report.unsent;
     failed_ += report.failures.size();
     for (auto& note : report.notes) {
       if (format_ == Format::kJson) {
@@ -211,6 +218,7 @@ class Results {
   std::uint64_t probes_ = 0;
   std::uint64_t questions_ = 0;
   std::uint64_t unasked_ = 0;
+  std::uint64_t unsent_ = 0;
   std::uint64_t failed_ = 0;
   std::vector<FailureView> failures_;
   std::vector<std::string> notes_;

@@ -57,7 +57,7 @@ class Outcome:
 
 
 def find_programs(build):
-    """The datapath, the applier, and real traffic.
+    """The datapath, the applier, real traffic, and scenarios of policies.
 
     Not in the guests yet: agent_netns_test. It runs commands by the shell, and busybox's takes its
     own `ip` for the one that the test needs; another /bin/sh in the initramfs would do.
@@ -71,7 +71,8 @@ def find_programs(build):
     agent = sorted(glob.glob(os.path.join(build, "tests/unit/agent_*_test")))
     return [Program("datapath", os.path.join(build, "tests/datapath/sluice_datapath_test"), chosen),
             *(Program(os.path.basename(path), path, chosen) for path in agent),
-            Program("traffic", os.path.join(_HERE, "traffic.sh"))]
+            Program("traffic", os.path.join(_HERE, "traffic.sh")),
+            Program("scenarios", os.path.join(_HERE, "scenarios.sh"))]
 
 
 def run(kernel, programs, build, timeout, show=False):
@@ -93,6 +94,7 @@ def run(kernel, programs, build, timeout, show=False):
 def _make_initramfs(kernel, programs, build, root, target):
     for folder in ("bin", "dev", "proc", "sys", "tmp", "run", "modules", "programs", "etc"):
         os.makedirs(os.path.join(root, folder))
+    shutil.copytree(os.path.join(_HERE, "..", "..", "docs", "examples"), os.path.join(root, "scenarios"))
     binaries = [*_TOOLS, *(p.path for p in programs)]
     for tool in ("cli/sluice", "tests/kernels/sctp_probe"):
         path = os.path.join(build, tool)
