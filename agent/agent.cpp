@@ -140,7 +140,10 @@ struct Agent::Impl {
   std::uint64_t wanted_revision = 0;
   std::uint64_t revision = 0;
   std::string problem;
+  std::map<std::uint32_t, std::string> told_shortfalls;
+  std::function<void(const std::string&)> notice;
 
+  void tell_shortfalls();
   [[nodiscard]] Result<void> watch(int fd) const;
   // Takes in which addresses the node has; what follows is put into force.
   Result<void> follow_addresses();
@@ -193,11 +196,27 @@ void Agent::Impl::end_adoption() {
   }
 }
 
+void Agent::Impl::tell_shortfalls() {
+  auto now = applier.shortfalls();
+  for (const auto& [set, why] : now) {
+    if (notice && !told_shortfalls.contains(set)) {
+      notice("policy set " + std::to_string(set) + ": " + why);
+    }
+  }
+  for (const auto& [set, why] : told_shortfalls) {
+    if (notice && !now.contains(set)) {
+      notice("policy set " + std::to_string(set) + ": there is room for it");
+    }
+  }
+  told_shortfalls = std::move(now);
+}
+
 Result<void> Agent::Impl::conclude(Result<void> result) {
   if (!result) {
     problem = result.error().message;
     return result;
   }
+  tell_shortfalls();
   problem.clear();
   revision = wanted_revision;
   if (started && !swept) {
@@ -441,6 +460,7 @@ void Agent::dispatch() {
 }
 
 void Agent::on_notice(std::function<void(const std::string&)> handler) {
+  impl_->notice = handler;
   impl_->adoption.on_notice(std::move(handler));
 }
 
@@ -467,9 +487,13 @@ AgentStatus Agent::status() const {
   AgentStatus status{.revision = impl.revision,
                      .epoch = impl.applier.epoch(),
                      .unclaimed_denied = impl.held.size(),
-                     .problem = impl.problem};
+                     .problem = impl.problem,
+                     .shortfalls = impl.applier.shortfalls()};
   for (const auto& [name, item] : impl.endpoints.all()) {
-    const bool in_force = item.attached && impl.applier.in_force(name);
+    const auto shortfall = impl.applier.shortfall(name);
+    const bool in_force =
+        item.attached && shortfall.empty() && impl.applier.in_force(name);
+    const auto& problem = shortfall.empty() ? impl.problem : shortfall;
     status.endpoints.push_back({.name = name,
                                 .ifindex = item.ifindex,
                                 .interface = impl.interfaces.name(item.ifindex),
@@ -478,7 +502,7 @@ AgentStatus Agent::status() const {
                                 .ips = item.entry.ips,
                                 .attached = in_force,
                                 .problem = item.problem.empty() && !in_force
-                                               ? impl.problem
+                                               ? problem
                                                : item.problem});
   }
   for (int i = 0; i < kMapCount; ++i) {
@@ -501,12 +525,18 @@ AgentStatus Agent::status() const {
   return status;
 }
 
+std::map<std::uint32_t, std::string> Agent::shortfalls() const {
+  return impl_->applier.shortfalls();
+}
+
 std::vector<std::pair<std::string, std::string>> Agent::endpoint_problems()
     const {
   std::vector<std::pair<std::string, std::string>> result;
   for (const auto& [name, item] : impl_->endpoints.all()) {
     if (!item.problem.empty()) {
       result.emplace_back(name, item.problem);
+    } else if (auto why = impl_->applier.shortfall(name); !why.empty()) {
+      result.emplace_back(name, std::move(why));
     } else if (!item.attached || !impl_->applier.in_force(name)) {
       result.emplace_back(
           name, impl_->problem.empty() ? "not in force yet" : impl_->problem);

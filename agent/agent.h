@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -60,6 +61,8 @@ struct AgentStatus {
   std::uint64_t events_lost = 0;
   std::uint64_t unclaimed_denied = 0;  // interfaces; see deny_unclaimed()
   std::string problem;  // why the wanted state is not in force, or empty
+  // Policy sets that the policy map has no room for, and why.
+  std::map<std::uint32_t, std::string> shortfalls;
 };
 
 struct ConntrackEntry {
@@ -92,10 +95,12 @@ class Agent {
   // removed, what it lacks added, the rest is not touched. `revision` is what
   // status() says once it is in force.
   Result<void> replace(const State& wanted, std::uint64_t revision = 0);
-  // Changes the wanted state and makes the kernel follow, all or nothing. On
-  // failure the kernel keeps the last good state; the wanted state is kept and
-  // tried again by the next call or retry(). The error names the map, its
-  // capacity and the size needed where one is too small.
+  // Changes the wanted state and makes the kernel follow, all or nothing, but
+  // for policy sets that the policy map has no room for: their endpoints alone
+  // are isolated, or keep what was in force; see status(). On failure the
+  // kernel keeps the last good state; the wanted state is kept and tried again
+  // by the next call or retry(). The error names the map, its capacity and the
+  // size needed where one is too small.
   Result<void> apply(const Transaction& transaction);
   // Tries again what failed; success if there is nothing to do.
   Result<void> retry();
@@ -151,6 +156,8 @@ class Agent {
   // OwnPeers::kMark.
   [[nodiscard]] State view() const;
   [[nodiscard]] AgentStatus status() const;
+  // See AgentStatus; cheap.
+  [[nodiscard]] std::map<std::uint32_t, std::string> shortfalls() const;
   // Endpoints that are not enforced, by name, and why; cheap.
   [[nodiscard]] std::vector<std::pair<std::string, std::string>>
   endpoint_problems() const;

@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "agent/held.h"
 #include "agent/mirror.h"
 #include "agent/plan.h"
 #include "agent/takeover.h"
@@ -24,7 +25,8 @@ struct Applier::Impl {
   std::unique_ptr<Maps> maps;
   Mirror mirror;
   EndpointTargets targets;
-  Delta wanted;  // beyond the mirror
+  Delta wanted;   // beyond the mirror and what is held
+  HeldSets held;  // left out, for want of room
   // To be done before anything else is written.
   Cleanup cleanup;
   // A hash gives a deleted element to the next key at once, though packets may
@@ -35,6 +37,10 @@ struct Applier::Impl {
   [[nodiscard]] unsigned slot() const { return maps->epoch() & 1; }
 
   Result<void> make_so();
+  Result<void> step();
+  void look_again();
+  Result<Plan> plan(HeldSets& more);
+  [[nodiscard]] const HeldSet* held_of(const std::string& endpoint) const;
   Result<void> clean_up();
   Result<void> erase(Map map, Batch& keys);
   Result<void> grace_period();
@@ -204,11 +210,67 @@ void Applier::Impl::take_effect(const Plan& plan) const {
   }
 }
 
+// Gives sets that are left out another try, where it may come out otherwise.
+void Applier::Impl::look_again() {
+  for (const std::uint32_t set :
+       take_back(held, wanted, mirror, maps->capacity(Map::kPolicy))) {
+    for (const std::uint32_t ifindex : targets.of_set(set)) {
+      targets.mark(ifindex);
+    }
+  }
+}
+
+// Plans all that is wanted, or without the sets in `more`, for which the policy
+// map has no room.
+Result<Plan> Applier::Impl::plan(HeldSets& more) {
+  const auto isolated = [&] {
+    IsolatedSets result;
+    for (const auto* sets : {&held, &more}) {
+      for (const auto& [id, set] : *sets) {
+        if (set.isolated) {
+          result[id] = set.directions;
+        }
+      }
+    }
+    return result;
+  };
+  Shortage shortage;
+  auto made =
+      make_plan(mirror, wanted, targets, *maps, slot(), isolated(), shortage);
+  if (made || shortage.needed == 0) {
+    return made;
+  }
+  more = choose_held(shortage, mirror, wanted, targets,
+                     maps->capacity(Map::kPolicy));
+  for (const auto& [id, set] : more) {
+    for (const std::uint32_t ifindex : targets.of_set(id)) {
+      targets.mark(ifindex);
+    }
+  }
+  return make_plan(mirror, without_held(wanted, more, mirror), targets, *maps,
+                   slot(), isolated(), shortage);
+}
+
+// What is left out is isolated by the same step that the rest takes effect by,
+// and gives its room free; perhaps it fits then.
 Result<void> Applier::Impl::make_so() {
+  auto result = step();
+  if (result && !held.empty() && cleanup.empty()) {
+    look_again();
+    if (!wanted.empty()) {
+      result = step();
+    }
+  }
+  return result;
+}
+
+Result<void> Applier::Impl::step() {
   if (auto result = clean_up(); !result) {
     return result;
   }
-  auto plan = make_plan(mirror, wanted, targets, *maps, slot());
+  look_again();
+  HeldSets more;
+  auto plan = this->plan(more);
   if (!plan) {
     return std::unexpected(plan.error());
   }
@@ -224,6 +286,7 @@ Result<void> Applier::Impl::make_so() {
     }
   }
   wanted = {};
+  held.merge(more);
   targets.settle();
   // The transaction is in force. What cannot be cleaned up now is tried again
   // by the next call, which fails if it still cannot.
@@ -279,6 +342,7 @@ Result<void> Applier::apply(const Transaction& transaction) {
 Result<void> Applier::replace(const State& wanted, const Transaction& beside) {
   auto& impl = *impl_;
   impl.wanted = {};
+  impl.held.clear();
   std::vector<Transaction::PeerChange> peers;
   std::vector<Transaction::EntryChange> entries;
   // Everything that is there goes, but for what is wanted: later changes win.
@@ -357,6 +421,27 @@ bool Applier::in_force(const std::string& endpoint) const {
   return ifindex != 0 && impl_->mirror.records.contains(ifindex) &&
          impl_->targets.find(endpoint) != nullptr &&
          !impl_->targets.dirty().contains(ifindex);
+}
+
+const HeldSet* Applier::Impl::held_of(const std::string& endpoint) const {
+  const auto* wanted_endpoint = targets.find(endpoint);
+  const auto found = wanted_endpoint == nullptr
+                         ? held.end()
+                         : held.find(wanted_endpoint->policy_set);
+  return found == held.end() ? nullptr : &found->second;
+}
+
+std::string Applier::shortfall(const std::string& endpoint) const {
+  const auto* set = impl_->held_of(endpoint);
+  return set == nullptr ? std::string{} : set->problem;
+}
+
+std::map<std::uint32_t, std::string> Applier::shortfalls() const {
+  std::map<std::uint32_t, std::string> result;
+  for (const auto& [id, set] : impl_->held) {
+    result.emplace(id, set.problem);
+  }
+  return result;
 }
 
 std::uint32_t Applier::epoch() const {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -44,10 +45,11 @@ class Applier {
   void bind(const std::string& endpoint, std::uint32_t ifindex,
             const EndpointLink& link = {});
 
-  // Changes the wanted state and makes the maps follow, all or nothing. On
+  // Changes the wanted state and makes the maps follow, all or nothing, but for
+  // policy sets that the policy map has no room for; see shortfalls(). On
   // failure nothing of it is in force, the wanted state is kept and the next
   // call tries it again. The error names the map, its capacity and the size
-  // needed where one is too small.
+  // needed where another one is too small.
   Result<void> apply(const Transaction& transaction);
   // Makes `wanted`, changed by `beside`, the wanted state. Cleans up after an
   // interrupted transaction. Writes nothing where nothing differs.
@@ -71,7 +73,13 @@ class Applier {
     std::vector<IpAddress> ips;
   };
   [[nodiscard]] std::vector<Record> records() const;
-  // True if the endpoint's wanted policy is in force on its interface.
+  // Policy sets that are left out because the policy map has no room for them,
+  // and why, with the numbers; the endpoint's alone, or empty. Either their
+  // endpoints are isolated or what was in force of them stays.
+  [[nodiscard]] std::map<std::uint32_t, std::string> shortfalls() const;
+  [[nodiscard]] std::string shortfall(const std::string& endpoint) const;
+  // True if the endpoint's wanted policy, or what stands in for it for want of
+  // room, is in force on its interface.
   [[nodiscard]] bool in_force(const std::string& endpoint) const;
   [[nodiscard]] std::uint32_t epoch() const;
   // Elements that the kernel holds, of the maps that the applier writes; of

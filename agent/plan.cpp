@@ -35,15 +35,16 @@ sluice_policy_key kernel_key(sluice_policy_key key, unsigned bit) {
 class Planner {
  public:
   Planner(const Mirror& mirror, const EndpointTargets& targets,
-          const Maps& maps, unsigned slot)
+          const Maps& maps, unsigned slot, const IsolatedSets& isolated)
       : mirror_(mirror),
         targets_(targets),
         maps_(maps),
         slot_(slot),
+        isolated_(isolated),
         now_(mirror.peers),
         wanted_(mirror.peers) {}
 
-  Result<Plan> run(const Delta& delta) {
+  Result<Plan> run(const Delta& delta, Shortage& shortage) {
     plan_peers(delta.peers);
     plan_entries(delta.entries);
     if (auto result = plan_records(); !result) {
@@ -53,6 +54,9 @@ class Planner {
       const std::size_t needed =
           mirror_.count(map) + of(plan_.adds, map).size();
       if (!of(plan_.adds, map).empty() && needed > maps_.capacity(map)) {
+        if (map == Map::kPolicy) {
+          shortage = shortage_of(needed);
+        }
         return map_full(maps_, map, needed);
       }
     }
@@ -61,6 +65,29 @@ class Planner {
   }
 
  private:
+  [[nodiscard]] Shortage shortage_of(std::size_t needed) const {
+    Shortage result{.needed = needed, .sets = {}};
+    for (const auto& change : plan_.sets) {
+      const auto& now = current(change.set);
+      Shortage::Set set{.id = change.set};
+      std::size_t fresh = 0;
+      for (const auto& entry : change.entries) {
+        const bool present = now.entries.contains(entry.key);
+        set.growth += (entry.value ? 1 : 0) - (present ? 1 : 0);
+        fresh += entry.value && !present ? 1 : 0;
+      }
+      set.adds =
+          change.bit == now.bit
+              ? fresh
+              : static_cast<std::size_t>(
+                    static_cast<std::int64_t>(now.entries.size()) + set.growth);
+      if (set.adds > 0) {
+        result.sets.push_back(set);
+      }
+    }
+    return result;
+  }
+
   // ---- peers ----
 
   void plan_peers(const std::vector<Transaction::PeerChange>& changes) {
@@ -261,8 +288,11 @@ class Planner {
     record.facts.on_link6 = link.on_link6;
     record.facts.adopt_until = link.adopt_until;
     record.policy.flags = SLUICE_EP_MANAGED | (endpoint.permits & kPermissions);
+    const auto left_out = isolated_.find(endpoint.policy_set);
     for (const int direction : {SLUICE_INGRESS, SLUICE_EGRESS}) {
-      if (endpoint.isolated[direction]) {
+      if (endpoint.isolated[direction] ||
+          (left_out != isolated_.end() &&
+           left_out->second.at(static_cast<std::size_t>(direction)))) {
         record.policy.flags |= SLUICE_EP_ISOLATED(direction);
       }
     }
@@ -329,6 +359,7 @@ class Planner {
   const EndpointTargets& targets_;
   const Maps& maps_;
   unsigned slot_;
+  const IsolatedSets& isolated_;
   PeerView now_;
   PeerView wanted_;
   // How the number of addresses of a class changes.
@@ -391,8 +422,9 @@ void Delta::merge(const std::vector<Transaction::PeerChange>& more_peers,
 
 Result<Plan> make_plan(const Mirror& mirror, const Delta& delta,
                        const EndpointTargets& targets, const Maps& maps,
-                       unsigned slot) {
-  return Planner(mirror, targets, maps, slot).run(delta);
+                       unsigned slot, const IsolatedSets& isolated,
+                       Shortage& shortage) {
+  return Planner(mirror, targets, maps, slot, isolated).run(delta, shortage);
 }
 
 void commit(Mirror& mirror, const Plan& plan) {

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <span>
 #include <vector>
@@ -51,6 +52,7 @@ struct Cleanup {
 struct Delta {
   std::vector<Transaction::PeerChange> peers;
   std::vector<Transaction::EntryChange> entries;
+  [[nodiscard]] bool empty() const { return peers.empty() && entries.empty(); }
   // Adds later changes, which win.
   void merge(const std::vector<Transaction::PeerChange>& more_peers,
              const std::vector<Transaction::EntryChange>& more_entries);
@@ -93,12 +95,27 @@ struct Plan {
   }
 };
 
+// The policy map is too small: what it would have to hold while the changes are
+// made, and which sets of them make it so.
+struct Shortage {
+  std::size_t needed = 0;  // 0: it is large enough
+  struct Set {
+    std::uint32_t id = 0;
+    std::size_t adds = 0;     // entries written before any is deleted
+    std::int64_t growth = 0;  // entries that are more in the end
+  };
+  std::vector<Set> sets;
+};
+
 // Works out how the kernel gets from `mirror` to `mirror` with `delta` and the
-// records of `targets`. `slot` is the one in force. Fails if a map is too
-// small.
+// records of `targets`. `slot` is the one in force. `isolated`: by policy set,
+// directions in which its endpoints are isolated whatever they say themselves.
+// Fails if a map is too small; of the policy map, `shortage` has the numbers.
+using IsolatedSets = std::map<std::uint32_t, std::array<bool, 2>>;
 Result<Plan> make_plan(const Mirror& mirror, const Delta& delta,
                        const EndpointTargets& targets, const Maps& maps,
-                       unsigned slot);
+                       unsigned slot, const IsolatedSets& isolated,
+                       Shortage& shortage);
 
 // The mirror once `plan` is in force and cleaned up.
 void commit(Mirror& mirror, const Plan& plan);

@@ -48,7 +48,25 @@ std::vector<instance::ProblemView> Cluster::problems(
                        .message = std::move(problem.message)});
     }
   }
+  if (without_policies) {
+    return views;
+  }
+  for (const auto& status : store_->objects()) {
+    if (auto why = shortfall(status); !why.empty()) {
+      views.push_back({.severity = severity_text(op::Severity::kError),
+                       .source = status.source,
+                       .object = to_string(status.key),
+                       .message = std::move(why)});
+    }
+  }
   return views;
+}
+
+std::string Cluster::shortfall(const op::ObjectStatus& status) const {
+  return status.policy ? translator_->shortfall({.kind = status.key.kind,
+                                                 .ns = status.key.ns,
+                                                 .name = status.key.name})
+                       : std::string{};
 }
 
 std::vector<instance::ProblemView> Cluster::errors() const {
@@ -64,6 +82,14 @@ instance::PolicyListView Cluster::policy_list() const {
   for (auto& status : store_->objects()) {
     if (!status.policy) {
       continue;
+    }
+    for (auto& warning : translator_->warnings({.kind = status.key.kind,
+                                                .ns = status.key.ns,
+                                                .name = status.key.name})) {
+      status.warnings.push_back(std::move(warning));
+    }
+    if (auto why = shortfall(status); !why.empty()) {
+      status.reason += (status.reason.empty() ? "" : "; ") + why;
     }
     view.policies.push_back({.kind = std::move(status.key.kind),
                              .ns = std::move(status.key.ns),

@@ -39,6 +39,9 @@ class Cluster {
   [[nodiscard]] std::vector<instance::ProblemView> errors() const;
 
  private:
+  // Why pods that the policy selects are isolated instead; or empty.
+  [[nodiscard]] std::string shortfall(const op::ObjectStatus& status) const;
+
   std::unique_ptr<policy::Translator> translator_;
   std::unique_ptr<op::Store> store_;
 };

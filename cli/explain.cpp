@@ -104,6 +104,9 @@ class Explainer {
                                   .detail = std::move(miss.detail)});
     }
     view.behind = behind_lines(*answer);
+    if (!answer->problem.empty()) {
+      view.reason += " (isolated: " + answer->problem + ")";
+    }
     if (answer->allowed != view.allowed) {
       view.reason += " (a defect: the rules themselves give another verdict)";
     }

@@ -93,6 +93,17 @@ void add_cidr_option(CLI::App& command, policy::TranslatorOptions& options) {
       ->type_name("external|all");
 }
 
+void add_bound_option(CLI::App& command, policy::TranslatorOptions& options) {
+  command
+      .add_option("--max-set-entries", options.max_set_entries,
+                  "Entries of the policy map that the policies of one pod may "
+                  "become. A policy that needs more by itself is not valid; "
+                  "pods whose policies need more together are isolated. 0: as "
+                  "many as they need")
+      ->type_name("N")
+      ->capture_default_str();
+}
+
 }  // namespace
 
 void add_run(CLI::App& app, int& exit_code) {
@@ -110,6 +121,7 @@ void add_run(CLI::App& app, int& exit_code) {
                     "Remove every trace at the end; without DIR, do only that");
   instance::add_agent_options(*command, options.agent);
   add_cidr_option(*command, options.translator);
+  add_bound_option(*command, options.translator);
   add_on_invalid_option(*command, options.on_invalid);
   instance::add_size_options(*command, options.agent.datapath);
   command->callback([arguments, &exit_code] { exit_code = run(*arguments); });

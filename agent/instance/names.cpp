@@ -40,7 +40,8 @@ PolicySetInfo set_from(const json& in) {
   return {.id = in.value("id", 0U),
           .policies = in.value("policies", Texts{}),
           .isolating = {in.value("isolating_ingress", Texts{}),
-                        in.value("isolating_egress", Texts{})}};
+                        in.value("isolating_egress", Texts{})},
+          .problem = in.value("problem", "")};
 }
 
 std::string full_text(const IpPrefix& prefix) {
@@ -149,7 +150,8 @@ Result<void> Names::save(const std::filesystem::path& file) const {
     out["sets"].push_back({{"id", id},
                            {"policies", set.policies},
                            {"isolating_ingress", set.isolating[0]},
-                           {"isolating_egress", set.isolating[1]}});
+                           {"isolating_egress", set.isolating[1]},
+                           {"problem", set.problem}});
   }
   const auto temporary = file.string() + ".new";
   {

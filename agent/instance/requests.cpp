@@ -71,12 +71,27 @@ Server::Answer rows_answer(std::vector<Item> items, MakeRow row) {
   return {.reply = std::move(reply), .drops_only = false};
 }
 
+std::string joined(const std::vector<std::string>& names) {
+  std::string result;
+  for (const auto& name : names) {
+    result += (result.empty() ? "" : ", ") + name;
+  }
+  return result;
+}
+
 Server::Answer status(const RequestContext& context) {
   const auto agent = context.agent->status();
   StatusView view;
   view.version = kVersion;
   view.node = context.node;
   view.problem = agent.problem.empty() ? context.problem : agent.problem;
+  for (const auto& [id, why] : agent.shortfalls) {
+    if (const auto* set = context.names->set(id); view.problem.empty()) {
+      view.problem = (set == nullptr ? "policy set " + std::to_string(id)
+                                     : joined(set->policies)) +
+                     ": " + why;
+    }
+  }
   view.enforced = view.problem.empty();
   view.revision = agent.revision;
   view.epoch = agent.epoch;
@@ -120,6 +135,28 @@ Server::Answer endpoint_list(const RequestContext& context) {
       view.policies = set->policies;
     }
     list.endpoints.push_back(std::move(view));
+  }
+  return view_answer(list);
+}
+
+std::string name_of(const PolicyView& policy) {
+  return policy.kind + "/" + (policy.ns.empty() ? "" : policy.ns + "/") +
+         policy.name;
+}
+
+// Of which policies the node's policy map has no room is known here only.
+Server::Answer policy_list(const RequestContext& context) {
+  auto list = context.source->policy_list();
+  for (const auto& [id, why] : context.agent->shortfalls()) {
+    const auto* set = context.names->set(id);
+    for (auto& policy : list.policies) {
+      if (set != nullptr &&
+          std::ranges::find(set->policies, name_of(policy)) !=
+              set->policies.end() &&
+          policy.reason.find(why) == std::string::npos) {
+        policy.reason += (policy.reason.empty() ? "" : "; ") + why;
+      }
+    }
   }
   return view_answer(list);
 }
@@ -178,7 +215,7 @@ Server::Answer dispatch(const RequestContext& context,
     return endpoint_list(context);
   }
   if (command == "policy list") {
-    return view_answer(context.source->policy_list());
+    return policy_list(context);
   }
   if (command == "policy dump") {
     return policy_dump(context);

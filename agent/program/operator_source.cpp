@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/program/operator_source.h"
 
-#include <set>
+#include <map>
 #include <utility>
 
 #include "agent/instance/text.h"
@@ -10,11 +10,17 @@
 namespace sluice::agentd {
 namespace {
 
-// "Kind/namespace/name" of every policy that this node has received.
-std::set<std::string> policies_of(const agent::Agent& agent) {
-  std::set<std::string> result;
+// "Kind/namespace/name" of every policy that this node has received, and why
+// the pods that it selects are isolated instead.
+std::map<std::string, std::string> policies_of(const agent::Agent& agent) {
+  std::map<std::string, std::string> result;
   for (const auto& set : agent.wanted().sets) {
-    result.insert(set.policies.begin(), set.policies.end());
+    for (const auto& policy : set.policies) {
+      auto& problem = result[policy];
+      if (problem.empty() && !set.problem.empty()) {
+        problem = "pods of it are isolated: " + set.problem;
+      }
+    }
   }
   return result;
 }
@@ -40,7 +46,7 @@ void OperatorSource::describe(instance::StatusView& view) const {
 
 instance::PolicyListView OperatorSource::policy_list() const {
   instance::PolicyListView list;
-  for (const auto& policy : policies_of(*agent_)) {
+  for (const auto& [policy, problem] : policies_of(*agent_)) {
     const auto first = policy.find('/');
     const auto last = policy.rfind('/');
     instance::PolicyView view;
@@ -49,7 +55,7 @@ instance::PolicyListView OperatorSource::policy_list() const {
     view.ns = first < last ? policy.substr(first + 1, last - first - 1) : "";
     view.valid = true;
     view.in_force = problem_.empty();
-    view.reason = problem_;
+    view.reason = problem_.empty() ? problem : problem_;
     view.source = link_->address;
     list.policies.push_back(std::move(view));
   }

@@ -71,6 +71,8 @@ struct PolicySetInfo {
   std::uint32_t id = 0;
   std::vector<std::string> policies;  // sorted
   std::array<std::vector<std::string>, 2> isolating;
+  // Why the set has no entries and its endpoints are isolated; or empty.
+  std::string problem;
   bool operator==(const PolicySetInfo&) const = default;
 };
 

@@ -197,6 +197,13 @@ RuleInfo name_rule(const SetDirection& direction, const Decided& decided) {
           .log_value = {}};
 }
 
+void say_isolation(const SetRecord& set, Direction direction, Answer& answer) {
+  answer.isolated = set.isolates(direction);
+  answer.problem = set.problem;
+  answer.isolating =
+      PolicySets::info(set).isolating[static_cast<std::size_t>(direction)];
+}
+
 }  // namespace
 
 // Says of every backend of the Services' port what the set says of it.
@@ -279,7 +286,8 @@ std::optional<Answer> Translator::explain(const Question& question) const {
   Question asked = question;
   const auto* about = &peer;
   const auto& direction = set->directions[side];
-  if (find_port(impl_->sets.frontend(cidr_id), question) != nullptr) {
+  if (set->problem.empty() &&
+      find_port(impl_->sets.frontend(cidr_id), question) != nullptr) {
     impl_->explain_backends(pod, peer.frontend, direction, question, answer);
     if (!answer.backends.empty()) {
       const auto& first = answer.backends.front();
@@ -289,8 +297,7 @@ std::optional<Answer> Translator::explain(const Question& question) const {
           impl_->classes.class_of(first.address, pod.pod.node));
     }
   }
-  answer.isolated = direction.isolated;
-  answer.isolating = PolicySets::info(*set).isolating[side];
+  say_isolation(*set, question.direction, answer);
   if (const auto* entry = find_entry(direction, cidr_id, question)) {
     set_builtin(answer, entry->value.rule,
                 entry->value.verdict == SLUICE_VERDICT_ALLOW);

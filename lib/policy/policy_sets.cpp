@@ -441,6 +441,7 @@ void PolicySets::build_dirty(std::set<std::uint32_t>& built) {
 
 void PolicySets::update() {
   const auto fronts = update_frontends();
+  retry_oversized();
   std::set<std::uint32_t> built;
   build_dirty(built);
   split_sets();
@@ -478,6 +479,7 @@ void PolicySets::discard(std::uint32_t set_id) {
     spec->sets.erase(set_id);
   }
   set_ids_.erase(it->second->key);
+  oversized_.erase(set_id);
   sets_.erase(it);
 }
 
@@ -497,7 +499,8 @@ const SetRecord* PolicySets::find(std::uint32_t id) const {
 }
 
 PolicySetInfo PolicySets::info(const SetRecord& set) {
-  PolicySetInfo info{.id = set.id, .policies = {}, .isolating = {}};
+  PolicySetInfo info{
+      .id = set.id, .policies = {}, .isolating = {}, .problem = set.problem};
   for (const auto* spec : set.key.specs) {
     const auto name = to_string(spec->policy->key);
     const auto add = [&](std::vector<std::string>& names) {
@@ -507,7 +510,12 @@ PolicySetInfo PolicySets::info(const SetRecord& set) {
     };
     add(info.policies);
     for (const Direction direction : kDirections) {
-      if (spec->spec->default_deny[index_of(direction)]) {
+      const bool says =
+          std::ranges::any_of(spec->rules, [&](const RuleRecord& rule) {
+            return rule.rule->direction == direction;
+          });
+      if (spec->spec->default_deny[index_of(direction)] ||
+          (!set.problem.empty() && says)) {
         add(info.isolating[index_of(direction)]);
       }
     }

@@ -88,6 +88,15 @@ struct SetRecord {
   SetKey key;
   std::unordered_set<PodRecord*> pods;  // endpoints that have it
   std::array<SetDirection, 2> directions;
+  std::size_t size = 0;  // entries
+  // Not empty: it would need more entries than a set may have, and says so. It
+  // has none then, and isolates wherever its policies say anything.
+  std::string problem;
+
+  [[nodiscard]] bool isolates(Direction direction) const {
+    const auto& side = directions[static_cast<std::size_t>(direction)];
+    return side.isolated || (!problem.empty() && !side.rules.empty());
+  }
 
   // Classes other than "any" that have entries.
   template <typename Visit>
@@ -142,9 +151,13 @@ class PolicySets {
     std::unordered_set<PodRecord*> moved;
   };
 
+  // `most`: entries that a set may have; 0: as many as it needs.
   PolicySets(SelectorCache& selectors, PeerClasses& classes,
-             const Services& services)
-      : selectors_(selectors), classes_(classes), services_(services) {}
+             const Services& services, std::size_t most)
+      : selectors_(selectors),
+        classes_(classes),
+        services_(services),
+        most_(most) {}
 
   void set_policy(const Policy& policy);
   // Takes effect with apply_removals(), so that a policy that is removed and
@@ -171,6 +184,10 @@ class PolicySets {
   // See Translator::visit_subjects().
   void visit_subjects(const PolicyKey& key,
                       const std::function<void(const kube::Pod&)>& visit) const;
+  // See Translator::shortfall().
+  [[nodiscard]] std::string shortfall(const PolicyKey& key) const;
+  // See Translator::warnings().
+  [[nodiscard]] std::vector<std::string> warnings(const PolicyKey& key) const;
   // nullptr if there is no such set.
   [[nodiscard]] const SetRecord* find(std::uint32_t id) const;
   [[nodiscard]] static std::vector<PolicyEntry> entries(const SetRecord& set);
@@ -217,7 +234,25 @@ class PolicySets {
   static void build(SetRecord& set);
   static void place_rules(SetRecord& set, Direction direction);
   void index(const SetRecord& set, bool add);
+  // Entries of one class and direction, compiled and not in the set yet.
+  struct Compiled {
+    Direction direction = Direction::kIngress;
+    std::uint32_t cidr_id = 0;
+    std::vector<L4Entry> entries;
+  };
+  // Classes by direction.
+  using Touched = std::array<std::set<std::uint32_t>, 2>;
+  [[nodiscard]] Touched touched_by(const SetRecord& set) const;
+  [[nodiscard]] std::optional<std::vector<Compiled>> compile_within_bound(
+      const SetRecord& set, const Touched& classes, std::size_t& done) const;
   void compile_all(SetRecord& set);
+  void compile_one(SetRecord& set, std::uint32_t cidr_id, const ClassKey& peer);
+  void put_over(SetRecord& set, std::size_t done, std::size_t classes);
+  void retry_oversized();
+  void warn_of_peers(const RuleRecord& rule,
+                     std::vector<std::string>& warnings) const;
+  void warn_of_ports(const SpecRecord& spec, const RuleRecord& rule,
+                     std::vector<std::string>& warnings) const;
   void add_sets_touched_by(const ClassKey& peer,
                            std::set<std::uint32_t>& ids) const;
   [[nodiscard]] std::set<std::uint32_t> sets_touched_by(
@@ -246,12 +281,16 @@ class PolicySets {
   [[nodiscard]] std::set<std::uint32_t> update_frontends();
   void compile_class(std::uint32_t cidr_id);
   void drop_class(std::uint32_t cidr_id);
+  void note_entries(const SetRecord& set, Direction direction,
+                    std::uint32_t cidr_id, const std::vector<L4Entry>& before,
+                    const std::vector<L4Entry>& after);
   void replace_entries(SetRecord& set, Direction direction,
                        std::uint32_t cidr_id, std::vector<L4Entry> entries);
 
   SelectorCache& selectors_;
   PeerClasses& classes_;
   const Services& services_;
+  std::size_t most_;
   std::map<PolicyKey, std::unique_ptr<PolicyRecord>> policies_;
   std::map<SelectorId, std::set<SpecRecord*>> by_subject_;
   std::map<std::uint32_t, RuleId> rule_ids_;
@@ -272,6 +311,8 @@ class PolicySets {
   std::set<std::uint32_t> sets_with_named_any_;   // any-peer egress named ports
   std::set<std::uint32_t> dirty_;
   std::set<std::uint32_t> emptied_;  // retired ones without rules
+  // Sets with a problem, with how many classes they had to say something of.
+  std::map<std::uint32_t, std::size_t> oversized_;
   std::set<PolicyKey> removed_;
   // Specs that are gone but may stand in sets until these are retired.
   std::vector<std::unique_ptr<SpecRecord>> dying_;

@@ -351,6 +351,7 @@ void SelectorCache::find_members(SelectorId id) {
     for (auto* record : possible) {
       if (matches_pod(selector, *record)) {
         selector.pods.insert(record);
+        selector.matched = true;
         insert_sorted(record->matched, id);
       }
     }
@@ -422,6 +423,7 @@ void SelectorCache::update_pod(PodRecord& record) {
     auto& selector = *selectors_[id];
     if (std::ranges::binary_search(record.matched, id)) {
       selector.pods.insert(&record);
+      selector.matched = true;
     } else {
       selector.pods.erase(&record);
     }

@@ -61,6 +61,7 @@ struct Selector {
   std::uint32_t peer_refs = 0;
   std::uint32_t subject_refs = 0;
   std::unordered_set<PodRecord*> pods;
+  bool matched = false;                         // some pod, at some time
   std::array<bool, kReservedCount> reserved{};  // which of these it matches
 
   [[nodiscard]] bool has_members() const {

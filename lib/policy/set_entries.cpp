@@ -94,39 +94,49 @@ std::vector<L4Entry> PolicySets::compile(const SetRecord& set, Direction which,
                     fallback(direction.isolated, which, peer.local_node));
 }
 
+// Notes what of one class changes, for those who have the set already.
+void PolicySets::note_entries(const SetRecord& set, Direction direction,
+                              std::uint32_t cidr_id,
+                              const std::vector<L4Entry>& before,
+                              const std::vector<L4Entry>& after) {
+  const auto note = [&](const L4Entry& entry, bool present) {
+    changes_.sets[set.id].entries.push_back(
+        {.key = map_key(set.id, direction, cidr_id, entry),
+         .value = present ? std::optional(entry.value) : std::nullopt});
+  };
+  const auto less = [](const L4Entry& a, const L4Entry& b) {
+    return std::tuple(a.protocol, a.prefixlen, a.port) <
+           std::tuple(b.protocol, b.prefixlen, b.port);
+  };
+  const std::set<L4Entry, decltype(less)> now(after.begin(), after.end());
+  const std::set<L4Entry, decltype(less)> then(before.begin(), before.end());
+  for (const auto& entry : then) {
+    if (!now.contains(entry)) {
+      note(entry, false);
+    }
+  }
+  for (const auto& entry : now) {
+    const auto it = then.find(entry);
+    if (it == then.end() || !(*it == entry)) {
+      note(entry, true);
+    }
+  }
+}
+
 void PolicySets::replace_entries(SetRecord& set, Direction direction,
                                  std::uint32_t cidr_id,
                                  std::vector<L4Entry> entries) {
   auto& stored = set.directions[index_of(direction)].entries;
   const auto old = stored.find(cidr_id);
   const bool report = !changes_.created.contains(set.id);
-  const auto note = [&](const L4Entry& entry, bool present) {
-    changes_.sets[set.id].entries.push_back(
-        {.key = map_key(set.id, direction, cidr_id, entry),
-         .value = present ? std::optional(entry.value) : std::nullopt});
-  };
-  if (report && (old == stored.end() || old->second != entries)) {
-    const auto before =
-        old == stored.end() ? std::vector<L4Entry>{} : old->second;
-    const auto less = [](const L4Entry& a, const L4Entry& b) {
-      return std::tuple(a.protocol, a.prefixlen, a.port) <
-             std::tuple(b.protocol, b.prefixlen, b.port);
-    };
-    const std::set<L4Entry, decltype(less)> now(entries.begin(), entries.end());
-    const std::set<L4Entry, decltype(less)> then(before.begin(), before.end());
-    for (const auto& entry : then) {
-      if (!now.contains(entry)) {
-        note(entry, false);
-      }
-    }
-    for (const auto& entry : now) {
-      const auto it = then.find(entry);
-      if (it == then.end() || !(*it == entry)) {
-        note(entry, true);
-      }
-    }
+  const auto before =
+      old == stored.end() ? std::vector<L4Entry>{} : old->second;
+  if (report && before != entries) {
+    note_entries(set, direction, cidr_id, before, entries);
   }
   const bool had = set.has_entries(cidr_id);
+  set.size += entries.size();
+  set.size -= before.size();
   if (entries.empty()) {
     stored.erase(cidr_id);
   } else {
@@ -183,30 +193,6 @@ std::set<std::uint32_t> PolicySets::classes_touching(const SetRecord& set,
   return ids;
 }
 
-void PolicySets::compile_all(SetRecord& set) {
-  const auto& retired = classes_.changes().retired;
-  for (const Direction direction : kDirections) {
-    auto& side = set.directions[index_of(direction)];
-    auto ids = classes_touching(set, direction);
-    ids.insert(SLUICE_CIDR_ANY);
-    std::vector<std::uint32_t> gone;
-    for (const auto& [id, entries] : side.entries) {
-      if (!ids.contains(id) || retired.contains(id)) {
-        gone.push_back(id);
-      }
-    }
-    for (const std::uint32_t id : gone) {
-      replace_entries(set, direction, id, {});
-    }
-    for (const std::uint32_t id : ids) {
-      if (!retired.contains(id)) {
-        replace_entries(set, direction, id,
-                        compile(set, direction, id, classes_.key(id)));
-      }
-    }
-  }
-}
-
 void PolicySets::add_sets_touched_by(const ClassKey& peer,
                                      std::set<std::uint32_t>& ids) const {
   for (const SelectorId id : peer.selectors) {
@@ -247,14 +233,10 @@ void PolicySets::compile_class(std::uint32_t cidr_id) {
     if (changes_.rebuilt.contains(id)) {
       continue;  // compiled with all classes just now
     }
-    auto& set = *sets_.at(id);
-    if (changes_.retired.contains(id)) {
+    if (changes_.retired.contains(id) || oversized_.contains(id)) {
       continue;  // nobody has it any more; its rules may be gone
     }
-    for (const Direction direction : kDirections) {
-      replace_entries(set, direction, cidr_id,
-                      compile(set, direction, cidr_id, peer));
-    }
+    compile_one(*sets_.at(id), cidr_id, peer);
   }
 }
 

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <utility>
 
+#include "lib/policy/policy_sets_impl.h"
 #include "lib/policy/translator_impl.h"
 
 namespace sluice::policy {
@@ -243,8 +244,8 @@ EndpointEntry Translator::Impl::endpoint(const PodRecord& record) const {
   entry.name = record.name();
   entry.policy_set = record.policy_set;
   if (const auto* set = sets.find(record.policy_set)) {
-    for (std::size_t i = 0; i < set->directions.size(); ++i) {
-      entry.isolated[i] = set->directions[i].isolated;
+    for (const Direction direction : kDirections) {
+      entry.isolated[index_of(direction)] = set->isolates(direction);
     }
   }
   entry.ips = record.pod.ips;
@@ -413,6 +414,11 @@ bool Translator::is_taken(const IpAddress& address,
   const bool by_pod = std::ranges::any_of(
       pods, [&](const PodRecord* other) { return other->pod.node != node; });
   return by_pod || impl_->classes.is_in_object_of_node(address);
+}
+
+std::string Translator::shortfall(const PolicyKey& key) const {
+  impl_->flush();
+  return impl_->sets.shortfall(key);
 }
 
 void Translator::visit_subjects(

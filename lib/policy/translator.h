@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "lib/base/result.h"
 #include "lib/kube/objects.h"
 #include "lib/policy/rule.h"
 #include "sluice/state.h"
@@ -20,6 +21,11 @@ struct TranslatorOptions {
   // CIDR peers of CiliumNetworkPolicy match pods and nodes too
   // (`cidr-match: all`); default: external addresses only.
   bool cidr_match_all = false;
+  // Entries of the policy map that the policies of one pod may become; 0: as
+  // many as they need. Pods whose policies would become more are isolated; see
+  // shortfall().
+  std::size_t max_set_entries = kMaxSetEntries;
+  static constexpr std::size_t kMaxSetEntries = 32'768;
 };
 
 // Turns Kubernetes objects and parsed policies into policy-map entries, peer
@@ -97,6 +103,19 @@ class Translator {
   void visit_subjects(const PolicyKey& key,
                       const std::function<void(const kube::Pod&)>& visit) const;
 
+  // Why pods that the policy selects are isolated instead of getting what it
+  // says, in numbers: they would need more entries than a set may have. Empty:
+  // they get it.
+  [[nodiscard]] std::string shortfall(const PolicyKey& key) const;
+  // What the policy says that is probably not meant, as far as the pods that
+  // are there show: peers that no pod has ever matched, ports by names that no
+  // selected pod has, egress without DNS. For people.
+  [[nodiscard]] std::vector<std::string> warnings(const PolicyKey& key) const;
+  // Whether the policy fits into a set's bound where nothing else selects its
+  // pods, as far as it alone can tell: by its CIDRs and ports. An error (E2BIG)
+  // has the numbers.
+  [[nodiscard]] Result<void> check_size(const Policy& policy) const;
+
   // Why a packet is allowed or denied at one end, by the rules themselves.
   struct Question {
     std::string subject;  // "namespace/pod", whose policy is asked
@@ -111,6 +130,7 @@ class Translator {
     std::uint32_t rule = 0;  // enum sluice_builtin_rule or an id in `rules`
     RuleInfo decided;        // policy and path are empty for built-in rules
     std::vector<std::string> isolating;  // policies that isolate the direction
+    std::string problem;  // why the rules do not count; see shortfall()
     // Rules that would have decided otherwise but for one thing, and which:
     // "port", "protocol" or "peer". Best first, at most five.
     struct NearMiss {

@@ -118,7 +118,10 @@ class Encoder::Builder {
     for (const auto& policy : set.isolating[SLUICE_EGRESS]) {
       to.add_isolating_egress(index_of(policy));
     }
-    spend(16 + (3 * (set.policies.size() + set.isolating[0].size() +
+    if (!set.problem.empty()) {
+      to.set_problem(index_of(set.problem));
+    }
+    spend(20 + (3 * (set.policies.size() + set.isolating[0].size() +
                      set.isolating[1].size())));
   }
   void put(const Transaction::SetChange& change) {

@@ -20,7 +20,7 @@ struct Version {
   std::uint32_t minor = 0;
   bool operator==(const Version&) const = default;
 };
-inline constexpr Version kVersion{.major = 1, .minor = 2};
+inline constexpr Version kVersion{.major = 1, .minor = 3};
 // From this one on, operators know what PodAddresses are.
 inline constexpr std::uint32_t kAnnouncementsSince = 1;
 // And from this one on, what NodeAddresses are.

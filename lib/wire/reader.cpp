@@ -363,13 +363,19 @@ class ChunkReader {
       if (from.id() == 0 || from.id() > kPolicySetMax) {
         return fail("sets: no such policy set: " + std::to_string(from.id()));
       }
-      PolicySetInfo set{.id = from.id(), .policies = {}, .isolating = {}};
+      PolicySetInfo set{
+          .id = from.id(), .policies = {}, .isolating = {}, .problem = {}};
       auto read = texts(from.policies(), set.policies);
       if (read) {
         read = texts(from.isolating_ingress(), set.isolating[SLUICE_INGRESS]);
       }
       if (read) {
         read = texts(from.isolating_egress(), set.isolating[SLUICE_EGRESS]);
+      }
+      if (read) {
+        auto problem = text(from.problem());
+        read = problem ? Result<void>{} : std::unexpected(problem.error());
+        set.problem = std::move(problem).value_or(std::string{});
       }
       if (read) {
         read = spend(sizeof(Transaction::SetChange));

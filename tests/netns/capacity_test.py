@@ -8,6 +8,11 @@ _A = {"pod": "a"}
 _SMALL = 256
 
 
+def _large(pod, count):
+    return {**_many(count, 80), "metadata": {"namespace": "x", "name": "large"},
+            "spec": {**_many(count, 80)["spec"], "endpointSelector": {"matchLabels": {"pod": pod}}}}
+
+
 def _many(count, port):
     """`count` entries, one of them for `port`."""
     listed = [f"{port}/TCP"] + [f"{20001 + 2 * n}/TCP" for n in range(count - 1)]
@@ -29,9 +34,26 @@ class Capacity(suite.Case):
         self.assertIn(str(_SMALL), status["problem"])
         needed = [int(w) for w in status["problem"].replace(",", " ").split() if w.isdigit()]
         self.assertTrue(any(n >= 600 for n in needed), status["problem"])
-        # The state before stays, all of it.
+        self.assertIn("CiliumNetworkPolicy/x/p", status["problem"])
+        policies = {p["name"]: p for p in self.sluice.query("policy", "list")["policies"]}
+        self.assertIn(f"of {_SMALL} entries are used", policies["p"]["reason"])
+        # Of this pod the state before stays, all of it.
         self.check("x/b > x/a tcp/80 A, x/b > x/a tcp/81 D, E > x/a tcp/80 A")
-        # Other changes wait with it; when all fits again all is applied, without help.
+        # Everybody else's changes take effect; when it fits again it is applied, without help.
+        self.manifests.put("other", cnp("x", "q", {"pod": "b"}, ingress=[{"toPorts": ports("80/TCP")}]))
+        wait_for(lambda: "q" in {p["name"] for p in self.sluice.query("policy", "list")["policies"]},
+                 "the other policy read")
+        self.check("x/a > x/b tcp/80 A, x/a > x/b tcp/81 D")
+        self.assertFalse(self.sluice.query("status")["enforced"])
+        # A pod that gets another set of policies, for which there is no room, is isolated.
+        self.manifests.put("large", _large("b", 600))
+        wait_for(lambda: "large" in {p["name"] for p in self.sluice.query("policy", "list")["policies"]},
+                 "the large policy read")
+        self.check("x/a > x/b tcp/80 D, x/a > x/b tcp/20001 D, x/b > x/a tcp/80 A")
+        self.manifests.remove("large")
+        wait_for(lambda: "large" not in {p["name"] for p in self.sluice.query("policy", "list")["policies"]},
+                 "the large policy gone")
+        self.check("x/a > x/b tcp/80 A, x/a > x/b tcp/81 D")
         self.manifests.put("policy", _many(60, 82))
         wait_for(lambda: self.sluice.query("status")["enforced"], "applied when it fits")
         self.check("x/b > x/a tcp/80 D, x/b > x/a tcp/82 A")

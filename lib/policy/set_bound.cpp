@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+// How many entries a policy set may have. What would need more is found out
+// before the memory for it is spent, and costs those pods alone.
+#include <cerrno>
+#include <set>
+#include <utility>
+
+#include "lib/policy/policy_sets.h"
+#include "lib/policy/policy_sets_impl.h"
+#include "lib/policy/translator_impl.h"
+
+namespace sluice::policy {
+namespace {
+
+// Entries that the rule's ports need for one class, at most.
+std::size_t width_of(const L4& l4) {
+  if (l4.any) {
+    return 1;
+  }
+  std::size_t width = l4.named.size();
+  for (const auto& range : l4.ranges) {
+    width += port_prefixes(range.first, range.last).size();
+  }
+  return width;
+}
+
+// Never less than what the CIDRs and ports of the spec need.
+std::size_t most_entries(const Spec& spec) {
+  std::set<IpPrefix> prefixes;
+  std::size_t width = 0;
+  for (const auto& rule : spec.rules) {
+    width += width_of(rule.l4);
+    for (const auto& peer : rule.peers) {
+      if (const auto* cidr = std::get_if<CidrPeer>(&peer)) {
+        prefixes.insert(cidr->cidr);
+        prefixes.insert(cidr->except.begin(), cidr->except.end());
+      }
+    }
+  }
+  // One class for each prefix, and any peer; one entry for what falls through.
+  return (prefixes.size() + 1) * (width + 1);
+}
+
+}  // namespace
+
+PolicySets::Touched PolicySets::touched_by(const SetRecord& set) const {
+  const auto& retired = classes_.changes().retired;
+  Touched result;
+  for (const Direction direction : kDirections) {
+    auto& ids = result[index_of(direction)];
+    ids = classes_touching(set, direction);
+    std::erase_if(ids, [&](std::uint32_t id) { return retired.contains(id); });
+    ids.insert(SLUICE_CIDR_ANY);
+  }
+  return result;
+}
+
+// nullopt: there would be more than a set may have. `done`: classes compiled.
+std::optional<std::vector<PolicySets::Compiled>>
+PolicySets::compile_within_bound(const SetRecord& set, const Touched& classes,
+                                 std::size_t& done) const {
+  std::vector<Compiled> result;
+  std::size_t total = 0;
+  for (const Direction direction : kDirections) {
+    for (const std::uint32_t id : classes[index_of(direction)]) {
+      auto entries = compile(set, direction, id, classes_.key(id));
+      total += entries.size();
+      if (most_ != 0 && total > most_) {
+        return std::nullopt;
+      }
+      ++done;
+      result.push_back({.direction = direction,
+                        .cidr_id = id,
+                        .entries = std::move(entries)});
+    }
+  }
+  return result;
+}
+
+// Gives the set the entries of all classes.
+void PolicySets::compile_all(SetRecord& set) {
+  const auto classes = touched_by(set);
+  std::size_t done = 0;
+  auto compiled = compile_within_bound(set, classes, done);
+  if (!compiled) {
+    put_over(set, done, classes[0].size() + classes[1].size());
+    return;
+  }
+  set.problem.clear();
+  oversized_.erase(set.id);
+  for (const Direction direction : kDirections) {
+    std::vector<std::uint32_t> gone;
+    for (const auto& [id, entries] :
+         set.directions[index_of(direction)].entries) {
+      if (!classes[index_of(direction)].contains(id)) {
+        gone.push_back(id);
+      }
+    }
+    for (const std::uint32_t id : gone) {
+      replace_entries(set, direction, id, {});
+    }
+  }
+  for (auto& part : *compiled) {
+    replace_entries(set, part.direction, part.cidr_id, std::move(part.entries));
+  }
+}
+
+void PolicySets::compile_one(SetRecord& set, std::uint32_t cidr_id,
+                             const ClassKey& peer) {
+  for (const Direction direction : kDirections) {
+    const auto& stored = set.directions[index_of(direction)].entries;
+    const auto old = stored.find(cidr_id);
+    auto entries = compile(set, direction, cidr_id, peer);
+    const std::size_t others =
+        set.size - (old == stored.end() ? 0 : old->second.size());
+    if (most_ != 0 && others + entries.size() > most_) {
+      const auto classes = touched_by(set);
+      put_over(set, stored.size(), classes[0].size() + classes[1].size());
+      changes_.rebuilt.insert(set.id);
+      return;
+    }
+    replace_entries(set, direction, cidr_id, std::move(entries));
+  }
+}
+
+// Takes all its entries. Its last state cannot stay: the classes that its
+// entries name may be gone, and where a rule denies, others would be open.
+void PolicySets::put_over(SetRecord& set, std::size_t done,
+                          std::size_t classes) {
+  for (const Direction direction : kDirections) {
+    auto& entries = set.directions[index_of(direction)].entries;
+    while (!entries.empty()) {
+      const std::uint32_t id = entries.begin()->first;
+      replace_entries(set, direction, id, {});
+    }
+  }
+  set.problem = "its policies need more than " + std::to_string(most_) +
+                " policy-map entries (after " + std::to_string(done) + " of " +
+                std::to_string(classes) + " peer classes)";
+  oversized_[set.id] = classes;
+}
+
+// A set may fit again once it has to say something of fewer classes than when
+// it last did not. Rules that change it are tried anyway.
+void PolicySets::retry_oversized() {
+  if (oversized_.empty()) {
+    return;
+  }
+  std::set<std::uint32_t> candidates;
+  for (const std::uint32_t cidr_id : classes_.changes().retired) {
+    add_sets_touched_by(classes_.key(cidr_id), candidates);
+  }
+  for (const std::uint32_t id : candidates) {
+    const auto it = oversized_.find(id);
+    if (it == oversized_.end() || changes_.retired.contains(id)) {
+      continue;
+    }
+    const auto classes = touched_by(*sets_.at(id));
+    if (classes[0].size() + classes[1].size() < it->second) {
+      dirty_.insert(id);
+    }
+  }
+}
+
+std::string PolicySets::shortfall(const PolicyKey& key) const {
+  const auto record = policies_.find(key);
+  if (oversized_.empty() || record == policies_.end()) {
+    return {};
+  }
+  for (const auto& spec : record->second->specs) {
+    for (const std::uint32_t id : spec->sets) {
+      const auto& set = *sets_.at(id);
+      if (!set.problem.empty() && !set.pods.empty()) {
+        return (*set.pods.begin())->name() +
+               (set.pods.size() == 1
+                    ? " is"
+                    : " and " + std::to_string(set.pods.size() - 1) +
+                          " more pods are") +
+               " isolated: " + set.problem;
+      }
+    }
+  }
+  return {};
+}
+
+// Only where a simple product does not show that it fits, it is translated by
+// itself, up to the bound.
+Result<void> Translator::check_size(const Policy& policy) const {
+  const std::size_t most = impl_->options.max_set_entries;
+  for (const auto& spec : policy.specs) {
+    if (most == 0 || most_entries(spec) <= most) {
+      continue;
+    }
+    Translator alone(impl_->options);
+    Policy part = policy;
+    part.specs = {spec};
+    part.specs.front().subject = {};
+    kube::Pod pod;
+    pod.ns = "default";
+    pod.name = "pod";
+    pod.ips = {IpAddress{}};
+    alone.set(pod);
+    alone.set(part);
+    if (const auto why = alone.shortfall(policy.key); !why.empty()) {
+      return std::unexpected(
+          Error{.message = why.substr(why.find(": ") + 2), .code = E2BIG});
+    }
+  }
+  return {};
+}
+
+}  // namespace sluice::policy
