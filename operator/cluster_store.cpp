@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "lib/kube/api/resource.h"
+#include "lib/kube/decode.h"
 #include "lib/policy/parse.h"
 #include "operator/announced_pods.h"
 
@@ -61,13 +62,10 @@ Kept kept_in(const json& object) {
   return {.generation = generation->get<std::int64_t>(), .rules = rules};
 }
 
-// Returns the object in the version that its status stores.
-std::optional<json> earlier_version(const json& object, const Kept& kept) {
-  if (kept.rules == nullptr) {
-    return std::nullopt;
-  }
-  const auto rules =
-      json::parse(kept.rules->get_ref<const std::string&>(), nullptr, false);
+// Returns the object in the version that has these rules, as text.
+std::optional<json> earlier_version(const json& object,
+                                    const std::string& text) {
+  const auto rules = json::parse(text, nullptr, false);
   if (!rules.is_object()) {
     return std::nullopt;
   }
@@ -92,17 +90,63 @@ std::string rules_of(const json& object) {
   return rules.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
+std::string rules_of(const kube::CidrGroup& group) {
+  json cidrs = json::array();
+  for (const auto& cidr : group.cidrs) {
+    cidrs.push_back(to_string(cidr));
+  }
+  const json rules{{"labels", group.labels},
+                   {"spec", {{"externalCIDRs", std::move(cidrs)}}}};
+  return rules.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+// Returns the object without its rules.
+json skeleton(const PolicyObject& record) {
+  json metadata{{"name", record.key.name}};
+  if (!record.key.ns.empty()) {
+    metadata["namespace"] = record.key.ns;
+  }
+  return {{"apiVersion",
+           record.resource->api_version(record.resource->versions.front())},
+          {"kind", record.key.kind},
+          {"metadata", std::move(metadata)}};
+}
+
+// A limit that keeps the object which stores it small enough for the API
+// server.
+constexpr std::size_t kKeptMost = 256 << 10;
+
+bool has_to_be_kept(const PolicyObject& object) {
+  return !object.valid && !object.in_force_rules.empty() &&
+         object.in_force_rules.size() <= kKeptMost;
+}
+
 }  // namespace
 
+bool is_group(const ObjectKey& key) {
+  return key.kind == kube::cidr_groups().kind;
+}
+
 json to_keep(const PolicyObject& object) {
-  // A limit that keeps the object small enough for the API server.
-  constexpr std::size_t kMost = 256 << 10;
-  if (object.valid || object.in_force_rules.empty() ||
-      object.in_force_rules.size() > kMost) {
+  // The status of a group has no room for it.
+  if (!has_to_be_kept(object) || is_group(object.key)) {
     return nullptr;
   }
   return {{"generation", object.in_force_generation},
           {"rules", object.in_force_rules}};
+}
+
+std::string to_keep_elsewhere(const PolicyObject& object) {
+  if (!has_to_be_kept(object)) {
+    return {};
+  }
+  const json kept{{"kind", object.key.kind},
+                  {"namespace", object.key.ns},
+                  {"name", object.key.name},
+                  {"uid", object.uid},
+                  {"generation", object.in_force_generation},
+                  {"rules", object.in_force_rules}};
+  return kept.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
 std::uint64_t version_number(const std::string& version) {
@@ -137,7 +181,14 @@ struct ClusterStore::Impl {
   std::string ns;
   OnInvalid on_invalid;
   AnnouncedPods announced;
+  struct KeptElsewhere {
+    std::string uid;
+    std::int64_t generation = 0;
+    std::string rules;
+  };
+
   std::map<ObjectKey, PolicyObject> policies;
+  std::map<ObjectKey, KeptElsewhere> kept_elsewhere;
   std::set<ObjectKey> changed;
   std::map<ObjectKey, std::string> undecodable;
   std::unordered_map<std::string, wire::OnUnknown> spaces;  // that say it
@@ -166,7 +217,12 @@ struct ClusterStore::Impl {
   bool put_in_force(PolicyObject& record, const policy::Policy& parsed,
                     const json& object, std::int64_t generation);
   bool restore(PolicyObject& record, const json& object);
-  bool isolate(PolicyObject& record, const json& object);
+  bool restore(PolicyObject& record, const json& object,
+               const std::string& rules, std::int64_t generation);
+  bool restore_elsewhere(PolicyObject& record);
+  bool put_group_in_force(PolicyObject& record, const kube::CidrGroup& group,
+                          std::int64_t generation);
+  bool isolate(PolicyObject& record, const json& object, const Error& why);
   PolicyObject& renew(const Event& event, bool& is_new, bool& removed);
   void note(const kube::Namespace& space);
   void note(const kube::Pod& pod);
@@ -230,7 +286,7 @@ bool ClusterStore::Impl::take_policy(const Event& event) {
   if (event.type == Event::Type::kInvalid) {
     record.valid = false;
     record.reason = event.error;
-    return told;
+    return restore_elsewhere(record) || told;
   }
   const auto& object = *std::get<Event::Json>(event.object);
   record.conditions = conditions_of(object);
@@ -241,11 +297,16 @@ bool ClusterStore::Impl::take_policy(const Event& event) {
     return restore(record, object) || told;
   }
   auto parsed = policy::parse_policy(object);
+  if (auto fits = parsed ? translator.check_size(*parsed) : Result<void>{};
+      !fits) {
+    parsed = std::unexpected(fits.error());
+  }
   record.valid = parsed.has_value();
   record.warnings.clear();
   if (!parsed) {
     record.reason = parsed.error().message;
-    return restore(record, object) || isolate(record, object) || told;
+    return restore(record, object) || isolate(record, object, parsed.error()) ||
+           told;
   }
   record.reason.clear();
   record.warnings = parsed->warnings;
@@ -271,23 +332,55 @@ bool ClusterStore::Impl::restore(PolicyObject& record, const json& object) {
     return false;
   }
   const auto kept = kept_in(object);
-  const auto earlier = earlier_version(object, kept);
+  return (kept.rules != nullptr &&
+          restore(record, object, kept.rules->get_ref<const std::string&>(),
+                  kept.generation)) ||
+         restore_elsewhere(record);
+}
+
+bool ClusterStore::Impl::restore(PolicyObject& record, const json& object,
+                                 const std::string& rules,
+                                 std::int64_t generation) {
+  const auto earlier = earlier_version(object, rules);
   if (!earlier) {
     return false;
   }
   const auto parsed = policy::parse_policy(*earlier);
-  return parsed && put_in_force(record, *parsed, *earlier, kept.generation);
+  return parsed && translator.check_size(*parsed) &&
+         put_in_force(record, *parsed, *earlier, generation);
+}
+
+// Restores from the version that an object of Sluice's own stores.
+bool ClusterStore::Impl::restore_elsewhere(PolicyObject& record) {
+  const auto found = kept_elsewhere.find(record.key);
+  if (record.valid || record.in_force || found == kept_elsewhere.end() ||
+      found->second.uid != record.uid) {
+    return false;
+  }
+  const auto& kept = found->second;
+  if (!is_group(record.key)) {
+    return restore(record, skeleton(record), kept.rules, kept.generation);
+  }
+  auto object = earlier_version(skeleton(record), kept.rules);
+  if (!object) {
+    return false;
+  }
+  const auto rules = json::parse(kept.rules, nullptr, false);
+  (*object)["metadata"]["labels"] = rules.value("labels", json::object());
+  const auto group = kube::decode_cidr_group(*object);
+  return group && put_group_in_force(record, *group, kept.generation);
 }
 
 // For a policy that never had a valid version: it may isolate the pods that it
 // selects.
-bool ClusterStore::Impl::isolate(PolicyObject& record, const json& object) {
+bool ClusterStore::Impl::isolate(PolicyObject& record, const json& object,
+                                 const Error& why) {
   if (record.in_force) {
     return false;
   }
   const bool before = !record.isolation.empty();
   record.isolation.clear();
-  if (const auto isolation = isolation_of(object, on_invalid)) {
+  if (const auto isolation = isolation_of(object, on_invalid, why)) {
     record.isolation = say_isolation(*isolation);
     translator.set(*isolation);
     return true;
@@ -309,11 +402,19 @@ bool ClusterStore::Impl::take_group(const Event& event) {
   record.valid = event.type == Event::Type::kSet;
   record.reason = event.error;
   if (!record.valid) {
-    return told;
+    return restore_elsewhere(record) || told;
   }
+  return put_group_in_force(record, std::get<kube::CidrGroup>(event.object),
+                            event.generation);
+}
+
+bool ClusterStore::Impl::put_group_in_force(PolicyObject& record,
+                                            const kube::CidrGroup& group,
+                                            std::int64_t generation) {
   record.in_force = true;
-  record.in_force_generation = event.generation;
-  translator.set(std::get<kube::CidrGroup>(event.object));
+  record.in_force_generation = generation;
+  record.in_force_rules = rules_of(group);
+  translator.set(group);
   return true;
 }
 
@@ -475,6 +576,33 @@ bool ClusterStore::take(const Event& event) {
     default:
       return impl_->take_other(event);
   }
+}
+
+bool ClusterStore::take_kept(const std::string& kept) {
+  const auto object = json::parse(kept, nullptr, false);
+  const auto text = [&](const char* name) {
+    const auto found = object.find(name);
+    return found != object.end() && found->is_string()
+               ? found->get<std::string>()
+               : std::string{};
+  };
+  if (!object.is_object() || !object.contains("generation") ||
+      !object.at("generation").is_number_integer()) {
+    return false;
+  }
+  const ObjectKey key{
+      .kind = text("kind"), .ns = text("namespace"), .name = text("name")};
+  impl_->kept_elsewhere[key] = {
+      .uid = text("uid"),
+      .generation = object.at("generation").get<std::int64_t>(),
+      .rules = text("rules")};
+  const auto found = impl_->policies.find(key);
+  if (found == impl_->policies.end() ||
+      !impl_->restore_elsewhere(found->second)) {
+    return false;
+  }
+  impl_->changed.insert(key);
+  return true;
 }
 
 const std::map<ObjectKey, PolicyObject>& ClusterStore::policies() const {

@@ -43,7 +43,8 @@ struct PolicyObject {
   // "its pods are isolated for ingress until it is valid". Otherwise empty.
   std::string isolation;
   std::int64_t in_force_generation = 0;
-  std::string in_force_rules;         // a policy's spec and specs, as JSON
+  // Its spec, specs and, for a CIDR group, labels, as JSON.
+  std::string in_force_rules;
   std::int64_t kept_generation = 0;   // of status.inForce; 0: not stored
   std::vector<std::string> warnings;  // of the newest version
   // status.conditions as last seen; null if the decoder does not report them.
@@ -54,6 +55,12 @@ struct PolicyObject {
 // the version in force is not the newest: its generation and, as text, its spec
 // and specs. Null if there is nothing to store.
 nlohmann::json to_keep(const PolicyObject& object);
+// Returns the same for an object that has no room in its status: a text with
+// everything that ClusterStore::take_kept() needs. Empty if there is nothing to
+// store, or too much.
+std::string to_keep_elsewhere(const PolicyObject& object);
+// True for a CIDR group.
+bool is_group(const ObjectKey& key);
 // Returns a resourceVersion as a number; 0 if it is not one.
 std::uint64_t version_number(const std::string& version);
 // Returns the kind's index in vectors of resourceVersions; kPolicyKinds if it
@@ -76,6 +83,11 @@ class ClusterStore {
 
   // True if the translator received a change.
   bool take(const kube::Event& event);
+
+  // Takes the last valid version of an object, a text of to_keep_elsewhere().
+  // It comes into force if no other version of the object is in force. True if
+  // the translator received a change.
+  bool take_kept(const std::string& kept);
 
   [[nodiscard]] const std::map<ObjectKey, PolicyObject>& policies() const;
   [[nodiscard]] const PolicyObject* policy(const ObjectKey& key) const;

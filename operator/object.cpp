@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <utility>
 
 #include <nlohmann/json.hpp>
@@ -186,10 +187,13 @@ Result<Object> decode(const ObjectKey& key, json object) {
 }
 
 std::optional<policy::Policy> isolation_of(const json& object,
-                                           OnInvalid on_invalid) {
+                                           OnInvalid on_invalid,
+                                           const Error& why) {
   auto isolation = policy::parse_isolation(object);
-  if (isolation && isolation->key.kind != "NetworkPolicy" &&
-      on_invalid == OnInvalid::kOpen) {
+  const bool always =
+      isolation && (isolation->key.kind == "NetworkPolicy" ||
+                    (why.code == E2BIG && !isolation->key.ns.empty()));
+  if (isolation && !always && on_invalid == OnInvalid::kOpen) {
     return std::nullopt;
   }
   return isolation;

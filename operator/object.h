@@ -56,7 +56,8 @@ enum class OnInvalid : std::uint8_t {
 // Returns the policy that replaces an invalid one; nullopt if the invalid
 // policy has no effect, or if its subjects and directions cannot be read.
 std::optional<policy::Policy> isolation_of(const nlohmann::json& object,
-                                           OnInvalid on_invalid);
+                                           OnInvalid on_invalid,
+                                           const Error& why);
 // For people: "its pods are isolated for ingress until it is valid".
 std::string say_isolation(const policy::Policy& isolation);
 

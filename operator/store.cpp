@@ -151,11 +151,18 @@ bool Store::Impl::add(const std::string& source,
               .value = {},
               .reason = {},
               .isolation = {}};
-  if (auto value = decode(*key, *object.object)) {
+  auto value = decode(*key, *object.object);
+  if (value && std::holds_alternative<policy::Policy>(*value)) {
+    if (auto fits = translator->check_size(std::get<policy::Policy>(*value));
+        !fits) {
+      value = std::unexpected(fits.error());
+    }
+  }
+  if (value) {
     claim.value = std::move(*value);
   } else {
+    claim.isolation = isolation_of(*object.object, on_invalid, value.error());
     claim.reason = std::move(value.error().message);
-    claim.isolation = isolation_of(*object.object, on_invalid);
   }
   record.keys.insert(*key);
   touched.insert(*key);

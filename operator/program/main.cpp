@@ -145,6 +145,13 @@ void add_policy_options(CLI::App& app, OperatorOptions& options) {
                  "pods that it selects. A NetworkPolicy always isolates them")
       ->transform(CLI::CheckedTransformer(on_invalid).description(""))
       ->type_name("open|isolate");
+  app.add_option("--max-set-entries", options.translator.max_set_entries,
+                 "Entries of the policy map that the policies of one pod may "
+                 "become. A policy that needs more by itself is not valid; "
+                 "pods whose policies need more together are isolated. 0: as "
+                 "many as they need")
+      ->type_name("N")
+      ->capture_default_str();
   app.add_option("--health", options.health,
                  "Where /healthz, /readyz and /metrics are served; default: "
                  "nowhere")

@@ -17,7 +17,9 @@
 #include "operator/enforcement.h"
 #include "operator/program/agent_authenticator.h"
 #include "operator/program/cluster_watch.h"
+#include "operator/program/kept_versions.h"
 #include "operator/program/metrics.h"
+#include "operator/program/other_engines.h"
 #include "operator/program/policy_status.h"
 #include "operator/program/replica_link.h"
 #include "operator/program/status_writer.h"
@@ -64,6 +66,8 @@ struct Operator::Impl {
   std::optional<wire::TlsMaterial> tls;
   double not_after_seconds = 0;
   std::unique_ptr<StatusWriter> writer;
+  std::unique_ptr<KeptVersions> kept;
+  std::unique_ptr<OtherEngines> others;
   std::unique_ptr<PolicyStatus> status;
   std::unique_ptr<ReplicaLink> link;
   std::unique_ptr<kube::LeaderElector> elector;
@@ -88,6 +92,7 @@ struct Operator::Impl {
   bool released = false;
 
   Result<void> prepare();
+  void prepare_parts();
   Result<void> open_health();
   void on_certificate(const wire::TlsMaterial& material);
   [[nodiscard]] std::string server_name() const;
@@ -154,6 +159,29 @@ Result<void> Operator::Impl::open_health() {
   return {};
 }
 
+void Operator::Impl::prepare_parts() {
+  watch =
+      std::make_unique<ClusterWatch>(*client, store, [this] { dirty = true; });
+  authenticator = std::make_unique<AgentAuthenticator>(
+      *client,
+      AgentAuthenticatorOptions{.username =
+                                    "system:serviceaccount:" + options.ns +
+                                    ":" + options.agent_account},
+      [this](const std::string& pod) { return store.node_of(pod); });
+  writer = std::make_unique<StatusWriter>(*client, options.identity);
+  others =
+      std::make_unique<OtherEngines>(*client, options.ns, options.identity);
+  kept = std::make_unique<KeptVersions>(*client, store, options.ns,
+                                        [this] { dirty = true; });
+  status = std::make_unique<PolicyStatus>(store, translator, progress, *writer,
+                                          *kept);
+  link = std::make_unique<ReplicaLink>(
+      *loop, progress, store, identity,
+      [this](const std::vector<wire::FoundAddresses>& found) {
+        on_found(found);
+      });
+}
+
 Result<void> Operator::Impl::prepare() {
   auto made_loop = kube::Loop::create();
   if (!made_loop) {
@@ -170,21 +198,7 @@ Result<void> Operator::Impl::prepare() {
     return opened;
   }
   identity = replica_identity(options.identity, options.advertise);
-  watch =
-      std::make_unique<ClusterWatch>(*client, store, [this] { dirty = true; });
-  authenticator = std::make_unique<AgentAuthenticator>(
-      *client,
-      AgentAuthenticatorOptions{.username =
-                                    "system:serviceaccount:" + options.ns +
-                                    ":" + options.agent_account},
-      [this](const std::string& pod) { return store.node_of(pod); });
-  writer = std::make_unique<StatusWriter>(*client, options.identity);
-  status = std::make_unique<PolicyStatus>(store, translator, progress, *writer);
-  link = std::make_unique<ReplicaLink>(
-      *loop, progress, store, identity,
-      [this](const std::vector<wire::FoundAddresses>& found) {
-        on_found(found);
-      });
+  prepare_parts();
   elector = std::make_unique<kube::LeaderElector>(
       *client,
       kube::LeaderElectorOptions{
@@ -198,6 +212,7 @@ Result<void> Operator::Impl::prepare() {
         spdlog::info("{}", leads ? "this replica leads and writes status"
                                  : "this replica does not lead");
         status->set_leading(leads);
+        others->set_leading(leads);
         if (leads) {
           status->nodes_changed(progress.nodes());
         }
@@ -213,6 +228,7 @@ Result<void> Operator::Impl::prepare() {
     certificate->start();
   }
   watch->start();
+  kept->start();
   return {};
 }
 
@@ -239,6 +255,9 @@ std::string Operator::Impl::problem() const {
   if (!watch->synced()) {
     return watch->problem();
   }
+  if (!kept->ready()) {
+    return "what is kept of earlier versions has not been read yet";
+  }
   if (!options.server.plain_text && !tls) {
     return "certificate: " + certificate->problem();
   }
@@ -260,7 +279,7 @@ void Operator::Impl::warn_of_problem(Clock::time_point now) {
 // Not before everything has been listed: a view of part of the cluster would
 // allow what the rest of it denies.
 void Operator::Impl::serve_when_ready() {
-  if (server || standing_by || !watch->synced() ||
+  if (server || standing_by || !watch->synced() || !kept->ready() ||
       (!options.server.plain_text && !tls) || Clock::now() < listen_at) {
     return;
   }

@@ -5,6 +5,8 @@
 #include <optional>
 #include <utility>
 
+#include <spdlog/spdlog.h>
+
 namespace sluice::operatord {
 namespace {
 
@@ -19,9 +21,12 @@ constexpr std::chrono::milliseconds kSilence{200};
 // Pods come and go without an event of the policy: everything is evaluated
 // again after this time.
 constexpr std::chrono::milliseconds kSweep{2'000};
+// What its pods and peers show of a policy is said when there has been time to
+// make these.
+constexpr std::chrono::seconds kWarn{30};
 
 bool is_group(const PolicyObject& object) {
-  return op::policy_kind_index(object.key.kind) == op::kPolicyKinds;
+  return op::is_group(object.key);
 }
 
 // networking.k8s.io/v1 has no status for policies.
@@ -49,11 +54,12 @@ std::string what_stays(const PolicyObject& object) {
 
 std::vector<Condition> conditions(const PolicyObject& object,
                                   const Enforced& enforced,
-                                  std::uint64_t revision) {
+                                  std::uint64_t revision,
+                                  const std::string& warnings) {
   std::vector<Condition> wanted{{.type = "Valid",
                                  .status = true,
                                  .reason = "Valid",
-                                 .message = joined(object.warnings)}};
+                                 .message = warnings}};
   if (!is_group(object)) {
     auto message = enforced.message;
     if (enforced.enforced) {
@@ -72,16 +78,18 @@ std::vector<Condition> conditions(const PolicyObject& object,
 PolicyStatus::PolicyStatus(const op::ClusterStore& store,
                            const policy::Translator& translator,
                            const op::NodeProgress& progress,
-                           StatusWriter& writer)
+                           StatusWriter& writer, KeptVersions& kept)
     : store_(store),
       translator_(translator),
       progress_(progress),
-      writer_(writer) {}
+      writer_(writer),
+      kept_(kept) {}
 
 void PolicyStatus::set_leading(bool leads) {
   leads_ = leads;
   if (!leads) {
     writer_.stop();
+    kept_.stop();
     // Other replicas' reports are kept: they send only changes, also to a
     // replica that leads again.
     enforcement_.forget({});
@@ -103,6 +111,7 @@ void PolicyStatus::objects_changed(const std::vector<ObjectKey>& keys) {
       told_.erase(key);
       active_.erase(key);
       writer_.forget(key);
+      kept_.forget(key);
     } else if (leads_) {
       writer_.seen(*object);
       active_.insert(key);
@@ -140,6 +149,9 @@ Enforced PolicyStatus::enforced(const PolicyObject& object,
   }
   const policy::PolicyKey key{
       .kind = object.key.kind, .ns = object.key.ns, .name = object.key.name};
+  if (auto why = translator_.shortfall(key); !why.empty()) {
+    return {.enforced = false, .reason = "TooLarge", .message = std::move(why)};
+  }
   const auto subjects = [&](const auto& visit) {
     translator_.visit_subjects(key, visit);
   };
@@ -153,6 +165,7 @@ bool PolicyStatus::judge(const PolicyObject& object, std::uint64_t revision,
   if (told.uid != object.uid || told.generation != object.generation) {
     told = {.uid = object.uid, .generation = object.generation, .since = now};
   }
+  keep(object, told);
   if (!object.valid) {
     told.enforced = false;
     tell_invalid(object, told);
@@ -161,11 +174,32 @@ bool PolicyStatus::judge(const PolicyObject& object, std::uint64_t revision,
   const auto result =
       is_group(object) ? Enforced{.enforced = true} : enforced(object, now);
   told.enforced = result.enforced;
-  if (result.reason == "Pending" && now - told.since < kSilence) {
+  // Where a condition cannot say which generation it is about, what it says of
+  // the one before is taken back at once.
+  if (result.reason == "Pending" && now - told.since < kSilence &&
+      !writer_.is_lossy(object.key.kind)) {
     return false;
   }
-  tell_valid(object, result, revision, told);
+  tell_valid(object, result, revision, told, now);
   return result.enforced;
+}
+
+// Also where nothing is to be kept any more.
+void PolicyStatus::keep(const PolicyObject& object, Told& told) {
+  const bool elsewhere =
+      !object.valid && (!has_status(object) || is_group(object) ||
+                        writer_.is_lossy(object.key.kind));
+  const bool too_large =
+      elsewhere && object.in_force && op::to_keep_elsewhere(object).empty();
+  if (kept_.want(object, elsewhere) && !too_large) {
+    return;
+  }
+  if (!std::exchange(told.unkept, true)) {
+    writer_.event(object, true, "NotKept",
+                  what_stays(object) +
+                      ", but is too large to be kept for an operator that "
+                      "starts anew");
+  }
 }
 
 void PolicyStatus::tell_invalid(const PolicyObject& object, Told& told) {
@@ -193,26 +227,40 @@ void PolicyStatus::tell_invalid(const PolicyObject& object, Told& told) {
   writer_.want(object, std::move(wanted));
 }
 
+std::vector<std::string> PolicyStatus::warnings_of(const PolicyObject& object,
+                                                   bool all) const {
+  auto warnings = object.warnings;
+  if (all && !is_group(object)) {
+    const auto more = translator_.warnings({.kind = object.key.kind,
+                                            .ns = object.key.ns,
+                                            .name = object.key.name});
+    warnings.insert(warnings.end(), more.begin(), more.end());
+  }
+  return warnings;
+}
+
 void PolicyStatus::tell_valid(const PolicyObject& object,
                               const Enforced& enforced, std::uint64_t revision,
-                              Told& told) {
-  const auto warnings = joined(object.warnings);
+                              Told& told, Clock::time_point now) {
+  const auto warnings = joined(warnings_of(object, now - told.since >= kWarn));
   const auto valid = shown_condition(object, "Valid");
   const bool known = valid && valid->message == warnings;
-  if (!warnings.empty() && !std::exchange(told.warned, true) && !known) {
+  if (!warnings.empty() && told.warned != warnings && !known) {
     writer_.event(object, true, "Questionable", warnings);
   }
-  if (enforced.reason != "ApplyFailed") {
+  told.warned = warnings;
+  if (enforced.reason != "ApplyFailed" && enforced.reason != "TooLarge") {
     told.failure.clear();
   } else if (told.failure != enforced.message) {
     const auto shown = shown_condition(object, "Enforced");
     if (!shown || shown->message != enforced.message) {
       writer_.event(object, true, "NotEnforced", enforced.message);
     }
+    spdlog::warn("{}: {}", to_string(object.key), enforced.message);
     told.failure = enforced.message;
   }
   if (has_status(object)) {
-    writer_.want(object, conditions(object, enforced, revision));
+    writer_.want(object, conditions(object, enforced, revision, warnings));
   }
 }
 
@@ -241,6 +289,7 @@ void PolicyStatus::turn(std::uint64_t revision, Clock::time_point now) {
     const bool settled = object == nullptr || judge(*object, revision, now);
     at = settled ? active_.erase(at) : std::next(at);
   }
+  kept_.settle();
 }
 
 std::map<std::string, PolicyStatus::Counts> PolicyStatus::counts() const {

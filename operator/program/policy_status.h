@@ -12,6 +12,7 @@
 #include "lib/policy/translator.h"
 #include "operator/cluster_store.h"
 #include "operator/enforcement.h"
+#include "operator/program/kept_versions.h"
 #include "operator/program/status_writer.h"
 
 namespace sluice::operatord {
@@ -24,7 +25,8 @@ class PolicyStatus {
   // All arguments must outlive this object.
   PolicyStatus(const op::ClusterStore& store,
                const policy::Translator& translator,
-               const op::NodeProgress& progress, StatusWriter& writer);
+               const op::NodeProgress& progress, StatusWriter& writer,
+               KeptVersions& kept);
 
   void set_leading(bool leads);
   [[nodiscard]] bool leads() const { return leads_; }
@@ -57,7 +59,8 @@ class PolicyStatus {
     std::int64_t generation = 0;
     std::string invalid;  // message of the last event
     std::string failure;  // likewise
-    bool warned = false;
+    std::string warned;   // likewise
+    bool unkept = false;  // an event told
     bool enforced = false;
     op::Clock::time_point since;  // when this generation became known
   };
@@ -67,14 +70,19 @@ class PolicyStatus {
              op::Clock::time_point now);
   op::Enforced enforced(const op::PolicyObject& object,
                         op::Clock::time_point now);
+  [[nodiscard]] std::vector<std::string> warnings_of(
+      const op::PolicyObject& object, bool all) const;
+  void keep(const op::PolicyObject& object, Told& told);
   void tell_invalid(const op::PolicyObject& object, Told& told);
   void tell_valid(const op::PolicyObject& object, const op::Enforced& enforced,
-                  std::uint64_t revision, Told& told);
+                  std::uint64_t revision, Told& told,
+                  op::Clock::time_point now);
 
   const op::ClusterStore& store_;
   const policy::Translator& translator_;
   const op::NodeProgress& progress_;
   StatusWriter& writer_;
+  KeptVersions& kept_;
   op::Enforcement enforcement_;
   bool leads_ = false;
   std::map<op::ObjectKey, Told> told_;

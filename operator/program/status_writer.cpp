@@ -57,7 +57,23 @@ std::string without_revision(const std::string& message) {
   return message.substr(0, message.find(", revision "));
 }
 
-// If the definition has no observedGeneration, `generation` is not compared.
+// For conditions that have no room for the generation.
+std::string generation_text(std::int64_t generation) {
+  return "generation " + std::to_string(generation);
+}
+
+// The message as it is written.
+std::string message_of(const Condition& condition, std::int64_t generation,
+                       bool lossy) {
+  if (!lossy) {
+    return condition.message;
+  }
+  return generation_text(generation) +
+         (condition.message.empty() ? "" : ": " + condition.message);
+}
+
+// If the definition has no observedGeneration, `generation` is not compared:
+// the message contains it.
 bool says(const json* shown, const Condition& wanted,
           std::optional<std::int64_t> generation) {
   return shown != nullptr &&
@@ -88,7 +104,7 @@ bool dropped(const json& stored, const json& written) {
 
 // Returns `conditions` with the wanted ones in place of their older versions.
 json merged(const json& conditions, const std::vector<Condition>& wanted,
-            std::int64_t generation) {
+            std::int64_t generation, bool lossy) {
   json result = json::array();
   for (const auto& condition : conditions) {
     if (std::ranges::none_of(wanted, [&](const Condition& mine) {
@@ -109,7 +125,7 @@ json merged(const json& conditions, const std::vector<Condition>& wanted,
     result.push_back({{"type", condition.type},
                       {"status", status_text(condition.status)},
                       {"reason", condition.reason},
-                      {"message", condition.message},
+                      {"message", message_of(condition, generation, lossy)},
                       {"observedGeneration", generation},
                       {"lastTransitionTime", since}});
   }
@@ -134,14 +150,25 @@ std::optional<Condition> shown_condition(const PolicyObject& object,
     return std::nullopt;
   }
   const auto* found = find_type(*object.conditions, type);
-  if (found == nullptr ||
-      found->value("observedGeneration", json()) != json(object.generation)) {
+  if (found == nullptr) {
     return std::nullopt;
+  }
+  auto message = text_of(*found, "message");
+  if (found->contains("observedGeneration")) {
+    if (found->at("observedGeneration") != json(object.generation)) {
+      return std::nullopt;
+    }
+  } else {
+    const auto said = generation_text(object.generation);
+    if (message != said && !message.starts_with(said + ": ")) {
+      return std::nullopt;
+    }
+    message.erase(0, message == said ? said.size() : said.size() + 2);
   }
   return Condition{.type = type,
                    .status = text_of(*found, "status") == "True",
                    .reason = text_of(*found, "reason"),
-                   .message = text_of(*found, "message")};
+                   .message = std::move(message)};
 }
 
 struct StatusWriter::Impl {
@@ -154,8 +181,8 @@ struct StatusWriter::Impl {
     std::optional<json> there;  // conditions as far as known
     std::int64_t kept = 0;      // generation in inForce, the same
     std::vector<Condition> wanted;
-    json to_keep;                  // null: nothing
-    std::int64_t told_unkept = 0;  // generation
+    json to_keep;               // null: nothing
+    std::int64_t not_kept = 0;  // generation that inForce has no room for
     bool queued = false;
     kube::Call call;
     bool busy = false;
@@ -196,9 +223,11 @@ bool StatusWriter::Impl::satisfied(const ObjectKey& key,
   const bool all = !lossy.contains(key.kind);
   const auto kept = generation_of(target.to_keep);
   return target.there &&
-         (target.kept == kept || (!all && target.told_unkept == kept)) &&
+         (target.kept == kept || (!all && target.not_kept == kept)) &&
          std::ranges::all_of(target.wanted, [&](const Condition& wanted) {
-           return says(find_type(*target.there, wanted.type), wanted,
+           auto written = wanted;
+           written.message = message_of(wanted, target.generation, !all);
+           return says(find_type(*target.there, wanted.type), written,
                        all ? std::optional(target.generation) : std::nullopt);
          });
 }
@@ -244,17 +273,8 @@ void StatusWriter::Impl::written(const ObjectKey& key, Target& target,
   }
   if (kept == 0 || stored.value("status", json::object()).contains("inForce")) {
     target.kept = kept;
-  } else if (std::exchange(target.told_unkept, kept) != kept) {
-    add_note(
-        key, *target.resource,
-        {.reason = "NotKept",
-         .message =
-             "the last valid version is in force, but the definition of " +
-             key.kind +
-             " has no status.inForce to store it: an operator that restarts "
-             "will not know it",
-         .uid = target.uid,
-         .resource_version = target.version});
+  } else {
+    target.not_kept = kept;
   }
 }
 
@@ -307,7 +327,8 @@ void StatusWriter::Impl::read(const ObjectKey& key, Target& target) {
 }
 
 void StatusWriter::Impl::write(const ObjectKey& key, Target& target) {
-  auto conditions = merged(*target.there, target.wanted, target.generation);
+  auto conditions = merged(*target.there, target.wanted, target.generation,
+                           lossy.contains(key.kind));
   // With the uid, a new object with the same name is not touched.
   json body{{"metadata", {{"uid", target.uid}}},
             {"status", {{"conditions", conditions}}}};
@@ -421,6 +442,10 @@ void StatusWriter::want(const PolicyObject& object,
   target.to_keep = op::to_keep(object);
   target.wanted = std::move(conditions);
   impl_->enqueue(object.key, target);
+}
+
+bool StatusWriter::is_lossy(const std::string& kind) const {
+  return impl_->lossy.contains(kind);
 }
 
 void StatusWriter::forget(const ObjectKey& key) {

@@ -31,7 +31,8 @@ struct Condition {
 };
 
 // Returns the condition in the object's status if it refers to the current
-// generation.
+// generation. If the kind's definition has no room for observedGeneration, the
+// message begins with it ("generation 3: ..."); this part is not returned.
 std::optional<Condition> shown_condition(const op::PolicyObject& object,
                                          const std::string& type);
 
@@ -60,6 +61,9 @@ class StatusWriter {
   // Sets the conditions that the object's status must have. Other conditions in
   // it are not changed.
   void want(const op::PolicyObject& object, std::vector<Condition> conditions);
+  // The kind's definition at the API server drops parts of what is written:
+  // observedGeneration, or inForce.
+  [[nodiscard]] bool is_lossy(const std::string& kind) const;
   void forget(const op::ObjectKey& key);
   // Drops all pending writes, because another replica does them.
   void stop();

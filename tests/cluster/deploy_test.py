@@ -25,7 +25,7 @@ _VARIANTS = {
                             "priorityClassName": "system-node-critical"},
                "agent": {"nodeSelector": {"kubernetes.io/os": "linux"}, "maxUnavailable": "10%",
                          "tolerations": [{"key": "only", "operator": "Exists", "effect": "NoExecute"}]}},
-    "programs": {"operator": {"extraArgs": ["--cidr-match=all"], "resources": {"limits": {"memory": "8Gi"}}},
+    "programs": {"operator": {"extraArgs": ["--cidr-match=all"], "maxSetEntries": 1000, "resources": {"limits": {"memory": "8Gi"}}},
                  "agent": {"extraArgs": ["--conntrack=1000000", "--events=drops"], "onUnknown": "deny",
                            "podInterfaces": ["veth*", "nic-*"], "resources": {}}},
     "apart": {"metrics": {"scrape": False}, "podDisruptionBudget": {"create": False},

@@ -37,6 +37,19 @@ def _definition(kind, short):
                      "versions": [version]}}
 
 
+def _other_definition(group, plural, kind, scope):
+    made = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": f"{plural}.{group}"},
+            "spec": {"group": group, "scope": scope,
+                     "names": {"kind": kind, "plural": plural, "singular": kind.lower()},
+                     "versions": [{"name": "v1alpha1", "served": True, "storage": True, "schema": {
+                         "openAPIV3Schema": {"type": "object"}}}]}}
+    if group.endswith("k8s.io"):
+        # What the server asks of groups of the community's.
+        made["metadata"]["annotations"] = {"api-approved.kubernetes.io": "unapproved, for a test"}
+    return made
+
+
 class Foreign(unittest.TestCase):
     """In order: a cluster without definitions gets somebody else's."""
 
@@ -145,8 +158,13 @@ class Foreign(unittest.TestCase):
     def test_3_installing_leaves_definitions_of_others(self):
         for kind, short in ((_CNP, "cnp"), ("CiliumClusterwideNetworkPolicy", "ccnp")):
             self.api.create(_definition(kind, short), f"?fieldManager={_OWNER}")
+        for group, plural, kind, scope in (
+                ("policy.networking.k8s.io", "adminnetworkpolicies", "AdminNetworkPolicy", "Cluster"),
+                ("crd.projectcalico.org", "globalnetworkpolicies", "GlobalNetworkPolicy", "Cluster"),
+                ("example.org", "networkpolicies", "NetworkPolicy", "Namespaced")):
+            self.api.create(_other_definition(group, plural, kind, scope), f"?fieldManager={_OWNER}")
         before = self.definitions()
-        self.assertEqual(len(before), 2)
+        self.assertEqual(len(before), 5)
         code, text = self.plane.kubectl("apply", "--server-side", "-k", "deploy/crds", check=False)
         self.assertNotEqual(code, 0)
         self.assertEqual(len(re.findall(rf'conflicts? with "{_OWNER}"', text)), 2, text)
@@ -164,13 +182,26 @@ class Foreign(unittest.TestCase):
         self.api.create(cnp("default", "p", {"app": "a"}, ingress=[{}]))
         self.addCleanup(self.api.delete, _CNP, "default", "p")
         self.assertNotIn("observedGeneration", self.wait_condition("p", "Valid", "True"))
-        self.wait_condition("p", "Enforced", "True")
+        # What has no room for a generation says it in its message.
+        self.wait_condition("p", "Enforced", "True", "generation 1: ")
         self.logged(operator, f"{_CNP}: its definition at the API server is not Sluice's")
-        # What is not valid leaves the version before in force, which cannot be kept in the status.
+        # What is not valid leaves the version before in force, which is kept beside the operator.
         self.api.patch(_CNP, "default", "p", {"spec": {"ingress": [{"fromEntities": ["nobody"]}]}})
         self.wait_condition("p", "Valid", "False", "nobody")
+        self.wait_condition("p", "Valid", "False", "generation 2: ")
+        self.wait_condition("p", "Enforced", "False", "generation 2: generation 1 stays in force")
         self.assertNotIn("inForce", self.api.get(_CNP, "default", "p")["status"])
-        self.event("NotKept", "status.inForce")
+        kept = json.loads(wait_for(lambda: self.kept("default").get(f"{_CNP}.p"), "it is kept", 30))
+        self.assertEqual((kept["name"], kept["generation"]), ("p", 1))
+        # One that starts anew goes on from it, and keeps it on.
+        self.assertEqual(operator.stop(), 0)
+        operator = self.operator("anew")
+        self.wait_ready(operator)
+        wait_for(lambda: self.leader() == "anew", "the new one leads", 60)
+        self.wait_condition("p", "Enforced", "False", "generation 1 stays in force")
+        self.api.patch(_CNP, "default", "p", {"metadata": {"labels": {"seen": "once"}}})
+        self.wait_condition("p", "Valid", "False", "generation 1 stays in force")
+        self.assertIn(f"{_CNP}.p", self.kept("default"))
         # And nothing is written again and again for what the definition drops.
         before = self.metric(operator, "sluice_operator_status_writes_total")
         self.assertLess(before, 12)
@@ -180,15 +211,30 @@ class Foreign(unittest.TestCase):
         self.wait_condition("later", "Enforced", "True")
         wait_for(lambda: self.metric(operator, "sluice_operator_status_writes_total") > before, "its writes are counted")
         self.assertLess(self.metric(operator, "sluice_operator_status_writes_total") - before, 5)
-        self.assertEqual(len(self.events("NotKept")), 1)
+        # It is kept as long as it is needed.
+        self.api.patch(_CNP, "default", "p", {"spec": {"ingress": [{}]}})
+        self.wait_condition("p", "Enforced", "True", "generation 3: ")
+        wait_for(lambda: not self.kept("default"), "nothing is kept any more", 30)
 
-    def events(self, reason):
-        return [e for e in self.api.get("Event", "default")["items"] if e["reason"] == reason]
+    def kept(self, namespace):
+        """What the operator keeps of objects of the namespace."""
+        found = self.api.find("ConfigMap", suite.SYSTEM, "sluice-kept." + namespace)
+        return (found or {}).get("data", {})
 
-    def event(self, reason, contains):
-        found = wait_for(lambda: self.events(reason), f"an event {reason}", 30)
-        self.assertIn(contains, found[0]["message"])
-        self.assertEqual(found[0]["type"], "Warning", json.dumps(found[0]))
+    def test_4_policies_of_other_engines(self):
+        """Whoever relies on them is told that they have no effect, once for each kind."""
+        operator = self.operator("teller")
+        self.wait_ready(operator)
+        wait_for(lambda: self.leader() == "teller", "it leads", 60)
+        self.logged(operator, "AdminNetworkPolicy of policy.networking.k8s.io is installed")
+        said = "GlobalNetworkPolicy of crd.projectcalico.org is installed, but Sluice does not enforce it"
+        self.logged(operator, said)
+        def events():
+            return [e for e in self.api.get("Event", suite.SYSTEM)["items"]
+                    if e["reason"] == "NotEnforced" and e["involvedObject"]["kind"] == "Service"]
+        wait_for(lambda: len(events()) == 2, lambda: f"an event of each kind: {events()}; {operator.log()}", 30)
+        self.assertEqual(len([e for e in events() if said in e["message"]]), 1)
+        self.assertEqual(operator.log(100_000).count("is installed, but"), 2)
 
     def test_5_definitions_of_others_survive_the_uninstall(self):
         before = set(self.definitions())

@@ -45,8 +45,8 @@ _OWN = (
     ("coordination.k8s.io", "leases", "sluice-operator", ("get", "update", "patch"), "the same"),
     ("", "secrets", "", ("create",), "the certificate, made at the first start"),
     ("", "secrets", "sluice-operator-tls", ("get", "update", "patch"), "the same for all replicas"),
-    ("", "configmaps", "", ("create",), "the CA, for agents"),
-    ("", "configmaps", "sluice-operator-ca", ("get", "update", "patch"), "the same"),
+    ("", "configmaps", "", ("create", "get", "update", "patch"), "the CA, for agents"),
+    ("", "configmaps", "", ("list", "watch", "delete"), "versions that are kept, in a map per namespace"),
 )
 _NAMES = ("sluice-operator", "sluice-operator-tls", "sluice-operator-ca", "another")
 

@@ -245,6 +245,110 @@ TEST_F(ClusterStoreTest, CiliumPolicyThatWasNeverValidIsolatesIfAsked) {
   EXPECT_FALSE(store.policy(kPolicy)->isolation.empty());
 }
 
+// CIDRs within each other with a port each.
+json nested(int depth) {
+  auto ingress = json::array();
+  for (int i = 0; i < depth; ++i) {
+    auto rule = port(std::to_string(1000 + (2 * i))).at(0);
+    rule["fromCIDR"] = json::array({"8.0.0.0/" + std::to_string(8 + i)});
+    ingress.push_back(rule);
+  }
+  return ingress;
+}
+
+// It costs its own pods alone, and before any memory for it is spent.
+TEST_F(ClusterStoreTest, PolicyThatIsTooLargeIsNotValid) {
+  policy::Translator translator({.max_set_entries = 64});
+  ClusterStore store(translator, "sluice-system");
+  Event event;
+  event.resource = &kube::cilium_network_policies();
+  event.ns = "x";
+  event.name = "p";
+  event.uid = "u";
+  const auto give = [&](const json& ingress) {
+    ++event.generation;
+    event.resource_version = std::to_string(event.generation);
+    event.object = Event::Json(std::make_shared<const json>(policy(ingress)));
+    store.take(event);
+    return store.policy(kPolicy);
+  };
+  const auto* object = give(nested(20));
+  EXPECT_FALSE(object->valid);
+  EXPECT_THAT(object->reason, HasSubstr("more than 64 policy-map entries"));
+  EXPECT_FALSE(object->isolation.empty()) << "whatever --on-invalid says";
+  object = give(nested(5));
+  EXPECT_TRUE(object->valid);
+  EXPECT_TRUE(object->isolation.empty());
+  object = give(nested(20));
+  EXPECT_FALSE(object->valid);
+  EXPECT_EQ(object->in_force_generation, 2);
+}
+
+// Whichever of the two comes first to an operator that starts.
+TEST_F(ClusterStoreTest, VersionThatIsKeptElsewhereIsInForceWhereNoOtherIs) {
+  put_policy(policy(port("80")), 1);
+  EXPECT_EQ(to_keep_elsewhere(*store_.policy(kPolicy)), "") << "it is valid";
+  put_policy(policy(port("99999")), 2);
+  const auto kept = to_keep_elsewhere(*store_.policy(kPolicy));
+  ASSERT_NE(kept, "");
+  for (const bool first : {true, false}) {
+    policy::Translator translator;
+    ClusterStore store(translator, "sluice-system");
+    Event event;
+    event.resource = &kube::cilium_network_policies();
+    event.ns = "x";
+    event.name = "p";
+    event.uid = "u";
+    event.generation = 2;
+    event.resource_version = "2";
+    event.object =
+        Event::Json(std::make_shared<const json>(policy(port("99999"))));
+    EXPECT_EQ(first ? store.take_kept(kept) : store.take(event), false);
+    store.take_changed();
+    EXPECT_TRUE(first ? store.take(event) : store.take_kept(kept));
+    EXPECT_THAT(store.take_changed(), ElementsAre(kPolicy));
+    const auto* object = store.policy(kPolicy);
+    EXPECT_FALSE(object->valid);
+    EXPECT_TRUE(object->in_force);
+    EXPECT_EQ(object->in_force_generation, 1);
+    EXPECT_EQ(to_keep_elsewhere(*object), kept);
+    EXPECT_FALSE(store.take_kept(kept)) << "it is in force";
+    // Of another object of that name it says nothing.
+    event.uid = "other";
+    store.take(event);
+    EXPECT_FALSE(store.policy(kPolicy)->in_force);
+  }
+  for (const char* nonsense : {"", "7", "{}", R"({"generation":"1"})",
+                               R"({"generation":1,"kind":7})"}) {
+    EXPECT_FALSE(store_.take_kept(nonsense)) << nonsense;
+  }
+}
+
+TEST_F(ClusterStoreTest, VersionOfAGroupIsKeptElsewhere) {
+  const kube::CidrGroup group{.name = "g",
+                              .labels = {{"a", "b"}},
+                              .cidrs = {*parse_prefix("192.0.2.0/24")}};
+  put(kube::cidr_groups(), {}, "g", group);
+  const ObjectKey key{.kind = "CiliumCIDRGroup", .ns = {}, .name = "g"};
+  tell(Event::Type::kInvalid, kube::cidr_groups(), {}, "g", "no CIDR");
+  const auto* object = store_.policy(key);
+  EXPECT_FALSE(object->valid);
+  EXPECT_TRUE(to_keep(*object).is_null()) << "its status has no room";
+  const auto kept = to_keep_elsewhere(*object);
+  policy::Translator translator;
+  ClusterStore store(translator, "sluice-system");
+  Event event;
+  event.type = Event::Type::kInvalid;
+  event.resource = &kube::cidr_groups();
+  event.name = "g";
+  event.uid = object->uid;
+  event.error = "no CIDR";
+  EXPECT_FALSE(store.take(event));
+  EXPECT_TRUE(store.take_kept(kept));
+  EXPECT_TRUE(store.policy(key)->in_force);
+  EXPECT_EQ(to_keep_elsewhere(*store.policy(key)), kept);
+}
+
 TEST_F(ClusterStoreTest, NonsenseInTheStatusIsNoVersion) {
   for (const auto& nonsense :
        {json(7), json{{"generation", "1"}, {"rules", "{}"}},

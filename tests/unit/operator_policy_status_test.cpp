@@ -73,7 +73,8 @@ class PolicyStatusTest : public testing::Test {
   op::ClusterStore store_{translator_, "sluice-system"};
   op::NodeProgress progress_;
   StatusWriter writer_{*client_, "test"};
-  PolicyStatus status_{store_, translator_, progress_, writer_};
+  KeptVersions kept_{*client_, store_, "sluice-system", [] {}};
+  PolicyStatus status_{store_, translator_, progress_, writer_, kept_};
 };
 
 TEST_F(PolicyStatusTest, WhatAnotherReplicaSaysCounts) {
