@@ -139,7 +139,7 @@ class Foreign(unittest.TestCase):
         self.logged(second, "this one stands by")
         self.assertNotIn("serves agents", second.log(100_000))
         self.assertEqual(first.stop(), 0)
-        self.logged(second, "stands by no longer")
+        self.logged(second, "no longer stands by")
         self.logged(second, "serves agents at")
         self.wait_ready(second)
         wait_for(lambda: self.leader() == "second", "the second one leads", 60)
