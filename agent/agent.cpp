@@ -140,6 +140,7 @@ struct Agent::Impl {
   std::uint64_t wanted_revision = 0;
   std::uint64_t revision = 0;
   std::string problem;
+  Result<void> followed;  // the node's interfaces, by the last dispatch()
   std::map<std::uint32_t, std::string> told_shortfalls;
   std::function<void(const std::string&)> notice;
 
@@ -149,6 +150,8 @@ struct Agent::Impl {
   Result<void> follow_addresses();
   // Puts into force what `late` holds.
   Result<void> put_late();
+  // Takes in what has become of interfaces, and puts it into force.
+  Result<void> follow_interfaces();
   // Has the applier do what is left to do, with what has become of interfaces.
   Result<void> follow(const Interfaces::Changes& changes);
   // Before every call of the applier that may put endpoints into force.
@@ -254,6 +257,18 @@ Result<void> Agent::Impl::follow_addresses() {
     }
   }
   return due ? put_late() : Result<void>{};
+}
+
+Result<void> Agent::Impl::follow_interfaces() {
+  const auto changes = interfaces.dispatch();
+  if (!changes) {
+    return std::unexpected(changes.error());
+  }
+  if (!changes->any) {
+    return {};
+  }
+  const bool bound = started && endpoints.refresh(*changes);
+  return bound || unclaimed.active() ? follow(*changes) : Result<void>{};
 }
 
 Result<void> Agent::Impl::put_late() {
@@ -425,38 +440,26 @@ Result<void> Agent::retry() {
   if (impl.started) {
     impl.endpoints.refresh({});
   } else if (!impl.unclaimed.active()) {
-    return {};
+    return impl.followed;
   }
-  return impl.follow({});
+  auto result = impl.follow({});
+  return result ? impl.followed : result;
 }
 
 int Agent::poll_fd() const {
   return impl_->poll.get();
 }
 
-void Agent::dispatch() {
+Result<void> Agent::dispatch() {
   auto& impl = *impl_;
   impl.flows.dispatch();
   impl.end_adoption();
-  // A failure is kept in `problem` and tried again with the next call.
-  if (auto followed = impl.follow_addresses(); !followed) {
-    impl.problem = followed.error().message;
+  auto addresses = impl.follow_addresses();
+  impl.followed = impl.follow_interfaces();
+  if (impl.followed && !addresses) {
+    impl.followed = std::move(addresses);
   }
-  const auto changes = impl.interfaces.dispatch();
-  if (!changes) {
-    impl.problem = changes.error().message;
-    return;
-  }
-  if (!changes->any) {
-    return;
-  }
-  const bool bound = impl.started && impl.endpoints.refresh(*changes);
-  if (bound || impl.unclaimed.active()) {
-    // A failure is kept in `problem` and tried again with the next call.
-    if (auto result = impl.follow(*changes); !result) {
-      return;
-    }
-  }
+  return impl.followed;
 }
 
 void Agent::on_notice(std::function<void(const std::string&)> handler) {
@@ -484,11 +487,12 @@ State Agent::view() const {
 
 AgentStatus Agent::status() const {
   const auto& impl = *impl_;
-  AgentStatus status{.revision = impl.revision,
-                     .epoch = impl.applier.epoch(),
-                     .unclaimed_denied = impl.held.size(),
-                     .problem = impl.problem,
-                     .shortfalls = impl.applier.shortfalls()};
+  AgentStatus status{
+      .revision = impl.revision,
+      .epoch = impl.applier.epoch(),
+      .unclaimed_denied = impl.held.size(),
+      .problem = impl.followed ? impl.problem : impl.followed.error().message,
+      .shortfalls = impl.applier.shortfalls()};
   for (const auto& [name, item] : impl.endpoints.all()) {
     const auto shortfall = impl.applier.shortfall(name);
     const bool in_force =

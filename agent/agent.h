@@ -138,7 +138,10 @@ class Agent {
   // without waking anybody, and what nobody reads in time is lost (and
   // counted).
   [[nodiscard]] int poll_fd() const;
-  void dispatch();
+  // An error if interfaces, routes or addresses cannot be followed, or if what
+  // has become of them cannot be put into force. What was in force stays, and
+  // the next call and retry() try again.
+  Result<void> dispatch();
   // Called with what an administrator should know, in a sentence; each thing
   // once. One handler.
   void on_notice(std::function<void(const std::string&)> handler);

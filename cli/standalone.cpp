@@ -328,7 +328,11 @@ Result<void> Standalone::Impl::loop() {
     if (fds[kSignals].revents != 0) {
       on_signal();
     }
-    agent->dispatch();
+    // A failure that lasts is noted once; agent->retry() says when it is over.
+    if (const auto followed = agent->dispatch();
+        !followed && followed.error().message != progress.problem()) {
+      progress.note(followed);
+    }
     if (tell_addresses()) {
       enforce();
     }

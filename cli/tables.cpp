@@ -89,6 +89,8 @@ void print(std::ostream& out, const instance::StatusView& view) {
       << "enforced     " << (view.enforced ? "yes" : "no");
   if (!view.problem.empty()) {
     out << ": " << printable(view.problem);
+  } else if (!view.endpoints_problem.empty()) {
+    out << ", except for " << printable(view.endpoints_problem);
   }
   out << "\nrevision     " << view.revision << " (epoch " << view.epoch << ")\n"
       << "policies     " << view.policies;

@@ -79,6 +79,20 @@ std::string joined(const std::vector<std::string>& names) {
   return result;
 }
 
+// Which endpoints are not enforced for; empty if there is none.
+std::string unenforced(
+    const std::vector<std::pair<std::string, std::string>>& problems) {
+  if (problems.empty()) {
+    return {};
+  }
+  const auto& [name, problem] = problems.front();
+  auto text = name + ": " + problem;
+  if (problems.size() > 1) {
+    text += " (and " + std::to_string(problems.size() - 1) + " more)";
+  }
+  return text;
+}
+
 Server::Answer status(const RequestContext& context) {
   const auto agent = context.agent->status();
   StatusView view;
@@ -98,6 +112,7 @@ Server::Answer status(const RequestContext& context) {
   view.endpoints = agent.endpoints.size();
   view.endpoints_attached = static_cast<std::uint64_t>(std::ranges::count(
       agent.endpoints, true, &agent::EndpointStatus::attached));
+  view.endpoints_problem = unenforced(context.agent->endpoint_problems());
   view.events_lost = agent.events_lost;
   for (const auto& map : agent.maps) {
     view.maps.push_back(

@@ -44,6 +44,9 @@ struct StatusView {
   std::uint64_t policies_invalid = 0;
   std::uint64_t endpoints = 0;
   std::uint64_t endpoints_attached = 0;
+  // Which endpoints are not enforced for, although all that can be is; or
+  // empty.
+  std::string endpoints_problem;
   std::uint64_t events_lost = 0;
   std::vector<MapView> maps;
   std::vector<ReasonView> reasons;

@@ -20,7 +20,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(ReasonView, reason, direction,
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
     StatusView, version, node, source, enforced, problem, revision, epoch,
     objects, policies, policies_invalid, endpoints, endpoints_attached,
-    events_lost, maps, reasons, problems)
+    endpoints_problem, events_lost, maps, reasons, problems)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(EndpointView, name, interface,
                                                 ifindex, ips, attached,
                                                 isolated_ingress,

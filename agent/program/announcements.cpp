@@ -148,7 +148,10 @@ std::optional<Server::Answer> Announcements::answer(
 }
 
 Server::Answer Announcements::announce(const PodRequest& request) {
-  agent_->dispatch();  // the interface is newer than what was read last
+  // The interface is newer than what was read last.
+  if (const auto followed = agent_->dispatch(); !followed) {
+    spdlog::debug("{}", followed.error().message);  // told by others
+  }
   const auto& announced = request.announced;
   if (!is_there(announced)) {
     return line(

@@ -112,6 +112,7 @@ struct Daemon::Impl {
   void on_disconnect(const std::string& why);
   void outcome(const Result<void>& result, Clock::time_point begun);
   void acknowledge();
+  void follow_node();
   void tell_addresses();
   void retry();
   void housekeeping();
@@ -385,6 +386,15 @@ void Daemon::Impl::acknowledge() {
   }
 }
 
+// A failure that lasts is noted once; retry() says when it is over.
+void Daemon::Impl::follow_node() {
+  const auto begun = Clock::now();
+  if (const auto followed = agent->dispatch();
+      !followed && followed.error().message != progress.problem()) {
+    outcome(followed, begun);
+  }
+}
+
 // Link-local addresses are not reported.
 void Daemon::Impl::tell_addresses() {
   if (told_addresses == agent->node_addresses()) {
@@ -546,7 +556,7 @@ Result<void> Daemon::Impl::loop() {
       on_signal();
     }
     // Interfaces first, because the operator's messages refer to existing ones.
-    agent->dispatch();
+    follow_node();
     tell_addresses();
     if (fds[1].revents != 0) {
       client->dispatch();

@@ -147,7 +147,7 @@ bool attached(const Agent& agent, const std::string& name) {
 
 bool wait_attached(Agent& agent, const std::string& name) {
   return wait_until(
-      agent.poll_fd(), [&] { agent.dispatch(); },
+      agent.poll_fd(), [&] { EXPECT_TRUE(agent.dispatch()); },
       [&] { return attached(agent, name); });
 }
 

@@ -24,7 +24,8 @@ std::uint64_t used(const AgentStatus& status, const std::string& map) {
 }
 
 bool wait_for(Agent& agent, const std::function<bool()>& done) {
-  return wait_until(agent.poll_fd(), [&] { agent.dispatch(); }, done);
+  return wait_until(
+      agent.poll_fd(), [&] { EXPECT_TRUE(agent.dispatch()); }, done);
 }
 
 // ---- interfaces with high numbers
@@ -124,7 +125,7 @@ TEST_F(Node, PacketsInPagesAreJudgedByWhatTheySay) {
     EXPECT_FALSE(reaches_in_pages(a, b, v6, kDenied)) << "refused by b";
     EXPECT_FALSE(reaches_in_pages(a, b, v6, kNowhere)) << "refused by a";
   }
-  agent->dispatch();
+  ASSERT_TRUE(agent->dispatch());
   const auto drops = [&](std::uint16_t port, sluice_direction direction) {
     return std::ranges::count_if(events, [&](const auto& event) {
       return event.dport == __builtin_bswap16(port) &&
@@ -145,7 +146,7 @@ TEST_F(Node, FiltersThatSomebodyRemovesArePutBack) {
   auto agent = Agent::start(options());
   ASSERT_TRUE(agent) << agent.error().message;
   ASSERT_TRUE(agent->replace(two_pods()));
-  agent->dispatch();
+  ASSERT_TRUE(agent->dispatch());
   const auto program = program_at(host_side, BPF_TC_EGRESS);
   ASSERT_NE(program, 0U);
   const auto whole = [&] {

@@ -2,8 +2,12 @@
 #include "agent/agent.h"
 
 #include <algorithm>
+#include <filesystem>
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "agent_fixture.h"
 
@@ -30,7 +34,7 @@ TEST_F(Node, EnforcesOnRealPackets) {
   }
   EXPECT_EQ(agent->endpoint_name(ifindex_of("vethb")), "ns/b");
   EXPECT_TRUE(wait_until(
-      agent->poll_fd(), [&] { agent->dispatch(); },
+      agent->poll_fd(), [&] { EXPECT_TRUE(agent->dispatch()); },
       [&] {
         return std::ranges::any_of(events, [](const auto& event) {
           return event.verdict == SLUICE_VERDICT_DENY &&
@@ -61,6 +65,38 @@ TEST_F(Node, EnforcesOnRealPackets) {
   EXPECT_TRUE(reaches(a, b, false, 1002));
   EXPECT_EQ(agent->status().revision, 2U);
   EXPECT_EQ(agent->wanted().entries.size(), 2U);
+}
+
+// As if the kernel had closed them: what is left of them reads as an error.
+void break_netlink() {
+  const Fd nothing(open("/dev/null", O_RDONLY | O_CLOEXEC));
+  for (const auto& entry :
+       std::filesystem::directory_iterator("/proc/self/fd")) {
+    const int fd = std::stoi(entry.path().filename());
+    int domain = 0;
+    socklen_t size = sizeof(domain);
+    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 &&
+        domain == AF_NETLINK) {
+      dup2(nothing.get(), fd);
+    }
+  }
+}
+
+TEST_F(Node, AnAgentThatCannotFollowInterfacesSaysSo) {
+  routed_pod("vetha", "10.8.0.2", "fd08::2");
+  routed_pod("vethb", "10.8.0.3", "fd08::3");
+  auto agent = Agent::start(options());
+  ASSERT_TRUE(agent) << agent.error().message;
+  ASSERT_TRUE(agent->replace(two_pods()));
+  ASSERT_TRUE(agent->dispatch());
+  ASSERT_TRUE(agent->retry());
+  break_netlink();
+  const auto followed = agent->dispatch();
+  ASSERT_FALSE(followed);
+  EXPECT_NE(followed.error().message, "");
+  EXPECT_FALSE(agent->dispatch()) << "it lasts";
+  EXPECT_FALSE(agent->retry());
+  EXPECT_NE(agent->status().problem, "");
 }
 
 // The kernel's flows of the addresses of a pod in which nothing runs yet are an
@@ -104,7 +140,7 @@ TEST_F(Node, APodWaitsForItsInterfaceAndIsFollowedToANewOne) {
   const auto first = ifindex_of("vethb");
   run("ip link delete vethb");
   ASSERT_TRUE(wait_until(
-      agent->poll_fd(), [&] { agent->dispatch(); },
+      agent->poll_fd(), [&] { EXPECT_TRUE(agent->dispatch()); },
       [&] { return !attached(*agent, "ns/b"); }));
   EXPECT_EQ(agent->endpoint_name(first), "");
 

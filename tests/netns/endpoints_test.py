@@ -55,6 +55,8 @@ class Endpoints(suite.Case):
         self.manifests.put("cluster", *self.lab.objects())
         self.sluice.start()
         self.assertFalse(self.endpoint("w/p4")["attached"])
+        self.assertIn("w/p4: no interface found for", self.sluice.query("status")["endpoints_problem"])
+        self.assertIn("enforced     yes, except for w/p4: no interface found for", self.sluice.command("status"))
         self.assertTrue(self.endpoint("w/p4")["problem"])
         pod.plug()
         self.wait_attached(pod)
