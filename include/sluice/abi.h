@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Everything that crosses the boundary between the kernel and user space: map
- * keys and values, reasons, constants. Compiles as C for BPF and as C++.
+ * Everything that crosses the boundary between the kernel and user space: map keys and values,
+ * reasons, constants. Compiles as C for BPF and as C++.
  *
- * Generations. Whatever a change may alter is stored twice, once for each value
- * of the epoch's lowest bit. A program reads the epoch once, uses the slot
- * `epoch & 1` of everything it looks up and stores that epoch with the verdict.
- * User space fills the other slot, adds one to the epoch (the one write that
- * makes the whole transaction take effect) and, after a grace period, brings
- * the first slot into line. See ARCHITECTURE.md, "Life of a change".
+ * Generations. Everything that a change may alter is stored twice, once for each value of the
+ * epoch's lowest bit. A program reads the epoch once, uses the slot `epoch & 1` of everything it
+ * looks up and stores that epoch with the verdict. User space fills the other slot, adds one to the
+ * epoch (the one write that makes the whole transaction take effect) and, after a grace period,
+ * updates the first slot. See ARCHITECTURE.md, "Life of a change".
  *
- * Byte order: addresses and ports are in network order and typed __be16/__be32
- * or held as bytes; everything else is in host order.
+ * Byte order: addresses and ports are in network order and typed __be16/__be32 or held as bytes;
+ * everything else is in host order.
  */
 #ifndef SLUICE_ABI_H
 #define SLUICE_ABI_H
@@ -25,13 +24,13 @@
 #define SLUICE_ASSERT(cond, text) _Static_assert(cond, text)
 #endif
 
-/* Grows when a layout below changes; part of the pin path. */
+/* Increased when a layout below changes; part of the pin path. */
 #define SLUICE_ABI_VERSION 3
 #define SLUICE_ABI_VERSION_DIR "v3"
 
 /* ---- directions, verdicts, jumps -------------------------------------- */
 
-/* As seen from the endpoint, which is the subject of policy. */
+/* Directions as seen from the endpoint, which is the subject of policy. */
 enum sluice_direction {
 	SLUICE_INGRESS = 0, /* to the pod: clsact egress of the host-side veth */
 	SLUICE_EGRESS = 1,  /* from the pod: clsact ingress of the host-side veth */
@@ -54,7 +53,7 @@ enum sluice_jump {
 	/* Judge a packet that is not a common one; SLUICE_JUMP_UNCOMMON(direction, v6). */
 	SLUICE_JUMP_UNCOMMON_FIRST = 3,
 	SLUICE_JUMP_UNCOMMON_LAST = 6,
-	/* Of those that go from the pod by IPv6, messages of the link first. */
+	/* Judges IPv6 packets from the pod that may be messages of the link. */
 	SLUICE_JUMP_LINK_FROM_POD = 7,
 	SLUICE_JUMP_MAX = 16,
 };
@@ -63,7 +62,7 @@ enum sluice_jump {
 
 /* ---- rule ids ----------------------------------------------------------- */
 
-/* Ids below SLUICE_RULE_FIRST are the built-in rules; the translator gives out the rest. */
+/* Ids below SLUICE_RULE_FIRST are the built-in rules; the translator assigns the others. */
 enum sluice_builtin_rule {
 	SLUICE_RULE_NONE = 0,
 	SLUICE_RULE_DEFAULT_DENY_INGRESS = 1,
@@ -77,8 +76,8 @@ enum sluice_builtin_rule {
 /* ---- ways out of the program -------------------------------------------- */
 
 /*
- * X(NAME, verdict, "text"): one reason for every way out, counted per CPU and
- * direction in the map `reasons`. The text is what users see.
+ * X(NAME, verdict, "text"): one reason for every exit of the programs, counted per CPU and
+ * direction in the map `reasons`. Users see the text.
  */
 #define SLUICE_REASONS(X)                                                                          \
 	X(ESTABLISHED, ALLOW, "established")                                                       \
@@ -131,14 +130,14 @@ struct sluice_counter {
 enum sluice_on_policy_change {
 	SLUICE_CHANGE_REEVALUATE = 0, /* look the policy up again at the next packet */
 	SLUICE_CHANGE_CONTINUE = 1,   /* established flows keep their verdict */
-	SLUICE_CHANGE_RESET = 2,      /* as REEVALUATE; what is denied then, TCP is told */
+	SLUICE_CHANGE_RESET = 2,      /* as REEVALUATE, and denied TCP flows are reset */
 };
 
 struct sluice_state {
 	__u32 epoch;		 /* lowest bit: generation in force. Written alone, atomically. */
 	__u32 on_policy_change;	 /* enum sluice_on_policy_change */
 	__u32 events_new_flows;	 /* 1: an event for every new flow that is allowed */
-	__u32 events_per_second; /* per CPU; what is over is counted in event_budget.lost */
+	__u32 events_per_second; /* per CPU; events beyond it are counted in event_budget.lost */
 	__u64 flow_seed;	 /* of the flow cache's hash; random, set once */
 	__u32 reset_mark;	 /* skb->mark of resets made here; random, set once, never 0 */
 	__u32 reserved;
@@ -148,9 +147,9 @@ struct sluice_state {
 /* ---- endpoints ------------------------------------------------------------ */
 
 /*
- * Array `endpoints`, mapped into user space: index = ifindex of the host-side
- * veth while that is below SLUICE_ENDPOINTS_DIRECT; beyond it the hash
- * `ep_overflow` (ifindex -> index) names one of the other elements.
+ * Array `endpoints`, mapped into user space: index = ifindex of the host-side veth if that is below
+ * SLUICE_ENDPOINTS_DIRECT; for larger ones the hash `ep_overflow` (ifindex -> index) names one of
+ * the other elements.
  */
 #define SLUICE_ENDPOINTS_DIRECT 8192
 #define SLUICE_ENDPOINTS_OVERFLOW 1024
@@ -160,12 +159,12 @@ enum sluice_endpoint_flag {
 	SLUICE_EP_MANAGED = 1 << 0, /* the record is in use */
 	SLUICE_EP_ISOLATED_INGRESS = 1 << 1,
 	SLUICE_EP_ISOLATED_EGRESS = 1 << 2,
-	/* Which of the two lookups can find anything; a clear bit saves the lookup. */
+	/* Which of the two lookups can find an entry; a clear bit saves the lookup. */
 	SLUICE_EP_CLASS_INGRESS = 1 << 3, /* entries with a cidr_id in that direction */
 	SLUICE_EP_CLASS_EGRESS = 1 << 4,
 	SLUICE_EP_ANY_INGRESS = 1 << 5, /* entries with cidr_id 0 */
 	SLUICE_EP_ANY_EGRESS = 1 << 6,
-	/* What only an administrator of the cluster may permit. */
+	/* Permissions that only an administrator of the cluster may grant. */
 	SLUICE_EP_ANY_ETHERTYPE = 1 << 7, /* the pod may send tagged frames and other protocols */
 	SLUICE_EP_TUNNELS = 1 << 8,	  /* the pod may send to the nodes' tunnel ports */
 	SLUICE_EP_ANY_NEIGHBOUR = 1 << 9, /* ARP and neighbour discovery for any address */
@@ -174,7 +173,7 @@ enum sluice_endpoint_flag {
 #define SLUICE_EP_CLASS(direction) (SLUICE_EP_CLASS_INGRESS << (direction))
 #define SLUICE_EP_ANY(direction) (SLUICE_EP_ANY_INGRESS << (direction))
 
-/* What a generation says of an endpoint; eight bytes, stored by one write. */
+/* An endpoint's policy in one generation; eight bytes, stored by one write. */
 struct sluice_endpoint_policy {
 	__u32 policy_id; /* 0 = no policy set */
 	__u32 flags;	 /* enum sluice_endpoint_flag */
@@ -185,12 +184,12 @@ struct sluice_endpoint {
 	struct sluice_endpoint_policy gen[2];
 	__be32 ipv4;
 	/*
-	 * Low 32 bits of jiffies, 0 = never. Until then a TCP segment in the middle
-	 * of an unknown flow may be the reply of a flow that is older than the record.
+	 * Low 32 bits of jiffies, 0 = never. Until then, a TCP segment in the middle of an unknown
+	 * flow may be the reply of a flow that is older than the record.
 	 */
 	__u32 adopt_until;
 	__u8 ipv6[16];
-	/* Prefix length of the subnet that the pod shares with a bridge; 128: it is routed. */
+	/* Prefix length of the subnet that the pod shares with a bridge; 128: the pod is routed. */
 	__u8 on_link6;
 	__u8 reserved[7];
 	__u64 reserved2[2];
@@ -200,19 +199,18 @@ SLUICE_ASSERT(sizeof(struct sluice_endpoint) == 64, "endpoint size");
 /* ---- peers ---------------------------------------------------------------- */
 
 /*
- * A peer class. 0 = any peer. The two top bits are part of the class: entries of
- * such a class have them in their key. NODE marks the addresses of nodes, this
- * one and others. LOCAL_NODE marks the node's own: a packet from one of them that
- * the node only forwards has been masqueraded, or is forged. Where the other bits
- * are 0, no entry asks for more than the mark.
+ * A peer class. 0 = any peer. The two top bits are part of the class: entries of such a class have
+ * them in their key. NODE marks the addresses of nodes, this one and others. LOCAL_NODE marks the
+ * node's own: a packet from one of them that the node only forwards has been masqueraded, or is
+ * forged. If the other bits are 0, no entry depends on more than the mark.
  */
 #define SLUICE_CIDR_ANY 0u
 #define SLUICE_CIDR_LOCAL_NODE 0x80000000u
 #define SLUICE_CIDR_NODE 0x40000000u
 
 /*
- * Hashes `peers4`, `peers6`: exact addresses. Key: __be32 or 16 bytes. An address that is there
- * hides every prefix around it, also with class 0.
+ * Hashes `peers4`, `peers6`: exact addresses. Key: __be32 or 16 bytes. An address in the hash hides
+ * all its enclosing prefixes, also with class 0.
  */
 struct sluice_peer {
 	__u32 cidr_id[2]; /* by generation; 0: only entries of any peer match */
@@ -221,7 +219,7 @@ struct sluice_peer {
 };
 SLUICE_ASSERT(sizeof(struct sluice_peer) == 16, "peer size");
 
-/* LPM tries `prefixes4`, `prefixes6`: looked up when the hash has nothing. */
+/* LPM tries `prefixes4`, `prefixes6`: looked up if the address is not in the hash. */
 struct sluice_prefix4 {
 	__u32 prefixlen;
 	__u8 addr[4];
@@ -231,9 +229,8 @@ struct sluice_prefix6 {
 	__u8 addr[16];
 };
 /*
- * By generation. The longest prefix alone decides: the slot of a generation in
- * which it is not to exist must hold the class of the next shorter prefix in
- * that generation, 0 if there is none.
+ * By generation. Only the longest prefix decides: in a generation in which it does not exist, its
+ * slot must hold the class of the next shorter prefix in that generation, 0 if there is none.
  */
 struct sluice_prefix_value {
 	__u32 cidr_id[2];
@@ -269,8 +266,8 @@ struct sluice_policy_value {
 SLUICE_ASSERT(sizeof(struct sluice_policy_value) == 8, "policy value size");
 
 /*
- * The policy id's lowest bit is the set's generation bit: a set that changes is
- * written in full under the other value.
+ * The policy id's lowest bit is the set's generation bit: a changed set is written in full under
+ * the other value.
  */
 #define SLUICE_POLICY_ID(set, bit) ((__u32)(set) << 1 | ((bit) & 1))
 #define SLUICE_POLICY_SET(policy_id) ((policy_id) >> 1)
@@ -278,11 +275,11 @@ SLUICE_ASSERT(sizeof(struct sluice_policy_value) == 8, "policy value size");
 /* ---- conntrack -------------------------------------------------------------- */
 
 /*
- * LRU hashes `conntrack4`, `conntrack6`. One key for both directions: the
- * endpoint's own side and the remote side. The endpoint's address is not in
- * the key because it has at most one of each family; packets to any other
- * address are judged without state. ICMP echo: local_port = identifier,
- * remote_port = 0 if the endpoint asked, 1 (network order) if the remote did.
+ * LRU hashes `conntrack4`, `conntrack6`. One key for both directions: the endpoint's own side and
+ * the remote side. The endpoint's address is not in the key because it has at most one of each
+ * family; packets to any other address are judged without state. ICMP echo: local_port =
+ * identifier, remote_port = 0 if the endpoint sent the request, 1 (network order) if the remote end
+ * did.
  */
 struct sluice_conntrack4_key {
 	__u32 ifindex;
@@ -309,10 +306,10 @@ enum sluice_conntrack_state {
 	SLUICE_CT_FIN_INGRESS = 1 << 1, /* shifted by direction */
 	SLUICE_CT_FIN_EGRESS = 1 << 2,
 	SLUICE_CT_RESET = 1 << 3,
-	/* Of a flow to the pod: who opened it, where its source address does not say. */
+	/* For a flow to the pod: the opener, if the source address does not identify it. */
 	SLUICE_CT_FROM_NODE = 1 << 4,	/* the network stack of the pod's own node */
-	SLUICE_CT_MASQUERADED = 1 << 5, /* the source that `origins4` or `origins6` has */
-	SLUICE_CT_UNTRACED = 1 << 6,	/* nobody can tell: only rules for any peer allow it */
+	SLUICE_CT_MASQUERADED = 1 << 5, /* the source is in `origins4` or `origins6` */
+	SLUICE_CT_UNTRACED = 1 << 6,	/* unknown: only rules for any peer allow it */
 };
 
 struct sluice_conntrack {
@@ -326,9 +323,9 @@ struct sluice_conntrack {
 	__u64 packets[2]; /* by direction */
 	__u64 bytes[2];
 	/*
-	 * TCP, by direction: the sequence number expected next, less the low 32 bits
-	 * of `bytes`; 0 = not known. `bytes` counts headers too, so that the sum runs
-	 * ahead of the truth until the next segment that conntrack is asked about.
+	 * TCP, by direction: the next expected sequence number minus the low 32 bits of `bytes`;
+	 * 0: unknown. `bytes` includes headers, so the sum is too large until the next segment
+	 * that reaches conntrack.
 	 */
 	__u32 sequence[2];
 };
@@ -346,15 +343,14 @@ SLUICE_ASSERT(sizeof(struct sluice_origin) == 16, "origin size");
 /* ---- flow cache ------------------------------------------------------------- */
 
 /*
- * Array `flow_cache`, mapped into user space: flows that a program has found in
- * conntrack and allowed within the last second, so that the next packet finds
- * them in one cache line. Conntrack is the truth: a slot is believed for one
- * second and under one epoch, then conntrack is asked again, and gets what was
- * counted here meanwhile. A flow may be in slot n or n ^ 1.
+ * Array `flow_cache`, mapped into user space: flows that a program has found in conntrack and
+ * allowed within the last second, so that the next packet finds them in one cache line. Conntrack
+ * is authoritative: a slot is valid for one second and one epoch; then conntrack is looked up again
+ * and receives the counts. A flow may be in slot n or n ^ 1.
  *
- * CPUs write slots without locks. `tag` is a hash of the whole key and the
- * epoch, written last and alone; a slot is believed only if tag and key both
- * are the packet's, so one that two writers have mixed up is nobody's.
+ * CPUs write slots without locks. `tag` is a hash of the whole key and the epoch, written last and
+ * in one store. A slot matches only if tag and key both are the packet's, so a slot torn by two
+ * concurrent writers never matches.
  */
 #define SLUICE_FLOW_CACHE_BITS 17
 #define SLUICE_FLOW_CACHE_SLOTS (1u << SLUICE_FLOW_CACHE_BITS)
@@ -366,7 +362,7 @@ struct sluice_flow_key {
 	__be16 remote_port;
 	__u8 protocol;
 	__u8 ip_version; /* 4, 6; 0 = the slot has never been used */
-	__u8 opened_by;	 /* not part of the key, as what follows */
+	__u8 opened_by;	 /* not part of the key, like the following fields */
 	__u8 state;	 /* enum sluice_conntrack_state */
 };
 SLUICE_ASSERT(sizeof(struct sluice_flow_key) == 28, "flow key size");
@@ -374,7 +370,7 @@ SLUICE_ASSERT(sizeof(struct sluice_flow_key) == 28, "flow key size");
 struct sluice_flow_slot {
 	__u64 tag;
 	struct sluice_flow_key flow;
-	__u32 since; /* low 32 bits of jiffies: when conntrack was asked last */
+	__u32 since; /* low 32 bits of jiffies: the last lookup in conntrack */
 	__u32 rule;
 	__u32 reason;	  /* enum sluice_reason of the decision */
 	__u32 packets[2]; /* since then, by direction */
@@ -383,10 +379,9 @@ struct sluice_flow_slot {
 SLUICE_ASSERT(sizeof(struct sluice_flow_slot) == 64, "flow slot size");
 
 /*
- * Array `flow_hints`, mapped into user space: a byte of the hash of every slot's
- * flow, so that a new flow, which is in no slot, need not wait for the memory of
- * two. Element n has the hints of slots 8 n to 8 n + 7. A hint that is wrong costs
- * a look at a slot, or at conntrack.
+ * Array `flow_hints`, mapped into user space: a byte of the hash of every slot's flow, so that a
+ * new flow, which is in no slot, need not wait for the memory of two slots. Element n has the hints
+ * of slots 8 n to 8 n + 7. A wrong hint only costs the lookup of a slot, or of conntrack.
  */
 struct sluice_flow_hints {
 	__u8 hint[8];
@@ -417,7 +412,7 @@ struct sluice_fragment6_key {
 struct sluice_fragment {
 	__be16 sport;
 	__be16 dport;
-	__u8 protocol; /* IPv6: behind further extension headers */
+	__u8 protocol; /* IPv6: after further extension headers */
 	__u8 pad[3];
 };
 SLUICE_ASSERT(sizeof(struct sluice_fragment4_key) == 16, "fragment4 key size");

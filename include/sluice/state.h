@@ -12,12 +12,12 @@
 #include "lib/base/ip.h"
 #include "sluice/abi.h"
 
-// What one node's kernel is to hold, and changes of it: the contract between
-// the translator and the agent. Values; knows nothing of Kubernetes or of BPF
-// file descriptors.
+// The desired state of one node's kernel, and changes of it: the contract
+// between the translator and the agent. Values; knows nothing of Kubernetes or
+// of BPF file descriptors.
 namespace sluice {
 
-// Order of the 16 bytes' meaning; keys are equal when all fields are.
+// Orders keys field by field.
 struct PolicyKeyLess {
   bool operator()(const sluice_policy_key& a, const sluice_policy_key& b) const;
 };
@@ -25,7 +25,7 @@ bool equal(const sluice_policy_key& a, const sluice_policy_key& b);
 bool equal(const sluice_policy_value& a, const sluice_policy_value& b);
 
 // `key.policy_id` is the id of the policy set (31 bits, not 0), without the
-// generation bit, which is the applier's own affair.
+// generation bit, which only the applier uses.
 struct PolicyEntry {
   sluice_policy_key key{};
   sluice_policy_value value{};
@@ -41,7 +41,7 @@ struct PeerEntry {
   bool operator==(const PeerEntry&) const = default;
 };
 
-// What a pod may do only if an administrator permits it to the pod's namespace.
+// Permissions that an administrator can grant to a pod's namespace.
 inline constexpr std::uint32_t kPermissions =
     SLUICE_EP_ANY_ETHERTYPE | SLUICE_EP_TUNNELS | SLUICE_EP_ANY_NEIGHBOUR;
 
@@ -51,12 +51,12 @@ struct EndpointEntry {
   std::array<bool, 2> isolated{};  // by enum sluice_direction
   std::vector<IpAddress> ips;      // at most one of each family
   std::string interface;  // from the annotation sluice.io/interface; or empty
-  // What the pod's namespace is permitted: of kPermissions, or 0.
+  // The permissions of the pod's namespace: bits of kPermissions, or 0.
   std::uint32_t permits = 0;
   bool operator==(const EndpointEntry&) const = default;
 };
 
-// What a rule id means, for people.
+// The meaning of a rule id, for people.
 struct RuleInfo {
   std::uint32_t id = 0;
   std::string policy;  // "CiliumNetworkPolicy/default/web"
@@ -66,7 +66,7 @@ struct RuleInfo {
   bool operator==(const RuleInfo&) const = default;
 };
 
-// Which policies make up a set, and which of them isolate a direction.
+// The policies of a set, and which of them isolate a direction.
 struct PolicySetInfo {
   std::uint32_t id = 0;
   std::vector<std::string> policies;  // sorted
@@ -76,7 +76,8 @@ struct PolicySetInfo {
   bool operator==(const PolicySetInfo&) const = default;
 };
 
-// Everything, sorted: peers by prefix, entries by key, the rest by id or name.
+// The whole state, sorted: peers by prefix, entries by key, the rest by id or
+// name.
 struct State {
   std::vector<PeerEntry> peers;
   std::vector<PolicyEntry> entries;
@@ -86,7 +87,7 @@ struct State {
 };
 
 // A set of changes that takes effect as a whole. An absent value = removed.
-// Removing what is not there is no error.
+// Removing an absent element is no error.
 struct Transaction {
   struct PeerChange {
     IpPrefix prefix;
@@ -116,7 +117,7 @@ struct Transaction {
   std::vector<RuleChange> rules;
   std::vector<SetChange> sets;
 
-  // True if the kernel's maps need no write (names may still have changed).
+  // True if the kernel's maps need no write; names may still have changed.
   [[nodiscard]] bool empty() const {
     return peers.empty() && entries.empty() && endpoints.empty();
   }

@@ -7,7 +7,8 @@
 namespace sluice {
 
 // The text with everything that could steer a terminal or fake a line
-// (controls, bidirectional overrides, bytes that are no UTF-8) written as \xNN.
+// (controls, bidirectional overrides, bytes that are not UTF-8) written as
+// \xNN.
 std::string printable(std::string_view text);
 
 }  // namespace sluice

@@ -6,17 +6,18 @@
 #include "lib/base/fd.h"
 #include "lib/base/result.h"
 
-// What every long-running program does with its process.
+// Process setup shared by all long-running programs.
 namespace sluice {
 
-// A descriptor that is readable when SIGTERM, SIGINT or SIGHUP has come. To be
-// called before any thread is started: they are blocked in all that follow.
+// Opens a descriptor that is readable when SIGTERM, SIGINT or SIGHUP has
+// arrived. To be called before any thread is started, because these signals are
+// then blocked in all later threads.
 Result<Fd> open_signals();
 struct Signals {
   bool stop = false;    // SIGTERM, SIGINT
   bool reload = false;  // SIGHUP
 };
-// All that have come.
+// Reads all signals that have arrived.
 Signals read_signals(int fd);
 
 // Sends the log to stderr, each line with the time.

@@ -22,7 +22,7 @@ inline constexpr std::array kProtocolNames{
     ProtocolName{IPPROTO_ICMPV6, "ICMPv6"},
 };
 
-// Empty for every other.
+// Empty for every other protocol.
 constexpr std::string_view protocol_name(std::uint8_t protocol) {
   const auto* found =
       std::ranges::find(kProtocolNames, protocol, &ProtocolName::number);

@@ -9,8 +9,8 @@
 
 namespace sluice {
 
-// What went wrong, for a person: "where: what". `code` is an errno value where
-// there is one, else 0.
+// An error for people: "where: what". `code` is an errno value if there is one,
+// otherwise 0.
 struct Error {
   std::string message;
   int code = 0;

@@ -9,14 +9,14 @@
 
 namespace sluice::health {
 
-// What kubelet and Prometheus are told by a program: /healthz, /readyz and
-// /metrics over HTTP. Served by a thread of its own from what the program's
-// thread last said, so nobody who asks can hold that one up.
+// Serves /healthz, /readyz and /metrics over HTTP, for kubelet and Prometheus.
+// A separate thread serves the values that the program's thread has set last,
+// so no request can delay the program's thread.
 //
 // All members are called from the program's thread.
 class HealthServer {
  public:
-  // `address`: as HttpServer's. An error if nothing can listen there.
+  // `address`: as for HttpServer. Fails if the server cannot listen there.
   static Result<HealthServer> open(const std::string& address);
   HealthServer(HealthServer&&) noexcept;
   HealthServer& operator=(HealthServer&&) noexcept;
@@ -25,12 +25,13 @@ class HealthServer {
   ~HealthServer();
 
   [[nodiscard]] int port() const;
-  // The program's thread is alive; if this is not said for half a minute,
-  // /healthz fails.
+  // Reports that the program's thread is alive. Without a call for half a
+  // minute, /healthz fails.
   void beat();
-  // Why /readyz fails, in one line; empty: it does not. Not ready at first.
+  // Sets why /readyz fails, in one line; empty: it succeeds. Not ready at
+  // first.
   void set_ready(const std::string& problem);
-  // True if somebody wants newer metrics than those that were last set.
+  // True if a request waits for newer metrics than those set last.
   [[nodiscard]] bool wants_metrics() const;
   void set_metrics(std::string text);
 

@@ -12,9 +12,10 @@
 
 namespace sluice::health {
 
-// One GET a connection, served by libmicrohttpd. One thread of its own looks
-// after all connections at once, so that one who is slow holds up nobody; an
-// address has a few, and one that is silent for seconds is closed.
+// Serves one GET per connection, by libmicrohttpd. One separate thread handles
+// all connections together, so that a slow client delays no other. Each client
+// address may have a few connections, and a connection that is silent for
+// seconds is closed.
 class HttpServer {
  public:
   using Clock = std::chrono::steady_clock;
@@ -24,13 +25,14 @@ class HttpServer {
     std::string type = "text/plain";
     std::string body;
   };
-  // Asked in the server's thread, and again every few milliseconds as long as
-  // there is no answer. `since`: when the request came.
+  // Called in the server's thread, and again every few milliseconds as long as
+  // there is no answer. `since`: when the request arrived.
   using Handler = std::function<std::optional<Answer>(std::string_view path,
                                                       Clock::time_point since)>;
 
   // `address`: "10.0.0.1:80", "[fd00::1]:80". "0.0.0.0:80" and "[::]:80" are
-  // all addresses of both families, or of the one that the kernel has.
+  // all addresses of both families, or of the only one that the kernel
+  // supports.
   static Result<HttpServer> open(const std::string& address, Handler handler);
   HttpServer(HttpServer&&) noexcept;
   HttpServer& operator=(HttpServer&& other) noexcept;

@@ -12,7 +12,7 @@
 
 namespace sluice::health {
 
-// How long something took, in the buckets of a Prometheus histogram. A value.
+// Durations in the buckets of a Prometheus histogram. A value.
 class Durations {
  public:
   static constexpr std::array<double, 10> kBoundsSeconds{
@@ -25,8 +25,8 @@ class Durations {
   double sum_seconds_ = 0;
 };
 
-// Metrics of one moment, in the order in which they are added, and as
-// Prometheus' text format 0.0.4. Names end in their unit, counters in _total.
+// Metrics of one moment, in the order in which they are added, and their text
+// in Prometheus' format 0.0.4. Names end in their unit, counters in _total.
 class MetricFamilies {
  public:
   using Labels = std::vector<std::pair<std::string, std::string>>;
@@ -37,7 +37,7 @@ class MetricFamilies {
   void counter(const char* name, const char* help, std::uint64_t value);
   void counter(const char* name, const char* help, const Samples& samples);
   void histogram(const char* name, const char* help, const Durations& times);
-  // What Prometheus' own client libraries tell of a process.
+  // The process metrics that Prometheus' own client libraries export.
   void process();
 
   [[nodiscard]] std::string text() const;

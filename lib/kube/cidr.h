@@ -15,12 +15,12 @@ struct Cidr {
 };
 
 // "address/length" as the API server accepts it: no bare address, no IPv4
-// address in IPv6 notation. The error says what is wrong with the text.
+// address in IPv6 notation. The error describes the mistake.
 Result<Cidr> parse_cidr(std::string_view text);
 
-// The same as API servers before 1.36 read it: leading zeros are passed over,
-// and an IPv4 address in IPv6 notation with at least 96 bits of prefix is an
-// IPv4 prefix. nullopt if they refused it too.
+// The same as API servers before 1.36 read it: leading zeros are ignored, and
+// an IPv4 address in IPv6 notation with at least 96 bits of prefix is an IPv4
+// prefix. nullopt if they refused it too.
 std::optional<IpPrefix> parse_stored_cidr(std::string_view text);
 
 }  // namespace sluice::kube

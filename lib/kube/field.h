@@ -13,23 +13,22 @@
 
 #include "lib/base/result.h"
 
-// Reading JSON of unknown shape: a value together with the path that leads to
-// it, and a list of what is wrong. Who looks into value() includes
-// nlohmann/json.hpp.
+// Reads JSON of unknown shape: a value together with its path, and a list of
+// problems. Users of value() include nlohmann/json.hpp.
 namespace sluice::kube {
 
-// Text from outside as it may stand in a message: control characters and
-// invalid UTF-8 escaped, cut after `limit` bytes.
+// Makes text from outside safe for a message: escapes control characters and
+// invalid UTF-8, and cuts it after `limit` bytes.
 std::string printable(std::string_view text, std::size_t limit = 120);
 // The same in double quotes.
 std::string in_quotes(std::string_view text);
 
-// A JSON value and where it stands. Refers to its parent, which has to outlive
-// it; the path is spelled out only when asked for.
+// A JSON value and its position. Holds a reference to its parent, which must
+// outlive it; the path is built only on request.
 class Field {
  public:
-  // What null means: absent (the API server's view of its own kinds) or a
-  // value of the wrong type (its view of custom resources).
+  // The meaning of null: absent (as for the API server's own kinds) or a value
+  // of the wrong type (as for custom resources).
   enum class Null : std::uint8_t { kAbsent, kValue };
 
   Field(const nlohmann::json& root, Null null) : value_(&root), null_(null) {}
@@ -37,7 +36,7 @@ class Field {
   [[nodiscard]] const nlohmann::json& value() const { return *value_; }
   // "spec.ingress[0].toPorts"; empty for the root.
   [[nodiscard]] std::string path() const;
-  // A member of an object; nullopt if there is none or this is no object.
+  // A member of an object; nullopt if there is none or this is not an object.
   [[nodiscard]] std::optional<Field> get(std::string_view name) const&;
   std::optional<Field> get(std::string_view name) && = delete;
   // An element of a list; `index` is below value().size().
@@ -64,7 +63,7 @@ class Field {
   Null null_;
 };
 
-// What is wrong with an object: collected, so that a user sees all of it.
+// The problems of an object, collected so that a user sees all of them.
 class Problems {
  public:
   void add(const Field& field, std::string_view what);
@@ -81,8 +80,8 @@ class Problems {
 // "an object", "a string", "null", ...
 std::string_view type_name(const nlohmann::json& value);
 
-// Each reads a value of one type; where it is of another, says so in `problems`
-// and gives nothing.
+// Each reads a value of one type. If the value has another type, adds a problem
+// and returns nothing.
 bool is_object(const Field& field, Problems& problems);
 bool is_list(const Field& field, Problems& problems);
 const std::string* as_string(const Field& field, Problems& problems);
@@ -91,7 +90,7 @@ std::optional<bool> as_bool(const Field& field, Problems& problems);
 std::optional<std::int64_t> as_int(const Field& field, std::int64_t min,
                                    std::int64_t max, Problems& problems);
 
-// Says so for every member of an object that is not in `known`.
+// Adds a problem for every member of an object that is not in `known`.
 void only(const Field& field, std::initializer_list<std::string_view> known,
           Problems& problems);
 

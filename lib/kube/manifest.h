@@ -11,10 +11,10 @@
 
 #include "lib/base/result.h"
 
-// Kubernetes manifests: YAML with any number of documents, or JSON, to JSON
-// objects as the API server would get them from kubectl. Plain scalars are
-// typed by YAML 1.1 (`yes` is a boolean, `010` is 8), quoted ones are strings.
-// Of duplicate keys the last one counts.
+// Converts Kubernetes manifests (YAML with any number of documents, or JSON) to
+// JSON objects as the API server would receive them from kubectl. Plain scalars
+// are typed by YAML 1.1 (`yes` is a boolean, `010` is 8), quoted ones are
+// strings. Of duplicate keys the last one counts.
 namespace sluice::kube {
 
 struct ManifestObject {
@@ -31,18 +31,18 @@ struct Manifest {
   std::vector<ManifestObject>
       objects;                // in order of appearance; lists taken apart
   std::vector<Error> errors;  // "file:line: what", in order
-  // Likewise what is no error, but not what it looks like: duplicate keys,
-  // documents that are no Kubernetes objects.
+  // Likewise for notes that are not errors: duplicate keys, documents that are
+  // not Kubernetes objects.
   std::vector<Error> notes;
   bool has_others = false;  // a document was no Kubernetes object
 };
 
-// A broken document spoils only itself: what can be read is in `objects`, the
-// rest in `errors`. `file` is only used to say where. Nesting and the growth by
+// A broken document affects only itself: readable ones are in `objects`, errors
+// in `errors`. `file` is only used to name the place. Nesting and the growth by
 // aliases are bounded. No exceptions, whatever the input.
 Manifest parse_manifest(std::string_view text, const std::string& file);
 
-// The same of a file. An error if it cannot be read or is too large.
+// The same for a file. Fails if it cannot be read or is too large.
 Result<Manifest> read_manifest(const std::filesystem::path& path);
 
 }  // namespace sluice::kube

@@ -14,24 +14,23 @@ namespace sluice::kube::manifest {
 
 // No Kubernetes object is nested deeper than a few dozen levels.
 inline constexpr std::size_t kMaxDepth = 100;
-// Values that the aliases of one document may add: far above any use of them,
-// far below what hurts.
+// Number of values that the aliases of one document may add: far above any real
+// use, and far below a harmful number.
 inline constexpr std::size_t kMaxAliasNodes = 100'000;
 
-// What is wrong and at which line. Thrown inside the reader, caught in
-// parse_manifest().
+// A mistake and its line. Thrown inside the reader, caught in parse_manifest().
 struct Broken {
   int line = 0;
   std::string what;
 };
 
-// What a reader of the file should know about a line that is not wrong.
+// A note about a line that is valid.
 struct Remark {
   int line = 0;
   std::string what;
 };
 
-// One document, with what the reader needs to know about its lines.
+// One document, with information about its lines.
 struct Document {
   nlohmann::json root;
   int line = 0;                 // at which the root begins
@@ -39,8 +38,8 @@ struct Document {
   std::vector<Remark> remarks;  // duplicate keys, in order
 };
 
-// The text of one document of a file, without what kubectl takes for a
-// separator.
+// The text of one document of a file, without separators as kubectl recognises
+// them.
 struct Chunk {
   std::string_view text;
   int line = 1;            // of its first line in the file
@@ -49,16 +48,16 @@ struct Chunk {
 
 // Without blanks and ends of lines at either end.
 std::string_view trim(std::string_view text);
-// The documents of a YAML file that have any content. They can be told apart
-// before they are parsed, because no other line may begin with a marker, not
-// even within a quoted or block scalar. So a broken one leaves the others
-// alone. As kubectl does, takes `---` with a comment behind it for a separator,
-// with or without a space.
+// Splits a YAML file into its documents with content. This is possible before
+// parsing, because no other line may begin with a marker, not even in a quoted
+// or block scalar. A broken document therefore does not affect the others. Like
+// kubectl, accepts `---` followed by a comment as a separator, with or without
+// a space.
 std::vector<Chunk> split_documents(std::string_view text);
 
-// Puts a document together from the events of a parser, YAML or JSON. Of
-// duplicate keys the last one counts, as for kubectl, and a remark says so.
-// Throws Broken for nesting that is too deep and for too many aliased values.
+// Builds a document from the events of a parser, YAML or JSON. Of duplicate
+// keys the last one counts, as for kubectl, and a remark is added. Throws
+// Broken for too deep nesting and for too many aliased values.
 class Builder {
  public:
   void begin_object(int line);
@@ -68,11 +67,11 @@ class Builder {
   void key(std::string key, int line);
   void value(nlohmann::json value, int line);
   // The next value is merged into this object (YAML's `<<`). As for kubectl, it
-  // replaces the keys that stand before it and not those behind it; of a list,
-  // the first object that has a key counts.
+  // replaces earlier keys and not later ones; in a list, the first object with
+  // a key counts.
   void merge_key();
 
-  // A value that was recorded before: counted against the alias budget.
+  // Adds a value that was recorded before; it counts against the alias budget.
   void copy(const nlohmann::json& recorded, std::size_t nodes, int line);
   void spend(std::size_t nodes, int line);
 
@@ -80,7 +79,7 @@ class Builder {
   [[nodiscard]] bool wants_key() const;
   [[nodiscard]] bool done() const { return done_; }
   [[nodiscard]] std::size_t depth() const { return frames_.size(); }
-  // The value that was completed last, and is now in its parent (or the root).
+  // The last completed value, which is now in its parent (or the root).
   [[nodiscard]] const nlohmann::json& last() const { return *last_; }
   // The document; only when done().
   Document take() { return std::move(document_); }
@@ -109,9 +108,9 @@ class Builder {
 // Values in `value`, itself included.
 std::size_t count_nodes(const nlohmann::json& value);
 
-// Reads the JSON values that follow one another in `text`, whose first line is
-// `line`, and calls nothing but `out.push_back`. Throws Broken; documents read
-// before that are in `out`.
+// Reads the consecutive JSON values in `text`, whose first line is `line`, and
+// calls nothing but `out.push_back`. Throws Broken; documents read before that
+// are in `out`.
 void read_json(std::string_view text, int line, std::vector<Document>& out);
 // The same for one YAML document.
 void read_yaml(std::string_view text, int line, std::vector<Document>& out);

@@ -71,8 +71,8 @@ struct Service {
   std::string type;  // "ClusterIP", "NodePort", ...
   std::vector<IpAddress> cluster_ips;   // of both families; headless: none
   std::vector<IpAddress> external_ips;  // spec.externalIPs
-  // status.loadBalancer.ingress, but for those that the node does not rewrite
-  // (ipMode Proxy): they are addresses like any other.
+  // status.loadBalancer.ingress, without addresses that the node does not
+  // rewrite (ipMode Proxy), which are addresses like any other.
   std::vector<IpAddress> load_balancer_ips;
   std::vector<ServicePort> ports;
   bool headless = false;           // clusterIP "None"
@@ -102,7 +102,7 @@ struct EndpointSlice {
   std::vector<SlicePort> ports;
   std::vector<SliceEndpoint> endpoints;
   bool operator==(const EndpointSlice&) const = default;
-  // Of ready endpoints, each once, in order of appearance.
+  // Addresses of ready endpoints, each once, in order of appearance.
   [[nodiscard]] std::vector<IpAddress> ready_addresses() const;
 };
 

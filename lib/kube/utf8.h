@@ -6,9 +6,9 @@
 
 namespace sluice::kube {
 
-// Takes the first character off `text`, which is not empty. nullopt, and `text`
-// as it was, if it does not begin with well-formed UTF-8: an overlong form, a
-// surrogate, a value beyond U+10FFFF, a sequence cut short.
+// Removes and returns the first character of `text`, which is not empty.
+// nullopt, with `text` unchanged, if it does not begin with well-formed UTF-8:
+// an overlong form, a surrogate, a value beyond U+10FFFF, a truncated sequence.
 std::optional<char32_t> take_character(std::string_view& text);
 
 }  // namespace sluice::kube

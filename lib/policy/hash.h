@@ -8,7 +8,8 @@ namespace sluice::policy {
 
 // A 64-bit hash that is the same on every machine and in every build: ids are
 // made of it, and two translators must agree on them. Not for hostile input
-// where a collision would matter: whoever makes ids of it resolves collisions.
+// where a collision would matter: code that derives ids from it must resolve
+// collisions.
 class StableHash {
  public:
   StableHash& add(std::string_view text) {

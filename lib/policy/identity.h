@@ -10,7 +10,7 @@
 #include "lib/kube/objects.h"
 #include "lib/policy/rule.h"
 
-// What peer selectors see of an address: labels and entity.
+// The properties of an address that peer selectors use: labels and entity.
 namespace sluice::policy {
 
 inline constexpr std::string_view kNamespaceKey = "io.kubernetes.pod.namespace";
@@ -19,12 +19,12 @@ inline constexpr std::string_view kNamespaceLabelPrefix =
 inline constexpr std::string_view kServiceAccountKey =
     "io.cilium.k8s.policy.serviceaccount";
 inline constexpr std::string_view kClusterKey = "io.cilium.k8s.policy.cluster";
-// Pod labels under this prefix are not the user's to set and are ignored.
+// Users cannot set pod labels under this prefix; they are ignored.
 inline constexpr std::string_view kGeneratedPrefix = "io.cilium.k8s";
 
-// Addresses that are no pod: a closed set, each with fixed labels. kHost* is a
-// node's address seen from that node, kRemote* seen from any other. *Api: the
-// API server has the address.
+// Kinds of addresses that are not pods: a closed set, each with fixed labels.
+// kHost* is a node's address seen from that node, kRemote* seen from any other
+// node. *Api: the API server has the address.
 enum class Reserved : std::uint8_t {
   kHost,
   kHostApi,
@@ -49,8 +49,8 @@ constexpr bool is_node(Reserved kind) {
   return kind <= Reserved::kRemoteApi;
 }
 
-// The labels of a pod, with what Kubernetes and Cilium generate. References
-// its arguments.
+// The labels of a pod, including those that Kubernetes and Cilium generate.
+// Holds references to its arguments.
 class PodIdentity {
  public:
   PodIdentity(const kube::Pod& pod, const kube::Labels& namespace_labels,

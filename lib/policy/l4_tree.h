@@ -9,13 +9,13 @@
 #include "lib/policy/rule.h"
 #include "sluice/abi.h"
 
-// From rules that apply to one peer class to the longest-prefix-match entries
-// that give their verdict: which rule wins for every protocol and port, and the
-// fewest prefixes that say so.
+// Turns the rules that apply to one peer class into longest-prefix-match
+// entries with the same verdicts: finds the winning rule for every protocol and
+// port, and the fewest prefixes that express it.
 namespace sluice::policy {
 
-// A rule as the decision sees it: its place in the order and its L4 part, with
-// named ports resolved.
+// A rule as the evaluation uses it: its place in the order and its L4 part,
+// with named ports resolved.
 struct Candidate {
   Tier tier = Tier::kNormal;
   Action action = Action::kAllow;
@@ -26,22 +26,22 @@ struct Candidate {
   std::vector<PortRange> ranges;
 };
 
-// Sorts them and makes one of those that overlap or touch.
+// Sorts ranges and merges those that overlap or touch.
 void merge_ranges(std::vector<PortRange>& ranges);
 
-// The order in which candidates are asked: tier; in the normal tier deny before
-// allow; then order.
+// The order of evaluation: by tier; in the normal tier deny before allow; then
+// by `order`.
 bool asked_before(const Candidate& a, const Candidate& b);
 
-// What the rules say of one packet. kDefault: nothing; the endpoint's default
-// decides.
+// The result of the rules for one packet. kDefault: no rule decides; the
+// endpoint's default applies.
 struct Decided {
   enum class Kind : std::uint8_t { kDefault, kAllow, kDeny };
   Kind kind = Kind::kDefault;
   std::uint16_t jump = SLUICE_JUMP_NONE;
   std::uint32_t rule = 0;
   Tier tier = Tier::kNormal;  // of the rule
-  // Only ClusterNetworkPolicies are of another tier.
+  // Only ClusterNetworkPolicies have another tier.
   [[nodiscard]] bool denied_by_cluster_policy() const {
     return kind == Kind::kDeny && tier != Tier::kNormal;
   }
@@ -61,14 +61,14 @@ class Decision {
   // `isolated`: the endpoint's default is deny, and the normal tier is final.
   Decision(std::span<const Candidate* const> candidates, bool isolated);
 
-  // For every protocol that no candidate names.
+  // The result for every protocol that no candidate names.
   [[nodiscard]] const Decided& any_protocol() const { return any_; }
-  // Of the protocols that candidates name.
+  // The results for the protocols that candidates name.
   [[nodiscard]] const std::map<std::uint8_t, Segments>& protocols() const {
     return protocols_;
   }
   [[nodiscard]] Segments segments(std::uint8_t protocol) const;
-  // Puts another verdict in the place of what the candidates say of one port.
+  // Replaces the candidates' result for one port.
   void override_port(std::uint8_t protocol, std::uint16_t port,
                      const Decided& decided);
 
@@ -77,7 +77,7 @@ class Decision {
   std::map<std::uint8_t, Segments> protocols_;
 };
 
-// What the candidates say of one port.
+// Returns the candidates' result for one port.
 Decided decide_at(std::span<const Candidate> candidates, bool isolated,
                   std::uint8_t protocol, std::uint16_t port);
 
@@ -89,13 +89,14 @@ struct L4Entry {
   bool operator==(const L4Entry& other) const;
 };
 
-// Entries that, looked up first, with what finds nothing falling through to
-// `below` (class 0) and then to the default, give `above`. `fallback` is what
-// stands where `above` leaves the default but an entry must be written.
+// Returns entries with the results of `above`, if they are looked up first and
+// packets without an entry fall through to `below` (class 0) and then to the
+// default. `fallback` is written where `above` has the default but an entry is
+// needed.
 std::vector<L4Entry> compile_l4(const Decision& above, const Decision& below,
                                 const Decided& fallback);
 
-// The fewest port prefixes that cover first..last.
+// Returns the fewest port prefixes that cover first..last.
 struct PortPrefix {
   std::uint16_t port = 0;
   int length = 0;

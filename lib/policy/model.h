@@ -11,8 +11,8 @@
 
 namespace sluice::policy {
 
-// User-space model of the datapath's policy lookup, over a State: what bpf/
-// answers for the first packet of a flow. For `sluice test`, `explain` and the
+// User-space model of the datapath's policy lookup in a State: gives the result
+// of bpf/ for the first packet of a flow. For `sluice test`, `explain` and the
 // tests that compare it with the kernel.
 class Model {
  public:

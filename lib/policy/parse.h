@@ -23,12 +23,14 @@ bool is_policy(std::string_view api_version, std::string_view kind);
 // No exceptions, whatever the input.
 Result<Policy> parse_policy(const nlohmann::json& object);
 
-// What stands in for a policy that parse_policy() refuses: it isolates the same
-// subjects in the same directions and grants nothing. nullopt where neither
-// subject nor directions can be read. A ClusterNetworkPolicy isolates in the
-// directions for which it has rules, as a NetworkPolicy without rules would.
+// Returns the replacement for a policy that parse_policy() refuses: it isolates
+// the same subjects in the same directions and allows nothing. nullopt if the
+// subject or the directions cannot be read. A ClusterNetworkPolicy isolates in
+// the directions for which it has rules, as a NetworkPolicy without rules
+// would.
 std::optional<Policy> parse_isolation(const nlohmann::json& object);
-// "ingress", "egress" or "ingress and egress": what any of its specs isolates.
+// "ingress", "egress" or "ingress and egress": the directions that its specs
+// isolate.
 std::string isolated_directions(const Policy& policy);
 
 }  // namespace sluice::policy

@@ -18,8 +18,8 @@ using kube::Field;
 using kube::in_quotes;
 using kube::Problems;
 
-// What a parser works on: the policy it fills in, what is wrong with the
-// object, and which namespace it is in (empty: cluster-wide).
+// The data of a parser: the policy that it fills in, the problems of the
+// object, and the object's namespace (empty: cluster-wide).
 struct ParseContext {
   Policy policy;
   Problems problems;
@@ -28,26 +28,27 @@ struct ParseContext {
   void warn(const Field& field, std::string_view what);
 };
 
-// Says of every member of `names` that is there that it is not supported.
+// Adds a problem "not supported" for every existing member in `names`.
 void refuse(const Field& field, std::initializer_list<std::string_view> names,
             Problems& problems);
-// The member, or nullopt and a problem where it is missing.
+// Returns the member, or nullopt and a problem if it is missing.
 std::optional<Field> require(const Field& parent, std::string_view name,
                              Problems& problems);
-// The CIDR that the field spells, or nullopt and a problem.
+// Returns the CIDR in the field, or nullopt and a problem.
 std::optional<kube::Cidr> parse_cidr_at(const Field& field, Problems& problems);
-// Elements of a list member: 0 if it is absent or, which is noted, no list.
+// Returns the number of elements of a list member: 0 if it is absent or, with a
+// problem, not a list.
 std::size_t list_size(const Field& parent, std::string_view name,
                       Problems& problems);
 
-// One for each policy language. The object's kind and metadata are read
-// already; they read the spec.
+// One parser for each kind of policy. The object's kind and metadata have been
+// read already; these read the spec.
 void parse_cilium(const Field& root, ParseContext& context);
 void parse_network_policy(const Field& root, ParseContext& context);
 void parse_cluster_network_policy(const Field& root, ParseContext& context);
 
-// Likewise, of an object that is not valid: only the subjects of its specs and
-// the directions in which each isolates them, of those that can be read.
+// Likewise for an invalid object: these read only the subjects of its specs and
+// the directions in which each isolates them, as far as they are readable.
 void isolate_cilium(const Field& root, ParseContext& context);
 void isolate_network_policy(const Field& root, ParseContext& context);
 void isolate_cluster_network_policy(const Field& root, ParseContext& context);

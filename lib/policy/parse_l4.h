@@ -12,8 +12,8 @@
 // Internal to the parsers: ports, protocols, ICMP types.
 namespace sluice::policy {
 
-// A port's name as IANA's services have it: at most 15 letters, digits and
-// single hyphens inside, at least one letter.
+// True for a port name in the form of IANA's service names: at most 15 letters,
+// digits and single hyphens inside, at least one letter.
 bool is_port_name(std::string_view text);
 std::string to_lower(std::string_view text);
 
@@ -28,7 +28,7 @@ void parse_cilium_port(const Field& port, L4& out, ParseContext& context);
 // CiliumNetworkPolicy's icmps[].fields[].
 void parse_icmp_field(const Field& field, L4& out, ParseContext& context);
 
-// Sorts and removes doubles.
+// Sorts and removes duplicates.
 void normalise(L4& l4);
 
 }  // namespace sluice::policy

@@ -13,17 +13,17 @@
 // Internal to the parsers: label selectors.
 namespace sluice::policy {
 
-// What keys look like: "app" or, with a source, "k8s:app".
+// The form of keys: "app" or, with a source, "k8s:app".
 enum class KeySyntax : std::uint8_t { kKubernetes, kCilium };
 
-// A requirement as it is written.
+// A requirement as written.
 struct Term {
   Requirement requirement;   // key normalised as rule.h says
   std::string source;        // kCilium: "k8s", "reserved", ...; "any" if none
   bool match_label = false;  // from matchLabels
 };
 
-// Reads matchLabels and matchExpressions and says what is wrong with them.
+// Reads matchLabels and matchExpressions and reports their problems.
 std::vector<Term> parse_terms(const Field& selector, KeySyntax syntax,
                               Problems& problems);
 
@@ -33,7 +33,7 @@ void add_selector(const Field& selector, std::string_view prefix,
 
 Requirement require_in(std::string_view key, std::string value);
 Requirement require_exists(std::string_view key);
-// Sorts and removes doubles, as rule.h wants it.
+// Sorts and removes duplicates, as rule.h requires.
 void normalise(LabelSelector& selector);
 
 bool is_dns_label(std::string_view text);

@@ -7,7 +7,7 @@
 // Internal to the parsers of Kubernetes' own kinds.
 namespace sluice::policy {
 
-// Pods of namespaces that `namespaces` selects.
+// Selects pods of the namespaces that `namespaces` selects.
 void add_namespace_selector(const Field& namespaces, LabelSelector& out,
                             Problems& problems);
 

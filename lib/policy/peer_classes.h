@@ -18,7 +18,7 @@
 #include "lib/policy/selector_cache.h"
 #include "sluice/state.h"
 
-// Peer classes: every address and prefix that policies can tell apart, and the
+// Peer classes: every address and prefix that policies can distinguish, and the
 // set of peer selectors that covers it.
 namespace sluice::policy {
 
@@ -29,8 +29,8 @@ struct ResolvedPort {
   auto operator<=>(const ResolvedPort&) const = default;
 };
 
-// The named ports of a pod that are in `names`, sorted by name. A name that
-// several containers use means the last one's port.
+// The named ports of a pod that are in `names`, sorted by name. If several
+// containers use a name, the last one's port counts.
 template <typename Names>
 std::vector<ResolvedPort> resolve_ports(const kube::Pod& pod,
                                         const Names& names) {
@@ -49,8 +49,8 @@ std::vector<ResolvedPort> resolve_ports(const kube::Pod& pod,
   return result;
 }
 
-// What an address stands for at the ports of Services: the Services whose
-// address it is, and on a node the node ports of all of them.
+// The Services that an address stands for: those whose address it is, and on a
+// node the node ports of all Services.
 struct Frontend {
   std::vector<std::string> services;  // "namespace/name", sorted
   bool node_ports = false;
@@ -59,7 +59,7 @@ struct Frontend {
   [[nodiscard]] bool empty() const { return services.empty() && !node_ports; }
 };
 
-// What makes a class: addresses with equal keys share one cidr_id.
+// The key of a class: addresses with equal keys share one cidr_id.
 struct ClassKey {
   std::vector<SelectorId> selectors;  // sorted
   std::vector<ResolvedPort> ports;    // names that egress rules use
@@ -67,22 +67,22 @@ struct ClassKey {
   bool local_node = false;            // an address of the node itself
   Frontend frontend;                  // counts at egress only
   auto operator<=>(const ClassKey&) const = default;
-  // Nothing but the marks of a node.
+  // True if the class has only the marks of a node.
   [[nodiscard]] bool plain() const {
     return selectors.empty() && ports.empty() && frontend.empty();
   }
   [[nodiscard]] bool empty() const { return plain() && !node; }
 };
 
-// The marks that addresses of nodes carry in their class.
+// The marks of node addresses in their class.
 inline constexpr std::uint32_t kNodeMarks =
     SLUICE_CIDR_LOCAL_NODE | SLUICE_CIDR_NODE;
 
-// The classes for which a node's policy sets have entries, with how many of
-// its sets do. To all others the node's sets say what they say of any peer.
+// The classes for which a node's policy sets have entries, each with the number
+// of such sets. The node's sets treat all other classes like any peer.
 using ClassRefs = std::unordered_map<std::uint32_t, std::uint32_t>;
 
-// What node selectors and `kube-apiserver` see of a node.
+// The properties of a node that node selectors and `kube-apiserver` use.
 struct NodeKind {
   bool api = false;  // one of its addresses is the API server's
   std::vector<SelectorId> selectors;  // of its labels; sorted
@@ -91,33 +91,35 @@ struct NodeKind {
 
 class PeerClasses {
  public:
-  // What decides which entry a node gets for an address or a prefix. `shown`:
-  // it is there; else the rest means nothing.
+  // The data that determines which entry a node gets for an address or a
+  // prefix. The rest is valid only if `shown` is true.
   struct Seen {
     bool shown = false;
-    std::uint32_t cidr_id = 0;  // as nodes see it that do not have it
-    std::uint32_t cover = 0;    // of the prefix around it
-    // As the nodes see it that have it: kind of node and class. Several nodes
-    // may have the same address (a bridge's that none of them routes).
+    std::uint32_t cidr_id = 0;  // as seen by nodes that do not have it
+    std::uint32_t cover = 0;    // of the enclosing prefix
+    // The view of the nodes that have the address: kind of node and class.
+    // Several nodes may have the same address (that of a bridge that none of
+    // them routes).
     std::vector<std::pair<std::uint32_t, std::uint32_t>> own;
     bool operator==(const Seen&) const = default;
-    // `kind`: of the node that looks, if it has the address.
+    // `kind`: the kind of the viewing node, if it has the address.
     [[nodiscard]] std::uint32_t as(std::uint32_t kind) const;
   };
-  // How a node looks at an address.
+  // A node's relation to an address.
   struct Viewer {
     std::uint32_t kind = 0;  // not 0: it has the address
-    // Its agent says that the node has it. Then it has an entry, whatever is
-    // believed: the agent takes addresses without one for the node's.
+    // The node's agent reports the address. It then has an entry even if the
+    // report is not accepted, because the agent takes addresses without an
+    // entry for the node's.
     bool claims = false;
   };
 
-  // Since the last clear_changes(). `created` and `retired` are classes that
-  // got their first or lost their last address; a retired one can be read
-  // until then.
+  // Changes since the last clear_changes(). `created` and `retired` are classes
+  // that got their first or lost their last address; a retired class can be
+  // read until clear_changes().
   struct Changes {
     std::unordered_map<IpPrefix, Seen> peers;  // how it was before
-    // Addresses that nodes may see in another way than before, and these.
+    // Addresses that nodes may see differently than before, and these nodes.
     std::unordered_map<IpPrefix, std::set<std::string>> moves;
     std::set<std::uint32_t> created;
     std::set<std::uint32_t> retired;
@@ -128,69 +130,70 @@ class PeerClasses {
   PeerClasses(const SelectorCache& selectors, bool cidr_match_all)
       : selectors_(selectors), cidr_match_all_(cidr_match_all) {}
 
-  // The pod owns the address, or ceases to (also when its ports change).
+  // The pod gets or loses the address (also called when its ports change).
   void add_pod(const IpAddress& address, PodRecord* pod);
   void remove_pod(const IpAddress& address, PodRecord* pod);
-  // Whatever the object says; what the agent says stays.
+  // Sets the object's data; the agent's report is kept.
   void set_node(const kube::Node& node);
   void remove_node(const std::string& name);
-  // All addresses that the node's agent has found on it; ignored for a node
-  // that is not known. Believed are those that can be the node's: see
+  // Sets all addresses that the node's agent has found on it; ignored for an
+  // unknown node. Only addresses that can be the node's are accepted: see
   // believes().
   void set_reported(const std::string& node, std::set<IpAddress> addresses);
-  // Addresses of the API server, whoever has them.
+  // Sets the addresses of the API server, regardless of their owner.
   void set_api_addresses(const std::set<IpAddress>& addresses);
   void set_reserved(const IpAddress& address, std::optional<Entity> entity);
-  // The address is the Service's, or a backend of one of its ports.
+  // Reports that the address is the Service's, or a backend of one of its
+  // ports.
   void add_service(const IpAddress& address, const std::string& service);
   void remove_service(const IpAddress& address, const std::string& service);
   void add_backend(const IpAddress& address, const std::string& service);
   void remove_backend(const IpAddress& address, const std::string& service);
-  // Whether any Service has node ports.
+  // Sets whether any Service has node ports.
   void set_node_ports(bool any);
   void set_group(const kube::CidrGroup& group);
   void remove_group(const std::string& name);
-  // A port name that egress rules use, counted.
+  // Counts the uses of a port name in egress rules.
   void use_port_name(const std::string& name);
   void unuse_port_name(const std::string& name);
 
-  // Brings classes up to date with all of the above and with the selector
-  // cache's changes.
+  // Updates the classes from all of the above and from the selector cache's
+  // changes.
   void update();
   [[nodiscard]] const Changes& changes() const { return changes_; }
   void clear_changes();
 
   // The class that `node`'s kernel must hold for a peer; nullopt = no entry.
-  // Classes that do not matter there (`refs`) are as good as class 0, but for
-  // the marks of nodes, so that only what must be told apart has an entry.
-  // Addresses of nodes always have one.
+  // Classes that do not matter there (not in `refs`) are equivalent to class 0,
+  // except for the marks of nodes, so that only addresses that must be
+  // distinguished have an entry. Addresses of nodes always have one.
   [[nodiscard]] std::optional<std::uint32_t> entry(const IpPrefix& prefix,
                                                    const std::string& node,
                                                    const ClassRefs& refs) const;
-  // All entries of a node, sorted; costs in proportion to the members of the
-  // classes in `refs` and to the addresses of all nodes.
+  // Returns all entries of a node, sorted. The cost is proportional to the
+  // members of the classes in `refs` and the addresses of all nodes.
   [[nodiscard]] std::vector<PeerEntry> entries(const std::string& node,
                                                const ClassRefs& refs) const;
-  // The same for what was seen of a prefix at some time.
+  // The same for an earlier view of a prefix.
   template <typename Matters>
   [[nodiscard]] static std::optional<std::uint32_t> entry(
       const Seen& seen, Viewer viewer, const Matters& matters);
   [[nodiscard]] Seen seen(const IpPrefix& prefix) const;
   [[nodiscard]] Viewer viewer(const IpPrefix& prefix,
                               const std::string& node) const;
-  // The nodes whose agents say that they have the address.
+  // The nodes whose agents report the address.
   [[nodiscard]] const std::set<std::string>& claimants(
       const IpPrefix& prefix) const;
-  // What agents say does not count.
+  // Reports of agents do not count.
   [[nodiscard]] bool is_in_object_of_node(const IpAddress& address) const;
-  // Everything of the class, and what differs from it alone by standing in it.
+  // Visits the members of the class and the entries directly enclosed by them.
   template <typename Visit>
   void visit(std::uint32_t cidr_id, const Visit& visit) const;
-  // The classes that a packet to this address may be of: two or more for a
-  // node's address, which is another one's to every node but its own.
+  // The classes that a packet to this address may have: two or more for a
+  // node's address, which has another class on its own node than on others.
   [[nodiscard]] std::vector<std::uint32_t> classes_of(
       const IpAddress& address) const;
-  // "namespace/pod" of the pod that has the address; empty if none has.
+  // "namespace/pod" of the pod that has the address; empty if none does.
   [[nodiscard]] std::string pod_name(const IpAddress& address) const;
   // The pods that claim the address.
   [[nodiscard]] const std::vector<PodRecord*>& pods_at(
@@ -200,7 +203,7 @@ class PeerClasses {
   [[nodiscard]] const std::set<std::uint32_t>& with_node_ports() const {
     return with_node_ports_;
   }
-  // The class of any address, as `node` sees it.
+  // The class of any address as seen by `node`.
   [[nodiscard]] std::uint32_t class_of(const IpAddress& address,
                                        const std::string& node) const;
   [[nodiscard]] const ClassKey& key(std::uint32_t cidr_id) const;
@@ -218,7 +221,7 @@ class PeerClasses {
     std::set<std::string> owners;     // the nodes that have it
     std::optional<Entity> reserved;
     bool api = false;
-    bool api_told = false;  // the owners have been asked since it changed
+    bool api_told = false;  // the owners have been evaluated since it changed
     std::vector<std::string> services;  // whose address it is; sorted
     std::set<std::string> backend_of;
     Seen seen;
@@ -227,10 +230,10 @@ class PeerClasses {
       return !pods.empty() || !nodes.empty() || !claimants.empty() ||
              reserved || api || !services.empty() || !backend_of.empty();
     }
-    // Which of the pods that claim it has it; there must be one.
+    // Returns which of the claiming pods has the address; there must be one.
     [[nodiscard]] const PodRecord* owner() const;
     [[nodiscard]] bool is_node() const { return !owners.empty(); }
-    // External, for all that the API server has it: CIDR peers match it.
+    // An external address although the API server has it: CIDR peers match it.
     [[nodiscard]] bool is_world() const {
       return pods.empty() && owners.empty() && !reserved;
     }
@@ -257,8 +260,8 @@ class PeerClasses {
     std::uint32_t refs = 0;
     std::set<IpPrefix> members;
   };
-  // One address family's share; prefixes and addresses are in address order,
-  // so what a prefix covers is a range.
+  // The data of one address family. Prefixes and addresses are in address
+  // order, so a prefix covers a range.
   struct Family {
     std::map<IpPrefix, PrefixRecord> prefixes;
     std::map<IpAddress, AddressRecord> addresses;
@@ -267,7 +270,8 @@ class PeerClasses {
     std::array<std::uint32_t, 129> cidr_lengths{};
     std::set<IpPrefix> dirty_prefixes;
     std::set<IpAddress> dirty_addresses;
-    // The class stands; whether it differs from the prefix around it may not.
+    // The class is unchanged, but it may now equal or differ from the enclosing
+    // prefix's.
     std::set<IpAddress> dirty_entries;
     bool root = false;  // the whole family is a prefix: something selects world
   };
@@ -281,7 +285,7 @@ class PeerClasses {
     return families_[v6 ? 1 : 0];
   }
   AddressRecord& touch(const IpAddress& address);
-  // nullptr: it is no address, or nothing is known of it.
+  // nullptr: it is not a single address, or nothing is known about it.
   [[nodiscard]] const AddressRecord* find(const IpPrefix& prefix) const;
   void set_pod_cidrs(const std::string& node, NodeRecord& record,
                      const std::vector<IpPrefix>& cidrs);
@@ -292,7 +296,7 @@ class PeerClasses {
                               const std::string& node) const;
   [[nodiscard]] std::set<std::string> owners_of(
       const IpAddress& address, const AddressRecord& record) const;
-  // The node's addresses, those among them that it has.
+  // Those of the node's addresses that it owns.
   template <typename Visit>
   void visit_own(const std::string& name, const NodeRecord& record,
                  const Visit& visit);
@@ -304,10 +308,10 @@ class PeerClasses {
                                  const NodeRecord& record);
   std::uint32_t acquire_kind(const NodeKind& kind);
   void release_kind(std::uint32_t id);
-  // Of the nodes that have the address taken together.
+  // The combined data of all nodes that have the address.
   [[nodiscard]] NodeKind kind_of_owners(const AddressRecord& record) const;
-  // Everything in the prefix may have changed; addresses of pods and nodes
-  // keep their class unless `pods_too`.
+  // Marks everything in the prefix as changed; addresses of pods and nodes keep
+  // their class unless `pods_too`.
   void mark_range(const IpPrefix& prefix, bool pods_too);
   void reference_prefix(const IpPrefix& prefix, bool add);
   void register_cidrs(SelectorId id, bool add);
@@ -316,17 +320,18 @@ class PeerClasses {
   [[nodiscard]] std::vector<SelectorId> covering(const IpPrefix& prefix,
                                                  bool external) const;
   [[nodiscard]] ClassKey key_of(const IpPrefix& prefix) const;
-  // `own`: as nodes of this kind see it, which have the address.
+  // `own`: the view of nodes of this kind that have the address.
   [[nodiscard]] ClassKey plain_key_of(const IpAddress& address,
                                       const AddressRecord& record,
                                       const NodeKind* own) const;
   [[nodiscard]] ClassKey key_of(const IpAddress& address,
                                 const AddressRecord& record,
                                 const NodeKind* own) const;
-  // The class of the longest prefix shorter than `below` bits that holds it.
+  // The class of the longest prefix shorter than `below` bits that contains the
+  // address.
   [[nodiscard]] std::uint32_t covering_class(const IpAddress& address,
                                              int below) const;
-  // Called before a change of what is seen of the prefix.
+  // To be called before a change of the view of the prefix.
   void note_change(const IpPrefix& prefix);
   void move_member(const IpPrefix& prefix, const Seen& before, const Seen& now);
   void apply_selector_changes();

@@ -14,11 +14,11 @@
 #include "lib/policy/peer_classes.h"
 #include "lib/policy/rule.h"
 
-// Services: which addresses they have and which backends stand behind every
-// port of theirs.
+// Services: their addresses and the backends of their ports.
 namespace sluice::policy {
 
-// Where a packet to a Service may end up: an address and the port there.
+// A possible destination of a packet to a Service: an address and the port
+// there.
 struct Backend {
   IpAddress address;
   std::uint16_t port = 0;
@@ -34,16 +34,17 @@ struct ServicePortView {
   bool operator==(const ServicePortView&) const = default;
 };
 
-// Keeps Services with their EndpointSlices, and tells PeerClasses which
-// addresses are theirs. Backends are the endpoints that kube-proxy would send a
-// new connection to: the ready ones; where none is, those that still serve
-// while they end. Where there are none of these either, all endpoints count:
-// nothing new gets through, and connections that stand go to one of them.
-// A Service with a selector and without any EndpointSlice (a folder of
-// manifests) has the pods that it selects.
+// Holds Services with their EndpointSlices, and reports their addresses to
+// PeerClasses. Backends are the endpoints to which kube-proxy would send a new
+// connection: the ready ones or, if there are none, those that still serve
+// while they terminate. If there are none of these either, all endpoints count:
+// no new connection gets through, and existing ones go to one of them. The
+// backends of a Service with a selector and without any EndpointSlice (in a
+// folder of manifests) are the pods that it selects.
 class Services {
  public:
-  // Every pod of a namespace that is known, host network included.
+  // Visits every known pod of a namespace, including those on the host's
+  // network.
   using PodsOf =
       std::function<std::vector<const kube::Pod*>(const std::string& ns)>;
 
@@ -54,19 +55,20 @@ class Services {
   void remove(const std::string& ns, const std::string& name);
   void set(const kube::EndpointSlice& object);
   void remove_slice(const std::string& ns, const std::string& name);
-  // A pod came, went (`after` is null) or changed.
+  // A pod was added, deleted (`after` is null) or changed.
   void pod_changed(const kube::Pod* before, const kube::Pod* after);
 
-  // Brings what is derived up to date and tells the classes.
+  // Updates the derived data and the classes.
   void update();
   // "namespace/name" of Services with other ports or backends than at the last
   // clear_changes().
   [[nodiscard]] const std::set<std::string>& changes() const {
     return changes_;
   }
-  // Whether one of these has or had node ports.
+  // True if one of these has or had node ports.
   [[nodiscard]] bool node_ports_changed() const { return node_ports_changed_; }
-  // Whether expand() may give something else than at the last clear_changes().
+  // True if expand() may return something else than at the last
+  // clear_changes().
   [[nodiscard]] bool peers_changed() const { return peers_changed_; }
   void clear_changes();
 
@@ -77,8 +79,9 @@ class Services {
   [[nodiscard]] const std::set<std::string>& with_node_ports() const {
     return with_node_ports_;
   }
-  // What a rule that names Services means today: the pods that the Services
-  // select, and the endpoints' addresses of those without a selector.
+  // Returns the current meaning of a rule that names Services: the pods that
+  // the Services select, and for Services without a selector the addresses of
+  // the endpoints.
   [[nodiscard]] std::vector<PeerSelector> expand(const ServicePeer& peer) const;
 
  private:
@@ -87,19 +90,19 @@ class Services {
     kube::Service object;
     std::map<std::string, kube::EndpointSlice> slices;  // by name
     std::vector<ServicePortView> ports;
-    std::set<IpAddress> addresses;  // that classes know of
+    std::set<IpAddress> addresses;  // known to the classes
     std::set<IpAddress> backends;   // likewise
     [[nodiscard]] bool derived() const {
       return known && slices.empty() && !object.selector.empty();
     }
   };
-  // Endpoints of one port and family, by how good they are.
+  // Endpoints of one port and family, by their readiness.
   struct Found {
     std::vector<Backend> ready;
     std::vector<Backend> ending;
     std::vector<Backend> others;
     std::vector<Backend>& list_for(const kube::SliceEndpoint& endpoint);
-    // The best that there are; leaves them unspecified.
+    // Returns the best available ones; the object is unspecified afterwards.
     std::vector<Backend> take();
   };
 

@@ -7,11 +7,12 @@
 #include "lib/wire/protocol.h"
 #include "wire.pb.h"
 
-// Addresses of pods as messages, and back. Of this module and its tests.
+// Converts addresses of pods to messages, and back. For this module and its
+// tests.
 namespace sluice::wire {
 
 v1::PodAddress encode(const PodAddress& pod);
-// An error for what no pod can have; every text is bounded.
+// Fails for addresses that no pod can have; every text is bounded.
 Result<std::vector<PodAddress>> decode(const v1::PodAddresses& message);
 
 }  // namespace sluice::wire

@@ -6,15 +6,15 @@
 
 namespace sluice::wire {
 
-// What is known of the bearer of a token.
+// The bearer of a token.
 struct Identity {
   bool allowed = false;
   std::string node;   // the token names this node, and is good for no other;
-                      // empty: it names none, and is good for every node
+                      // empty: it names none, and is valid for every node
   std::string error;  // why it is not allowed, for the log; or empty
 };
 
-// Says who bears a token. Caching is up to the implementation.
+// Identifies the bearer of a token. Caching is left to the implementation.
 class Authenticator {
  public:
   using Done = std::function<void(Identity)>;
@@ -26,11 +26,11 @@ class Authenticator {
   Authenticator& operator=(Authenticator&&) = delete;
   virtual ~Authenticator() = default;
 
-  // Called on the thread of Server::dispatch(). `done` is to be called once, at
+  // Called on the thread of Server::dispatch(). `done` must be called once, at
   // any time, from any thread, also before this returns and after the server is
-  // gone. A token whose answer takes longer than ServerOptions::hello_timeout
-  // is refused. `token` may be empty, is of at most kTokenBytesMax bytes, and
-  // came from anybody: it must not be logged.
+  // destroyed. A token whose answer takes longer than
+  // ServerOptions::hello_timeout is refused. `token` may be empty, has at most
+  // kTokenBytesMax bytes, and is untrusted: it must not be logged.
   virtual void authenticate(const std::string& token, Done done) = 0;
 };
 

@@ -12,39 +12,40 @@
 
 namespace sluice::wire {
 
-// Adds what `later` changes. Not yet sorted or without repetition: see tidy().
+// Adds the changes of `later`. The result may be unsorted and have repetitions:
+// see tidy().
 void append(Transaction& to, const Transaction& later);
-// Of several changes of the same thing, the last one stays. Sorted afterwards.
+// Keeps the last of several changes of the same item. Sorted afterwards.
 void tidy(Transaction& transaction);
 std::size_t size_of(const Transaction& transaction);
 
-// What one agent is still to be given, and what it has been given but may not
-// have got. Bounded: what cannot be sent yet is one snapshot or one
+// The data that must still be sent to one agent, and the data that was sent but
+// may not have arrived. Bounded: pending data is one snapshot or one
 // transaction. Not thread-safe.
 class Backlog {
  public:
   Backlog(std::size_t changes_max, std::size_t unacknowledged_max)
       : changes_max_(changes_max), unacknowledged_max_(unacknowledged_max) {}
 
-  // The agent's view begins anew. `origin` is new too.
+  // Restarts the agent's view, with a new `origin`.
   void replace(std::uint64_t origin, std::uint64_t revision,
                std::shared_ptr<const State> state);
   enum class Added : std::uint8_t { kAlone, kMerged, kTooMuch };
-  // kTooMuch: everything is dropped, and only replace() helps. Before the
-  // first replace() too.
+  // kTooMuch: everything is dropped, and replace() is needed. Also returned
+  // before the first replace().
   Added add(std::shared_ptr<const Transaction> transaction);
 
-  // What is to be sent now; from here on it counts as sent.
+  // Returns what must be sent now; it counts as sent from then on.
   [[nodiscard]] std::optional<Encoder> next();
-  // True if next() would give something, once there is room for it.
+  // True if next() has something to return when there is room for it.
   [[nodiscard]] bool waiting() const {
     return snapshot_ != nullptr || pending_ != nullptr;
   }
 
-  // The agent has everything up to `revision`. False if it was never sent.
+  // The agent has acknowledged `revision`. False if it was never sent.
   bool acknowledge(std::uint64_t origin, std::uint64_t revision);
-  // The agent comes back with what it has. True if it can go on from there: the
-  // rest will be sent again. Else everything is dropped.
+  // The agent reconnects with this state. True if it can resume: the rest will
+  // be sent again. Otherwise everything is dropped.
   bool resume(std::uint64_t origin, std::uint64_t revision);
 
   [[nodiscard]] std::uint64_t origin() const { return origin_; }

@@ -21,7 +21,7 @@ struct ClientOptions {
   std::string node;
   // Read again at every connect; empty: no token.
   std::filesystem::path token_file;
-  // What to trust; read again at every connect.
+  // The trusted CA; read again at every connect.
   std::filesystem::path ca_file;
   bool plain_text = false;      // no TLS, and no CA file
   std::string server_name;      // in the certificate; empty: that of `target`
@@ -29,12 +29,12 @@ struct ClientOptions {
 
   std::chrono::milliseconds backoff_first{100};
   std::chrono::milliseconds backoff_max{10'000};
-  // To connect and be welcomed.
+  // Timeout to connect and receive the welcome.
   std::chrono::milliseconds welcome_timeout{10'000};
   std::chrono::milliseconds keepalive_interval{10'000};
   std::chrono::milliseconds keepalive_timeout{10'000};
-  // Beyond these it is refused: a message, and the memory that a snapshot or
-  // transaction takes.
+  // Limits for a message, and for the memory of a snapshot or transaction;
+  // larger ones are refused.
   std::size_t message_bytes_max = 4'000'000;
   std::size_t update_bytes_max = 512'000'000;
 };
@@ -46,23 +46,23 @@ struct ClientStats {
   std::uint64_t disconnects = 0;
   std::uint64_t bytes_received = 0;
   std::uint64_t revision = 0;         // the last one delivered
-  std::uint64_t refused_updates = 0;  // that were not valid
+  std::uint64_t refused_updates = 0;  // invalid ones
   std::string problem;                // why it is not connected, or empty
-  Version version;  // of the protocol, as the operator has it; if connected
+  Version version;  // the operator's protocol version, if connected
 };
 
-// The agent's end: subscribes for a node and stays subscribed, for ever, with
-// jittered back-off. gRPC's threads only move messages; handlers are called
-// from dispatch(), and all members are called from the owner's thread.
+// The agent's end: subscribes for a node and stays subscribed, with jittered
+// back-off. gRPC's threads only move messages; handlers are called from
+// dispatch(), and all members are called from the owner's thread.
 //
-// Whatever comes is checked in full before anything of it is delivered. After
-// what is not valid the connection is begun anew, with a snapshot.
+// Every update is checked completely before any of it is delivered. After an
+// invalid one, the connection is restarted with a snapshot.
 class Client {
  public:
   struct Handlers {
     // The whole view, to replace everything delivered before.
     std::function<void(std::uint64_t revision, State state)> on_snapshot;
-    // What follows the last snapshot, in order.
+    // The changes after the last snapshot, in order.
     std::function<void(Transaction transaction)> on_transaction;
     std::function<void(OnUnknown value)> on_unknown;
     std::function<void(bool resumed, const std::string& operator_version)>
@@ -71,7 +71,7 @@ class Client {
     std::function<void(const std::string& why)> on_disconnect;
   };
 
-  // Begins to connect. An error only for options that cannot work.
+  // Begins to connect. Fails only for options that cannot work.
   static Result<Client> start(const ClientOptions& options, Handlers handlers);
   Client(Client&&) noexcept;
   Client& operator=(Client&&) noexcept;
@@ -79,24 +79,24 @@ class Client {
   Client& operator=(const Client&) = delete;
   ~Client();  // ends the stream; calls no handler
 
-  // Readable when dispatch() has something to do, timers included.
+  // Readable when dispatch() has work, timers included.
   [[nodiscard]] int poll_fd() const;
-  // Calls the handlers; does not wait. At most one snapshot or transaction is
-  // delivered by a call: what the owner has not taken yet waits at the
-  // operator, which merges it. Handlers may call every member but this.
+  // Calls the handlers; does not wait. One call delivers at most one snapshot
+  // or transaction: what the owner has not taken yet waits at the operator,
+  // which merges it. Handlers may call every member but this.
   void dispatch();
 
-  // Tells the operator how far the owner is. The last call counts; it is
+  // Reports the owner's progress to the operator. The last call counts; it is
   // repeated after a reconnect.
   void acknowledge(const Ack& ack);
 
-  // Tells the operator of a pod's addresses, or, with none, that they are
-  // withdrawn; told again after a reconnect. False if the connected operator is
-  // too old to know what that means.
+  // Announces a pod's addresses to the operator or, without addresses,
+  // withdraws them; repeated after a reconnect. False if the connected operator
+  // is too old to understand this.
   bool announce(const PodAddress& pod);
-  // Tells the operator which addresses the node has, all of them; repeated
-  // after a reconnect. Those beyond kNodeAddressesMax are left out. An operator
-  // that is too old to know what that means is told nothing.
+  // Reports all addresses of the node to the operator; repeated after a
+  // reconnect. Addresses beyond kNodeAddressesMax are left out. Nothing is sent
+  // to an operator that is too old to understand this.
   void set_addresses(const std::vector<IpAddress>& addresses);
 
   [[nodiscard]] ClientStats stats() const;

@@ -12,11 +12,11 @@
 #include "sluice/state.h"
 #include "wire.pb.h"
 
-// State and transactions as messages, and back. Of this module and its tests:
-// nobody else sees protobuf.
+// Converts state and transactions to messages, and back. For this module and
+// its tests; no other module sees protobuf.
 namespace sluice::wire {
 
-// Cuts a snapshot or a transaction into chunks, one at a time.
+// Splits a snapshot or a transaction into chunks, one at a time.
 class Encoder {
  public:
   Encoder(std::uint64_t origin, std::uint64_t revision,
@@ -56,7 +56,7 @@ class Encoder {
   std::uint32_t chunks_ = 0;
 };
 
-// What a sequence of chunks has become.
+// The update that a sequence of chunks contains.
 struct Update {
   bool snapshot = false;
   std::uint64_t origin = 0;
@@ -65,14 +65,13 @@ struct Update {
   Transaction transaction;  // of a transaction
 };
 
-// Puts chunks together and checks everything in them. After an error it is of
-// no use any more.
+// Joins chunks and checks everything in them. It cannot be used after an error.
 class Decoder {
  public:
-  // `bytes_max`: memory that one update may take.
+  // `bytes_max`: limit for the memory of one update.
   explicit Decoder(std::size_t bytes_max) : bytes_max_(bytes_max) {}
 
-  // The update if this was its last chunk.
+  // Returns the update if this was its last chunk.
   Result<std::optional<Update>> add(const v1::Chunk& chunk);
 
  private:
@@ -86,14 +85,15 @@ class Decoder {
 };
 
 v1::NodeAddresses encode_addresses(const std::vector<IpAddress>& addresses);
-// Refuses more than kNodeAddressesMax. Whose they can be is not looked at.
+// Refuses more than kNodeAddressesMax. Does not check whose addresses they can
+// be.
 Result<std::vector<IpAddress>> decode(const v1::NodeAddresses& message);
 v1::ProtocolVersion encode(const Version& version);
 Version decode(const v1::ProtocolVersion& version);
 v1::Settings::OnUnknown encode(OnUnknown value);
-// Anything unknown, of a newer program, is the default.
+// An unknown value, from a newer program, becomes the default.
 OnUnknown decode(v1::Settings::OnUnknown value);
-// Of these, failures beyond a number, and text beyond a length, are left out.
+// Failures beyond a limit, and text beyond a length, are left out.
 v1::Progress encode(const Ack& ack, std::uint64_t origin);
 Result<Ack> decode(const v1::Progress& progress);
 void encode(const NodeReport& report, v1::NodeReport& message);

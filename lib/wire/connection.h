@@ -23,13 +23,13 @@ struct ConnectionEvent {
   std::uint64_t connection = 0;  // which one
   std::optional<v1::FromOperator> message;
   grpc::Status status;  // why it ended, if there is no message
-  // Then also the connection itself: with it goes its channel, which must not
-  // end in one of gRPC's own threads, for it waits for them.
+  // The end also carries the connection itself: its channel must not be
+  // destroyed in one of gRPC's own threads, because it waits for them.
   std::shared_ptr<Connection> over;
 };
 
-// What gRPC's threads leave for the owner: at most one message and one end of
-// each connection.
+// Events that gRPC's threads leave for the owner: at most one message and one
+// end per connection.
 class ConnectionEvents {
  public:
   explicit ConnectionEvents(Poller poller) : poller_(std::move(poller)) {}
@@ -43,7 +43,7 @@ class ConnectionEvents {
   std::deque<ConnectionEvent> events_;
 };
 
-// One try to be subscribed. Keeps itself until gRPC is done with it.
+// One attempt to subscribe. Keeps itself alive until gRPC is done with it.
 class Connection
     : public grpc::ClientBidiReactor<v1::FromAgent, v1::FromOperator>,
       public std::enable_shared_from_this<Connection> {
@@ -54,18 +54,19 @@ class Connection
   // Once. `token` may be empty.
   void start(const std::shared_ptr<grpc::Channel>& channel,
              const std::string& token, v1::Hello hello);
-  // The next message; its last one has been taken.
+  // Reads the next message; the last one must have been taken.
   void read();
-  // Replaces what was to be sent and has not been.
+  // Replaces a pending message.
   void tell(v1::Progress progress);
-  // Replaces what has not been sent of the same pod.
+  // Replaces a pending message about the same pod.
   void announce(v1::PodAddress pod);
-  // All that there are, so that what was said before is void. In one message,
-  // as far as they fit: a pod that is void for a moment is cut off for it.
+  // Sends all announced pods, which makes earlier announcements void. They go
+  // in one message as far as they fit, because a pod that is void for a moment
+  // is cut off for that time.
   void announce_all(std::map<std::string, v1::PodAddress> pods);
   // Likewise.
   void tell(v1::NodeAddresses addresses);
-  // Comes to its end soon, with an event.
+  // Ends the connection soon, with an event.
   void cancel();
 
   void OnReadDone(bool ok) override;
@@ -84,7 +85,7 @@ class Connection
   std::shared_ptr<Connection> self_;
 
   std::mutex mutex_;
-  bool closed_ = false;  // nothing more may be begun
+  bool closed_ = false;  // no new operations may start
   bool reading_ = false;
   bool writing_ = false;
   v1::FromOperator incoming_;

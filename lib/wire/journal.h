@@ -14,41 +14,41 @@
 
 namespace sluice::wire {
 
-// What an operator has said, in a file, for the agent's next process to go on
-// from while there is no operator. Written before it is put into force: so the
-// file is never behind the kernel, and going on from it never takes back what
-// was in force.
+// The operator's messages in a file, from which the agent's next process
+// resumes while no operator is connected. Each update is written before it is
+// put into force, so the file is never behind the kernel, and resuming from it
+// never reverts what was in force.
 //
-// The file is a snapshot and the transactions after it, as they came over the
-// wire. It is for one node until the machine starts anew, for then pods have
-// other addresses; a process that is killed while it writes leaves what was
-// there before the write. Not fit for a machine that loses power, which is a
-// start of the machine.
+// The file holds a snapshot and the transactions after it, as received. It is
+// valid for one node until the machine reboots, because pods have other
+// addresses then. If the process is killed during a write, the previous content
+// remains. The file is not made safe against loss of power, which implies a
+// reboot.
 class Journal {
  public:
   struct Kept {
     State state;
     OnUnknown on_unknown = OnUnknown::kAgentDefault;
   };
-  // Absent: there is nothing to go on from (no file; it is another node's, or
-  // of an earlier start of the machine, or of another major version). An error
-  // for a file that is damaged or says what no operator may say.
+  // Absent if there is nothing to resume from: no file, or one of another node,
+  // from before a reboot, or of another major version. Fails for a damaged file
+  // or one with invalid content.
   static Result<std::optional<Kept>> load(const std::filesystem::path& file,
                                           const std::string& node);
 
-  // Opens nothing and leaves the file alone.
+  // Opens nothing and does not touch the file.
   Journal(std::filesystem::path file, std::string node)
       : file_(std::move(file)), node_(std::move(node)) {}
 
-  // Replaces the file as a whole. On failure there is none any more: one that
-  // is behind the kernel must not be there.
+  // Replaces the whole file. On failure the file is removed, because it must
+  // not be behind the kernel.
   Result<void> begin(const State& state, OnUnknown on_unknown);
-  // Appends. The same on failure, and from then on nothing is written until the
-  // next begin().
+  // Appends. On failure the file is removed as well, and nothing is written
+  // until the next begin().
   Result<void> add(const Transaction& transaction);
   Result<void> set_on_unknown(OnUnknown value);
-  // The file is there, and has grown so much since begin() that it is worth
-  // beginning anew.
+  // True if the file exists and has grown so much since begin() that it should
+  // be rewritten.
   [[nodiscard]] bool grown() const;
   // False after a failure.
   [[nodiscard]] bool complete() const { return out_.valid(); }

@@ -9,8 +9,8 @@
 
 namespace sluice::wire {
 
-// A policy key's direction, protocol and port with how much of them counts, in
-// 30 bits.
+// Packs a policy key's direction, protocol, port and prefix length into 30
+// bits.
 inline std::uint32_t pack_l4(const sluice_policy_key& key) {
   return (key.prefixlen - SLUICE_PREFIX_ANY) << 25 |
          std::uint32_t{key.direction} << 24 |
@@ -18,7 +18,7 @@ inline std::uint32_t pack_l4(const sluice_policy_key& key) {
          std::uint32_t{__builtin_bswap16(key.port)};
 }
 
-// nullopt unless it is one that a policy key can have.
+// nullopt if no policy key can have this value.
 inline std::optional<sluice_policy_key> unpack_l4(std::uint32_t packed) {
   const std::uint32_t length = packed >> 25;
   const auto port = static_cast<std::uint16_t>(packed & 0xffff);

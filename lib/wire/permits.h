@@ -10,8 +10,8 @@
 
 namespace sluice::wire {
 
-// Bits of EndpointEntry::permits, which are the kernel's, and of the wire's
-// Permission.
+// Bits of EndpointEntry::permits, which are the kernel's, and the matching bits
+// of the wire's Permission.
 inline constexpr std::array<std::pair<std::uint32_t, std::uint32_t>, 3>
     kPermissions{{{SLUICE_EP_ANY_ETHERTYPE, v1::PERMISSION_ETHERTYPES},
                   {SLUICE_EP_TUNNELS, v1::PERMISSION_TUNNELS},
@@ -25,7 +25,7 @@ inline std::uint32_t encode_permits(std::uint32_t permits) {
   return result;
 }
 
-// Bits that are not known permit nothing.
+// Unknown bits permit nothing.
 inline std::uint32_t decode_permits(std::uint32_t permits) {
   std::uint32_t result = 0;
   for (const auto& [kernel, wire] : kPermissions) {

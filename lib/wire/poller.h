@@ -10,8 +10,8 @@ namespace sluice::wire {
 
 using Clock = std::chrono::steady_clock;
 
-// One descriptor that becomes readable when another thread calls, or a moment
-// has come. All but notify() is for the owner's thread.
+// One descriptor that becomes readable when another thread calls notify(), or
+// at a set time. All members except notify() are for the owner's thread.
 class Poller {
  public:
   static Result<Poller> open();
@@ -19,9 +19,9 @@ class Poller {
   [[nodiscard]] int fd() const { return epoll_.get(); }
   // From any thread.
   void notify() const;
-  // Takes back all that notify() said so far, and the moment if it has come.
+  // Resets earlier notify() calls, and the time if it has passed.
   void drain() const;
-  // Replaces the moment; time_point::max() = none.
+  // Sets the time; time_point::max() = none.
   void wake_at(Clock::time_point moment) const;
 
  private:

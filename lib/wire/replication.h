@@ -12,12 +12,12 @@
 #include "lib/base/result.h"
 #include "lib/wire/protocol.h"
 
-// What replicas of the operator tell the one that writes status: how far the
-// agents are that are connected to them.
+// Reports of the operator's replicas to the one that writes status: the
+// progress of the agents connected to them.
 namespace sluice::wire {
 
-// Who knows it is a replica: made of the private key that all replicas share
-// and nobody else has. Sent over verified TLS only.
+// A token that proves that its bearer is a replica: it is derived from the
+// private key that only the replicas share. Sent over verified TLS only.
 std::string replica_token(std::string_view key_pem);
 
 struct ReportSenderOptions {
@@ -36,7 +36,8 @@ class ReportSender {
   struct Outcome {
     std::string problem;    // why it did not arrive; empty: it did
     bool tell_all = false;  // the next one is to have all nodes
-    // What agents have found on their nodes, as far as it was not told before.
+    // Addresses that agents have found on their nodes, as far as not sent
+    // before.
     std::vector<FoundAddresses> found = {};  // NOLINT(readability-redundant*)
     bool more = false;           // the next report brings more of these
     std::uint64_t sequence = 0;  // the sender's own
@@ -51,11 +52,12 @@ class ReportSender {
   ReportSender& operator=(const ReportSender&) = delete;
   ~ReportSender();  // gives up what is on its way; calls no handler
 
-  // Readable when dispatch() has something to do.
+  // Readable when dispatch() has work.
   [[nodiscard]] int poll_fd() const;
   void dispatch();
 
-  // One is on its way: send() is not to be called before its outcome.
+  // True if a report is in flight; send() must not be called before its
+  // outcome.
   [[nodiscard]] bool busy() const;
   // `nodes`: those that changed since the last report that arrived.
   void send(const std::vector<NodeReport>& nodes);
@@ -66,7 +68,7 @@ class ReportSender {
   std::unique_ptr<Impl> impl_;
 };
 
-// At most so many nodes go into one report.
+// Limit for the nodes in one report.
 inline constexpr std::size_t kReportNodesMax = 2'000;
 
 }  // namespace sluice::wire

@@ -17,7 +17,7 @@
 #include "lib/wire/protocol.h"
 #include "wire.grpc.pb.h"
 
-// The end of Replication at which reports arrive. Internal to Server.
+// The receiving end of Replication. Internal to Server.
 namespace sluice::wire {
 
 struct ReplicaReport {
@@ -26,10 +26,10 @@ struct ReplicaReport {
   std::vector<NodeReport> nodes;
 };
 
-// gRPC's threads put reports in, the owner's takes them out.
+// gRPC's threads add reports, the owner's thread takes them.
 class ReportService : public v1::Replication::CallbackService {
  public:
-  // `poller` is notified of what has come, and outlives the service.
+  // `poller` is notified of new reports, and must outlive the service.
   ReportService(const Poller& poller, std::string token)
       : poller_(poller), token_(std::move(token)) {}
 
@@ -38,10 +38,10 @@ class ReportService : public v1::Replication::CallbackService {
                                    v1::ReplicaReply* reply) override;
 
   std::vector<ReplicaReport> take();
-  // Its next report is its first one.
+  // The replica's next report counts as its first one.
   void forget(const std::string& replica);
   void set_token(std::string token);
-  // What replicas that report are told; not set: of this node nothing more.
+  // Sets what reporting replicas receive about the node; not set: nothing more.
   void set_found(const std::string& node,
                  const std::optional<std::vector<IpAddress>>& addresses);
 

@@ -20,37 +20,38 @@ namespace sluice::wire {
 
 struct ServerOptions {
   std::string address = "0.0.0.0:9443";  // port 0: any; port() tells
-  // Without a certificate the server starts only if plain text is asked for.
+  // Without a certificate the server starts only if plain text is requested.
   std::optional<TlsCertificate> certificate;
   bool plain_text = false;
   std::string program_version;  // told to agents, for their logs
-  // Of replicas that may report; empty: none may. See replication.h.
+  // Token of replicas that may report; empty: none may. See replication.h.
   std::string replica_token;
 
-  // A stream that has not said who it is by then is ended.
+  // A stream that has not authenticated by then is ended.
   std::chrono::milliseconds hello_timeout{10'000};
-  // How long what a disconnected agent misses is kept for it.
+  // How long changes are kept for a disconnected agent.
   std::chrono::milliseconds resume_for{60'000};
   std::chrono::milliseconds keepalive_interval{10'000};
   std::chrono::milliseconds keepalive_timeout{10'000};
   std::size_t streams_max = 16'384;
-  std::size_t unknown_streams_max = 1'024;  // that have not said who they are
-  // Snapshots being sent at once; who comes later waits.
+  std::size_t unknown_streams_max = 1'024;  // not authenticated
+  // Limit for snapshots sent at the same time; other agents wait.
   std::size_t snapshots_max = 64;
-  // Changes kept for one slow or absent agent; beyond it gets a snapshot.
+  // Limit for the changes kept for one slow or absent agent; beyond it, the
+  // agent gets a snapshot.
   std::size_t pending_changes_max = 1'000'000;
-  // Transactions sent and not acknowledged; what comes meanwhile is merged.
+  // Limit for transactions sent and not acknowledged; later changes are merged.
   std::size_t unacknowledged_max = 1;
   std::size_t chunk_bytes = 1'000'000;
 };
 
-// An agent that has said who it is.
+// An authenticated agent.
 struct Connected {
   std::string node;
   std::string peer;           // address, for logs
   std::string agent_version;  // of the program
   Version version;            // of the protocol
-  bool resumed = false;       // it goes on where it was: needs no snapshot
+  bool resumed = false;       // it resumes and needs no snapshot
 };
 
 struct ServerStats {
@@ -64,55 +65,56 @@ struct ServerStats {
   std::uint64_t refused = 0;              // streams, for whatever reason
 };
 
-// The operator's end. gRPC's threads only move messages; everything of the
-// owner's is called from dispatch(), and all members are called from the
-// owner's thread.
+// The operator's end. gRPC's threads only move messages; handlers are called
+// from dispatch(), and all members are called from the owner's thread.
 //
-// For every node that an agent subscribed for, it keeps where that agent is.
-// What is sent to a slow agent is merged into one transaction; nothing is
-// queued without bound. An agent that comes back within `resume_for` gets the
-// difference.
+// It tracks the state of the agent of every subscribed node. Changes for a slow
+// agent are merged into one transaction; nothing is queued without bound. An
+// agent that reconnects within `resume_for` gets the difference.
 class Server {
  public:
   struct Handlers {
-    // An agent has subscribed. It replaces one connected for the same node.
+    // An agent has subscribed. It replaces an agent connected for the same
+    // node.
     std::function<void(const Connected&)> on_connect;
-    // The node must be given send_snapshot(), now or later; until then send()
-    // for it does nothing. Called after on_connect() of an agent that was not
-    // resumed, and when more than `pending_changes_max` changes wait.
+    // The owner must call send_snapshot() for the node, now or later; until
+    // then send() for it does nothing. Called after on_connect() of an agent
+    // that was not resumed, and when more than `pending_changes_max` changes
+    // wait.
     std::function<void(const std::string& node)> on_snapshot_needed;
-    // `ack.received` is a revision of the last snapshot or what followed it.
+    // `ack.received` is a revision of the last snapshot or of a later
+    // transaction.
     std::function<void(const std::string& node, const Ack& ack)> on_ack;
-    // Addresses of pods as their node knows them. `begins`: what that node's
-    // agent said of pods before is void. Nobody has checked that these are pods
-    // of the node, or that the addresses can be theirs.
+    // Addresses of pods as their node knows them. `begins`: earlier
+    // announcements of that node's agent are void. It is not checked whether
+    // these are pods of the node, or whether they can have the addresses.
     std::function<void(const std::string& node, bool begins,
                        const std::vector<PodAddress>& pods)>
         on_announcement;
-    // All addresses that the agent has found on its node. Nobody has checked
-    // whose they can be. An older agent says nothing.
+    // All addresses that the agent has found on its node. It is not checked
+    // whose they can be. Older agents do not report.
     std::function<void(const std::string& node,
                        const std::vector<IpAddress>& addresses)>
         on_addresses;
-    // What is sent from now on is kept for the agent, for a while.
+    // The agent has disconnected; later changes are kept for it for a while.
     std::function<void(const std::string& node, const std::string& why)>
         on_disconnect;
-    // The agent has not come back: nothing is kept for it any more, and the
-    // next one gets a snapshot.
+    // The agent has not reconnected in time: nothing is kept for it any more,
+    // and the next one gets a snapshot.
     std::function<void(const std::string& node)> on_forget;
-    // Another replica tells of its agents: of the nodes that changed since it
-    // told last or, the `first` time, of all. Replicas that are not heard of
-    // any more are for the owner to forget_replica().
+    // Another replica reports on its agents: on the nodes that have changed
+    // since its last report or, the `first` time, on all. The owner calls
+    // forget_replica() for replicas that no longer report.
     std::function<void(const std::string& replica, bool first,
                        const std::vector<NodeReport>& nodes)>
         on_report;
-    // For the log: a stream was refused or ended for what it did. Bounded by
-    // the caller.
+    // For the log: a stream was refused or ended because of its behaviour. The
+    // caller limits the rate.
     std::function<void(const std::string& peer, const std::string& why)>
         on_refused;
   };
 
-  // Listens. Handlers that are empty are not called. `authenticator` must
+  // Starts to listen. Empty handlers are not called. `authenticator` must
   // outlive the server.
   static Result<Server> start(const ServerOptions& options, Handlers handlers,
                               Authenticator& authenticator);
@@ -125,34 +127,36 @@ class Server {
 
   [[nodiscard]] int port() const;
 
-  // Readable when dispatch() has something to do, timers included.
+  // Readable when dispatch() has work, timers included.
   [[nodiscard]] int poll_fd() const;
   // Calls the handlers; does not wait. Handlers may call every member but this.
   void dispatch();
 
-  // The node's whole view. What was to be sent before is not sent any more.
-  // Ignored for a node that no agent subscribed for.
+  // Sends the node's whole view and drops pending changes. Ignored for a node
+  // without a subscribed agent.
   void send_snapshot(const std::string& node, std::uint64_t revision,
                      std::shared_ptr<const State> state);
-  // What follows. Revisions grow. Ignored for a node that waits for a snapshot
-  // or that no agent subscribed for. A transaction without changes is passed
-  // on too: its revision is acknowledged.
+  // Sends changes. Revisions increase. Ignored for a node that waits for a
+  // snapshot or has no subscribed agent. A transaction without changes is sent
+  // too, because its revision is acknowledged.
   void send(const std::string& node,
             std::shared_ptr<const Transaction> transaction);
-  // For pods that no verdict is known for; kept, and told again after each
-  // reconnect, until the node is forgotten. In the order of send().
+  // Sets what to do with pods without a known verdict; stored, and sent again
+  // after each reconnect, until the node is forgotten. In the order of send().
   void set_on_unknown(const std::string& node, OnUnknown value);
 
-  // Told to all replicas that report: what the agent of a node has found there;
-  // not set: the node is gone.
+  // Sets, for all reporting replicas, the addresses that the agent of a node
+  // has found; not set: the node is gone.
   void set_found(const std::string& node,
                  const std::optional<std::vector<IpAddress>>& addresses);
-  // The replica's next report is its first one again.
+  // The replica's next report counts as its first one again.
   void forget_replica(const std::string& replica);
 
-  // Ends the agent's stream; it will come back, to another replica perhaps.
+  // Ends the agent's stream; the agent will reconnect, perhaps to another
+  // replica.
   void disconnect(const std::string& node, const std::string& why);
-  // For new connections, within two seconds. The old one stays on failure.
+  // Sets the certificate for new connections, within two seconds. On failure
+  // the old one stays in use.
   Result<void> set_certificate(const TlsCertificate& certificate);
   void set_replica_token(const std::string& token);
 

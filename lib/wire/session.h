@@ -17,12 +17,13 @@
 #include "lib/wire/protocol.h"
 #include "wire.grpc.pb.h"
 
-// The operator's end, between gRPC's threads and the owner's.
+// The operator's end, between gRPC's threads and the owner's thread.
 namespace sluice::wire {
 
 class Stream;
 
-// Of the header "authorization: Bearer ..."; empty if there is none.
+// Returns the token of the header "authorization: Bearer ..."; empty if there
+// is none.
 std::string bearer_token(const grpc::CallbackServerContext& context);
 
 struct StreamEvent {
@@ -35,8 +36,8 @@ struct StreamEvent {
   std::string error;
 };
 
-// What gRPC's threads leave for the owner. Bounded: a stream reads its next
-// message only when the last one has been handled.
+// Events that gRPC's threads leave for the owner. Bounded: a stream reads its
+// next message only when the last one has been handled.
 class StreamEvents {
  public:
   explicit StreamEvents(Poller poller) : poller_(std::move(poller)) {}
@@ -59,7 +60,7 @@ class StreamEvents {
   std::deque<StreamEvent> events_;
 };
 
-// What is to be sent to one node's agent; outlives its streams. `mutex` guards
+// The pending data for one node's agent; outlives its streams. `mutex` guards
 // all of it.
 struct Outbox {
   Outbox(std::size_t changes_max, std::size_t unacknowledged_max)
@@ -68,13 +69,14 @@ struct Outbox {
   std::mutex mutex;
   Backlog backlog;
   OnUnknown on_unknown = OnUnknown::kAgentDefault;
-  // The settings are to be told once what waited when they were set is sent.
+  // The settings must be sent after the data that was pending when they were
+  // set.
   bool settings_due = false;
   bool settings_next = false;
 };
 
-// One agent's stream. Made by gRPC's threads, ended by the owner or the agent;
-// keeps itself until gRPC is done with it.
+// One agent's stream. Created by gRPC's threads, ended by the owner or the
+// agent; keeps itself alive until gRPC is done with it.
 class Stream : public grpc::ServerBidiReactor<v1::FromAgent, v1::FromOperator>,
                public std::enable_shared_from_this<Stream> {
  public:
@@ -89,9 +91,9 @@ class Stream : public grpc::ServerBidiReactor<v1::FromAgent, v1::FromOperator>,
   void read();  // the next message
   void subscribe(std::shared_ptr<Outbox> outbox, v1::Welcome welcome);
   void pump();  // sends what the outbox has; from any thread
-  // Ends it, after a message that is on its way.
+  // Ends the stream after a message in flight.
   void end(const grpc::Status& status);
-  // Does not wait for that message any more.
+  // Ends the stream without waiting for that message.
   void abort();
 
   [[nodiscard]] const std::string& peer() const { return peer_; }
@@ -134,12 +136,12 @@ class Stream : public grpc::ServerBidiReactor<v1::FromAgent, v1::FromOperator>,
   std::shared_ptr<Outbox> outbox_;
   std::optional<v1::Welcome> welcome_;
   v1::FromAgent incoming_;
-  // Of whoever set `writing_`.
+  // Used only by the thread that set `writing_`.
   v1::FromOperator outgoing_;
   std::optional<Encoder> encoder_;
 };
 
-// Takes streams in.
+// Accepts streams.
 class Service : public v1::Distribution::CallbackService {
  public:
   Service(std::shared_ptr<StreamEvents> events, std::size_t streams_max,

@@ -20,16 +20,16 @@ struct TlsMaterial {
   TlsCertificate server;
 };
 
-// A certificate authority of its own (ECDSA P-256) and a server certificate by
-// it for `dns_names` (addresses too), valid from an hour ago, for clocks that
-// differ, until `validity` from now. The authority's key is thrown away.
+// Makes a new CA (ECDSA P-256) and a server certificate for `dns_names` (which
+// may be addresses), valid from an hour ago, for clocks that differ, until
+// `validity` from now. The CA's key is discarded.
 Result<TlsMaterial> make_self_signed_ca_and_server_cert(
     const std::vector<std::string>& dns_names, std::chrono::hours validity);
 
-// An error, naming what, unless the certificate can be parsed and the key is
-// the certificate's.
+// Fails, naming the cause, unless the certificate can be parsed and the key
+// matches it.
 Result<void> check_certificate(const TlsCertificate& certificate);
-// When the first certificate in the text ceases to be valid.
+// Returns when the first certificate in the text expires.
 Result<std::chrono::system_clock::time_point> not_after(
     const std::string& certificate_pem);
 

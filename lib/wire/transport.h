@@ -13,16 +13,16 @@
 #include "lib/wire/server.h"
 #include "lib/wire/tls.h"
 
-// How the two ends set gRPC up.
+// gRPC's setup, shared by the two ends.
 namespace sluice::wire {
 
-// To be called before gRPC is used; may be called again. gRPC writes to
-// standard error whatever a peer does wrong; unless GRPC_VERBOSITY asks for it,
-// we report it ourselves.
+// To be called before gRPC is used; may be called again. gRPC logs every
+// mistake of a peer to standard error. This is switched off unless
+// GRPC_VERBOSITY is set, because we report such mistakes ourselves.
 void prepare_grpc();
 
-// A certificate that new connections of a running server get. gRPC watches
-// files for that; these are files without a name.
+// A certificate that can be replaced for new connections of a running server.
+// gRPC watches files for this; these files have no name.
 class ReloadableCertificate {
  public:
   static Result<ReloadableCertificate> create(const TlsCertificate& first);

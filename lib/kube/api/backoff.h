@@ -6,8 +6,8 @@
 
 namespace sluice::kube {
 
-// Decorrelated jittered exponential back-off: each delay is drawn from
-// [base, 3 * last one], and never above `cap`. A value; one thread.
+// Decorrelated jittered exponential back-off: each delay is drawn from [base, 3
+// * last delay], and never above `cap`. A value; one thread.
 class Backoff {
  public:
   using Duration = std::chrono::milliseconds;
@@ -15,7 +15,7 @@ class Backoff {
   Backoff(Duration base, Duration cap);
   // The next delay.
   Duration next();
-  // As new.
+  // Resets to the initial state.
   void reset() { last_ = base_; }
 
  private:

@@ -18,7 +18,7 @@
 #include "lib/kube/api/loop.h"
 
 // HTTP requests to the API server: TLS with verification, client certificates
-// or tokens, HTTP/2 where both sides have it, gzip. Every answer is bounded in
+// or tokens, HTTP/2 if both ends support it, gzip. Every answer is bounded in
 // size and time.
 //
 //   auto client = Client::create(loop, config);
@@ -27,12 +27,12 @@
 //
 // Belongs to the loop's thread. Callbacks come from Loop::dispatch(), exactly
 // one per request, never from within send(); none comes after the Call is
-// destroyed. Nothing is tried again here: that is for the caller to decide.
+// destroyed. The client retries nothing; the caller decides.
 namespace sluice::kube {
 
-// Why a request did not do what it was to.
+// Why a request failed.
 struct ApiError {
-  int status = 0;      // HTTP status; 0: there was no (whole) answer
+  int status = 0;      // HTTP status; 0: no complete answer
   std::string reason;  // of the Status object: "NotFound", "Conflict", ...; may
                        // be empty
   std::string message;  // for a person: "GET /api/v1/pods: 403 Forbidden: ..."
@@ -49,13 +49,14 @@ struct Request {
   std::string path;  // with query, escaped: "/api/v1/pods?limit=500"
   std::string body;
   std::string content_type = "application/json";
-  // For errors: what this is about ("list pods"). Empty: method and path.
+  // For errors: the purpose of the request ("list pods"). Empty: method and
+  // path.
   std::string purpose;
-  // Of a request: all of it. Of a stream: until the headers are there.
+  // Limit for a whole request, or for a stream until its headers have arrived.
   std::chrono::milliseconds timeout{30'000};
-  // Of a stream: without a byte.
+  // Limit for a stream without a byte.
   std::chrono::milliseconds silence{60'000};
-  // Of a stream: from the headers to the end, however much comes.
+  // Limit for a stream from the headers to the end, however much arrives.
   std::chrono::milliseconds longest{std::chrono::hours(24)};
   std::size_t max_response = std::size_t{16}
                              << 20;  // decompressed; not streams
@@ -66,20 +67,21 @@ struct Response {
   std::string body;
 };
 
-// A stream of an answer of any length. The callbacks run inside the client:
+// The stream of an answer of any length. The callbacks run inside the client:
 // they must not call it (use Loop::defer()).
 struct StreamHandler {
   // Some bytes of the body of a successful answer, decompressed. An error ends
   // the stream with it.
   std::function<Result<void>(std::string_view)> on_data;
-  // The last callback: nothing if the server ended the answer properly.
+  // The last callback: no error if the server ended the answer properly.
   std::function<void(ApiResult<void>)> on_end;
 };
 
 struct ClientOptions {
   std::string user_agent = "sluice";
   std::chrono::milliseconds connect_timeout{10'000};
-  // Sent packets that nobody acknowledges for so long end the connection.
+  // If sent packets are not acknowledged for this long, the connection is
+  // closed.
   std::chrono::milliseconds dead_peer{30'000};
   bool http2 = true;
 };
@@ -95,7 +97,7 @@ struct ClientStats {
 
 class Client;
 
-// A request in flight. Destroying it gives it up, without a callback.
+// A request in flight. Destroying it cancels the request, without a callback.
 class [[nodiscard]] Call {
  public:
   Call() = default;
@@ -106,8 +108,8 @@ class [[nodiscard]] Call {
   Call& operator=(const Call&) = delete;
   ~Call() { cancel(); }
   void cancel();
-  // Lets it run without an owner; the callback comes nevertheless, unless the
-  // client is destroyed first.
+  // Lets the request run without an owner. The callback is called nevertheless,
+  // unless the client is destroyed first.
   void detach() { client_ = nullptr; }
   [[nodiscard]] bool in_flight() const;
 
@@ -122,8 +124,8 @@ class Client {
  public:
   using Reply = std::function<void(ApiResult<Response>)>;
 
-  // Fails if the configuration makes no sense or libcurl cannot be set up;
-  // does not connect. `loop` outlives the client.
+  // Fails if the configuration is invalid or libcurl cannot be set up; does not
+  // connect. `loop` must outlive the client.
   static Result<std::unique_ptr<Client>> create(Loop& loop,
                                                 ClusterConfig config,
                                                 ClientOptions options = {});
@@ -131,7 +133,7 @@ class Client {
   Client& operator=(const Client&) = delete;
   Client(Client&&) = delete;
   Client& operator=(Client&&) = delete;
-  // Gives up all requests. Calls that are left may be destroyed later only if
+  // Cancels all requests. Calls that still exist may be destroyed later only if
   // they were detached or answered.
   ~Client();
 

@@ -16,8 +16,8 @@
 
 #include "lib/kube/api/client.h"
 
-// What client.cpp (requests come, go and end) and client_transfer.cpp (what is
-// asked of libcurl for one, and what its failure means) share.
+// Shared by client.cpp (the lifetime of requests) and client_transfer.cpp (the
+// options of a request for libcurl, and the meaning of its failures).
 //
 // Internal to the client.
 namespace sluice::kube {
@@ -75,7 +75,7 @@ class Client::Impl {
     Timer timer;
 
     [[nodiscard]] bool is_stream() const { return !reply; }
-    // Some of the answer has come.
+    // A part of the answer has arrived.
     void heard() {
       if (!is_stream()) {
         return;
@@ -124,10 +124,11 @@ class Client::Impl {
   std::vector<curl_socket_t> sockets_;  // that the loop watches for us
   Timer curl_timer_;
   std::uint64_t next_id_ = 1;
-  // After a failure of transport: connections in the pool may be dead without
-  // knowing it, and a new one tells.
+  // After a transport failure: connections in the pool may be dead unnoticed,
+  // so a new one is opened.
   bool distrust_pool_ = false;
-  // Last, so that it goes first: closing connections calls back.
+  // The last member, so that it is destroyed first, because closing connections
+  // calls back.
   std::unique_ptr<CURLM, FreeMulti> multi_;
 };
 

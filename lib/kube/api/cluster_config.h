@@ -9,15 +9,14 @@
 
 #include "lib/base/result.h"
 
-// Where the API server is and how to be let in.
+// The address of the API server and the credentials.
 //
 //   auto config = load_cluster_config("");   // in a pod, else $KUBECONFIG,
 //   else
 //                                            // ~/.kube/config
 //
-// Certificates, keys and tokens that are files are read again whenever the
-// files change, so that rotation needs nothing from anybody. Values; one
-// thread at a time.
+// Certificates, keys and tokens in files are read again whenever the files
+// change, so that rotation needs no action. Values; one thread at a time.
 namespace sluice::kube {
 
 // A secret or certificate: given literally, or the content of a file, which is
@@ -30,11 +29,11 @@ class Material {
 
   [[nodiscard]] bool empty() const { return path_.empty() && content_.empty(); }
   [[nodiscard]] const std::filesystem::path& path() const { return path_; }
-  // The content as of now. A file that cannot be read is an error, unless it
-  // could be read before: then what it held (files are replaced, and there may
-  // be a moment without).
+  // Returns the current content. If a file cannot be read, returns its previous
+  // content (a file may be absent for a moment while it is replaced), or an
+  // error if it has never been read.
   Result<std::string_view> get();
-  // Reads the file again at the next get(), whether or not it looks changed.
+  // Reads the file again at the next get(), even if it looks unchanged.
   void forget() { known_ = Signature{}; }
 
  private:
@@ -64,8 +63,8 @@ struct ClusterConfig {
   Material client_key;          // PEM
 };
 
-// What a pod is given: KUBERNETES_SERVICE_HOST and _PORT, and the files of the
-// service account in `folder`. An error that names what is missing.
+// The configuration in a pod: KUBERNETES_SERVICE_HOST and _PORT, and the files
+// of the service account in `folder`. The error names what is missing.
 Result<ClusterConfig> in_cluster_config(
     const std::filesystem::path& folder =
         "/var/run/secrets/kubernetes.io/serviceaccount");

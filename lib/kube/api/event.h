@@ -11,7 +11,7 @@
 #include "lib/kube/api/resource.h"
 #include "lib/kube/objects.h"
 
-// What happened to one object of the cluster. Plain values.
+// A change of one object of the cluster. Plain values.
 namespace sluice::kube {
 
 struct Event {

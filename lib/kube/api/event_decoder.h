@@ -11,18 +11,18 @@
 #include "lib/kube/api/event.h"
 
 // The JSON of lists and watches to events: the one place that knows simdjson.
-// What decode.h makes of an object is the truth; this makes the same of it,
-// an order of magnitude faster. An object that looks in any way unusual is
-// handed to decode.h. managedFields are passed over unseen.
+// decode.h is authoritative; this decoder gives the same result an order of
+// magnitude faster, and passes any unusual object to decode.h. managedFields
+// are skipped.
 //
-// One difference: the parts of an object that nobody reads are checked for
-// balanced brackets, quotes and UTF-8, but not for all of JSON's syntax. Such
-// text does not come from an API server.
+// One difference: unused parts of an object are checked for balanced brackets,
+// quotes and UTF-8, but not for all of JSON's syntax. An API server does not
+// send such text.
 //
 // No exceptions, whatever the input. One thread at a time.
 namespace sluice::kube {
 
-// Bytes that must be readable behind a text to be decoded; what they hold does
+// Bytes that must be readable after a text to be decoded; their content does
 // not matter.
 inline constexpr std::size_t kDecodePadding = 64;
 
@@ -41,8 +41,8 @@ struct WatchLine {
 
 class EventDecoder {
  public:
-  // `resource` outlives the decoder and its events. `version` is what is being
-  // listed ("v1"): the items of a list do not say it themselves.
+  // `resource` must outlive the decoder and its events. `version` is the listed
+  // version ("v1"), because the items of a list do not name it.
   EventDecoder(const Resource& resource, std::string_view version);
   EventDecoder(EventDecoder&&) noexcept;
   EventDecoder& operator=(EventDecoder&&) noexcept;
@@ -50,10 +50,11 @@ class EventDecoder {
   EventDecoder& operator=(const EventDecoder&) = delete;
   ~EventDecoder();
 
-  // One line of a watch, without its end. An error: it is no watch event at
-  // all, or its object does not even tell its name.
+  // Decodes one line of a watch, without its end. Fails if it is not a watch
+  // event, or if even the name of its object is unreadable.
   Result<WatchLine> watch_line(std::string_view padded);
-  // One element of a list's items: a kSet or kInvalid event. An error as above.
+  // Decodes one element of a list's items to a kSet or kInvalid event. Fails as
+  // above.
   Result<Event> list_item(std::string_view padded);
 
  private:

@@ -6,15 +6,14 @@
 #include <nlohmann/json.hpp>
 #include <simdjson.h>
 
-// Makes the JSON value of an object. Its metadata.managedFields never become
-// any.
+// Makes the JSON value of an object, without its metadata.managedFields.
 //
 // Internal to the event decoder. For one value.
 namespace sluice::kube::fast {
 
 class JsonMaker {
  public:
-  // False if it is no JSON, or nested too deep.
+  // False if the text is not JSON, or nested too deep.
   bool make(simdjson::ondemand::value value, nlohmann::json& out);
   bool make_object(simdjson::ondemand::object object, nlohmann::json& out);
   [[nodiscard]] bool too_deep() const { return too_deep_; }

@@ -11,8 +11,8 @@
 
 #include "lib/kube/objects.h"
 
-// Reading simdjson's stream of tokens. Everything returns false at what is not
-// as it nearly always is, and then leaves its target in any state.
+// Functions that read simdjson's stream of tokens. They return false at
+// anything unusual, and then leave their target in an unspecified state.
 //
 // Internal to the event decoder.
 namespace sluice::kube::fast {
@@ -20,8 +20,8 @@ namespace sluice::kube::fast {
 namespace od = simdjson::ondemand;
 using simdjson::SUCCESS;
 
-// Calls visit(key, value) for every member, until it returns false. False also
-// if this is no object.
+// Calls visit(key, value) for every member, until it returns false. Also
+// returns false if this is not an object.
 template <typename Visit>
 bool members(od::object object, const Visit& visit) {
   for (auto field : object) {
@@ -41,8 +41,8 @@ bool members(od::value value, const Visit& visit) {
   return value.get_object().get(object) == SUCCESS && members(object, visit);
 }
 
-// Notes that a key has been seen; false if it was before. Of two members with
-// one name the last one counts, which is for the slow way.
+// Records that a key has been seen; false if it was seen before. Of two members
+// with one name the last one counts, which the slow decoder handles.
 inline bool first(unsigned& seen, unsigned bit) {
   return (std::exchange(seen, seen | bit) & bit) == 0;
 }
@@ -52,7 +52,7 @@ inline bool is_null(od::value& value) {
   return value.is_null().get(null) == SUCCESS && null;
 }
 
-// null is as if the member were not there. Otherwise visit(value).
+// Treats null like an absent member; otherwise calls visit(value).
 template <typename Visit>
 bool unless_null(od::value& value, const Visit& visit) {
   return is_null(value) || visit(value);

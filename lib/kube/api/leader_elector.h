@@ -8,8 +8,8 @@
 
 #include "lib/kube/api/client.h"
 
-// Elects one of several replicas by a Lease, as client-go's programs do, and
-// together with them.
+// Elects one of several replicas by a Lease, compatible with client-go's
+// programs.
 //
 //   LeaderElector elector(client, {.ns = "sluice", .name = "sluice-operator",
 //                                  .identity = pod_name}, [&](bool leads)
@@ -17,12 +17,12 @@
 //   elector.start();
 //   ... elector.release([&] { stop the loop; });
 //
-// Time is this machine's: a lease is free when it has been seen unchanged for
-// as long as it is to last, whatever the clock in it says. Only one replica
+// Only this machine's clock counts: a lease is free if it has been observed
+// unchanged for its duration, whatever time is written in it. Only one replica
 // leads as long as clocks run at about the same rate.
 //
-// Belongs to the loop's thread. `client` outlives it. The handler may destroy
-// the elector.
+// Belongs to the loop's thread. `client` must outlive it. The handler may
+// destroy the elector.
 namespace sluice::kube {
 
 struct LeaderElectorOptions {
@@ -47,18 +47,18 @@ class LeaderElector {
   ~LeaderElector();
 
   void start();
-  // Steps down (the handler is told if it led), frees the lease if it is held
-  // and calls `done` when that is finished, or after renew_deadline. Not
-  // started again.
+  // Steps down (the handler is called if it led), releases the lease if it is
+  // held, and calls `done` when that is finished, or after renew_deadline. It
+  // cannot be started again.
   void release(std::function<void()> done);
 
-  // Whether this replica leads at this instant, even if the loop was stuck and
-  // the handler could not be told: false as soon as the last renewal is older
+  // True if this replica leads at this instant, even if the loop was stuck and
+  // the handler could not be called: false as soon as the last renewal is older
   // than renew_deadline.
   [[nodiscard]] bool leads() const;
-  // Who leads, as far as known; may be empty.
+  // The leader as far as known; may be empty.
   [[nodiscard]] const std::string& leader() const;
-  // What went wrong last; empty after a success.
+  // The last error; empty after a success.
   [[nodiscard]] const std::string& error() const;
 
  private:

@@ -8,22 +8,22 @@
 
 #include "lib/base/result.h"
 
-// Takes a watch of the API server apart into its lines while it arrives.
-// Memory: what arrives at once, and a line that has not ended yet.
+// Splits a watch of the API server into lines while it arrives. Memory: the
+// bytes that arrive together, and one unfinished line.
 //
 // Internal to the reflector. A value; one thread.
 namespace sluice::kube {
 
 class LineSplitter {
  public:
-  // Gets each line that is not empty, without its end, followed by
+  // Receives each line that is not empty, without its end, followed by
   // kDecodePadding readable bytes.
   using LineHandler = std::function<Result<void>(std::string_view line)>;
 
   LineSplitter(LineHandler handler, std::size_t max_line);
 
-  // The next bytes of the watch. An error is the handler's, or a line that is
-  // too long; after it there is no use in going on.
+  // Takes the next bytes of the watch. An error is from the handler, or a line
+  // is too long; do not continue after it.
   Result<void> feed(std::string_view bytes);
 
  private:

@@ -8,33 +8,34 @@
 
 #include "lib/base/result.h"
 
-// Takes a list of the API server apart while it arrives, so that a list of any
-// length needs the memory of one item.
+// Splits a list of the API server into items while it arrives, so that a list
+// of any length needs the memory of one item.
 //
 // Internal to the reflector. A value; one thread.
 namespace sluice::kube {
 
 class ListSplitter {
  public:
-  // Gets each element of `items`, followed by kDecodePadding readable bytes.
+  // Receives each element of `items`, followed by kDecodePadding readable
+  // bytes.
   using ItemHandler = std::function<Result<void>(std::string_view item)>;
 
   ListSplitter(ItemHandler handler, std::size_t max_item);
 
-  // The next bytes of the list. After an error there is no use in going on.
+  // Takes the next bytes of the list. Do not continue after an error.
   Result<void> feed(std::string_view bytes);
 
   struct Head {
     std::string resource_version;
     std::string continue_token;  // empty: this was the last page
   };
-  // After the last byte. An error if this was no whole list.
+  // To be called after the last byte. Fails if this was not a complete list.
   [[nodiscard]] Result<Head> finish() const;
 
  private:
   Result<void> take_item();
   Result<void> keep(std::string_view bytes);
-  // A bracket; true if what is given was kept.
+  // Handles a bracket; true if the given bytes were stored.
   Result<bool> open(char bracket, std::string_view before);
   Result<bool> close(std::string_view before_and_bracket);
   [[nodiscard]] bool at_items() const;

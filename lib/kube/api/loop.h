@@ -15,22 +15,22 @@
 #include "lib/base/fd.h"
 #include "lib/base/result.h"
 
-// The event loop that the API client lives in: descriptors, timers and work
-// from other threads behind one descriptor.
+// The event loop of the API client: descriptors, timers and work from other
+// threads behind one descriptor.
 //
 //   auto loop = Loop::create();            // Result<std::unique_ptr<Loop>>
 //   ... add (*loop)->poll_fd() to a poll set of your own and call dispatch()
 //       whenever it is readable; or, if this is the program's only loop:
 //   while (running) { (*loop)->wait(std::chrono::seconds(1)); }
 //
-// Everything but post() belongs to the one thread that dispatches. No thread
-// of its own. Callbacks may do anything with the loop, also destroy the timer
-// or watch that called them; they must not throw and must not call dispatch().
+// Everything but post() belongs to the one thread that dispatches. No thread of
+// its own. Callbacks may use the loop freely, and may destroy the timer or
+// watch that called them; they must not throw and must not call dispatch().
 namespace sluice::kube {
 
 class Loop;
 
-// A callback that is still to come; destroying it calls it off.
+// A pending callback; destroying it cancels the callback.
 class [[nodiscard]] Timer {
  public:
   Timer() = default;
@@ -40,7 +40,7 @@ class [[nodiscard]] Timer {
   Timer(const Timer&) = delete;
   Timer& operator=(const Timer&) = delete;
   ~Timer() { cancel(); }
-  // Nothing happens if it has been called or was called off before.
+  // Does nothing if the callback has run or was cancelled.
   void cancel();
 
  private:
@@ -62,15 +62,16 @@ class Loop {
   Loop& operator=(const Loop&) = delete;
   Loop(Loop&&) = delete;
   Loop& operator=(Loop&&) = delete;
-  // Timers, clients and reflectors made with it are gone by then.
+  // Timers, clients and reflectors made with it must have been destroyed
+  // before.
   ~Loop();
 
-  // Readable whenever dispatch() has something to do.
+  // Readable whenever dispatch() has work.
   [[nodiscard]] int poll_fd() const { return epoll_.get(); }
-  // Does what is due now; never blocks, and returns after a bounded amount of
-  // work even if more is ready (poll_fd() stays readable then).
+  // Does the work that is due; never blocks, and returns after a bounded amount
+  // of work even if more is ready (poll_fd() stays readable then).
   void dispatch();
-  // Waits until something is due, at most `timeout`, and dispatches.
+  // Waits until work is due, at most `timeout`, and dispatches.
   void wait(std::chrono::milliseconds timeout);
 
   // When the last dispatch() began.
@@ -82,13 +83,13 @@ class Loop {
   Timer after(Clock::duration delay, Callback callback);
   // Calls `callback` once at the end of this dispatch(), or of the next one.
   void defer(Callback callback);
-  // The same from any thread. What is posted when the loop is destroyed is
-  // dropped.
+  // The same from any thread. Pending posts are dropped when the loop is
+  // destroyed.
   void post(Callback callback);
 
-  // Calls `callback` while `events` (EPOLLIN, EPOLLOUT) hold for `fd`.
-  // Replaces what was asked for that descriptor before. `fd` stays the
-  // caller's; call remove_fd() before closing it.
+  // Calls `callback` while `events` (EPOLLIN, EPOLLOUT) hold for `fd`. Replaces
+  // an earlier request for that descriptor. `fd` stays the caller's; call
+  // remove_fd() before closing it.
   Result<void> set_fd(int fd, std::uint32_t events, FdCallback callback);
   void remove_fd(int fd);
 
@@ -118,7 +119,7 @@ class Loop {
   std::unordered_map<std::uint64_t, Pending> timers_;
   std::multimap<Clock::time_point, std::uint64_t> order_;
   std::vector<Callback> deferred_;
-  bool deferred_comes_ = false;  // this dispatch() has yet to run them
+  bool deferred_comes_ = false;  // this dispatch() will still run them
   std::mutex posted_lock_;       // guards posted_ and nothing else
   std::vector<Callback> posted_;
   std::uint64_t next_id_ = 1;

@@ -14,26 +14,26 @@
 #include "lib/kube/api/event.h"
 #include "lib/kube/api/resource.h"
 
-// Keeps its owner informed about all objects of one resource, for ever.
+// Keeps its owner informed about all objects of one resource.
 //
 //   Reflector reflector(client, pods(), [&](std::vector<Event> events) {...});
 //   reflector.start();
 //   ... once reflector.synced(), what the events said is what is in the
 //   cluster.
 //
-// It lists in pages and watches from the list's version on. Whatever happens
-// (connections cut anywhere, silence, garbage, 410 Gone, 401, 403, a server
-// that restarts, a kind that is not there yet), it goes on by itself, with
-// jittered back-off. After a new list it tells only the differences: objects
-// that went meanwhile as kDeleted, unchanged ones not at all. Memory: the
+// It lists in pages and watches from the list's version on. It recovers from
+// every failure by itself, with jittered back-off: connections cut anywhere,
+// silence, garbage, 410 Gone, 401, 403, a server that restarts, a kind that is
+// not installed yet. After a new list it reports only the differences: objects
+// deleted meanwhile as kDeleted, unchanged ones not at all. Memory: the
 // identity and version of every object, and one object being received.
 //
-// The handler is called from Loop::dispatch() with what arrived since the last
+// The handler is called from Loop::dispatch() with the events since the last
 // call, in order, never empty. Events of one object are in order; between
 // reflectors there is no order.
 //
-// Belongs to the loop's thread. `client` outlives it. The handler may destroy
-// the reflector.
+// Belongs to the loop's thread. `client` must outlive it. The handler may
+// destroy the reflector.
 namespace sluice::kube {
 
 struct ReflectorOptions {
@@ -44,23 +44,24 @@ struct ReflectorOptions {
   std::size_t max_object = std::size_t{8} << 20;  // longer lines are refused
   std::chrono::milliseconds backoff_base{200};
   std::chrono::milliseconds backoff_cap{30'000};
-  // A watch that lived so long starts the back-off anew.
+  // A watch that lasted this long resets the back-off.
   std::chrono::milliseconds stable{10'000};
   // Bookmarks come once a minute.
   std::chrono::milliseconds silence{150'000};
-  std::chrono::seconds watch_min{300};  // asked of the server: uniformly random
+  // The duration requested from the server is random between these.
+  std::chrono::seconds watch_min{300};
   std::chrono::seconds watch_max{600};
-  // A server that does not end a watch so long after what was asked of it, or a
-  // page of a list at all, is left, even if it keeps sending.
+  // How long after the requested end of a watch, or after the request for a
+  // page of a list, the connection is closed, even if the server keeps sending.
   std::chrono::milliseconds watch_overdue{30'000};
   std::chrono::milliseconds page_longest{600'000};
-  // A kind that is not there: look again after a random time in between.
+  // If a kind is not installed, try again after a random time between these.
   std::chrono::milliseconds absent_poll_min{5'000};
   std::chrono::milliseconds absent_poll_max{10'000};
-  // A starting server may not know its custom resources for a moment. So long
-  // must it have said so before that is believed: while no object is known, and
-  // while some are (which then are kDeleted). At the start it is believed at
-  // once of a custom resource that nobody has defined.
+  // A starting server may not know its custom resources for a moment. How long
+  // the server must report a kind as missing before we accept it: while no
+  // object is known, and while some are known (which then are kDeleted). At the
+  // start, it is accepted at once for a custom resource without a definition.
   std::chrono::milliseconds absent_confirm{2'000};
   std::chrono::milliseconds absent_confirm_known{60'000};
   // Called from Loop::dispatch() after state() or synced() has changed.
@@ -90,7 +91,7 @@ class Reflector {
   };
   using Handler = std::function<void(std::vector<Event>)>;
 
-  // `resource` outlives the reflector and the events.
+  // `resource` must outlive the reflector and the events.
   Reflector(Client& client, const Resource& resource, Handler handler,
             ReflectorOptions options = {});
   Reflector(const Reflector&) = delete;
@@ -100,18 +101,18 @@ class Reflector {
   ~Reflector();
 
   void start();
-  // No event comes any more. start() afterwards goes on where it stopped.
+  // Stops; no more events follow. start() then continues where it stopped.
   void stop();
 
   [[nodiscard]] State state() const;
-  // True once the handler got all of a complete list, or the server says for
-  // good that it does not know the kind; stays true.
+  // True once the handler has received a complete list, or the kind is accepted
+  // as missing; stays true.
   [[nodiscard]] bool synced() const;
-  // What went wrong last; empty after a success.
+  // The last error; empty after a success.
   [[nodiscard]] const std::string& error() const;
   [[nodiscard]] const ReflectorStats& stats() const;
   [[nodiscard]] const Resource& resource() const;
-  // The version that is served, as "v1"; of the one tried last if none is.
+  // The served version, such as "v1"; the last one tried if none is.
   [[nodiscard]] const std::string& version() const;
   // Objects known now.
   [[nodiscard]] std::size_t size() const;

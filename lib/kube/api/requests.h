@@ -14,8 +14,8 @@
 
 #include "lib/kube/api/client.h"
 
-// Requests about single objects, as JSON. Any path of resource_path() will do:
-// Secrets, ConfigMaps, Leases, the status of a policy.
+// Requests about single objects, as JSON. Any path of resource_path() can be
+// used: Secrets, ConfigMaps, Leases, the status of a policy.
 //
 //   Call call = patch_object(client, resource_path(cilium_network_policies(),
 //       "v2", ns, name, "status"), Patch::kApply, body, "sluice-operator",
@@ -32,15 +32,15 @@ enum class Patch : std::uint8_t {
   kApply,  // server-side apply, forced: the fields given are this manager's
 };
 
-// Any request whose answer is a JSON object. An answer that is none is an
-// error.
+// Sends a request whose answer is a JSON object. Any other answer is an error.
 Call send_object(Client& client, Request request, ObjectReply reply);
-// A missing object is the error with status 404.
+// A missing object gives an error with status 404.
 Call get_object(Client& client, std::string_view path, ObjectReply reply);
-// `collection` is the path without a name. One that exists: 409.
+// `collection` is the path without a name. An existing object gives status 409.
 Call create_object(Client& client, std::string_view collection,
                    const nlohmann::json& object, ObjectReply reply);
-// With metadata.resourceVersion in `object`: 409 if it has changed since.
+// With metadata.resourceVersion in `object`: status 409 if the object has
+// changed since.
 Call replace_object(Client& client, std::string_view path,
                     const nlohmann::json& object, ObjectReply reply);
 Call patch_object(Client& client, std::string_view path, Patch patch,
@@ -48,19 +48,20 @@ Call patch_object(Client& client, std::string_view path, Patch patch,
                   ObjectReply reply);
 Call delete_object(Client& client, std::string_view path, ObjectReply reply);
 
-// The time as the API server's MicroTime: "2006-01-02T15:04:05.000000Z".
+// Returns the time as the API server's MicroTime:
+// "2006-01-02T15:04:05.000000Z".
 std::string micro_time(std::chrono::system_clock::time_point time);
 
 // "/api/v1/namespaces/NS/secrets[/NAME]", likewise config maps.
 std::string secret_path(std::string_view ns, std::string_view name = {});
 std::string config_map_path(std::string_view ns, std::string_view name = {});
 
-// RFC 4648 with padding, as Secrets carry their data. Decoding passes over line
-// ends; nullopt if it is not base64.
+// RFC 4648 with padding, as in the data of Secrets. Decoding skips line ends;
+// nullopt if the text is not base64.
 std::string base64_encode(std::string_view bytes);
 std::optional<std::string> base64_decode(std::string_view text);
 
-// Something a user should know about an object, as `kubectl describe` shows it.
+// An event for users about an object, as `kubectl describe` shows it.
 struct EventNote {
   bool warning = true;
   std::string reason;   // CamelCase
@@ -69,18 +70,18 @@ struct EventNote {
   // The object.
   std::string api_version;
   std::string kind;
-  std::string ns;  // empty: the note goes to "default"
+  std::string ns;  // empty: the event goes to "default"
   std::string name;
   std::string uid;
   std::string resource_version;
-  // Who says so.
+  // The reporter.
   std::string controller = "sluice.io/operator";
   std::string instance;  // the pod's name
 };
-// As events.k8s.io/v1.
+// Creates it as events.k8s.io/v1.
 Call create_event(Client& client, const EventNote& note, ObjectReply reply);
 
-// Who a token belongs to.
+// The owner of a token.
 struct TokenIdentity {
   std::string username;  // "system:serviceaccount:NS:NAME"
   std::string uid;
@@ -90,8 +91,8 @@ struct TokenIdentity {
   std::vector<std::string> audiences;
 };
 // A token that is not (or no longer) valid for one of the audiences is an error
-// with status 401 and reason "InvalidToken". Any other error says nothing about
-// the token.
+// with status 401 and reason "InvalidToken". Other errors give no information
+// about the token.
 Call review_token(Client& client, std::string_view token,
                   const std::vector<std::string>& audiences,
                   std::function<void(ApiResult<TokenIdentity>)> reply);

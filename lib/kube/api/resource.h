@@ -6,13 +6,13 @@
 #include <string_view>
 #include <vector>
 
-// Which objects: the resources that Sluice knows by name, and the paths of
-// their URLs. Plain values.
+// The resources that Sluice knows by name, and the paths of their URLs. Plain
+// values.
 namespace sluice::kube {
 
-// What an object of a resource is decoded to. A new kind: a value here, an
-// alternative of Event::object (event.h), a function in fast_decode.cpp or
-// event_decoder.cpp.
+// The type to which an object of a resource is decoded. A new type needs a
+// value here, an alternative of Event::object (event.h), and a function in
+// fast_decode.cpp or event_decoder.cpp.
 enum class Shape : std::uint8_t {
   kNamespace,
   kPod,
@@ -30,7 +30,7 @@ struct Resource {
   std::string kind;                   // "Pod"
   Shape shape = Shape::kJson;
   bool namespaced = true;
-  bool custom = false;  // defined by a CustomResourceDefinition, or not there
+  bool custom = false;  // defined by a CustomResourceDefinition; may be missing
 
   [[nodiscard]] std::string api_version(std::string_view version) const;
 };
@@ -48,11 +48,11 @@ const Resource& network_policies();
 const Resource& cluster_network_policies();
 
 // "/api/v1/namespaces/x/pods/a/status"; `ns`, `name` and `subresource` may be
-// empty. Escapes what a URL needs escaped.
+// empty. Escapes where a URL requires it.
 std::string resource_path(const Resource& resource, std::string_view version,
                           std::string_view ns = {}, std::string_view name = {},
                           std::string_view subresource = {});
-// Of a custom resource's CustomResourceDefinition.
+// The path of a custom resource's CustomResourceDefinition.
 std::string definition_path(const Resource& resource);
 // Percent-encoding of one path segment or query value.
 std::string url_escape(std::string_view text);
