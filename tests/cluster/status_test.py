@@ -166,6 +166,13 @@ class Status(suite.ClusterCase):
         self.enforced("p")
         self.expect("x/b > x/a D", "x/c > x/a A")
 
+    def test_events_about_clusterwide_policies_are_in_kube_system(self):
+        kind = "CiliumClusterwideNetworkPolicy"
+        self.api.create(ccnp("bad", {"pod": "a"}, ingress=[{"toPorts": [
+            {"ports": [{"port": "80"}], "rules": {"http": [{"path": "/"}]}}]}]))
+        self.valid("bad", "False", "spec.ingress[0].toPorts[0].rules", None, kind)
+        self.wait_event(kind, "kube-system", "bad")
+
     def wait_event(self, kind, namespace, name):
         """A warning about the object that says something."""
         def found():

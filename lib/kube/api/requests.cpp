@@ -260,7 +260,10 @@ Call create_event(Client& client, const EventNote& note, ObjectReply reply) {
                                .versions = {"v1"},
                                .plural = "events",
                                .kind = "Event"};
-  const std::string ns = note.ns.empty() ? "default" : note.ns;
+  // Up to 1.20, API servers refuse such events about cluster-wide objects in
+  // any other namespace (pkg/apis/core/validation/events.go); later ones allow
+  // "default", too.
+  const std::string ns = note.ns.empty() ? "kube-system" : note.ns;
   json regarding{{"apiVersion", note.api_version},
                  {"kind", note.kind},
                  {"name", note.name},

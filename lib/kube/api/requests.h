@@ -78,7 +78,8 @@ struct EventNote {
   std::string controller = "sluice.io/operator";
   std::string instance;  // the pod's name
 };
-// Creates it as events.k8s.io/v1.
+// Creates it as events.k8s.io/v1, about a cluster-wide object in the namespace
+// kube-system.
 Call create_event(Client& client, const EventNote& note, ObjectReply reply);
 
 // The owner of a token.
