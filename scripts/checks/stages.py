@@ -218,7 +218,7 @@ def fuzz(runner):
 
 def kernels(runner):
     """Debian's kernels 5.10, 6.1 and 6.12 under QEMU"""
-    runner.test("kernels", "scripts/test-kernels", "--build", _RELEASE)
+    runner.test("kernels", "scripts/test-kernels", "--build", _RELEASE, timeout=3600)
 
 
 # In the order in which they run; what fails fast comes first.

@@ -221,8 +221,9 @@ class Changes(suite.ClusterCase):
         self.expect("node6 > x/a A", "node6 > x/there A", "node1 > x/there A", "x/b > x/there D")
         old = node.ipv4, node.ipv6
         node.readdress("10.0.255.106", "fd00:0:0:ff::106")
-        # Its agent tells the others, whatever the object says; its own pods it reaches from every address.
-        self.expect("node6 > x/a A", "node6 > x/there A")
+        # Its agent tells the others, whatever the object says; its own pods it reaches from every address. First
+        # it has to notice that its connection from the old address is dead.
+        self.expect("node6 > x/a A", "node6 > x/there A", seconds=60)
         self.cluster.put_node(node)
         self.expect("node6 > x/a A", "node6 > x/there A", "node1 > x/there A", "x/b > x/there D")
         # The old one may be somebody else's.

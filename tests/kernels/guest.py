@@ -14,7 +14,7 @@ import tempfile
 import time
 
 # Seconds for one program: one that hangs is named, and those after it run.
-_PATIENCE = 600
+_PATIENCE = 900
 
 # What the tests need and Debian builds as modules; what the kernel has built
 # in or does not know is passed over (the tests say what they miss).
