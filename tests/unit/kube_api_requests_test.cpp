@@ -118,7 +118,7 @@ TEST_F(RequestsTest, a_note_is_an_event_of_its_object) {
                         std::move(reply));
   }));
   EXPECT_EQ(request().target,
-            "/apis/events.k8s.io/v1/namespaces/default/events");
+            "/apis/events.k8s.io/v1/namespaces/kube-system/events");
   const json event = json::parse(request().body);
   EXPECT_EQ(event["metadata"]["generateName"], "p-");
   EXPECT_EQ(event["type"], "Warning");
