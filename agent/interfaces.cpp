@@ -55,8 +55,7 @@ using Message = std::unique_ptr<nl_msg, MessageDeleter>;
 }  // namespace
 
 struct Interfaces::Impl {
-  NetlinkSocket events;
-  NetlinkSocket requests;
+  NetlinkFeed netlink;
   NetlinkTables tables;
   Changes changes;  // since the last dispatch()
   std::vector<std::string> pod_patterns;
@@ -88,7 +87,8 @@ int Interfaces::Impl::on_message(nl_msg* message, void* self) noexcept {
 
 template <typename Header>
 Result<void> Interfaces::Impl::dump(int type, const Header& header) {
-  const int error = netlink_dump(requests.get(), type, &header, sizeof(header));
+  const int error =
+      netlink_dump(netlink.requests.get(), type, &header, sizeof(header));
   if (error < 0) {
     return fail_netlink("dump", error);
   }
@@ -132,22 +132,15 @@ Interfaces::~Interfaces() = default;
 
 Result<Interfaces> Interfaces::open(int receive_bytes) {
   Interfaces result;
-  auto events =
-      netlink_subscribe("subscribe",
-                        {RTNLGRP_LINK, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE,
-                         RTNLGRP_NEIGH, RTNLGRP_TC},
-                        receive_bytes);
-  auto requests = netlink_connect();
-  if (!events || !requests) {
-    return std::unexpected(events ? requests.error() : events.error());
-  }
   auto& impl = *result.impl_;
-  impl.events = std::move(*events);
-  impl.requests = std::move(*requests);
-  for (auto* socket : {impl.events.get(), impl.requests.get()}) {
-    nl_socket_modify_cb(socket, NL_CB_VALID, NL_CB_CUSTOM, &Impl::on_message,
-                        &impl);
+  auto feed = netlink_feed("subscribe",
+                           {RTNLGRP_LINK, RTNLGRP_IPV4_ROUTE,
+                            RTNLGRP_IPV6_ROUTE, RTNLGRP_NEIGH, RTNLGRP_TC},
+                           receive_bytes, &Impl::on_message, &impl);
+  if (!feed) {
+    return std::unexpected(feed.error());
   }
+  impl.netlink = std::move(*feed);
   if (auto begun = impl.resync(); !begun) {
     return std::unexpected(begun.error());
   }
@@ -156,18 +149,11 @@ Result<Interfaces> Interfaces::open(int receive_bytes) {
 }
 
 int Interfaces::fd() const {
-  return nl_socket_get_fd(impl_->events.get());
+  return nl_socket_get_fd(impl_->netlink.events.get());
 }
 
 Result<Interfaces::Changes> Interfaces::dispatch() {
-  int error = 0;
-  while (error >= 0) {
-    error = nl_recvmsgs_default(impl_->events.get());
-  }
-  // Any error except "nothing more to read" means that events were lost.
-  if (error != -NLE_AGAIN) {
-    while (nl_recvmsgs_default(impl_->events.get()) >= 0) {
-    }
+  if (!netlink_read(impl_->netlink.events.get())) {
     if (auto result = impl_->resync(); !result) {
       return std::unexpected(result.error());
     }
@@ -275,8 +261,8 @@ void Interfaces::solicit(const EndpointEntry& endpoint) {
         return;
       }
       // If this fails there is no answer, and the endpoint stays as it is.
-      if (nl_send_auto(impl_->requests.get(), message.get()) >= 0) {
-        nl_wait_for_ack(impl_->requests.get());
+      if (nl_send_auto(impl_->netlink.requests.get(), message.get()) >= 0) {
+        nl_wait_for_ack(impl_->netlink.requests.get());
       }
     }
   }

@@ -32,6 +32,8 @@ Result<NetlinkSocket> netlink_connect(int protocol) {
   return socket;
 }
 
+namespace {
+
 Result<NetlinkSocket> netlink_subscribe(std::string_view what,
                                         std::initializer_list<int> groups,
                                         int receive_bytes) {
@@ -57,6 +59,39 @@ Result<NetlinkSocket> netlink_subscribe(std::string_view what,
     }
   }
   return socket;
+}
+
+}  // namespace
+
+Result<NetlinkFeed> netlink_feed(std::string_view what,
+                                 std::initializer_list<int> groups,
+                                 int receive_bytes,
+                                 nl_recvmsg_msg_cb_t on_message,
+                                 void* context) {
+  auto events = netlink_subscribe(what, groups, receive_bytes);
+  auto requests = netlink_connect();
+  if (!events || !requests) {
+    return std::unexpected(events ? requests.error() : events.error());
+  }
+  for (auto* socket : {events->get(), requests->get()}) {
+    nl_socket_modify_cb(socket, NL_CB_VALID, NL_CB_CUSTOM, on_message, context);
+  }
+  return NetlinkFeed{.events = std::move(*events),
+                     .requests = std::move(*requests)};
+}
+
+bool netlink_read(nl_sock* events) {
+  int error = 0;
+  while (error >= 0) {
+    error = nl_recvmsgs_default(events);
+  }
+  // Any error except "nothing more to read" means that events were lost.
+  if (error == -NLE_AGAIN) {
+    return true;
+  }
+  while (nl_recvmsgs_default(events) >= 0) {
+  }
+  return false;
 }
 
 int netlink_dump(nl_sock* socket, int type, const void* header,

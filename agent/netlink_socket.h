@@ -26,12 +26,21 @@ using NetlinkSocket = std::unique_ptr<nl_sock, NetlinkSocketDeleter>;
 // Connects to a netlink protocol in this network namespace; by default the
 // routing one.
 Result<NetlinkSocket> netlink_connect(int protocol = NETLINK_ROUTE);
-// Subscribes to these groups (RTNLGRP_...) of routing events; reading does not
-// wait. `receive_bytes`: size of the buffer, beyond the system's limit if
-// permitted. `what` begins the error if the kernel does not know a group.
-Result<NetlinkSocket> netlink_subscribe(std::string_view what,
-                                        std::initializer_list<int> groups,
-                                        int receive_bytes);
+// A subscription to routing events, and a socket to request dumps with.
+struct NetlinkFeed {
+  NetlinkSocket events;  // reading does not wait
+  NetlinkSocket requests;
+};
+// Subscribes to these groups (RTNLGRP_...). `receive_bytes`: size of the
+// buffer for events, beyond the system's limit if permitted. `what` begins the
+// error if the kernel does not know a group. Both sockets pass their messages
+// to `on_message` with `context`, which outlives them.
+Result<NetlinkFeed> netlink_feed(std::string_view what,
+                                 std::initializer_list<int> groups,
+                                 int receive_bytes,
+                                 nl_recvmsg_msg_cb_t on_message, void* context);
+// Reads the events that have arrived. False if some were lost.
+bool netlink_read(nl_sock* events);
 // Requests a dump of `type` and passes the messages to the socket's callback.
 // Restarts while the data changes during the dump, each time with a call of
 // `begin`. `header` is the fixed part of the request. Returns 0 or an error of

@@ -82,8 +82,7 @@ std::optional<Assignment> read(const nlmsghdr& header) {
 }  // namespace
 
 struct OwnAddresses::Impl {
-  NetlinkSocket events;
-  NetlinkSocket requests;
+  NetlinkFeed netlink;
   std::map<IpAddress, std::set<std::uint32_t>> devices;
   std::vector<IpAddress> all;
   bool lost =
@@ -118,7 +117,7 @@ int OwnAddresses::Impl::on_message(nl_msg* message, void* self) noexcept {
 Result<void> OwnAddresses::Impl::read_everything() {
   auto before = std::exchange(devices, {});
   const ifaddrmsg header{.ifa_family = AF_UNSPEC};
-  const int error = netlink_dump(requests.get(), RTM_GETADDR, &header,
+  const int error = netlink_dump(netlink.requests.get(), RTM_GETADDR, &header,
                                  sizeof(header), [this] { devices.clear(); });
   if (error < 0) {
     devices = std::move(before);
@@ -136,20 +135,14 @@ OwnAddresses::~OwnAddresses() = default;
 
 Result<OwnAddresses> OwnAddresses::open(int receive_bytes) {
   OwnAddresses result;
-  auto events = netlink_subscribe("subscribe to addresses",
-                                  {RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR},
-                                  receive_bytes);
-  auto requests = netlink_connect();
-  if (!events || !requests) {
-    return std::unexpected(events ? requests.error() : events.error());
-  }
   auto& impl = *result.impl_;
-  impl.events = std::move(*events);
-  impl.requests = std::move(*requests);
-  for (auto* socket : {impl.events.get(), impl.requests.get()}) {
-    nl_socket_modify_cb(socket, NL_CB_VALID, NL_CB_CUSTOM, &Impl::on_message,
-                        &impl);
+  auto feed = netlink_feed("subscribe to addresses",
+                           {RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR},
+                           receive_bytes, &Impl::on_message, &impl);
+  if (!feed) {
+    return std::unexpected(feed.error());
   }
+  impl.netlink = std::move(*feed);
   if (auto begun = impl.read_everything(); !begun) {
     return std::unexpected(begun.error());
   }
@@ -160,19 +153,12 @@ Result<OwnAddresses> OwnAddresses::open(int receive_bytes) {
 }
 
 int OwnAddresses::fd() const {
-  return nl_socket_get_fd(impl_->events.get());
+  return nl_socket_get_fd(impl_->netlink.events.get());
 }
 
 Result<bool> OwnAddresses::dispatch() {
   auto& impl = *impl_;
-  int error = 0;
-  while (error >= 0) {
-    error = nl_recvmsgs_default(impl.events.get());
-  }
-  // Any error except "nothing more to read" means that events were lost.
-  if (error != -NLE_AGAIN || impl.lost) {
-    while (nl_recvmsgs_default(impl.events.get()) >= 0) {
-    }
+  if (!netlink_read(impl.netlink.events.get()) || impl.lost) {
     if (auto result = impl.read_everything(); !result) {
       return std::unexpected(result.error());
     }
