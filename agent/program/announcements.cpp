@@ -65,17 +65,17 @@ void Announcements::go_on() {
 }
 
 void Announcements::add_siblings(State& state) const {
+  Transaction transaction;
   for (const auto& [name, announced] : pods_) {
     if (!announced.as_siblings) {
       continue;
     }
     if (auto entry = as_siblings(name, announced.pod.ips, state.endpoints)) {
-      Transaction transaction;
       transaction.endpoints.push_back(
           {.name = name, .value = std::move(entry)});
-      apply(state, transaction);
     }
   }
+  apply(state, transaction);
 }
 
 bool Announcements::join_siblings(AnnouncedPod& announced) {
