@@ -184,6 +184,9 @@ class PolicySets {
   // See Translator::visit_subjects().
   void visit_subjects(const PolicyKey& key,
                       const std::function<void(const kube::Pod&)>& visit) const;
+  // A set that the policy contributes to, that has pods and that is over its
+  // bound; nullptr if there is none.
+  [[nodiscard]] const SetRecord* oversized_set(const PolicyKey& key) const;
   // See Translator::shortfall().
   [[nodiscard]] std::string shortfall(const PolicyKey& key) const;
   // See Translator::warnings().

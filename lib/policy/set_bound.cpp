@@ -162,25 +162,32 @@ void PolicySets::retry_oversized() {
   }
 }
 
-std::string PolicySets::shortfall(const PolicyKey& key) const {
+const SetRecord* PolicySets::oversized_set(const PolicyKey& key) const {
   const auto record = policies_.find(key);
   if (oversized_.empty() || record == policies_.end()) {
-    return {};
+    return nullptr;
   }
   for (const auto& spec : record->second->specs) {
     for (const std::uint32_t id : spec->sets) {
       const auto& set = *sets_.at(id);
       if (!set.problem.empty() && !set.pods.empty()) {
-        return (*set.pods.begin())->name() +
-               (set.pods.size() == 1
-                    ? " is"
-                    : " and " + std::to_string(set.pods.size() - 1) +
-                          " more pods are") +
-               " isolated: " + set.problem;
+        return &set;
       }
     }
   }
-  return {};
+  return nullptr;
+}
+
+std::string PolicySets::shortfall(const PolicyKey& key) const {
+  const auto* set = oversized_set(key);
+  if (set == nullptr) {
+    return {};
+  }
+  const auto others = set->pods.size() - 1;
+  return (*set->pods.begin())->name() +
+         (others == 0 ? " is"
+                      : " and " + std::to_string(others) + " more pods are") +
+         " isolated: " + set->problem;
 }
 
 // Only where a simple product does not show that it fits, it is translated by
@@ -201,9 +208,9 @@ Result<void> Translator::check_size(const Policy& policy) const {
     pod.ips = {IpAddress{}};
     alone.set(pod);
     alone.set(part);
-    if (const auto why = alone.shortfall(policy.key); !why.empty()) {
-      return std::unexpected(
-          Error{.message = why.substr(why.find(": ") + 2), .code = E2BIG});
+    alone.impl_->flush();
+    if (const auto* set = alone.impl_->sets.oversized_set(policy.key)) {
+      return std::unexpected(Error{.message = set->problem, .code = E2BIG});
     }
   }
   return {};

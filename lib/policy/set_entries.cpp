@@ -129,8 +129,8 @@ void PolicySets::replace_entries(SetRecord& set, Direction direction,
   auto& stored = set.directions[index_of(direction)].entries;
   const auto old = stored.find(cidr_id);
   const bool report = !changes_.created.contains(set.id);
-  const auto before =
-      old == stored.end() ? std::vector<L4Entry>{} : old->second;
+  static const std::vector<L4Entry> none;
+  const auto& before = old == stored.end() ? none : old->second;
   if (report && before != entries) {
     note_entries(set, direction, cidr_id, before, entries);
   }
