@@ -7,6 +7,7 @@
 #include <simdjson.h>
 
 #include "lib/kube/api/fast_decode.h"
+#include "lib/kube/api/json_fields.h"
 #include "lib/kube/api/json_maker.h"
 #include "lib/kube/api/json_reader.h"
 #include "lib/kube/decode.h"
@@ -28,12 +29,6 @@ using simdjson::SUCCESS;
 static_assert(kDecodePadding >= simdjson::SIMDJSON_PADDING);
 // The parser's buffers grow with the text; larger ones than this are freed.
 constexpr std::size_t kKeepParser = std::size_t{1} << 20;
-
-std::string text_of(const json& object, const char* name) {
-  const auto found = object.find(name);
-  return found != object.end() && found->is_string() ? found->get<std::string>()
-                                                     : std::string();
-}
 
 void identify(const json& object, Event& event) {
   const auto metadata = object.find("metadata");

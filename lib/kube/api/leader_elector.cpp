@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "lib/kube/api/backoff.h"
+#include "lib/kube/api/json_fields.h"
 #include "lib/kube/api/requests.h"
 #include "lib/kube/api/resource.h"
 
@@ -27,12 +28,6 @@ const Resource& leases() {
                                  .plural = "leases",
                                  .kind = "Lease"};
   return resource;
-}
-
-std::string text_of(const json& object, const char* name) {
-  const auto found = object.find(name);
-  return found != object.end() && found->is_string() ? found->get<std::string>()
-                                                     : std::string();
 }
 
 std::int64_t number_of(const json& object, const char* name) {

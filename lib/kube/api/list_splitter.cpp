@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "lib/kube/api/event_decoder.h"
+#include "lib/kube/api/json_fields.h"
 
 namespace sluice::kube {
 namespace {
@@ -25,12 +26,6 @@ bool is_opening(char c) {
 
 bool is_closing(char c) {
   return c == '}' || c == ']';
-}
-
-std::string text_of(const json& object, const char* name) {
-  const auto found = object.find(name);
-  return found != object.end() && found->is_string() ? found->get<std::string>()
-                                                     : std::string();
 }
 
 }  // namespace
