@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 #include <spdlog/spdlog.h>
 
+#include "lib/kube/api/json_fields.h"
 #include "lib/kube/api/loop.h"
 #include "lib/kube/api/requests.h"
 
@@ -41,12 +42,6 @@ constexpr std::array kOtherKinds{
     OtherKind{"networking.k8s.aws", "ApplicationNetworkPolicy"},
     OtherKind{"networking.k8s.aws", "ClusterNetworkPolicy"},
 };
-
-std::string text_of(const json& object, const char* name) {
-  const auto found = object.find(name);
-  return found != object.end() && found->is_string() ? found->get<std::string>()
-                                                     : std::string{};
-}
 
 const json& list_of(const json& object, const char* name) {
   static const json none = json::array();
@@ -106,7 +101,7 @@ void OtherEngines::Impl::go_on() {
   const auto path = std::move(paths.front());
   paths.pop_front();
   call = kube::get_object(*client, path, [this](const ApiResult<json>& answer) {
-    if (answer && text_of(*answer, "kind") == "APIGroup") {
+    if (answer && kube::text_of(*answer, "kind") == "APIGroup") {
       take_group(*answer);
     } else if (answer) {
       take_resources(*answer);
@@ -118,20 +113,20 @@ void OtherEngines::Impl::go_on() {
 void OtherEngines::Impl::take_group(const json& group) {
   for (const auto& version : list_of(group, "versions")) {
     if (version.is_object()) {
-      paths.push_back("/apis/" + text_of(version, "groupVersion"));
+      paths.push_back("/apis/" + kube::text_of(version, "groupVersion"));
     }
   }
 }
 
 void OtherEngines::Impl::take_resources(const json& resources) {
-  const auto version = text_of(resources, "groupVersion");
+  const auto version = kube::text_of(resources, "groupVersion");
   const auto group = version.substr(0, version.find('/'));
   for (const auto& resource : list_of(resources, "resources")) {
     if (!resource.is_object()) {
       continue;
     }
-    const auto kind = text_of(resource, "kind");
-    const auto plural = text_of(resource, "name");
+    const auto kind = kube::text_of(resource, "kind");
+    const auto plural = kube::text_of(resource, "name");
     auto definition = plural;
     definition.append(".").append(group);
     const bool other = std::ranges::any_of(kOtherKinds, [&](const auto& each) {
