@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <filesystem>
-#include <map>
 #include <memory>
 
 #include <CLI/CLI.hpp>
@@ -12,6 +11,7 @@
 #include "cli/standalone.h"
 #include "cni/install.h"
 #include "lib/base/process.h"
+#include "operator/command_line.h"
 
 namespace sluice::cli {
 namespace {
@@ -69,41 +69,6 @@ int run(const RunArguments& arguments) {
                            : instance::kExitOk;
 }
 
-void add_on_invalid_option(CLI::App& command, op::OnInvalid& on_invalid) {
-  static const std::map<std::string, op::OnInvalid> words{
-      {"open", op::OnInvalid::kOpen}, {"isolate", op::OnInvalid::kIsolate}};
-  command
-      .add_option("--on-invalid", on_invalid,
-                  "What a Cilium or ClusterNetworkPolicy does that is not "
-                  "valid and never was: nothing (open, the default), or "
-                  "isolate the pods that it selects. A NetworkPolicy always "
-                  "isolates them")
-      ->transform(CLI::CheckedTransformer(words).description(""))
-      ->type_name("open|isolate");
-}
-
-void add_cidr_option(CLI::App& command, policy::TranslatorOptions& options) {
-  static const std::map<std::string, bool> cidr{{"external", false},
-                                                {"all", true}};
-  command
-      .add_option("--cidr-match", options.cidr_match_all,
-                  "What CIDRs in Cilium policies match: external addresses "
-                  "only (the default), or all, pods and nodes too")
-      ->transform(CLI::CheckedTransformer(cidr).description(""))
-      ->type_name("external|all");
-}
-
-void add_bound_option(CLI::App& command, policy::TranslatorOptions& options) {
-  command
-      .add_option("--max-set-entries", options.max_set_entries,
-                  "Entries of the policy map that the policies of one pod may "
-                  "become. A policy that needs more by itself is not valid; "
-                  "pods whose policies need more together are isolated. 0: as "
-                  "many as they need")
-      ->type_name("N")
-      ->capture_default_str();
-}
-
 }  // namespace
 
 void add_run(CLI::App& app, int& exit_code) {
@@ -120,9 +85,7 @@ void add_run(CLI::App& app, int& exit_code) {
   command->add_flag("--cleanup", arguments->cleanup,
                     "Remove every trace at the end; without DIR, do only that");
   instance::add_agent_options(*command, options.agent);
-  add_cidr_option(*command, options.translator);
-  add_bound_option(*command, options.translator);
-  add_on_invalid_option(*command, options.on_invalid);
+  op::add_policy_options(*command, options.translator, options.on_invalid);
   instance::add_size_options(*command, options.agent.datapath);
   command->callback([arguments, &exit_code] { exit_code = run(*arguments); });
 }

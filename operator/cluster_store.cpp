@@ -10,9 +10,9 @@
 #include <nlohmann/json.hpp>
 
 #include "lib/kube/api/resource.h"
-#include "lib/kube/decode.h"
 #include "lib/policy/parse.h"
 #include "operator/announced_pods.h"
+#include "operator/kept_version.h"
 
 namespace sluice::op {
 namespace {
@@ -40,113 +40,10 @@ std::shared_ptr<const json> conditions_of(const json& object) {
                                                             : json::array());
 }
 
-// nullptr if there is no such value, also if a parent has another type.
-const json* find(const json& object, const json::json_pointer& place) {
-  return object.contains(place) ? &object.at(place) : nullptr;
-}
-
-struct Kept {
-  std::int64_t generation = 0;
-  const json* rules = nullptr;  // text
-};
-
-Kept kept_in(const json& object) {
-  using namespace nlohmann::literals;
-  const auto* generation =
-      find(object, "/status/inForce/generation"_json_pointer);
-  const auto* rules = find(object, "/status/inForce/rules"_json_pointer);
-  if (generation == nullptr || !generation->is_number_integer() ||
-      rules == nullptr || !rules->is_string()) {
-    return {};
-  }
-  return {.generation = generation->get<std::int64_t>(), .rules = rules};
-}
-
-// Returns the object in the version that has these rules, as text.
-std::optional<json> earlier_version(const json& object,
-                                    const std::string& text) {
-  const auto rules = json::parse(text, nullptr, false);
-  if (!rules.is_object()) {
-    return std::nullopt;
-  }
-  json result = object;
-  result.erase("status");
-  for (const char* name : {"spec", "specs"}) {
-    result.erase(name);
-    if (rules.contains(name)) {
-      result[name] = rules.at(name);
-    }
-  }
-  return result;
-}
-
-std::string rules_of(const json& object) {
-  json rules = json::object();
-  for (const char* name : {"spec", "specs"}) {
-    if (object.contains(name)) {
-      rules[name] = object.at(name);
-    }
-  }
-  return rules.dump(-1, ' ', false, json::error_handler_t::replace);
-}
-
-std::string rules_of(const kube::CidrGroup& group) {
-  json cidrs = json::array();
-  for (const auto& cidr : group.cidrs) {
-    cidrs.push_back(to_string(cidr));
-  }
-  const json rules{{"labels", group.labels},
-                   {"spec", {{"externalCIDRs", std::move(cidrs)}}}};
-  return rules.dump(-1, ' ', false, json::error_handler_t::replace);
-}
-
-// Returns the object without its rules.
-json skeleton(const PolicyObject& record) {
-  json metadata{{"name", record.key.name}};
-  if (!record.key.ns.empty()) {
-    metadata["namespace"] = record.key.ns;
-  }
-  return {{"apiVersion",
-           record.resource->api_version(record.resource->versions.front())},
-          {"kind", record.key.kind},
-          {"metadata", std::move(metadata)}};
-}
-
-// A limit that keeps the object which stores it small enough for the API
-// server.
-constexpr std::size_t kKeptMost = 256 << 10;
-
-bool has_to_be_kept(const PolicyObject& object) {
-  return !object.valid && !object.in_force_rules.empty() &&
-         object.in_force_rules.size() <= kKeptMost;
-}
-
 }  // namespace
 
 bool is_group(const ObjectKey& key) {
   return key.kind == kube::cidr_groups().kind;
-}
-
-json to_keep(const PolicyObject& object) {
-  // The status of a group has no room for it.
-  if (!has_to_be_kept(object) || is_group(object.key)) {
-    return nullptr;
-  }
-  return {{"generation", object.in_force_generation},
-          {"rules", object.in_force_rules}};
-}
-
-std::string to_keep_elsewhere(const PolicyObject& object) {
-  if (!has_to_be_kept(object)) {
-    return {};
-  }
-  const json kept{{"kind", object.key.kind},
-                  {"namespace", object.key.ns},
-                  {"name", object.key.name},
-                  {"uid", object.uid},
-                  {"generation", object.in_force_generation},
-                  {"rules", object.in_force_rules}};
-  return kept.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
 std::uint64_t version_number(const std::string& version) {
@@ -181,14 +78,8 @@ struct ClusterStore::Impl {
   std::string ns;
   OnInvalid on_invalid;
   AnnouncedPods announced;
-  struct KeptElsewhere {
-    std::string uid;
-    std::int64_t generation = 0;
-    std::string rules;
-  };
-
   std::map<ObjectKey, PolicyObject> policies;
-  std::map<ObjectKey, KeptElsewhere> kept_elsewhere;
+  std::map<ObjectKey, KeptVersion> kept_elsewhere;
   std::set<ObjectKey> changed;
   std::map<ObjectKey, std::string> undecodable;
   std::unordered_map<std::string, wire::OnUnknown> spaces;  // that say it
@@ -217,8 +108,8 @@ struct ClusterStore::Impl {
   bool put_in_force(PolicyObject& record, const policy::Policy& parsed,
                     const json& object, std::int64_t generation);
   bool restore(PolicyObject& record, const json& object);
-  bool restore(PolicyObject& record, const json& object,
-               const std::string& rules, std::int64_t generation);
+  bool restore(PolicyObject& record, const std::optional<json>& earlier,
+               std::int64_t generation);
   bool restore_elsewhere(PolicyObject& record);
   bool put_group_in_force(PolicyObject& record, const kube::CidrGroup& group,
                           std::int64_t generation);
@@ -290,7 +181,7 @@ bool ClusterStore::Impl::take_policy(const Event& event) {
   }
   const auto& object = *std::get<Event::Json>(event.object);
   record.conditions = conditions_of(object);
-  record.kept_generation = kept_in(object).generation;
+  record.kept_generation = kept_in_status(object).generation;
   if (!is_new) {
     // Only its status, labels or annotations have changed. The rules have not,
     // except for those that another replica has stored in the status.
@@ -331,17 +222,15 @@ bool ClusterStore::Impl::restore(PolicyObject& record, const json& object) {
   if (record.valid || record.in_force) {
     return false;
   }
-  const auto kept = kept_in(object);
-  return (kept.rules != nullptr &&
-          restore(record, object, kept.rules->get_ref<const std::string&>(),
-                  kept.generation)) ||
+  const auto kept = kept_in_status(object);
+  return restore(record, earlier_version(object, kept.rules),
+                 kept.generation) ||
          restore_elsewhere(record);
 }
 
-bool ClusterStore::Impl::restore(PolicyObject& record, const json& object,
-                                 const std::string& rules,
+bool ClusterStore::Impl::restore(PolicyObject& record,
+                                 const std::optional<json>& earlier,
                                  std::int64_t generation) {
-  const auto earlier = earlier_version(object, rules);
   if (!earlier) {
     return false;
   }
@@ -359,15 +248,10 @@ bool ClusterStore::Impl::restore_elsewhere(PolicyObject& record) {
   }
   const auto& kept = found->second;
   if (!is_group(record.key)) {
-    return restore(record, skeleton(record), kept.rules, kept.generation);
+    return restore(record, earlier_version(record, kept.rules),
+                   kept.generation);
   }
-  auto object = earlier_version(skeleton(record), kept.rules);
-  if (!object) {
-    return false;
-  }
-  const auto rules = json::parse(kept.rules, nullptr, false);
-  (*object)["metadata"]["labels"] = rules.value("labels", json::object());
-  const auto group = kube::decode_cidr_group(*object);
+  const auto group = earlier_group(record, kept.rules);
   return group && put_group_in_force(record, *group, kept.generation);
 }
 
@@ -578,24 +462,13 @@ bool ClusterStore::take(const Event& event) {
   }
 }
 
-bool ClusterStore::take_kept(const std::string& kept) {
-  const auto object = json::parse(kept, nullptr, false);
-  const auto text = [&](const char* name) {
-    const auto found = object.find(name);
-    return found != object.end() && found->is_string()
-               ? found->get<std::string>()
-               : std::string{};
-  };
-  if (!object.is_object() || !object.contains("generation") ||
-      !object.at("generation").is_number_integer()) {
+bool ClusterStore::take_kept(const std::string& text) {
+  auto kept = parse_kept(text);
+  if (!kept) {
     return false;
   }
-  const ObjectKey key{
-      .kind = text("kind"), .ns = text("namespace"), .name = text("name")};
-  impl_->kept_elsewhere[key] = {
-      .uid = text("uid"),
-      .generation = object.at("generation").get<std::int64_t>(),
-      .rules = text("rules")};
+  const auto& [key, version] = *kept;
+  impl_->kept_elsewhere[key] = version;
   const auto found = impl_->policies.find(key);
   if (found == impl_->policies.end() ||
       !impl_->restore_elsewhere(found->second)) {

@@ -51,14 +51,6 @@ struct PolicyObject {
   std::shared_ptr<const nlohmann::json> conditions;
 };
 
-// Returns what status.inForce must store, for operators that start later, while
-// the version in force is not the newest: its generation and, as text, its spec
-// and specs. Null if there is nothing to store.
-nlohmann::json to_keep(const PolicyObject& object);
-// Returns the same for an object that has no room in its status: a text with
-// everything that ClusterStore::take_kept() needs. Empty if there is nothing to
-// store, or too much.
-std::string to_keep_elsewhere(const PolicyObject& object);
 // True for a CIDR group.
 bool is_group(const ObjectKey& key);
 // Returns a resourceVersion as a number; 0 if it is not one.
@@ -87,7 +79,7 @@ class ClusterStore {
   // Takes the last valid version of an object, a text of to_keep_elsewhere().
   // It comes into force if no other version of the object is in force. True if
   // the translator received a change.
-  bool take_kept(const std::string& kept);
+  bool take_kept(const std::string& text);
 
   [[nodiscard]] const std::map<ObjectKey, PolicyObject>& policies() const;
   [[nodiscard]] const PolicyObject* policy(const ObjectKey& key) const;

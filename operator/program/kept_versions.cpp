@@ -237,10 +237,9 @@ const std::string& KeptVersions::problem() const {
   return impl_->reflector->error();
 }
 
-bool KeptVersions::want(const op::PolicyObject& object, bool elsewhere) {
+bool KeptVersions::want(const op::PolicyObject& object, std::string kept) {
   const auto name = map_name(object.key.ns);
   const auto found = impl_->maps.find(name);
-  auto kept = elsewhere ? op::to_keep_elsewhere(object) : std::string{};
   if (found == impl_->maps.end() && kept.empty()) {
     return true;
   }

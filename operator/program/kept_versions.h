@@ -33,10 +33,10 @@ class KeptVersions {
   [[nodiscard]] bool ready() const;
   [[nodiscard]] const std::string& problem() const;
 
-  // Only while this replica leads. `elsewhere`: the object's status does not
-  // keep it. False if what is to be kept is too large; an older version of it
-  // that is kept stays then.
-  bool want(const op::PolicyObject& object, bool elsewhere);
+  // Only while this replica leads. `kept`: by op::to_keep_elsewhere(), or empty
+  // if there is nothing to be kept here. False if it is too large; an older
+  // version of it that is kept stays then.
+  bool want(const op::PolicyObject& object, std::string kept);
   void forget(const op::ObjectKey& key);
   // Everything that is to be kept has been wanted; what else is there may go.
   void settle();

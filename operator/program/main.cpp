@@ -5,13 +5,13 @@
 #include <exception>
 #include <filesystem>
 #include <iostream>
-#include <map>
 #include <string>
 
 #include <CLI/CLI.hpp>
 #include <unistd.h>
 
 #include "lib/base/process.h"
+#include "operator/command_line.h"
 #include "operator/program/operator.h"
 
 namespace sluice::operatord {
@@ -125,33 +125,12 @@ void add_server_options(CLI::App& app, OperatorOptions& options) {
       ->group(group);
 }
 
-void add_policy_options(CLI::App& app, OperatorOptions& options) {
-  static const std::map<std::string, bool> cidr{{"external", false},
-                                                {"all", true}};
+void add_translation_options(CLI::App& app, OperatorOptions& options) {
   app.add_option("--cluster-name", options.translator.cluster_name,
                  "Value of the label io.cilium.k8s.policy.cluster")
       ->type_name("NAME")
       ->capture_default_str();
-  app.add_option("--cidr-match", options.translator.cidr_match_all,
-                 "What CIDRs in Cilium policies match: external addresses "
-                 "only (the default), or all, pods and nodes too")
-      ->transform(CLI::CheckedTransformer(cidr).description(""))
-      ->type_name("external|all");
-  static const std::map<std::string, op::OnInvalid> on_invalid{
-      {"open", op::OnInvalid::kOpen}, {"isolate", op::OnInvalid::kIsolate}};
-  app.add_option("--on-invalid", options.on_invalid,
-                 "What a Cilium or ClusterNetworkPolicy does that is not valid "
-                 "and never was: nothing (open, the default), or isolate the "
-                 "pods that it selects. A NetworkPolicy always isolates them")
-      ->transform(CLI::CheckedTransformer(on_invalid).description(""))
-      ->type_name("open|isolate");
-  app.add_option("--max-set-entries", options.translator.max_set_entries,
-                 "Entries of the policy map that the policies of one pod may "
-                 "become. A policy that needs more by itself is not valid; "
-                 "pods whose policies need more together are isolated. 0: as "
-                 "many as they need")
-      ->type_name("N")
-      ->capture_default_str();
+  op::add_policy_options(app, options.translator, options.on_invalid);
   app.add_option("--health", options.health,
                  "Where /healthz, /readyz and /metrics are served; default: "
                  "nowhere")
@@ -200,7 +179,7 @@ int parse_and_run(int argc, char** argv) {
   Arguments arguments;
   add_cluster_options(app, arguments);
   add_server_options(app, arguments.options);
-  add_policy_options(app, arguments.options);
+  add_translation_options(app, arguments.options);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -7,6 +7,8 @@
 
 #include <spdlog/spdlog.h>
 
+#include "operator/kept_version.h"
+
 namespace sluice::operatord {
 namespace {
 
@@ -189,9 +191,9 @@ void PolicyStatus::keep(const PolicyObject& object, Told& told) {
   const bool elsewhere =
       !object.valid && (!has_status(object) || is_group(object) ||
                         writer_.is_lossy(object.key.kind));
-  const bool too_large =
-      elsewhere && object.in_force && op::to_keep_elsewhere(object).empty();
-  if (kept_.want(object, elsewhere) && !too_large) {
+  auto kept = elsewhere ? op::to_keep_elsewhere(object) : std::string{};
+  const bool too_large = elsewhere && object.in_force && kept.empty();
+  if (kept_.want(object, std::move(kept)) && !too_large) {
     return;
   }
   if (!std::exchange(told.unkept, true)) {

@@ -9,7 +9,9 @@
 #include <spdlog/spdlog.h>
 
 #include "lib/kube/api/backoff.h"
+#include "lib/kube/api/json_fields.h"
 #include "lib/kube/api/resource.h"
+#include "operator/kept_version.h"
 
 namespace sluice::operatord {
 namespace {
@@ -33,15 +35,9 @@ std::string now_text() {
   return dot == std::string::npos ? text : text.substr(0, dot) + "Z";
 }
 
-std::string text_of(const json& object, const char* name) {
-  const auto found = object.find(name);
-  return found != object.end() && found->is_string() ? found->get<std::string>()
-                                                     : std::string{};
-}
-
 const json* find_type(const json& conditions, const std::string& type) {
   for (const auto& condition : conditions) {
-    if (condition.is_object() && text_of(condition, "type") == type) {
+    if (condition.is_object() && kube::text_of(condition, "type") == type) {
       return &condition;
     }
   }
@@ -77,9 +73,9 @@ std::string message_of(const Condition& condition, std::int64_t generation,
 bool says(const json* shown, const Condition& wanted,
           std::optional<std::int64_t> generation) {
   return shown != nullptr &&
-         text_of(*shown, "status") == status_text(wanted.status) &&
-         text_of(*shown, "reason") == wanted.reason &&
-         without_revision(text_of(*shown, "message")) ==
+         kube::text_of(*shown, "status") == status_text(wanted.status) &&
+         kube::text_of(*shown, "reason") == wanted.reason &&
+         without_revision(kube::text_of(*shown, "message")) ==
              without_revision(wanted.message) &&
          (!generation ||
           shown->value("observedGeneration", json()) == json(*generation));
@@ -96,7 +92,7 @@ bool dropped(const json& stored, const json& written) {
   }
   const auto conditions = status.value("conditions", json::array());
   return std::ranges::any_of(written.at("conditions"), [&](const json& each) {
-    const auto* shown = find_type(conditions, text_of(each, "type"));
+    const auto* shown = find_type(conditions, kube::text_of(each, "type"));
     return shown == nullptr || (each.contains("observedGeneration") &&
                                 !shown->contains("observedGeneration"));
   });
@@ -109,16 +105,17 @@ json merged(const json& conditions, const std::vector<Condition>& wanted,
   for (const auto& condition : conditions) {
     if (std::ranges::none_of(wanted, [&](const Condition& mine) {
           return condition.is_object() &&
-                 text_of(condition, "type") == mine.type;
+                 kube::text_of(condition, "type") == mine.type;
         })) {
       result.push_back(condition);
     }
   }
   for (const auto& condition : wanted) {
     const auto* before = find_type(conditions, condition.type);
-    const bool same = before != nullptr && text_of(*before, "status") ==
+    const bool same = before != nullptr && kube::text_of(*before, "status") ==
                                                status_text(condition.status);
-    auto since = same ? text_of(*before, "lastTransitionTime") : std::string{};
+    auto since =
+        same ? kube::text_of(*before, "lastTransitionTime") : std::string{};
     if (since.empty()) {
       since = now_text();
     }
@@ -153,7 +150,7 @@ std::optional<Condition> shown_condition(const PolicyObject& object,
   if (found == nullptr) {
     return std::nullopt;
   }
-  auto message = text_of(*found, "message");
+  auto message = kube::text_of(*found, "message");
   if (found->contains("observedGeneration")) {
     if (found->at("observedGeneration") != json(object.generation)) {
       return std::nullopt;
@@ -166,8 +163,8 @@ std::optional<Condition> shown_condition(const PolicyObject& object,
     message.erase(0, message == said ? said.size() : said.size() + 2);
   }
   return Condition{.type = type,
-                   .status = text_of(*found, "status") == "True",
-                   .reason = text_of(*found, "reason"),
+                   .status = kube::text_of(*found, "status") == "True",
+                   .reason = kube::text_of(*found, "reason"),
                    .message = std::move(message)};
 }
 

@@ -9,6 +9,7 @@
 #include "lib/kube/api/resource.h"
 #include "lib/policy/model.h"
 #include "operator/cluster_store.h"
+#include "operator/kept_version.h"
 
 namespace sluice::op {
 namespace {
@@ -226,22 +227,26 @@ TEST_F(ClusterStoreTest, NetworkPolicyThatWasNeverValidIsolates) {
   EXPECT_TRUE(allowed(80));
 }
 
+// The policy kPolicy as a watch tells of it.
+Event policy_event(const json& ingress, std::int64_t generation) {
+  Event event;
+  event.resource = &kube::cilium_network_policies();
+  event.ns = "x";
+  event.name = "p";
+  event.uid = "u";
+  event.generation = generation;
+  event.resource_version = std::to_string(generation);
+  event.object = Event::Json(std::make_shared<const json>(policy(ingress)));
+  return event;
+}
+
 TEST_F(ClusterStoreTest, CiliumPolicyThatWasNeverValidIsolatesIfAsked) {
   put_policy(policy(port("99999")), 1);
   EXPECT_TRUE(store_.policy(kPolicy)->isolation.empty());
   EXPECT_TRUE(allowed(80));
   policy::Translator translator;
   ClusterStore store(translator, "sluice-system", OnInvalid::kIsolate);
-  Event event;
-  event.resource = &kube::cilium_network_policies();
-  event.ns = "x";
-  event.name = "p";
-  event.uid = "u";
-  event.generation = 1;
-  event.resource_version = "1";
-  event.object =
-      Event::Json(std::make_shared<const json>(policy(port("99999"))));
-  EXPECT_TRUE(store.take(event));
+  EXPECT_TRUE(store.take(policy_event(port("99999"), 1)));
   EXPECT_FALSE(store.policy(kPolicy)->isolation.empty());
 }
 
@@ -260,16 +265,9 @@ json nested(int depth) {
 TEST_F(ClusterStoreTest, PolicyThatIsTooLargeIsNotValid) {
   policy::Translator translator({.max_set_entries = 64});
   ClusterStore store(translator, "sluice-system");
-  Event event;
-  event.resource = &kube::cilium_network_policies();
-  event.ns = "x";
-  event.name = "p";
-  event.uid = "u";
+  std::int64_t generation = 0;
   const auto give = [&](const json& ingress) {
-    ++event.generation;
-    event.resource_version = std::to_string(event.generation);
-    event.object = Event::Json(std::make_shared<const json>(policy(ingress)));
-    store.take(event);
+    store.take(policy_event(ingress, ++generation));
     return store.policy(kPolicy);
   };
   const auto* object = give(nested(20));
@@ -294,15 +292,7 @@ TEST_F(ClusterStoreTest, VersionThatIsKeptElsewhereIsInForceWhereNoOtherIs) {
   for (const bool first : {true, false}) {
     policy::Translator translator;
     ClusterStore store(translator, "sluice-system");
-    Event event;
-    event.resource = &kube::cilium_network_policies();
-    event.ns = "x";
-    event.name = "p";
-    event.uid = "u";
-    event.generation = 2;
-    event.resource_version = "2";
-    event.object =
-        Event::Json(std::make_shared<const json>(policy(port("99999"))));
+    auto event = policy_event(port("99999"), 2);
     EXPECT_EQ(first ? store.take_kept(kept) : store.take(event), false);
     store.take_changed();
     EXPECT_TRUE(first ? store.take(event) : store.take_kept(kept));

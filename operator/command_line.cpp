@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "operator/command_line.h"
+
+#include <map>
+#include <string>
+
+#include <CLI/CLI.hpp>
+
+namespace sluice::op {
+
+void add_policy_options(CLI::App& command, policy::TranslatorOptions& options,
+                        OnInvalid& on_invalid) {
+  static const std::map<std::string, bool> cidr{{"external", false},
+                                                {"all", true}};
+  command
+      .add_option("--cidr-match", options.cidr_match_all,
+                  "What CIDRs in Cilium policies match: external addresses "
+                  "only (the default), or all, pods and nodes too")
+      ->transform(CLI::CheckedTransformer(cidr).description(""))
+      ->type_name("external|all");
+  static const std::map<std::string, OnInvalid> words{
+      {"open", OnInvalid::kOpen}, {"isolate", OnInvalid::kIsolate}};
+  command
+      .add_option("--on-invalid", on_invalid,
+                  "What a Cilium or ClusterNetworkPolicy does that is not "
+                  "valid and never was: nothing (open, the default), or "
+                  "isolate the pods that it selects. A NetworkPolicy always "
+                  "isolates them")
+      ->transform(CLI::CheckedTransformer(words).description(""))
+      ->type_name("open|isolate");
+  command
+      .add_option("--max-set-entries", options.max_set_entries,
+                  "Entries of the policy map that the policies of one pod may "
+                  "become. A policy that needs more by itself is not valid; "
+                  "pods whose policies need more together are isolated. 0: as "
+                  "many as they need")
+      ->type_name("N")
+      ->capture_default_str();
+}
+
+}  // namespace sluice::op
