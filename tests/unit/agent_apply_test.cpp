@@ -75,21 +75,6 @@ class Watched {
   bool in_grace_ = false;
 };
 
-IpPrefix prefix(const char* text) {
-  return *parse_prefix(text);
-}
-
-sluice_policy_key key(std::uint32_t set, std::uint32_t cidr_id,
-                      std::uint16_t port = 80) {
-  sluice_policy_key result{};
-  result.prefixlen = SLUICE_PREFIX_PORT;
-  result.policy_id = set;
-  result.cidr_id = cidr_id;
-  result.protocol = 6;
-  result.port = port;
-  return result;
-}
-
 sluice_policy_value allow(std::uint32_t rule) {
   return {.verdict = SLUICE_VERDICT_ALLOW, .rule = rule};
 }

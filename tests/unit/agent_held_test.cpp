@@ -15,21 +15,6 @@ constexpr std::uint32_t kCapacity = 10;
 constexpr std::uint32_t kSmall = 1;  // policy sets
 constexpr std::uint32_t kLarge = 2;
 
-IpPrefix prefix(const char* text) {
-  return *parse_prefix(text);
-}
-
-sluice_policy_key key(std::uint32_t set, std::uint32_t cidr_id,
-                      std::uint16_t port) {
-  sluice_policy_key result{};
-  result.prefixlen = SLUICE_PREFIX_PORT;
-  result.policy_id = set;
-  result.cidr_id = cidr_id;
-  result.protocol = 6;
-  result.port = port;
-  return result;
-}
-
 EndpointEntry pod(int number, std::uint32_t set) {
   return {.name = "ns/pod" + std::to_string(number),
           .policy_set = set,

@@ -61,17 +61,6 @@ class Kernel : public ::testing::Test {
 std::unique_ptr<Datapath> Kernel::datapath;
 std::unique_ptr<Maps> Kernel::maps;
 
-sluice_policy_key key(std::uint32_t set, std::uint32_t cidr_id,
-                      std::uint16_t port) {
-  sluice_policy_key result{};
-  result.prefixlen = SLUICE_PREFIX_PORT;
-  result.policy_id = set;
-  result.cidr_id = cidr_id;
-  result.protocol = 6;
-  result.port = port;
-  return result;
-}
-
 IpPrefix host(bool v6, std::uint32_t number) {
   IpAddress ip;
   ip.v6 = v6;

@@ -217,6 +217,21 @@ std::string endpoint_difference(const Contents& contents, const State& state,
 
 }  // namespace
 
+IpPrefix prefix(const char* text) {
+  return *parse_prefix(text);
+}
+
+sluice_policy_key key(std::uint32_t set, std::uint32_t cidr_id,
+                      std::uint16_t port) {
+  sluice_policy_key result{};
+  result.prefixlen = SLUICE_PREFIX_PORT;
+  result.policy_id = set;
+  result.cidr_id = cidr_id;
+  result.protocol = 6;
+  result.port = port;
+  return result;
+}
+
 Contents read_contents(const Maps& maps) {
   Contents contents;
   contents.epoch = maps.epoch();

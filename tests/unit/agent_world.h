@@ -29,6 +29,11 @@ struct Contents {
 };
 Contents read_contents(const Maps& maps);
 
+IpPrefix prefix(const char* text);
+// Of a set that says something of TCP and a port, given as the map has it.
+sluice_policy_key key(std::uint32_t set, std::uint32_t cidr_id,
+                      std::uint16_t port = 80);
+
 using Bindings = std::map<std::string, std::uint32_t>;
 
 // What packets see in one generation: for every interface, direction, peer,

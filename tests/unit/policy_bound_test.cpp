@@ -6,39 +6,20 @@
 
 #include "lib/policy/model.h"
 #include "lib/policy/translator.h"
+#include "policy_world.h"
 
 // A policy set that would have more entries than a set may have costs its own
 // pods alone.
 namespace sluice::policy {
 namespace {
 
+using test::labels;
+using test::pod;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
 constexpr std::uint8_t kTcp = 6;
 constexpr std::size_t kMost = 64;
-
-LabelSelector labels(const std::string& app) {
-  LabelSelector selector;
-  selector.requirements = {
-      {.key = "app", .op = Requirement::Op::kIn, .values = {app}},
-      {.key = "io.kubernetes.pod.namespace",
-       .op = Requirement::Op::kIn,
-       .values = {"x"}}};
-  return selector;
-}
-
-kube::Pod pod(const std::string& name, const std::string& app,
-              const std::string& ip, const std::string& node = "n1") {
-  kube::Pod result;
-  result.ns = "x";
-  result.name = name;
-  result.labels = {{"app", app}};
-  result.node = node;
-  result.service_account = "default";
-  result.ips = {*parse_ip(ip)};
-  return result;
-}
 
 Rule from(PeerSelector peer, std::uint16_t port) {
   Rule rule;
@@ -53,7 +34,7 @@ Policy policy(const std::string& name, const std::string& subject,
   Policy result;
   result.key = {.kind = "NetworkPolicy", .ns = "x", .name = name};
   result.specs.resize(1);
-  result.specs[0].subject = labels(subject);
+  result.specs[0].subject = labels("x", subject);
   result.specs[0].default_deny = {true, false};
   result.specs[0].rules = std::move(rules);
   return result;
@@ -80,7 +61,7 @@ class BoundTest : public testing::Test {
     t.set(pod("db", "db", "10.0.0.2"));
     t.set(pod("client", "client", "10.0.0.3"));
     t.watch_node("n1");
-    t.set(policy("good", "web", {from(labels("client"), 80)}));
+    t.set(policy("good", "web", {from(labels("x", "client"), 80)}));
   }
 
   // What a node has that is told of changes only, which must be all there is.
@@ -160,9 +141,9 @@ TEST_F(BoundTest, RulesThatDenyDoNotOpenTheirPods) {
 TEST_F(BoundTest, PeersThatComeMayPutASetOverItsBoundAndThoseThatGoBack) {
   std::vector<Rule> rules;
   for (int i = 0; i < 40; ++i) {
-    rules.push_back(from(labels("p" + std::to_string(i)),
+    rules.push_back(from(labels("x", "p" + std::to_string(i)),
                          static_cast<std::uint16_t>(1000 + (2 * i))));
-    rules.push_back(from(labels("p" + std::to_string(i)),
+    rules.push_back(from(labels("x", "p" + std::to_string(i)),
                          static_cast<std::uint16_t>(3000 + (2 * i))));
   }
   t.set(policy("wide", "db", rules));

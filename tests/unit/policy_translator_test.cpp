@@ -6,38 +6,17 @@
 
 #include "lib/policy/model.h"
 #include "lib/policy/translator.h"
+#include "policy_world.h"
 
 namespace sluice::policy {
 namespace {
 
+using test::labels;
+using test::pod;
 using testing::IsEmpty;
 using testing::SizeIs;
 
 constexpr std::uint8_t kTcp = 6;
-
-LabelSelector labels(const std::string& ns, const std::string& app) {
-  LabelSelector selector;
-  if (!app.empty()) {
-    selector.requirements.push_back(
-        {.key = "app", .op = Requirement::Op::kIn, .values = {app}});
-  }
-  selector.requirements.push_back({.key = "io.kubernetes.pod.namespace",
-                                   .op = Requirement::Op::kIn,
-                                   .values = {ns}});
-  return selector;
-}
-
-kube::Pod pod(const std::string& name, const std::string& app,
-              const std::string& ip, const std::string& node = "n1") {
-  kube::Pod result;
-  result.ns = "x";
-  result.name = name;
-  result.labels = {{"app", app}};
-  result.node = node;
-  result.service_account = "default";
-  result.ips = {*parse_ip(ip)};
-  return result;
-}
 
 kube::Node node(const std::string& name, const std::string& ip) {
   kube::Node result;

@@ -3,26 +3,18 @@
 #include <gtest/gtest.h>
 
 #include "lib/policy/translator.h"
+#include "policy_world.h"
 
 // What is valid and probably not meant, by the pods that are there.
 namespace sluice::policy {
 namespace {
 
+using test::labels;
 using testing::ElementsAre;
 using testing::IsEmpty;
 
 constexpr std::uint8_t kTcp = 6;
 constexpr std::uint8_t kUdp = 17;
-
-LabelSelector labels(const std::string& app) {
-  LabelSelector selector;
-  selector.requirements = {
-      {.key = "app", .op = Requirement::Op::kIn, .values = {app}},
-      {.key = "io.kubernetes.pod.namespace",
-       .op = Requirement::Op::kIn,
-       .values = {"x"}}};
-  return selector;
-}
 
 class WarningsTest : public testing::Test {
  protected:
@@ -46,7 +38,7 @@ class WarningsTest : public testing::Test {
     Policy policy;
     policy.key = {.kind = "NetworkPolicy", .ns = "x", .name = "p"};
     policy.specs.resize(1);
-    policy.specs[0].subject = labels("web");
+    policy.specs[0].subject = labels("x", "web");
     policy.specs[0].default_deny = isolates;
     policy.specs[0].rules = std::move(rules);
     t.set(policy);
@@ -66,10 +58,10 @@ class WarningsTest : public testing::Test {
 };
 
 TEST_F(WarningsTest, PeerSelectorThatNoPodHasEverMatched) {
-  EXPECT_THAT(
-      warnings({rule(Direction::kIngress, labels("client"), {.any = true})},
-               {true, false}),
-      ElementsAre("spec.rule: no pod has matched a peer selector yet"));
+  EXPECT_THAT(warnings({rule(Direction::kIngress, labels("x", "client"),
+                             {.any = true})},
+                       {true, false}),
+              ElementsAre("spec.rule: no pod has matched a peer selector yet"));
   put_pod("client", "10.0.0.2");
   EXPECT_THAT(warnings(), IsEmpty());
   t.remove_pod("x", "client");
@@ -80,7 +72,7 @@ TEST_F(WarningsTest, NamedPortThatNoSelectedPodHas) {
   put_pod("client", "10.0.0.2");
   L4 l4;
   l4.named = {{.name = "http", .protocol = kTcp}};
-  EXPECT_THAT(warnings({rule(Direction::kIngress, labels("client"), l4)},
+  EXPECT_THAT(warnings({rule(Direction::kIngress, labels("x", "client"), l4)},
                        {true, false}),
               ElementsAre("spec.rule: no selected pod has a port named http"));
   put_pod("web", "10.0.0.1", "http");
@@ -91,7 +83,7 @@ TEST_F(WarningsTest, EgressToPeersWithNamesAndWithoutDns) {
   put_pod("db", "10.0.0.2");
   L4 sql;
   sql.ranges = {{.protocol = kTcp, .first = 5432, .last = 5432}};
-  const auto to_db = rule(Direction::kEgress, labels("db"), sql);
+  const auto to_db = rule(Direction::kEgress, labels("x", "db"), sql);
   EXPECT_THAT(warnings({to_db}, {false, true}),
               ElementsAre("pods that it isolates for egress may not ask any "
                           "DNS server (UDP port 53)"));
