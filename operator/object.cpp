@@ -57,6 +57,10 @@ std::string_view group_of(std::string_view api_version) {
 }
 
 const Kind* find_kind(std::string_view group, std::string_view kind) {
+  // The group of NetworkPolicy before Kubernetes 1.16.
+  if (group == "extensions" && kind == "NetworkPolicy") {
+    group = "networking.k8s.io";
+  }
   const auto* found = std::ranges::find_if(kKinds, [&](const Kind& known) {
     return known.group == group && known.kind == kind;
   });

@@ -151,22 +151,35 @@ class Collector {
     return text == nullptr ? std::string() : *text;
   }
 
-  // True for files that are often kept beside policies: values of a Helm chart,
-  // a kustomization without a head, a patch.
-  static bool is_no_manifest(const json& object) {
-    return !object.is_object() ||
-           (!object.contains("apiVersion") && !object.contains("kind") &&
-            !object.contains("metadata"));
+  // Some files that are no manifests are often kept beside policies: a Helm
+  // chart's values (which may have a `kind`) and Chart.yaml (which has an
+  // apiVersion), a kustomization without a head, a patch.
+  // Returns what such a document is, and nullopt for all others.
+  static std::optional<std::string> say_no_manifest(const json& object) {
+    std::string what(type_name(object));
+    if (!object.is_object()) {
+      return what;
+    }
+    std::vector<std::string> missing;
+    for (const char* name : {"apiVersion", "kind", "metadata"}) {
+      if (!object.contains(name)) {
+        missing.emplace_back(name);
+      }
+    }
+    if (object.contains("metadata") || missing.size() < 2) {
+      return std::nullopt;
+    }
+    what += " without " + missing.front();
+    for (std::size_t i = 1; i < missing.size(); ++i) {
+      what += (i + 1 == missing.size() ? " and " : ", ") + missing[i];
+    }
+    return what;
   }
 
   void add_object(json object, int line, const std::vector<int>& item_lines) {
-    if (is_no_manifest(object)) {
+    if (const auto what = say_no_manifest(object)) {
       result_.has_others = true;
-      add_note(line, "ignored: no Kubernetes object, but " +
-                         std::string(type_name(object)) +
-                         (object.is_object()
-                              ? " without apiVersion, kind and metadata"
-                              : ""));
+      add_note(line, "ignored: no Kubernetes object, but " + *what);
       return;
     }
     ManifestObject result{.file = file_, .line = line};

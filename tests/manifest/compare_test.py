@@ -266,7 +266,7 @@ def read_yaml(chunk):
 
 def take(value, objects, wrong):
     heads = [value.get(name) for name in ("apiVersion", "kind")] if isinstance(value, dict) else []
-    if not isinstance(value, dict) or not {"apiVersion", "kind", "metadata"} & value.keys():
+    if not isinstance(value, dict) or ("metadata" not in value and not {"apiVersion", "kind"} <= value.keys()):
         return  # a note
     if not all(isinstance(head, str) and head for head in heads):
         wrong.append("head")

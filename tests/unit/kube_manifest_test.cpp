@@ -150,8 +150,13 @@ TEST(Manifest, documents_that_are_no_objects_are_noted) {
   // An object that has lost a part of its head is a mistake.
   EXPECT_THAT(errors("metadata: {name: a}\n"),
               ElementsAre(HasSubstr("apiVersion: must be set")));
-  EXPECT_THAT(errors("kind: A\n"),
+  EXPECT_THAT(errors("kind: A\nmetadata: {}\n"),
               ElementsAre(HasSubstr("apiVersion: must be set")));
+  // A Helm chart's Chart.yaml, and values that say what to make.
+  EXPECT_THAT(notes("apiVersion: v2\nname: shop\n---\nkind: DaemonSet\n"),
+              ElementsAre(HasSubstr("an object without kind and metadata"),
+                          HasSubstr("without apiVersion and metadata")));
+  EXPECT_THAT(errors("apiVersion: v2\n---\nkind: DaemonSet\n"), IsEmpty());
 }
 
 TEST(Manifest, what_kubectl_does_not_read_is_noted) {
@@ -239,7 +244,7 @@ TEST(Manifest, what_is_no_object_is_an_error) {
   EXPECT_THAT(
       notes("[]\n"),
       ElementsAre("f.yaml:1: ignored: no Kubernetes object, but a list"));
-  EXPECT_THAT(errors("\nkind: A\n"),
+  EXPECT_THAT(errors("\nkind: A\nmetadata: {}\n"),
               ElementsAre("f.yaml:2: apiVersion: must be set to a string"));
   EXPECT_THAT(errors("apiVersion: v1\nkind: 1\n"),
               ElementsAre("f.yaml:1: kind: must be set to a string"));
@@ -459,7 +464,7 @@ TEST(ManifestLimits, nesting) {
                 ElementsAre(HasSubstr("nested deeper than 100")));
   }
   EXPECT_THAT(
-      errors("kind: A\nv: " + std::string(90, '[') + std::string(90, ']')),
+      errors("metadata: {}\nv: " + std::string(90, '[') + std::string(90, ']')),
       ElementsAre(HasSubstr("apiVersion: must be set")));
 }
 
