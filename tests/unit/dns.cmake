@@ -1,0 +1,1 @@
+sluice_unit_test(dns_test dns_matcher_test.cpp dns_name_test.cpp dns_pattern_test.cpp LINK sluice_dns)
