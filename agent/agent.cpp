@@ -509,14 +509,12 @@ AgentStatus Agent::status() const {
                                                ? problem
                                                : item.problem});
   }
-  for (int i = 0; i < kMapCount; ++i) {
-    const Map map = static_cast<Map>(i);
-    if (key_size(map) == 0 && map != Map::kEndpoints) {
+  for (const Map map : all_maps()) {
+    const bool walked = describe(map).use == MapUse::kFlows;
+    if (!walked && describe(map).use != MapUse::kApplied &&
+        map != Map::kEndpoints) {
       continue;
     }
-    const bool walked = map == Map::kConntrack4 || map == Map::kConntrack6 ||
-                        map == Map::kOrigins4 || map == Map::kOrigins6 ||
-                        map == Map::kFragments4 || map == Map::kFragments6;
     status.maps.push_back({.name = std::string(map_name(map)),
                            .used = walked ? count_elements(impl.datapath, map)
                                           : impl.applier.used(map),

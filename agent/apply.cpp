@@ -15,8 +15,7 @@ namespace sluice::agent {
 namespace {
 
 bool is_hash(Map map) {
-  return map == Map::kPeers4 || map == Map::kPeers6 ||
-         map == Map::kEndpointOverflow;
+  return describe(map).type == BPF_MAP_TYPE_HASH;
 }
 
 }  // namespace
@@ -86,12 +85,12 @@ Result<void> Applier::Impl::clean_up() {
     }
     cleanup.grace_period_first = false;
   }
-  for (const Map map : kElementMaps) {
+  for (const Map map : kAppliedMaps) {
     if (auto result = erase(map, of(cleanup.erases, map)); !result) {
       return result;
     }
   }
-  for (const Map map : kElementMaps) {
+  for (const Map map : kAppliedMaps) {
     auto& batch = of(cleanup.updates, map);
     if (batch.empty()) {
       continue;
@@ -124,7 +123,7 @@ std::unexpected<Error> Applier::Impl::write_error(Map map, std::size_t adding,
 // other. `added` and `changed` tell what was written, for undo().
 Result<void> Applier::Impl::write_elements(const Plan& plan, BatchPerMap& added,
                                            BatchPerMap& changed) const {
-  for (const Map map : kElementMaps) {
+  for (const Map map : kAppliedMaps) {
     const auto& adds = of(plan.adds, map);
     if (!adds.empty()) {
       const auto [done, error] = maps->update(map, adds);
@@ -149,7 +148,7 @@ Result<void> Applier::Impl::write_elements(const Plan& plan, BatchPerMap& added,
 
 // Nothing written here is in force. On failure all of it is taken back.
 Result<void> Applier::Impl::write_ahead(const Plan& plan) {
-  const bool fills_hash = std::ranges::any_of(kElementMaps, [&](Map map) {
+  const bool fills_hash = std::ranges::any_of(kAppliedMaps, [&](Map map) {
     return is_hash(map) && !of(plan.adds, map).empty();
   });
   if (reuse_hazard && fills_hash) {
@@ -181,7 +180,7 @@ Result<void> Applier::Impl::write_ahead(const Plan& plan) {
 // the next transaction.
 void Applier::Impl::undo(const Plan& plan, BatchPerMap added,
                          BatchPerMap changed) {
-  for (const Map map : kElementMaps) {
+  for (const Map map : kAppliedMaps) {
     of(cleanup.erases, map) = std::move(of(added, map));
     of(cleanup.updates, map) = std::move(of(changed, map));
   }

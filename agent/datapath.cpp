@@ -2,8 +2,8 @@
 #include "agent/datapath.h"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
-#include <cstdarg>
 #include <cstddef>
 #include <cstdio>
 #include <cstring>
@@ -17,7 +17,6 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
-#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/utsname.h>
@@ -26,82 +25,14 @@
 
 #include "agent/kernel_clock.h"
 #include "agent/kernel_layout.h"
+#include "agent/libbpf_log.h"
+#include "agent/mapping.h"
 #include "agent/pins.h"
 #include "lib/base/fd.h"
 #include "pod.skel.h"
 
 namespace sluice::agent {
 namespace {
-
-constexpr std::array<std::string_view, kMapCount> kMapNames = {
-    "state",      "endpoints", "ep_overflow", "peers4",       "peers6",
-    "prefixes4",  "prefixes6", "policy",      "conntrack4",   "conntrack6",
-    "origins4",   "origins6",  "flow_cache",  "flow_hints",   "fragments4",
-    "fragments6", "reasons",   "events",      "event_budget", "scratch",
-    "jumps"};
-
-std::size_t index_of(Map map) {
-  return static_cast<std::size_t>(map);
-}
-
-// ---- libbpf's messages ----
-
-// Collects libbpf's messages while this object lives; of warnings it keeps the
-// last part, because the verifier's verdict is at the end. libbpf has one print
-// function for the whole process, which finds the thread's object here.
-class LibbpfLog {
- public:
-  LibbpfLog() : before_(std::exchange(current, this)) {
-    libbpf_set_print(&LibbpfLog::print);
-  }
-  ~LibbpfLog() { current = before_; }
-  LibbpfLog(const LibbpfLog&) = delete;
-  LibbpfLog& operator=(const LibbpfLog&) = delete;
-  LibbpfLog(LibbpfLog&&) = delete;
-  LibbpfLog& operator=(LibbpfLog&&) = delete;
-
-  // Returns `what: strerror(code)` and libbpf's messages.
-  [[nodiscard]] std::unexpected<Error> fail(std::string_view what,
-                                            int code) const {
-    auto error = fail_errno(what, code);
-    if (!text_.empty()) {
-      error.error().message += "\n" + text_;
-    }
-    return error;
-  }
-
- private:
-  static constexpr std::size_t kMaxText = 4096;
-
-  static int print(libbpf_print_level level, const char* format,
-                   va_list arguments) {
-    if (level != LIBBPF_WARN || current == nullptr) {
-      return 0;
-    }
-    va_list copy;
-    va_copy(copy, arguments);
-    const int size = std::vsnprintf(nullptr, 0, format, copy);
-    va_end(copy);
-    if (size > 0) {
-      std::string line(static_cast<std::size_t>(size) + 1, '\0');
-      std::vsnprintf(line.data(), line.size(), format, arguments);
-      line.pop_back();
-      current->append(line);
-    }
-    return size;
-  }
-  void append(const std::string& line) {
-    text_ += line;
-    if (text_.size() > kMaxText) {
-      text_.erase(0, text_.size() - kMaxText);
-    }
-  }
-
-  static thread_local LibbpfLog* current;
-  LibbpfLog* before_;
-  std::string text_;
-};
-thread_local LibbpfLog* LibbpfLog::current = nullptr;
 
 // True if a map may have been refused because this kernel charges it to
 // RLIMIT_MEMLOCK, which could not be raised.
@@ -140,47 +71,11 @@ Result<void> check_layout(const bpf_map* map, const bpf_map_info& pinned,
   return {};
 }
 
-// An array in the kernel, mapped into memory.
-template <typename T>
-class Mapping {
- public:
-  Mapping() = default;
-  Mapping(const Mapping&) = delete;
-  Mapping& operator=(const Mapping&) = delete;
-  Mapping(Mapping&&) = delete;
-  Mapping& operator=(Mapping&&) = delete;
-  ~Mapping() {
-    if (memory_ != nullptr) {
-      ::munmap(memory_, bytes_);
-    }
-  }
-  Result<void> map(int fd, std::size_t count, std::string_view name) {
-    const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-    bytes_ = (count * sizeof(T) + page - 1) / page * page;
-    void* memory =
-        ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (memory == MAP_FAILED) {
-      return fail_errno("mapping " + std::string(name));
-    }
-    memory_ = memory;
-    return {};
-  }
-  [[nodiscard]] T* get() const { return static_cast<T*>(memory_); }
-
- private:
-  void* memory_ = nullptr;
-  std::size_t bytes_ = 0;
-};
-
 struct SkeletonDeleter {
   void operator()(pod_bpf* skeleton) const { pod_bpf::destroy(skeleton); }
 };
 
 }  // namespace
-
-std::string_view map_name(Map map) {
-  return kMapNames.at(index_of(map));
-}
 
 // ---- loading ----
 
@@ -207,47 +102,30 @@ struct Datapath::Impl {
   Result<void> fill_jumps();
   [[nodiscard]] Result<ProgramSet> fresh_programs() const;
 
-  [[nodiscard]] bpf_map* map(std::size_t index) const {
+  [[nodiscard]] bpf_map* map(Map which) const {
     return bpf_object__find_map_by_name(skeleton->obj,
-                                        std::string(kMapNames[index]).c_str());
+                                        std::string(map_name(which)).c_str());
   }
 };
 
 namespace {
 
-// 0 = the size in bpf/.
-std::uint32_t wanted_entries(Map map, const DatapathOptions& options) {
-  switch (map) {
-    case Map::kPeers4:
-    case Map::kPeers6:
-      return options.peers;
-    case Map::kPrefixes4:
-    case Map::kPrefixes6:
-      return options.prefixes;
-    case Map::kPolicy:
-      return options.policy_entries;
-    case Map::kConntrack4:
-    case Map::kConntrack6:
-      return options.conntrack;
-    case Map::kOrigins4:
-    case Map::kOrigins6:
-      return options.origins;
-    case Map::kFragments4:
-    case Map::kFragments6:
-      return options.fragments;
-    case Map::kEvents:
-      return options.event_bytes;
-    default:
-      return 0;
-  }
-}
+// By map: the option that has its size; null if the size is fixed.
+constexpr auto kSizeOptions = std::to_array<std::uint32_t DatapathOptions::*>({
+#define SLUICE_SIZE_fixed(number) nullptr
+#define SLUICE_SIZE_option(member) &DatapathOptions::member
+#define SLUICE_X(id, name, type, flags, size, ...) SLUICE_SIZE_##size,
+#define SLUICE_RING(id, name, size) SLUICE_SIZE_##size,
+    SLUICE_MAPS(SLUICE_X, SLUICE_RING)
+#undef SLUICE_RING
+#undef SLUICE_X
+#undef SLUICE_SIZE_option
+#undef SLUICE_SIZE_fixed
+});
 
-// Number of elements that must stay free so that existing elements can be
-// replaced.
+// Number of elements that must stay free so that existing ones can be replaced.
 std::uint32_t reserve(Map map) {
-  return map == Map::kPrefixes4 || map == Map::kPrefixes6 || map == Map::kPolicy
-             ? 1
-             : 0;
+  return describe(map).type == BPF_MAP_TYPE_LPM_TRIE ? 1 : 0;
 }
 
 // libbpf frees what a skeleton allocates; the analyzer does not see that, and
@@ -267,12 +145,24 @@ Result<void> Datapath::Impl::open(const DatapathOptions& options) {
   if (!skeleton) {
     return fail_errno("opening the BPF object");
   }
-  for (std::size_t i = 0; i < kMapCount; ++i) {
-    const Map which = static_cast<Map>(i);
-    const std::uint32_t entries = wanted_entries(which, options);
-    if (entries != 0 &&
-        bpf_map__set_max_entries(map(i), entries + reserve(which)) != 0) {
-      return fail_errno("setting the size of map " + std::string(kMapNames[i]));
+  // A map that the programs declare beside the table would not be pinned.
+  const bpf_map* declared = nullptr;
+  bpf_object__for_each_map(declared, skeleton->obj) {
+    const std::string_view name = bpf_map__name(declared);
+    if (!bpf_map__is_internal(declared) &&
+        std::ranges::find(kMapTable, name, &MapDescription::name) ==
+            kMapTable.end()) {
+      return fail("map " + std::string(name) +
+                  " of the BPF object is not in sluice/maps.h");
+    }
+  }
+  for (const Map which : all_maps()) {
+    const auto option = kSizeOptions[index_of(which)];
+    if (option != nullptr &&
+        bpf_map__set_max_entries(map(which),
+                                 options.*option + reserve(which)) != 0) {
+      return fail_errno("setting the size of map " +
+                        std::string(map_name(which)));
     }
   }
   const auto clock = KernelClock::open();
@@ -291,8 +181,8 @@ Result<void> Datapath::Impl::open(const DatapathOptions& options) {
 
 Result<void> Datapath::Impl::reuse_maps(
     const std::filesystem::path& folder) const {
-  for (std::size_t i = 0; i < kMapCount; ++i) {
-    const std::filesystem::path path = folder / kMapNames[i];
+  for (const Map which : all_maps()) {
+    const std::filesystem::path path = folder / map_name(which);
     const auto pinned = open_pin(path);
     if (!pinned) {
       return std::unexpected(pinned.error());
@@ -304,10 +194,10 @@ Result<void> Datapath::Impl::reuse_maps(
     if (!info) {
       return with_context(path.string(), info.error());
     }
-    if (auto checked = check_layout(map(i), *info, path); !checked) {
+    if (auto checked = check_layout(map(which), *info, path); !checked) {
       return checked;
     }
-    if (bpf_map__reuse_fd(map(i), pinned->get()) != 0) {
+    if (bpf_map__reuse_fd(map(which), pinned->get()) != 0) {
       return fail_errno("using " + path.string());
     }
   }
@@ -324,9 +214,10 @@ Result<void> Datapath::Impl::load_object() {
               "CAP_SYS_RESOURCE or a higher RLIMIT_MEMLOCK"
             : "loading the BPF object");
   }
-  for (std::size_t i = 0; i < kMapCount; ++i) {
-    map_fds[i] = bpf_map__fd(map(i));
-    capacities[i] = bpf_map__max_entries(map(i)) - reserve(static_cast<Map>(i));
+  for (const Map which : all_maps()) {
+    map_fds[index_of(which)] = bpf_map__fd(map(which));
+    capacities[index_of(which)] =
+        bpf_map__max_entries(map(which)) - reserve(which);
   }
   if (auto mapped = state.map(map_fds[index_of(Map::kState)], 1, "state");
       !mapped) {
@@ -362,12 +253,12 @@ Result<void> Datapath::Impl::load_object() {
 
 Result<void> Datapath::Impl::pin_maps(const std::filesystem::path& folder,
                                       NewPins& pins) {
-  for (std::size_t i = 0; i < kMapCount; ++i) {
-    const std::filesystem::path path = folder / kMapNames[i];
+  for (const Map which : all_maps()) {
+    const std::filesystem::path path = folder / map_name(which);
     if (::access(path.c_str(), F_OK) == 0) {
       continue;
     }
-    if (auto pinned = pins.pin(map_fds[i], path); !pinned) {
+    if (auto pinned = pins.pin(map_fds[index_of(which)], path); !pinned) {
       return pinned;
     }
   }

@@ -1,44 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
-#include <string_view>
 
+#include "agent/map_table.h"
 #include "lib/base/result.h"
 #include "sluice/abi.h"
 
 namespace sluice::agent {
-
-enum class Map : std::uint8_t {
-  kState,
-  kEndpoints,
-  kEndpointOverflow,
-  kPeers4,
-  kPeers6,
-  kPrefixes4,
-  kPrefixes6,
-  kPolicy,
-  kConntrack4,
-  kConntrack6,
-  kOrigins4,
-  kOrigins6,
-  kFlowCache,
-  kFlowHints,
-  kFragments4,
-  kFragments6,
-  kReasons,
-  kEvents,
-  kEventBudget,
-  kScratch,
-  kJumps,
-};
-inline constexpr int kMapCount = 21;
-
-// The map's name in the kernel and in bpffs: "policy", "conntrack4", ...
-std::string_view map_name(Map map);
 
 struct DatapathOptions {
   // bpffs folder that holds the pins (a folder per abi version is made in it);

@@ -41,8 +41,9 @@ T load(const std::byte* from) {
 
 Result<void> visit(const Datapath& datapath, Map map,
                    const Maps::Visitor& visitor) {
-  auto result = read_map(datapath.map_fd(map), key_size(map), value_size(map),
-                         datapath.capacity(map), visitor);
+  auto result =
+      read_map(datapath.map_fd(map), describe(map).key_size,
+               describe(map).value_size, datapath.capacity(map), visitor);
   if (!result) {
     return with_context("map " + std::string(map_name(map)), result.error());
   }

@@ -36,7 +36,7 @@ bool is_unsupported(int error) {
 std::uint64_t update_flags(Map map) {
   // Updates in place, so that an element which programs may be reading is not
   // freed.
-  return map == Map::kPeers4 || map == Map::kPeers6 ? BPF_F_LOCK : BPF_ANY;
+  return describe(map).locked ? BPF_F_LOCK : BPF_ANY;
 }
 
 // Waits for a grace period if membarrier() is not permitted (a seccomp filter)
@@ -78,9 +78,9 @@ class KernelMaps final : public Maps {
  public:
   explicit KernelMaps(const Datapath& datapath)
       : state_(datapath.state()), endpoints_(datapath.endpoints()) {
-    for (int i = 0; i < kMapCount; ++i) {
-      fds_[i] = datapath.map_fd(static_cast<Map>(i));
-      capacities_[i] = datapath.capacity(static_cast<Map>(i));
+    for (const Map map : all_maps()) {
+      fds_[index_of(map)] = datapath.map_fd(map);
+      capacities_[index_of(map)] = datapath.capacity(map);
     }
     single_.fill(false);
   }
@@ -94,15 +94,15 @@ class KernelMaps final : public Maps {
 
   [[nodiscard]] Result<void> read(Map map,
                                   const Visitor& visit) const override {
-    auto result =
-        read_map(fd(map), key_size(map), value_size(map), capacity(map), visit);
+    auto result = read_map(fd(map), describe(map).key_size,
+                           describe(map).value_size, capacity(map), visit);
     if (!result) {
       return with_context("map " + std::string(map_name(map)), result.error());
     }
     return {};
   }
   [[nodiscard]] std::uint32_t capacity(Map map) const override {
-    return capacities_[static_cast<int>(map)];
+    return capacities_[index_of(map)];
   }
 
   [[nodiscard]] sluice_endpoint endpoint(std::uint32_t index) const override {
@@ -141,13 +141,13 @@ class KernelMaps final : public Maps {
   }
 
  private:
-  [[nodiscard]] int fd(Map map) const { return fds_[static_cast<int>(map)]; }
+  [[nodiscard]] int fd(Map map) const { return fds_[index_of(map)]; }
 
   Progress run(Map map, const Batch& elements, bool update) {
     Progress total;
     int busy = 0;
     while (total.done < elements.size()) {
-      const auto step = single_[static_cast<int>(map)]
+      const auto step = single_[index_of(map)]
                             ? run_single(map, elements, total.done, update)
                             : run_batch(map, elements, total.done, update);
       total.done += step.done;
@@ -158,9 +158,9 @@ class KernelMaps final : public Maps {
         ++total.done;
       } else if (is_busy(step.error) && ++busy < kBusyRetries) {
         sched_yield();
-      } else if (!single_[static_cast<int>(map)] && step.done == 0 &&
+      } else if (!single_[index_of(map)] && step.done == 0 &&
                  is_unsupported(step.error)) {
-        single_[static_cast<int>(map)] = true;
+        single_[index_of(map)] = true;
       } else {
         total.error = step.error;
         break;
@@ -171,15 +171,15 @@ class KernelMaps final : public Maps {
 
   Progress run_batch(Map map, const Batch& elements, std::size_t from,
                      bool update) {
-    const std::byte* keys = elements.keys() + (from * key_size(map));
+    const std::byte* keys = elements.keys() + (from * describe(map).key_size);
     const auto wanted = static_cast<std::uint32_t>(elements.size() - from);
     std::uint32_t count = wanted;
     int error = 0;
     if (update) {
       LIBBPF_OPTS(bpf_map_batch_opts, options, .elem_flags = update_flags(map));
-      error = bpf_map_update_batch(fd(map), keys,
-                                   elements.values() + (from * value_size(map)),
-                                   &count, &options);
+      error = bpf_map_update_batch(
+          fd(map), keys, elements.values() + (from * describe(map).value_size),
+          &count, &options);
     } else {
       error = bpf_map_delete_batch(fd(map), keys, &count, nullptr);
     }
@@ -192,10 +192,11 @@ class KernelMaps final : public Maps {
 
   Progress run_single(Map map, const Batch& elements, std::size_t from,
                       bool update) {
-    const std::byte* key = elements.keys() + (from * key_size(map));
+    const std::byte* key = elements.keys() + (from * describe(map).key_size);
     const int error =
         update ? bpf_map_update_elem(
-                     fd(map), key, elements.values() + (from * value_size(map)),
+                     fd(map), key,
+                     elements.values() + (from * describe(map).value_size),
                      update_flags(map))
                : bpf_map_delete_elem(fd(map), key);
     if (error == 0) {
@@ -238,61 +239,6 @@ Result<void> read_single(int fd, std::size_t key_bytes, std::size_t value_bytes,
 }
 
 }  // namespace
-
-std::size_t key_size(Map map) {
-  switch (map) {
-    case Map::kEndpointOverflow:
-      return sizeof(std::uint32_t);
-    case Map::kPeers4:
-      return sizeof(__be32);
-    case Map::kPeers6:
-      return sizeof(EndpointAddress6);
-    case Map::kPrefixes4:
-      return sizeof(sluice_prefix4);
-    case Map::kPrefixes6:
-      return sizeof(sluice_prefix6);
-    case Map::kPolicy:
-      return sizeof(sluice_policy_key);
-    case Map::kConntrack4:
-    case Map::kOrigins4:
-      return sizeof(sluice_conntrack4_key);
-    case Map::kConntrack6:
-    case Map::kOrigins6:
-      return sizeof(sluice_conntrack6_key);
-    case Map::kFragments4:
-      return sizeof(sluice_fragment4_key);
-    case Map::kFragments6:
-      return sizeof(sluice_fragment6_key);
-    default:
-      return 0;
-  }
-}
-
-std::size_t value_size(Map map) {
-  switch (map) {
-    case Map::kEndpointOverflow:
-      return sizeof(std::uint32_t);
-    case Map::kPeers4:
-    case Map::kPeers6:
-      return sizeof(sluice_peer);
-    case Map::kPrefixes4:
-    case Map::kPrefixes6:
-      return sizeof(sluice_prefix_value);
-    case Map::kPolicy:
-      return sizeof(sluice_policy_value);
-    case Map::kConntrack4:
-    case Map::kConntrack6:
-      return sizeof(sluice_conntrack);
-    case Map::kOrigins4:
-    case Map::kOrigins6:
-      return sizeof(sluice_origin);
-    case Map::kFragments4:
-    case Map::kFragments6:
-      return sizeof(sluice_fragment);
-    default:
-      return 0;
-  }
-}
 
 void Batch::drop_front(std::size_t count) {
   count = std::min(count, size_);

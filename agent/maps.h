@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "agent/datapath.h"
+#include "agent/map_table.h"
 #include "lib/base/result.h"
 #include "sluice/abi.h"
 
@@ -25,11 +26,6 @@ struct EndpointFacts {
   std::uint8_t on_link6 = 0;      // see sluice_endpoint
   std::uint32_t adopt_until = 0;  // jiffies; 0 = never
 };
-
-// Size of a key and of a value, for the maps that the applier writes and the
-// agent lists; 0 for the others.
-std::size_t key_size(Map map);
-std::size_t value_size(Map map);
 
 // Keys, or keys with values, of one map, packed as the kernel's batch calls
 // expect them.

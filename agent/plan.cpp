@@ -50,7 +50,7 @@ class Planner {
     if (auto result = plan_records(); !result) {
       return std::unexpected(result.error());
     }
-    for (const Map map : kElementMaps) {
+    for (const Map map : kAppliedMaps) {
       const std::size_t needed =
           mirror_.count(map) + of(plan_.adds, map).size();
       if (!of(plan_.adds, map).empty() && needed > maps_.capacity(map)) {

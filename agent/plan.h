@@ -18,17 +18,11 @@ namespace sluice::agent {
 
 using BatchPerMap = std::array<Batch, kMapCount>;
 inline Batch& of(BatchPerMap& batches, Map map) {
-  return batches[static_cast<std::size_t>(map)];
+  return batches[index_of(map)];
 }
 inline const Batch& of(const BatchPerMap& batches, Map map) {
-  return batches[static_cast<std::size_t>(map)];
+  return batches[index_of(map)];
 }
-
-// The maps that hold elements, in the order in which new ones are written: an
-// address may map to a class only when the entries of the class are there.
-inline constexpr std::array kElementMaps{
-    Map::kPolicy,    Map::kPeers4,    Map::kPeers6,
-    Map::kPrefixes4, Map::kPrefixes6, Map::kEndpointOverflow};
 
 // Writes that no packet notices: they only touch what is not in force and what
 // nothing refers to. Each may be done again.

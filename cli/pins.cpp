@@ -37,8 +37,8 @@ Result<void> visit(const std::filesystem::path& pin_dir, Map map,
   if (bpf_obj_get_info_by_fd(fd->get(), &info, &size) != 0) {
     return fail_errno(std::string(agent::map_name(map)));
   }
-  if (info.key_size != agent::key_size(map) ||
-      info.value_size != agent::value_size(map)) {
+  if (info.key_size != agent::describe(map).key_size ||
+      info.value_size != agent::describe(map).value_size) {
     return fail(std::string(agent::map_name(map)) +
                 ": pinned by another version of sluice");
   }

@@ -108,8 +108,8 @@ TEST(DatapathLoad, ARestartKeepsMapsAndPrograms) {
     from = program_id(first->from_pod_fd());
     to = program_id(first->to_pod_fd());
     log = log_slot(*first);
-    for (int i = 0; i < agent::kMapCount; ++i) {
-      maps.at(i) = map_id(first->map_fd(static_cast<Map>(i)));
+    for (const Map map : agent::all_maps()) {
+      maps.at(agent::index_of(map)) = map_id(first->map_fd(map));
     }
   }
   DatapathOptions larger = bpffs.options();
@@ -120,8 +120,9 @@ TEST(DatapathLoad, ARestartKeepsMapsAndPrograms) {
   EXPECT_EQ(program_id(second->from_pod_fd()), from);
   EXPECT_EQ(program_id(second->to_pod_fd()), to);
   EXPECT_EQ(log_slot(*second), log);
-  for (int i = 0; i < agent::kMapCount; ++i) {
-    EXPECT_EQ(map_id(second->map_fd(static_cast<Map>(i))), maps.at(i)) << i;
+  for (const Map map : agent::all_maps()) {
+    EXPECT_EQ(map_id(second->map_fd(map)), maps.at(agent::index_of(map)))
+        << agent::map_name(map);
   }
   EXPECT_EQ(second->capacity(Map::kPolicy), small_maps().policy_entries);
 }

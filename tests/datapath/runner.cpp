@@ -42,10 +42,20 @@ std::vector<Key> keys_of(int fd) {
   return keys;
 }
 
-template <typename Key>
-void clear(int fd) {
-  for (const Key& key : keys_of<Key>(fd)) {
-    bpf_map_delete_elem(fd, &key);
+// Deletes every element.
+void clear(const agent::Datapath& datapath, agent::Map map) {
+  const int fd = datapath.map_fd(map);
+  std::vector<std::byte> key(agent::describe(map).key_size);
+  while (bpf_map_get_next_key(fd, nullptr, key.data()) == 0 &&
+         bpf_map_delete_elem(fd, key.data()) == 0) {
+  }
+}
+
+void clear(const agent::Datapath& datapath, agent::MapUse use) {
+  for (const agent::Map map : agent::all_maps()) {
+    if (agent::describe(map).use == use) {
+      clear(datapath, map);
+    }
   }
 }
 
@@ -222,11 +232,7 @@ Result<void> Runner::Impl::put_entry(const Entry& entry,
 
 Result<void> Runner::set(const World& world) {
   const Impl& impl = *impl_;
-  clear<sluice_policy_key>(impl.fd(Map::kPolicy));
-  clear<__be32>(impl.fd(Map::kPeers4));
-  clear<std::array<std::uint8_t, 16>>(impl.fd(Map::kPeers6));
-  clear<sluice_prefix4>(impl.fd(Map::kPrefixes4));
-  clear<sluice_prefix6>(impl.fd(Map::kPrefixes6));
+  clear(impl.datapath, agent::MapUse::kApplied);
   const std::uint32_t policy_id = SLUICE_POLICY_ID(kPolicySet, 0);
   for (const Peer& peer : world.peers) {
     if (auto done = impl.put_peer(peer); !done) {
@@ -252,8 +258,8 @@ Result<void> Runner::set(const World& world) {
 }
 
 void Runner::evict_flows() {
-  clear<sluice_conntrack4_key>(impl_->fd(Map::kConntrack4));
-  clear<sluice_conntrack6_key>(impl_->fd(Map::kConntrack6));
+  clear(impl_->datapath, Map::kConntrack4);
+  clear(impl_->datapath, Map::kConntrack6);
 }
 
 void Runner::discard_events() {
@@ -262,17 +268,13 @@ void Runner::discard_events() {
 }
 
 Result<void> Runner::forget() {
-  evict_flows();
   std::ranges::fill(
       std::span(impl_->datapath.flow_cache(), SLUICE_FLOW_CACHE_SLOTS),
       sluice_flow_slot{});
   std::ranges::fill(
       std::span(impl_->datapath.flow_hints(), SLUICE_FLOW_HINTS_ELEMENTS),
       sluice_flow_hints{});
-  clear<sluice_conntrack4_key>(impl_->fd(Map::kOrigins4));
-  clear<sluice_conntrack6_key>(impl_->fd(Map::kOrigins6));
-  clear<sluice_fragment4_key>(impl_->fd(Map::kFragments4));
-  clear<sluice_fragment6_key>(impl_->fd(Map::kFragments6));
+  clear(impl_->datapath, agent::MapUse::kFlows);
   discard_events();
   return {};
 }

@@ -395,8 +395,9 @@ int FakeMaps::update_one(Map map, const std::byte* key,
 
 Maps::Progress FakeMaps::update(Map map, const Batch& elements) {
   for (std::size_t i = 0; i < elements.size(); ++i) {
-    const int failed = update_one(map, elements.keys() + (i * key_size(map)),
-                                  elements.values() + (i * value_size(map)));
+    const int failed =
+        update_one(map, elements.keys() + (i * describe(map).key_size),
+                   elements.values() + (i * describe(map).value_size));
     if (failed != 0) {
       return {.done = i, .error = failed};
     }
@@ -407,7 +408,7 @@ Maps::Progress FakeMaps::update(Map map, const Batch& elements) {
 
 Maps::Progress FakeMaps::erase(Map map, const Batch& keys) {
   for (std::size_t i = 0; i < keys.size(); ++i) {
-    const std::byte* key = keys.keys() + (i * key_size(map));
+    const std::byte* key = keys.keys() + (i * describe(map).key_size);
     if (fail_at && writes++ == *fail_at) {
       return {.done = i, .error = error};
     }
