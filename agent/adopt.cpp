@@ -225,12 +225,12 @@ bool Adoption::tracks(bool v6, const Found& found) {
 }
 
 std::unordered_set<std::uint32_t> Adoption::begin(
-    const std::vector<Beginner>& beginners) {
+    const std::vector<NewlyEnforced>& newly_enforced) {
   std::unordered_set<std::uint32_t> unknown;
-  if (beginners.empty()) {
+  if (newly_enforced.empty()) {
     return unknown;
   }
-  for (const auto& beginner : beginners) {
+  for (const auto& beginner : newly_enforced) {
     for (const auto& ip : beginner.ips) {
       adopted_[ip] = beginner.ifindex;
     }
@@ -240,7 +240,7 @@ std::unordered_set<std::uint32_t> Adoption::begin(
     addresses_.push_back(ip);
   }
   const auto found = read(true);
-  for (const auto& beginner : beginners) {
+  for (const auto& beginner : newly_enforced) {
     const bool seen = std::ranges::all_of(
         beginner.ips, [&](const auto& ip) { return tracks(ip.v6, found); });
     if (!found.all || !seen || beginner.switched_unseen ||

@@ -38,15 +38,15 @@ class SeedStore {
 // Writes to the conntrack of a datapath, which must outlive the result.
 Result<std::unique_ptr<SeedStore>> kernel_seed_store(const Datapath& datapath);
 
-// An endpoint whose enforcement begins.
-struct Beginner {
+// An endpoint whose enforcement begins with the next transaction.
+struct NewlyEnforced {
   std::uint32_t ifindex = 0;
   std::vector<IpAddress> ips;
   // True for a port of a bridge whose frames the kernel's tracking does not
   // see.
   bool switched_unseen = false;
 
-  bool operator==(const Beginner&) const = default;
+  bool operator==(const NewlyEnforced&) const = default;
 };
 
 // Lets flows that are older than enforcement continue if policy allows them:
@@ -72,7 +72,7 @@ class Adoption {
   // force yet. Returns the interfaces for which the kernel may not know all
   // flows. Failures do not prevent enforcement.
   std::unordered_set<std::uint32_t> begin(
-      const std::vector<Beginner>& beginners);
+      const std::vector<NewlyEnforced>& newly_enforced);
   // To be called as soon as the records are in force. Never overwrites entries
   // made by the programs. Does nothing if no endpoint has begun since the last
   // call.

@@ -107,9 +107,10 @@ struct Agent::Impl {
         addresses(std::move(known)),
         flows(std::move(opened)),
         attacher(tc_attacher(datapath)),
-        sparing(sparing_attacher(*attacher, held)),
-        endpoints(interfaces, *sparing, applier, has_flows(datapath)),
-        unclaimed(interfaces, endpoints, *attacher, applier, held),
+        filter_keeper(filter_keeping_attacher(*attacher, isolated_unclaimed)),
+        endpoints(interfaces, *filter_keeper, applier, has_flows(datapath)),
+        unclaimed(interfaces, endpoints, *attacher, applier,
+                  isolated_unclaimed),
         adoption(kernel_tracking(), std::move(seeds)),
         clock(std::move(opened_clock)) {
     applier.on_effect([this] { adoption.finish(); });
@@ -120,14 +121,14 @@ struct Agent::Impl {
   Interfaces interfaces;
   OwnAddresses addresses;
   OwnPeers own;
-  // What is laid, but not in the kernel yet: it goes with the next transaction,
-  // after kLinkLocalDelay at the latest.
-  OwnPeers::Changes late;
-  std::chrono::steady_clock::time_point late_since;
+  // Changes that are not in the kernel yet. They become part of the next
+  // transaction, or one of their own after kLinkLocalDelay.
+  OwnPeers::Changes pending_peers;
+  std::chrono::steady_clock::time_point pending_since;
   Flows flows;
   std::unique_ptr<Attacher> attacher;
-  std::unordered_set<std::uint32_t> held;  // by `unclaimed`
-  std::unique_ptr<Attacher> sparing;
+  std::unordered_set<std::uint32_t> isolated_unclaimed;  // by `unclaimed`
+  std::unique_ptr<Attacher> filter_keeper;
   Endpoints endpoints;
   Unclaimed unclaimed;
   Adoption adoption;
@@ -140,26 +141,26 @@ struct Agent::Impl {
   std::uint64_t wanted_revision = 0;
   std::uint64_t revision = 0;
   std::string problem;
-  Result<void> followed;  // the node's interfaces, by the last dispatch()
-  std::map<std::uint32_t, std::string> told_shortfalls;
+  Result<void> last_dispatch;  // the node's interfaces, by the last dispatch()
+  std::map<std::uint32_t, std::string> reported_shortfalls;
   std::function<void(const std::string&)> notice;
 
-  void tell_shortfalls();
+  void report_shortfalls();
   [[nodiscard]] Result<void> watch(int fd) const;
-  // Takes in which addresses the node has; what follows is put into force.
-  Result<void> follow_addresses();
-  // Puts into force what `late` holds.
-  Result<void> put_late();
-  // Takes in what has become of interfaces, and puts it into force.
-  Result<void> follow_interfaces();
-  // Has the applier do what is left to do, with what has become of interfaces.
-  Result<void> follow(const Interfaces::Changes& changes);
+  // Reads changes of the node's addresses and applies the resulting peers.
+  Result<void> handle_address_changes();
+  // Applies `pending_peers`.
+  Result<void> apply_pending_peers();
+  // Reads changes of interfaces and applies them.
+  Result<void> handle_interface_changes();
+  // Applies changes of interfaces together with everything still pending.
+  Result<void> apply_interfaces(const Interfaces::Changes& changes);
   // Before every call of the applier that may put endpoints into force.
   void adopt();
-  // Takes back what adopt() has given once its time is over.
+  // Ends adoption for endpoints whose adoption time is over.
   void end_adoption();
   // After every call of the applier.
-  Result<void> conclude(Result<void> result);
+  Result<void> finish(Result<void> result);
 };
 
 Result<void> Agent::Impl::watch(int fd) const {
@@ -173,7 +174,7 @@ Result<void> Agent::Impl::watch(int fd) const {
 }
 
 void Agent::Impl::adopt() {
-  const auto unknown = adoption.begin(endpoints.take_beginners());
+  const auto unknown = adoption.begin(endpoints.take_newly_enforced());
   if (unknown.empty()) {
     return;
   }
@@ -199,27 +200,27 @@ void Agent::Impl::end_adoption() {
   }
 }
 
-void Agent::Impl::tell_shortfalls() {
+void Agent::Impl::report_shortfalls() {
   auto now = applier.shortfalls();
   for (const auto& [set, why] : now) {
-    if (notice && !told_shortfalls.contains(set)) {
+    if (notice && !reported_shortfalls.contains(set)) {
       notice("policy set " + std::to_string(set) + ": " + why);
     }
   }
-  for (const auto& [set, why] : told_shortfalls) {
+  for (const auto& [set, why] : reported_shortfalls) {
     if (notice && !now.contains(set)) {
       notice("policy set " + std::to_string(set) + ": there is room for it");
     }
   }
-  told_shortfalls = std::move(now);
+  reported_shortfalls = std::move(now);
 }
 
-Result<void> Agent::Impl::conclude(Result<void> result) {
+Result<void> Agent::Impl::finish(Result<void> result) {
   if (!result) {
     problem = result.error().message;
     return result;
   }
-  tell_shortfalls();
+  report_shortfalls();
   problem.clear();
   revision = wanted_revision;
   if (started && !swept) {
@@ -232,34 +233,34 @@ Result<void> Agent::Impl::conclude(Result<void> result) {
   return {};
 }
 
-Result<void> Agent::Impl::follow(const Interfaces::Changes& changes) {
+Result<void> Agent::Impl::apply_interfaces(const Interfaces::Changes& changes) {
   Transaction transaction;
   transaction.endpoints = unclaimed.update(changes, !started);
   adopt();
-  return conclude(transaction.empty() ? applier.retry()
-                                      : applier.apply(transaction));
+  return finish(transaction.empty() ? applier.retry()
+                                    : applier.apply(transaction));
 }
 
-Result<void> Agent::Impl::follow_addresses() {
+Result<void> Agent::Impl::handle_address_changes() {
   const auto changed = addresses.dispatch();
   if (!changed) {
     return std::unexpected(changed.error());
   }
   const auto now = std::chrono::steady_clock::now();
-  bool due = !late.empty() && now >= late_since + kLinkLocalDelay;
+  bool due = !pending_peers.empty() && now >= pending_since + kLinkLocalDelay;
   if (*changed) {
     const auto changes = own.set_addresses(addresses.all(), wanted.get());
     // Before the first snapshot there is nothing to lay them beside.
     if (started) {
-      late_since = late.empty() ? now : late_since;
-      late.add(changes);
+      pending_since = pending_peers.empty() ? now : pending_since;
+      pending_peers.add(changes);
       due = due || !std::ranges::all_of(changes.peers, is_link_local6);
     }
   }
-  return due ? put_late() : Result<void>{};
+  return due ? apply_pending_peers() : Result<void>{};
 }
 
-Result<void> Agent::Impl::follow_interfaces() {
+Result<void> Agent::Impl::handle_interface_changes() {
   const auto changes = interfaces.dispatch();
   if (!changes) {
     return std::unexpected(changes.error());
@@ -268,16 +269,17 @@ Result<void> Agent::Impl::follow_interfaces() {
     return {};
   }
   const bool bound = started && endpoints.refresh(*changes);
-  return bound || unclaimed.active() ? follow(*changes) : Result<void>{};
+  return bound || unclaimed.active() ? apply_interfaces(*changes)
+                                     : Result<void>{};
 }
 
-Result<void> Agent::Impl::put_late() {
-  const auto transaction = with_own({}, std::exchange(late, {}));
+Result<void> Agent::Impl::apply_pending_peers() {
+  const auto transaction = with_own({}, std::exchange(pending_peers, {}));
   if (transaction.empty()) {
     return {};
   }
   adopt();
-  return conclude(applier.apply(transaction));
+  return finish(applier.apply(transaction));
 }
 
 Agent::Agent() = default;
@@ -347,13 +349,13 @@ Result<void> Agent::replace(const State& wanted, std::uint64_t revision) {
   impl.endpoints.replace(wanted.endpoints);
   (void)impl.unclaimed.update({}, false);
   impl.own.replace(wanted);
-  impl.late = {};
+  impl.pending_peers = {};
   impl.adopt();
   auto beside = changes_for(impl.own.laid());
   for (auto& entry : impl.unclaimed.entries()) {
     beside.endpoints.push_back({.name = entry.name, .value = entry});
   }
-  return impl.conclude(impl.applier.replace(wanted, beside));
+  return impl.finish(impl.applier.replace(wanted, beside));
 }
 
 Result<void> Agent::apply(const Transaction& transaction) {
@@ -366,17 +368,17 @@ Result<void> Agent::apply(const Transaction& transaction) {
   impl.wanted_revision = transaction.revision;
   impl.endpoints.apply(transaction.endpoints);
   const auto unclaimed = impl.unclaimed.update({}, false);
-  auto own = std::exchange(impl.late, {});
+  auto own = std::exchange(impl.pending_peers, {});
   own.add(impl.own.apply(transaction,
                          [&]() -> const State& { return impl.wanted.get(); }));
   impl.adopt();
   if (unclaimed.empty() && own.empty()) {
-    return impl.conclude(impl.applier.apply(transaction));
+    return impl.finish(impl.applier.apply(transaction));
   }
   // Who takes an interface over, and who leaves one, does so in one step.
   auto all = with_own(transaction, own);
   all.endpoints.insert(all.endpoints.end(), unclaimed.begin(), unclaimed.end());
-  return impl.conclude(impl.applier.apply(all));
+  return impl.finish(impl.applier.apply(all));
 }
 
 Result<void> Agent::deny_unclaimed(bool deny) {
@@ -385,7 +387,7 @@ Result<void> Agent::deny_unclaimed(bool deny) {
     return {};
   }
   impl.unclaimed.deny(deny);
-  return impl.follow({});
+  return impl.apply_interfaces({});
 }
 
 void Agent::announce(const std::string& endpoint, std::uint32_t ifindex,
@@ -398,16 +400,16 @@ Result<void> Agent::close_interfaces(
   for (const std::uint32_t ifindex : ifindexes) {
     impl_->unclaimed.close(ifindex);
   }
-  return impl_->follow({});
+  return impl_->apply_interfaces({});
 }
 
 Result<void> Agent::open_interface(std::uint32_t ifindex) {
   impl_->unclaimed.open(ifindex);
-  return impl_->follow({});
+  return impl_->apply_interfaces({});
 }
 
 bool Agent::is_closed(std::uint32_t ifindex) const {
-  return impl_->unclaimed.holds(ifindex) &&
+  return impl_->unclaimed.isolates(ifindex) &&
          impl_->applier.in_force(Unclaimed::name_for(ifindex));
 }
 
@@ -440,10 +442,10 @@ Result<void> Agent::retry() {
   if (impl.started) {
     impl.endpoints.refresh({});
   } else if (!impl.unclaimed.active()) {
-    return impl.followed;
+    return impl.last_dispatch;
   }
-  auto result = impl.follow({});
-  return result ? impl.followed : result;
+  auto result = impl.apply_interfaces({});
+  return result ? impl.last_dispatch : result;
 }
 
 int Agent::poll_fd() const {
@@ -454,12 +456,12 @@ Result<void> Agent::dispatch() {
   auto& impl = *impl_;
   impl.flows.dispatch();
   impl.end_adoption();
-  auto addresses = impl.follow_addresses();
-  impl.followed = impl.follow_interfaces();
-  if (impl.followed && !addresses) {
-    impl.followed = std::move(addresses);
+  auto addresses = impl.handle_address_changes();
+  impl.last_dispatch = impl.handle_interface_changes();
+  if (impl.last_dispatch && !addresses) {
+    impl.last_dispatch = std::move(addresses);
   }
-  return impl.followed;
+  return impl.last_dispatch;
 }
 
 void Agent::on_notice(std::function<void(const std::string&)> handler) {
@@ -487,12 +489,13 @@ State Agent::view() const {
 
 AgentStatus Agent::status() const {
   const auto& impl = *impl_;
-  AgentStatus status{
-      .revision = impl.revision,
-      .epoch = impl.applier.epoch(),
-      .unclaimed_denied = impl.held.size(),
-      .problem = impl.followed ? impl.problem : impl.followed.error().message,
-      .shortfalls = impl.applier.shortfalls()};
+  AgentStatus status{.revision = impl.revision,
+                     .epoch = impl.applier.epoch(),
+                     .unclaimed_denied = impl.isolated_unclaimed.size(),
+                     .problem = impl.last_dispatch
+                                    ? impl.problem
+                                    : impl.last_dispatch.error().message,
+                     .shortfalls = impl.applier.shortfalls()};
   for (const auto& [name, item] : impl.endpoints.all()) {
     const auto shortfall = impl.applier.shortfall(name);
     const bool in_force =

@@ -5,7 +5,7 @@
 #include <string>
 #include <utility>
 
-#include "agent/held.h"
+#include "agent/left_out.h"
 #include "agent/mirror.h"
 #include "agent/plan.h"
 #include "agent/takeover.h"
@@ -24,22 +24,24 @@ struct Applier::Impl {
   std::unique_ptr<Maps> maps;
   Mirror mirror;
   EndpointTargets targets;
-  Delta wanted;   // beyond the mirror and what is held
-  HeldSets held;  // left out, for want of room
-  // To be done before anything else is written.
+  Delta wanted;          // beyond the mirror and `left_out`
+  LeftOutSets left_out;  // left out, for want of room
+  // Must be done before anything else is written.
   Cleanup cleanup;
-  // A hash gives a deleted element to the next key at once, though packets may
-  // still be reading it: elements were deleted since the last grace period.
+  // Elements of a hash were deleted since the last grace period. The kernel
+  // reuses a deleted element for the next key at once, although a program may
+  // still be reading it.
   bool reuse_hazard = false;
   std::function<void()> effect;
 
   [[nodiscard]] unsigned slot() const { return maps->epoch() & 1; }
 
-  Result<void> make_so();
-  Result<void> step();
-  void look_again();
-  Result<Plan> plan(HeldSets& more);
-  [[nodiscard]] const HeldSet* held_of(const std::string& endpoint) const;
+  Result<void> reconcile();
+  Result<void> apply_once();
+  void reconsider_left_out();
+  Result<Plan> plan(LeftOutSets& more);
+  [[nodiscard]] const LeftOutSet* left_out_of(
+      const std::string& endpoint) const;
   Result<void> clean_up();
   Result<void> erase(Map map, Batch& keys);
   Result<void> grace_period();
@@ -73,8 +75,8 @@ Result<void> Applier::Impl::erase(Map map, Batch& keys) {
   return {};
 }
 
-// Everything here may be repeated, so what is left over after a failure is
-// simply done by the next call. Deletions go first: they make room.
+// Idempotent: after a failure, the next call does the rest. Deletions go first
+// because they make room.
 Result<void> Applier::Impl::clean_up() {
   if (cleanup.empty()) {
     return {};
@@ -119,8 +121,8 @@ std::unexpected<Error> Applier::Impl::write_error(Map map, std::size_t adding,
   return fail_errno("map " + std::string(map_name(map)) + ": update", error);
 }
 
-// Writes new elements, then the slots that are not in force, one map after the
-// other. `added` and `changed` tell what was written, for undo().
+// Writes new elements, then inactive slots of existing ones, map by map.
+// `added` and `changed` receive what was written, for undo().
 Result<void> Applier::Impl::write_elements(const Plan& plan, BatchPerMap& added,
                                            BatchPerMap& changed) const {
   for (const Map map : kAppliedMaps) {
@@ -146,7 +148,7 @@ Result<void> Applier::Impl::write_elements(const Plan& plan, BatchPerMap& added,
   return {};
 }
 
-// Nothing written here is in force. On failure all of it is taken back.
+// Nothing written here is in force. On failure everything is undone.
 Result<void> Applier::Impl::write_ahead(const Plan& plan) {
   const bool fills_hash = std::ranges::any_of(kAppliedMaps, [&](Map map) {
     return is_hash(map) && !of(plan.adds, map).empty();
@@ -176,8 +178,8 @@ Result<void> Applier::Impl::write_ahead(const Plan& plan) {
   return {};
 }
 
-// Goes through clean_up(), so that what cannot be undone now is undone before
-// the next transaction.
+// Uses clean_up(), so that whatever cannot be undone now is undone before the
+// next transaction.
 void Applier::Impl::undo(const Plan& plan, BatchPerMap added,
                          BatchPerMap changed) {
   for (const Map map : kAppliedMaps) {
@@ -190,13 +192,14 @@ void Applier::Impl::undo(const Plan& plan, BatchPerMap added,
     }
   }
   if (auto result = clean_up(); !result) {
-    return;  // the caller reports what made the undoing necessary
+    return;  // the caller reports the failure that led here
   }
 }
 
-// The transaction's one store, and facts of endpoints that change theirs:
-// these are not kept by generation, and a packet between the two stores is at
-// worst dropped because its source is not (or no longer) the endpoint's.
+// The one store that puts the transaction into force, and changed facts of
+// endpoints. Facts are not kept by generation: at worst, a packet between the
+// two stores is dropped because its source address is not yet, or no longer,
+// the endpoint's.
 void Applier::Impl::take_effect(const Plan& plan) const {
   if (plan.visible) {
     maps->store_epoch(maps->epoch() + 1);
@@ -209,22 +212,22 @@ void Applier::Impl::take_effect(const Plan& plan) const {
   }
 }
 
-// Gives sets that are left out another try, where it may come out otherwise.
-void Applier::Impl::look_again() {
-  for (const std::uint32_t set :
-       take_back(held, wanted, mirror, maps->capacity(Map::kPolicy))) {
+// Plans sets that were left out again if the result may be another one.
+void Applier::Impl::reconsider_left_out() {
+  for (const std::uint32_t set : take_reconsidered(
+           left_out, wanted, mirror, maps->capacity(Map::kPolicy))) {
     for (const std::uint32_t ifindex : targets.of_set(set)) {
       targets.mark(ifindex);
     }
   }
 }
 
-// Plans all that is wanted, or without the sets in `more`, for which the policy
-// map has no room.
-Result<Plan> Applier::Impl::plan(HeldSets& more) {
+// Plans everything that is wanted, or everything without the sets in `more` if
+// the policy map has no room for them.
+Result<Plan> Applier::Impl::plan(LeftOutSets& more) {
   const auto isolated = [&] {
     IsolatedSets result;
-    for (const auto* sets : {&held, &more}) {
+    for (const auto* sets : {&left_out, &more}) {
       for (const auto& [id, set] : *sets) {
         if (set.isolated) {
           result[id] = set.directions;
@@ -239,36 +242,37 @@ Result<Plan> Applier::Impl::plan(HeldSets& more) {
   if (made || shortage.needed == 0) {
     return made;
   }
-  more = choose_held(shortage, mirror, wanted, targets,
-                     maps->capacity(Map::kPolicy));
+  more = choose_left_out(shortage, mirror, wanted, targets,
+                         maps->capacity(Map::kPolicy));
   for (const auto& [id, set] : more) {
     for (const std::uint32_t ifindex : targets.of_set(id)) {
       targets.mark(ifindex);
     }
   }
-  return make_plan(mirror, without_held(wanted, more, mirror), targets, *maps,
-                   slot(), isolated(), shortage);
+  return make_plan(mirror, without_left_out(wanted, more, mirror), targets,
+                   *maps, slot(), isolated(), shortage);
 }
 
-// What is left out is isolated by the same step that the rest takes effect by,
-// and gives its room free; perhaps it fits then.
-Result<void> Applier::Impl::make_so() {
-  auto result = step();
-  if (result && !held.empty() && cleanup.empty()) {
-    look_again();
+// Endpoints of sets that are left out become isolated when the rest takes
+// effect. Their old entries are deleted then, and there may be room for the
+// sets.
+Result<void> Applier::Impl::reconcile() {
+  auto result = apply_once();
+  if (result && !left_out.empty() && cleanup.empty()) {
+    reconsider_left_out();
     if (!wanted.empty()) {
-      result = step();
+      result = apply_once();
     }
   }
   return result;
 }
 
-Result<void> Applier::Impl::step() {
+Result<void> Applier::Impl::apply_once() {
   if (auto result = clean_up(); !result) {
     return result;
   }
-  look_again();
-  HeldSets more;
+  reconsider_left_out();
+  LeftOutSets more;
   auto plan = this->plan(more);
   if (!plan) {
     return std::unexpected(plan.error());
@@ -285,10 +289,10 @@ Result<void> Applier::Impl::step() {
     }
   }
   wanted = {};
-  held.merge(more);
+  left_out.merge(more);
   targets.settle();
-  // The transaction is in force. What cannot be cleaned up now is tried again
-  // by the next call, which fails if it still cannot.
+  // The transaction is in force. If the clean-up fails, the next call repeats
+  // it, and fails if it fails again.
   if (auto result = clean_up(); !result) {
     return {};
   }
@@ -318,7 +322,7 @@ Result<Applier> Applier::create(std::unique_ptr<Maps> maps) {
   }
   applier.impl_->mirror = std::move(found->mirror);
   applier.impl_->cleanup = std::move(found->cleanup);
-  // Nobody knows what the last applier deleted just before it ended.
+  // The last applier may have deleted elements just before it ended.
   applier.impl_->reuse_hazard = true;
   return applier;
 }
@@ -335,16 +339,16 @@ Result<void> Applier::apply(const Transaction& transaction) {
   for (const auto& change : transaction.endpoints) {
     impl_->targets.set(change.name, change.value);
   }
-  return impl_->make_so();
+  return impl_->reconcile();
 }
 
 Result<void> Applier::replace(const State& wanted, const Transaction& beside) {
   auto& impl = *impl_;
   impl.wanted = {};
-  impl.held.clear();
+  impl.left_out.clear();
   std::vector<Transaction::PeerChange> peers;
   std::vector<Transaction::EntryChange> entries;
-  // Everything that is there goes, but for what is wanted: later changes win.
+  // Delete everything that exists, then add what is wanted: later changes win.
   for (const auto& [prefix, cidr_id] : impl.mirror.peers.all()) {
     peers.push_back({prefix, std::nullopt});
   }
@@ -372,7 +376,7 @@ Result<void> Applier::replace(const State& wanted, const Transaction& beside) {
   for (const auto& [ifindex, record] : impl.mirror.records) {
     impl.targets.mark(ifindex);
   }
-  return impl.make_so();
+  return impl.reconcile();
 }
 
 void Applier::adopt_until(std::uint32_t ifindex, std::uint32_t jiffies) {
@@ -394,7 +398,7 @@ void Applier::on_effect(std::function<void()> effect) {
 }
 
 Result<void> Applier::retry() {
-  return impl_->make_so();
+  return impl_->reconcile();
 }
 
 std::vector<Applier::Record> Applier::records() const {
@@ -422,22 +426,23 @@ bool Applier::in_force(const std::string& endpoint) const {
          !impl_->targets.dirty().contains(ifindex);
 }
 
-const HeldSet* Applier::Impl::held_of(const std::string& endpoint) const {
+const LeftOutSet* Applier::Impl::left_out_of(
+    const std::string& endpoint) const {
   const auto* wanted_endpoint = targets.find(endpoint);
   const auto found = wanted_endpoint == nullptr
-                         ? held.end()
-                         : held.find(wanted_endpoint->policy_set);
-  return found == held.end() ? nullptr : &found->second;
+                         ? left_out.end()
+                         : left_out.find(wanted_endpoint->policy_set);
+  return found == left_out.end() ? nullptr : &found->second;
 }
 
 std::string Applier::shortfall(const std::string& endpoint) const {
-  const auto* set = impl_->held_of(endpoint);
+  const auto* set = impl_->left_out_of(endpoint);
   return set == nullptr ? std::string{} : set->problem;
 }
 
 std::map<std::uint32_t, std::string> Applier::shortfalls() const {
   std::map<std::uint32_t, std::string> result;
-  for (const auto& [id, set] : impl_->held) {
+  for (const auto& [id, set] : impl_->left_out) {
     result.emplace(id, set.problem);
   }
   return result;

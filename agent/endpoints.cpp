@@ -43,27 +43,27 @@ bool keeps_it(const EndpointEntry& owner, const EndpointEntry& other,
 
 void Endpoints::set(const std::string& name,
                     std::optional<EndpointEntry> entry) {
-  const auto it = items_.find(name);
+  const auto it = states_.find(name);
   if (!entry) {
-    if (it != items_.end()) {
+    if (it != states_.end()) {
       release(name, it->second);
-      items_.erase(it);
+      states_.erase(it);
     }
     return;
   }
-  auto& item = items_[name];
-  const bool moved =
-      item.entry.ips != entry->ips || item.entry.interface != entry->interface;
-  item.entry = std::move(*entry);
-  if (moved && item.ifindex != 0) {
+  auto& endpoint = states_[name];
+  const bool moved = endpoint.entry.ips != entry->ips ||
+                     endpoint.entry.interface != entry->interface;
+  endpoint.entry = std::move(*entry);
+  if (moved && endpoint.ifindex != 0) {
     attached_.insert(name);
     // An interface found for other addresses is no reason to keep it.
-    const auto found = interfaces_.find(item.entry);
-    if (found && found->ifindex != item.ifindex) {
-      release(name, item);
+    const auto found = interfaces_.find(endpoint.entry);
+    if (found && found->ifindex != endpoint.ifindex) {
+      release(name, endpoint);
     }
   }
-  resolve(name, item);
+  resolve(name, endpoint);
 }
 
 void Endpoints::apply(const std::vector<Transaction::EndpointChange>& changes) {
@@ -79,9 +79,9 @@ void Endpoints::apply(const std::vector<Transaction::EndpointChange>& changes) {
       set(change.name, change.value);
     }
   }
-  for (auto& [name, item] : items_) {
-    if (left && item.ifindex == 0) {
-      resolve(name, item);
+  for (auto& [name, endpoint] : states_) {
+    if (left && endpoint.ifindex == 0) {
+      resolve(name, endpoint);
     }
   }
 }
@@ -98,13 +98,13 @@ void Endpoints::replace(const std::vector<EndpointEntry>& entries) {
   for (const auto& entry : entries) {
     wanted.insert(entry.name);
   }
-  for (auto it = items_.begin(); it != items_.end();) {
+  for (auto it = states_.begin(); it != states_.end();) {
     if (wanted.contains(it->first)) {
       ++it;
       continue;
     }
     release(it->first, it->second);
-    it = items_.erase(it);
+    it = states_.erase(it);
   }
   // Endpoints that name an interface come last: they get interfaces that no
   // other endpoint has.
@@ -132,30 +132,30 @@ std::uint32_t Endpoints::recorded(const EndpointEntry& entry) const {
 // source names another one, because neighbour entries change and can be forged.
 // An endpoint that names an interface does not get one to which the route of
 // another endpoint's address leads, because a pod's owner chooses the name.
-void Endpoints::resolve(const std::string& name, Item& item) {
-  const auto found = interfaces_.find(item.entry);
+void Endpoints::resolve(const std::string& name, EndpointState& endpoint) {
+  const auto found = interfaces_.find(endpoint.entry);
   std::uint32_t ifindex = found ? found->ifindex : 0;
   if (!found || !found->trusted) {
-    if (item.ifindex != 0) {
-      ifindex = item.ifindex;
-    } else if (const auto old = recorded(item.entry); old != 0) {
+    if (endpoint.ifindex != 0) {
+      ifindex = endpoint.ifindex;
+    } else if (const auto old = recorded(endpoint.entry); old != 0) {
       ifindex = old;
     }
   }
   if (ifindex == 0) {
-    item.problem = nothing_found(item.entry, interfaces_);
-    if (item.entry.interface.empty()) {
-      interfaces_.solicit(item.entry);
+    endpoint.problem = nothing_found(endpoint.entry, interfaces_);
+    if (endpoint.entry.interface.empty()) {
+      interfaces_.solicit(endpoint.entry);
     }
     return;
   }
-  if (ifindex != item.ifindex) {
+  if (ifindex != endpoint.ifindex) {
     const auto owner = owners_.find(ifindex);
     if (owner != owners_.end() && owner->second != name) {
       const std::string holder = owner->second;
-      auto& other = items_[holder];
-      const bool prior = keeps_it(other.entry, item.entry, found);
-      auto& loser = prior ? item : other;
+      auto& other = states_[holder];
+      const bool prior = keeps_it(other.entry, endpoint.entry, found);
+      auto& loser = prior ? endpoint : other;
       loser.problem = "interface " + interfaces_.name(ifindex) +
                       " belongs to " + (prior ? holder : name);
       if (prior) {
@@ -163,54 +163,54 @@ void Endpoints::resolve(const std::string& name, Item& item) {
       }
       release(holder, other);
     }
-    bind(name, item, ifindex);
+    bind(name, endpoint, ifindex);
   }
-  if (!item.attached) {
-    attach(name, item);
+  if (!endpoint.attached) {
+    attach(name, endpoint);
   }
 }
 
-void Endpoints::bind(const std::string& name, Item& item,
+void Endpoints::bind(const std::string& name, EndpointState& endpoint,
                      std::uint32_t ifindex) {
-  release(name, item);
-  item.ifindex = ifindex;
+  release(name, endpoint);
+  endpoint.ifindex = ifindex;
   owners_[ifindex] = name;
   released_.erase(ifindex);
-  applier_.bind(name, ifindex, link_of(item));
+  applier_.bind(name, ifindex, link_of(endpoint));
 }
 
-EndpointLink Endpoints::link_of(const Item& item) const {
+EndpointLink Endpoints::link_of(const EndpointState& endpoint) const {
   EndpointLink link;
-  for (const auto& ip : item.entry.ips) {
+  for (const auto& ip : endpoint.entry.ips) {
     if (ip.v6) {
-      link.on_link6 = interfaces_.on_link6(item.ifindex, ip);
+      link.on_link6 = interfaces_.on_link6(endpoint.ifindex, ip);
     }
   }
   return link;
 }
 
-void Endpoints::release(const std::string& name, Item& item) {
-  if (item.ifindex == 0) {
+void Endpoints::release(const std::string& name, EndpointState& endpoint) {
+  if (endpoint.ifindex == 0) {
     return;
   }
-  owners_.erase(item.ifindex);
-  released_.insert(item.ifindex);
+  owners_.erase(endpoint.ifindex);
+  released_.insert(endpoint.ifindex);
   applier_.bind(name, 0);
-  item.ifindex = 0;
-  item.attached = false;
+  endpoint.ifindex = 0;
+  endpoint.attached = false;
 }
 
-void Endpoints::attach(const std::string& name, Item& item) {
-  auto result = attacher_.attach(item.ifindex);
-  item.attached = result.has_value();
-  item.problem = result ? "" : result.error().message;
+void Endpoints::attach(const std::string& name, EndpointState& endpoint) {
+  auto result = attacher_.attach(endpoint.ifindex);
+  endpoint.attached = result.has_value();
+  endpoint.problem = result ? "" : result.error().message;
   if (result) {
     attached_.insert(name);
   }
 }
 
-std::vector<Beginner> Endpoints::take_beginners() {
-  std::vector<Beginner> result;
+std::vector<NewlyEnforced> Endpoints::take_newly_enforced() {
+  std::vector<NewlyEnforced> result;
   if (attached_.empty()) {
     return result;
   }
@@ -224,12 +224,12 @@ std::vector<Beginner> Endpoints::take_beginners() {
   }
   knows_flows_ = true;
   for (const auto& name : std::exchange(attached_, {})) {
-    const auto it = items_.find(name);
-    if (it == items_.end() || !it->second.attached ||
+    const auto it = states_.find(name);
+    if (it == states_.end() || !it->second.attached ||
         interfaces_.is_starting(name)) {
       continue;
     }
-    Beginner beginner{.ifindex = it->second.ifindex, .ips = {}};
+    NewlyEnforced beginner{.ifindex = it->second.ifindex, .ips = {}};
     for (const auto& ip : it->second.entry.ips) {
       if (!in_force.contains({beginner.ifindex, ip})) {
         beginner.ips.push_back(ip);
@@ -249,9 +249,9 @@ bool Endpoints::refresh(const Interfaces::Changes& changes) {
   for (const std::uint32_t ifindex : changes.gone) {
     const auto owner = owners_.find(ifindex);
     if (owner != owners_.end()) {
-      auto& item = items_[owner->second];
+      auto& endpoint = states_[owner->second];
       const std::string name = owner->second;
-      release(name, item);
+      release(name, endpoint);
     }
     // The programs are gone with the interface. A new interface may have the
     // same number.
@@ -259,17 +259,17 @@ bool Endpoints::refresh(const Interfaces::Changes& changes) {
   }
   for (const std::uint32_t ifindex : changes.filters) {
     if (const auto owner = owners_.find(ifindex); owner != owners_.end()) {
-      items_[owner->second].attached = false;  // looked at again below
+      states_[owner->second].attached = false;  // looked at again below
     }
   }
   bool bound = !changes.gone.empty();
-  for (auto& [name, item] : items_) {
-    const std::uint32_t before = item.ifindex;
+  for (auto& [name, endpoint] : states_) {
+    const std::uint32_t before = endpoint.ifindex;
     if (changes.resynced) {
-      item.attached = false;  // it may have been recreated unseen
+      endpoint.attached = false;  // it may have been recreated unseen
     }
-    resolve(name, item);
-    bound = bound || item.ifindex != before;
+    resolve(name, endpoint);
+    bound = bound || endpoint.ifindex != before;
   }
   return bound;
 }

@@ -28,9 +28,9 @@ namespace sluice::agent {
 // a flow that the other end opened.
 //
 // Between attachment and record, the endpoint's existing flows are adopted
-// (take_beginners(), agent/adopt.h). A record that took effect without them
-// would cut allowed flows, and the pod's packets in a forbidden flow would be
-// taken for a flow that the pod opened.
+// (take_newly_enforced(), agent/adopt.h). A record that took effect without
+// them would cut allowed flows, and the pod's packets in a forbidden flow would
+// be taken for a flow that the pod opened.
 class Endpoints {
  public:
   // `knows_flows`: conntrack already has the flows of the records in force.
@@ -41,7 +41,7 @@ class Endpoints {
         applier_(applier),
         knows_flows_(knows_flows) {}
 
-  struct Item {
+  struct EndpointState {
     EndpointEntry entry;
     std::uint32_t ifindex = 0;  // 0 = pending
     bool attached = false;
@@ -64,7 +64,7 @@ class Endpoints {
   // Returns endpoints, or addresses of endpoints, that were not enforced before
   // and that the applier's next transaction puts into force. Each is returned
   // once. Pods in which nothing runs yet have no flows and are left out.
-  [[nodiscard]] std::vector<Beginner> take_beginners();
+  [[nodiscard]] std::vector<NewlyEnforced> take_newly_enforced();
   // To be called when a transaction is in force: detaches the programs from
   // interfaces that no endpoint has any more.
   void settle();
@@ -72,27 +72,28 @@ class Endpoints {
   // interfaces.
   void sweep();
 
-  [[nodiscard]] const std::map<std::string, Item>& all() const {
-    return items_;
+  [[nodiscard]] const std::map<std::string, EndpointState>& all() const {
+    return states_;
   }
   // Returns the endpoint of an interface; empty if it has none.
   [[nodiscard]] std::string name_of(std::uint32_t ifindex) const;
 
  private:
-  void resolve(const std::string& name, Item& item);
-  void bind(const std::string& name, Item& item, std::uint32_t ifindex);
-  void release(const std::string& name, Item& item);
-  [[nodiscard]] EndpointLink link_of(const Item& item) const;
-  void attach(const std::string& name, Item& item);
+  void resolve(const std::string& name, EndpointState& endpoint);
+  void bind(const std::string& name, EndpointState& endpoint,
+            std::uint32_t ifindex);
+  void release(const std::string& name, EndpointState& endpoint);
+  [[nodiscard]] EndpointLink link_of(const EndpointState& endpoint) const;
+  void attach(const std::string& name, EndpointState& endpoint);
   [[nodiscard]] std::uint32_t recorded(const EndpointEntry& entry) const;
 
   Interfaces& interfaces_;
   Attacher& attacher_;
   Applier& applier_;
-  std::map<std::string, Item> items_;
+  std::map<std::string, EndpointState> states_;
   std::unordered_map<std::uint32_t, std::string> owners_;  // by ifindex
   std::unordered_set<std::uint32_t> released_;
-  std::unordered_set<std::string> attached_;  // since take_beginners()
+  std::unordered_set<std::string> attached_;  // since take_newly_enforced()
   bool knows_flows_;
   // Interfaces by the addresses of the records found in the kernel; only while
   // replace() runs.

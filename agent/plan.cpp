@@ -110,9 +110,9 @@ class Planner {
     }
   }
 
-  // An element hides the prefixes around it in both generations. One that
-  // comes or goes therefore says, in the generation that does not have it, what
-  // the prefixes around it say there.
+  // An element hides its enclosing prefixes in both generations. An element
+  // that is added or deleted therefore holds, in the generation in which it
+  // does not exist, the class of its enclosing prefix in that generation.
   void plan_peer(const IpPrefix& prefix, std::optional<std::uint32_t> now,
                  std::optional<std::uint32_t> wanted) {
     const Map map = peer_map(prefix);
@@ -145,15 +145,15 @@ class Planner {
     return it == mirror_.sets.end() ? none : it->second;
   }
 
-  // True if a packet may ask for entries of this class in the view in force.
-  [[nodiscard]] bool asked_now(const PolicySet& set,
-                               std::uint32_t cidr_id) const {
+  // True if a packet may look up entries of this class in the view in force.
+  [[nodiscard]] bool reachable_now(const PolicySet& set,
+                                   std::uint32_t cidr_id) const {
     return set.records > 0 && (cidr_id == SLUICE_CIDR_ANY ||
                                mirror_.peers.references(cidr_id) > 0);
   }
   // The same in the wanted view.
-  [[nodiscard]] bool asked_then(std::uint32_t set,
-                                std::uint32_t cidr_id) const {
+  [[nodiscard]] bool reachable_then(std::uint32_t set,
+                                    std::uint32_t cidr_id) const {
     if (targets_.of_set(set).empty()) {
       return false;
     }
@@ -194,11 +194,11 @@ class Planner {
     for (const auto& entry : change.entries) {
       const bool present = now.entries.contains(entry.key);
       change.counts.add(entry.key, (entry.value ? 1 : 0) - (present ? 1 : 0));
-      // Entries come before the step and go after it; in place that is right
-      // only where no packet asks for them then.
+      // Entries are added before the epoch is incremented and deleted after it.
+      // In place, that is right only if no packet looks them up at that time.
       in_place = in_place &&
-                 !(entry.value ? asked_now(now, entry.key.cidr_id)
-                               : asked_then(change.set, entry.key.cidr_id));
+                 !(entry.value ? reachable_now(now, entry.key.cidr_id)
+                               : reachable_then(change.set, entry.key.cidr_id));
     }
     if (in_place) {
       write_in_place(now, change);
@@ -263,7 +263,8 @@ class Planner {
       }
       if (const auto* endpoint = targets_.at(ifindex)) {
         change.after = wanted_record(*endpoint, targets_.link_of(ifindex));
-        // A record without addresses was nobody's: its interface begins now.
+        // A record without addresses belonged to no endpoint: adoption of the
+        // interface's flows begins now.
         if (change.before &&
             (change.before->facts.ipv4 != 0 ||
              change.before->facts.ipv6 != EndpointAddress6{})) {

@@ -24,8 +24,8 @@ inline const Batch& of(const BatchPerMap& batches, Map map) {
   return batches[index_of(map)];
 }
 
-// Writes that no packet notices: they only touch what is not in force and what
-// nothing refers to. Each may be done again.
+// Writes that are invisible to packets: they only touch inactive slots and
+// unreferenced elements. Idempotent.
 struct Cleanup {
   BatchPerMap erases;
   BatchPerMap updates;
@@ -42,7 +42,7 @@ struct Cleanup {
   [[nodiscard]] bool empty() const;
 };
 
-// Wanted changes of what the mirror holds. Sorted, one per key.
+// Wanted changes of the mirror. Sorted, one per key.
 struct Delta {
   std::vector<Transaction::PeerChange> peers;
   std::vector<Transaction::EntryChange> entries;
@@ -52,8 +52,8 @@ struct Delta {
              const std::vector<Transaction::EntryChange>& more_entries);
 };
 
-// One transaction, worked out: what to write before the epoch steps, what
-// after, and what then is in force.
+// The plan of one transaction: what to write before and after the epoch is
+// incremented, and what is in force then.
 struct Plan {
   // Before. `restores` undoes `changes`, element by element.
   BatchPerMap adds;
@@ -69,12 +69,12 @@ struct Plan {
     }
   };
   std::vector<RecordChange> records;
-  // True if a packet can notice: the epoch has to step.
+  // True if verdicts may change, so that the epoch has to be incremented.
   bool visible = false;
   // After.
   Cleanup cleanup;
 
-  // In force when the epoch has stepped.
+  // In force after the epoch has been incremented.
   std::vector<Transaction::PeerChange> peers;
   struct SetChange {
     std::uint32_t set = 0;
@@ -89,22 +89,23 @@ struct Plan {
   }
 };
 
-// The policy map is too small: what it would have to hold while the changes are
-// made, and which sets of them make it so.
+// The policy map is too small: the number of entries that it would have to hold
+// during the transaction, and the sets that add entries.
 struct Shortage {
-  std::size_t needed = 0;  // 0: it is large enough
+  std::size_t needed = 0;  // 0: the map is large enough
   struct Set {
     std::uint32_t id = 0;
     std::size_t adds = 0;     // entries written before any is deleted
-    std::int64_t growth = 0;  // entries that are more in the end
+    std::int64_t growth = 0;  // entries after the transaction minus before
   };
   std::vector<Set> sets;
 };
 
-// Works out how the kernel gets from `mirror` to `mirror` with `delta` and the
-// records of `targets`. `slot` is the one in force. `isolated`: by policy set,
-// directions in which its endpoints are isolated whatever they say themselves.
-// Fails if a map is too small; of the policy map, `shortage` has the numbers.
+// Plans the writes that take the kernel from `mirror` to `mirror` with `delta`
+// and the records of `targets`. `slot` is the slot in force. `isolated`: by
+// policy set, the directions in which its endpoints are isolated in addition to
+// their own isolation. Fails if a map is too small; if it is the policy map,
+// `shortage` has the numbers.
 using IsolatedSets = std::map<std::uint32_t, std::array<bool, 2>>;
 Result<Plan> make_plan(const Mirror& mirror, const Delta& delta,
                        const EndpointTargets& targets, const Maps& maps,

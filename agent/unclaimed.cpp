@@ -7,32 +7,33 @@
 namespace sluice::agent {
 namespace {
 
-class SparingAttacher final : public Attacher {
+class FilterKeepingAttacher final : public Attacher {
  public:
-  SparingAttacher(Attacher& attacher,
-                  const std::unordered_set<std::uint32_t>& held)
-      : attacher_(attacher), held_(held) {}
+  FilterKeepingAttacher(Attacher& attacher,
+                        const std::unordered_set<std::uint32_t>& isolated)
+      : attacher_(attacher), isolated_(isolated) {}
 
   Result<void> attach(std::uint32_t ifindex) override {
     return attacher_.attach(ifindex);
   }
   Result<void> detach(std::uint32_t ifindex) override {
-    return held_.contains(ifindex) ? Result<void>{} : attacher_.detach(ifindex);
+    return isolated_.contains(ifindex) ? Result<void>{}
+                                       : attacher_.detach(ifindex);
   }
   [[nodiscard]] bool attached(std::uint32_t ifindex) const override {
-    return !held_.contains(ifindex) && attacher_.attached(ifindex);
+    return !isolated_.contains(ifindex) && attacher_.attached(ifindex);
   }
 
  private:
   Attacher& attacher_;
-  const std::unordered_set<std::uint32_t>& held_;
+  const std::unordered_set<std::uint32_t>& isolated_;
 };
 
 }  // namespace
 
-std::unique_ptr<Attacher> sparing_attacher(
-    Attacher& attacher, const std::unordered_set<std::uint32_t>& held) {
-  return std::make_unique<SparingAttacher>(attacher, held);
+std::unique_ptr<Attacher> filter_keeping_attacher(
+    Attacher& attacher, const std::unordered_set<std::uint32_t>& isolated) {
+  return std::make_unique<FilterKeepingAttacher>(attacher, isolated);
 }
 
 // No pod has such a name: a namespace cannot be empty.
@@ -48,7 +49,7 @@ EndpointEntry Unclaimed::entry_for(std::uint32_t ifindex) {
           .interface = {}};
 }
 
-std::unordered_set<std::uint32_t> Unclaimed::wanted(bool spare_recorded) const {
+std::unordered_set<std::uint32_t> Unclaimed::wanted(bool skip_recorded) const {
   std::unordered_set<std::uint32_t> result;
   if (!active()) {
     return result;
@@ -60,7 +61,7 @@ std::unordered_set<std::uint32_t> Unclaimed::wanted(bool spare_recorded) const {
       result.insert(ifindex);
     }
   }
-  if (spare_recorded) {
+  if (skip_recorded) {
     for (const auto& record : applier_.records()) {
       // A record without an address is one of ours, from the previous process.
       if (!record.ips.empty()) {
@@ -71,43 +72,43 @@ std::unordered_set<std::uint32_t> Unclaimed::wanted(bool spare_recorded) const {
   return result;
 }
 
-void Unclaimed::leave(std::uint32_t ifindex, Changes& to) {
+void Unclaimed::release(std::uint32_t ifindex, Changes& to) {
   auto name = name_for(ifindex);
   applier_.bind(name, 0);
   to.push_back({.name = std::move(name), .value = std::nullopt});
 }
 
-void Unclaimed::take(std::uint32_t ifindex, Changes& to) {
+void Unclaimed::isolate(std::uint32_t ifindex, Changes& to) {
   auto entry = entry_for(ifindex);
   applier_.bind(entry.name, ifindex);
   released_.erase(ifindex);
-  held_.insert(ifindex);
+  isolated_.insert(ifindex);
   to.push_back({.name = entry.name, .value = std::move(entry)});
 }
 
 Unclaimed::Changes Unclaimed::update(const Interfaces::Changes& changes,
-                                     bool spare_recorded) {
-  const auto all = wanted(spare_recorded);
+                                     bool skip_recorded) {
+  const auto all = wanted(skip_recorded);
   Changes result;
   // A deleted interface may have been recreated with the same number.
   for (const std::uint32_t ifindex : changes.gone) {
     released_.erase(ifindex);
     closed_.erase(ifindex);
-    if (held_.erase(ifindex) > 0) {
-      leave(ifindex, result);
+    if (isolated_.erase(ifindex) > 0) {
+      release(ifindex, result);
     }
   }
-  for (auto it = held_.begin(); it != held_.end();) {
+  for (auto it = isolated_.begin(); it != isolated_.end();) {
     if (all.contains(*it)) {
       ++it;
       continue;
     }
-    leave(*it, result);
+    release(*it, result);
     released_.insert(*it);
-    it = held_.erase(it);
+    it = isolated_.erase(it);
   }
   for (const std::uint32_t ifindex : all) {
-    const bool is_new = !held_.contains(ifindex);
+    const bool is_new = !isolated_.contains(ifindex);
     const bool again =
         changes.resynced ||
         std::ranges::find(changes.filters, ifindex) != changes.filters.end();
@@ -115,7 +116,7 @@ Unclaimed::Changes Unclaimed::update(const Interfaces::Changes& changes,
       continue;  // it may be gone by now; otherwise the next change retries
     }
     if (is_new) {
-      take(ifindex, result);
+      isolate(ifindex, result);
     }
   }
   return result;
@@ -123,8 +124,8 @@ Unclaimed::Changes Unclaimed::update(const Interfaces::Changes& changes,
 
 std::vector<EndpointEntry> Unclaimed::entries() const {
   std::vector<EndpointEntry> result;
-  result.reserve(held_.size());
-  for (const std::uint32_t ifindex : held_) {
+  result.reserve(isolated_.size());
+  for (const std::uint32_t ifindex : isolated_) {
     result.push_back(entry_for(ifindex));
   }
   return result;

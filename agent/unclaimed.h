@@ -25,15 +25,15 @@ namespace sluice::agent {
 // after the transaction.
 class Unclaimed {
  public:
-  // `held`, the interfaces with such a record, must outlive it.
+  // `isolated`, the interfaces with such a record, must outlive it.
   Unclaimed(const Interfaces& interfaces, const Endpoints& endpoints,
             Attacher& attacher, Applier& applier,
-            std::unordered_set<std::uint32_t>& held)
+            std::unordered_set<std::uint32_t>& isolated)
       : interfaces_(interfaces),
         endpoints_(endpoints),
         attacher_(attacher),
         applier_(applier),
-        held_(held) {}
+        isolated_(isolated) {}
 
   void deny(bool value) { deny_ = value; }
   [[nodiscard]] bool denies() const { return deny_; }
@@ -43,14 +43,14 @@ class Unclaimed {
   void open(std::uint32_t ifindex) { closed_.erase(ifindex); }
   [[nodiscard]] bool active() const { return deny_ || !closed_.empty(); }
   // True if the interface has such a record.
-  [[nodiscard]] bool holds(std::uint32_t ifindex) const {
-    return held_.contains(ifindex);
+  [[nodiscard]] bool isolates(std::uint32_t ifindex) const {
+    return isolated_.contains(ifindex);
   }
 
   using Changes = std::vector<Transaction::EndpointChange>;
-  // `spare_recorded`: interfaces with a record in the kernel count as claimed,
+  // `skip_recorded`: interfaces with a record in the kernel count as claimed,
   // although no endpoint is known yet.
-  Changes update(const Interfaces::Changes& changes, bool spare_recorded);
+  Changes update(const Interfaces::Changes& changes, bool skip_recorded);
   // Returns the name of the interface's record in the applier.
   static std::string name_for(std::uint32_t ifindex);
   // Returns all such records, for a transaction that replaces everything.
@@ -60,24 +60,24 @@ class Unclaimed {
 
  private:
   [[nodiscard]] std::unordered_set<std::uint32_t> wanted(
-      bool spare_recorded) const;
-  void take(std::uint32_t ifindex, Changes& to);
-  void leave(std::uint32_t ifindex, Changes& to);
+      bool skip_recorded) const;
+  void isolate(std::uint32_t ifindex, Changes& to);
+  void release(std::uint32_t ifindex, Changes& to);
   static EndpointEntry entry_for(std::uint32_t ifindex);
 
   const Interfaces& interfaces_;
   const Endpoints& endpoints_;
   Attacher& attacher_;
   Applier& applier_;
-  std::unordered_set<std::uint32_t>& held_;
+  std::unordered_set<std::uint32_t>& isolated_;
   std::unordered_set<std::uint32_t> released_;
   std::unordered_set<std::uint32_t> closed_;
   bool deny_ = false;
 };
 
-// Forwards all calls except detach() for interfaces in `held`, which must keep
-// their programs.
-std::unique_ptr<Attacher> sparing_attacher(
-    Attacher& attacher, const std::unordered_set<std::uint32_t>& held);
+// Forwards all calls except detach() for interfaces in `isolated`, which must
+// keep their programs.
+std::unique_ptr<Attacher> filter_keeping_attacher(
+    Attacher& attacher, const std::unordered_set<std::uint32_t>& isolated);
 
 }  // namespace sluice::agent

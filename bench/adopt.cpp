@@ -121,10 +121,10 @@ double processor_seconds() {
 
 void adopt(benchmark::State& run) {
   fill(static_cast<std::uint32_t>(run.range(0)));
-  std::vector<Beginner> beginners;
-  beginners.reserve(static_cast<std::size_t>(run.range(1)));
+  std::vector<NewlyEnforced> newly_enforced;
+  newly_enforced.reserve(static_cast<std::size_t>(run.range(1)));
   for (std::uint32_t i = 0; i < run.range(1); ++i) {
-    beginners.push_back({.ifindex = i + 1, .ips = {pod(i)}});
+    newly_enforced.push_back({.ifindex = i + 1, .ips = {pod(i)}});
   }
   const auto datapath = Datapath::load({});
   expect(datapath.has_value(), "loading the datapath");
@@ -133,7 +133,7 @@ void adopt(benchmark::State& run) {
   Adoption adoption(kernel_tracking(), std::move(*store));
   for ([[maybe_unused]] auto _ : run) {
     const double begin = processor_seconds();
-    (void)adoption.begin(beginners);
+    (void)adoption.begin(newly_enforced);
     adoption.finish();
     run.SetIterationTime(processor_seconds() - begin);
   }

@@ -1,4 +1,4 @@
-sluice_unit_test(agent_apply_test agent_apply_test.cpp agent_held_test.cpp agent_world.cpp LINK sluice_agent)
+sluice_unit_test(agent_apply_test agent_apply_test.cpp agent_left_out_test.cpp agent_world.cpp LINK sluice_agent)
 sluice_unit_test(agent_own_peers_test agent_own_peers_test.cpp LINK sluice_agent)
 # Loads BPF: needs root.
 sluice_unit_test(agent_kernel_test agent_kernel_test.cpp agent_world.cpp LINK sluice_agent)

@@ -113,9 +113,9 @@ class Adopt : public ::testing::Test {
             .state = TCP_CONNTRACK_ESTABLISHED,
             .tcp_flags = {flags, flags}};
   }
-  static Beginner beginner(std::uint32_t ifindex,
-                           const std::vector<std::string>& ips) {
-    Beginner result{.ifindex = ifindex, .ips = {}};
+  static NewlyEnforced beginner(std::uint32_t ifindex,
+                                const std::vector<std::string>& ips) {
+    NewlyEnforced result{.ifindex = ifindex, .ips = {}};
     for (const auto& each : ips) {
       result.ips.push_back(ip(each));
     }

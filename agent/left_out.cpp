@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "agent/held.h"
+#include "agent/left_out.h"
 
 #include <algorithm>
 #include <unordered_set>
@@ -110,15 +110,15 @@ bool touches(const PolicySet& set,
 
 }  // namespace
 
-HeldSets choose_held(const Shortage& shortage, const Mirror& mirror,
-                     const Delta& wanted, const EndpointTargets& targets,
-                     std::size_t capacity) {
+LeftOutSets choose_left_out(const Shortage& shortage, const Mirror& mirror,
+                            const Delta& wanted, const EndpointTargets& targets,
+                            std::size_t capacity) {
   auto sets = shortage.sets;
   std::ranges::sort(sets, std::greater<>{}, [](const Shortage::Set& set) {
     return std::pair(set.growth, set.adds);
   });
   const auto moved = moved_classes(mirror, wanted.peers);
-  HeldSets held;
+  LeftOutSets left_out;
   std::size_t needed = shortage.needed;
   for (const auto& [id, adds, growth] : sets) {
     if (needed <= capacity) {
@@ -127,7 +127,7 @@ HeldSets choose_held(const Shortage& shortage, const Mirror& mirror,
     needed -= adds;
     const auto& now = set_in(mirror, id);
     const auto [begin, end] = of_set(wanted.entries, id);
-    HeldSet set{.needs = adds, .entries = {begin, end}};
+    LeftOutSet set{.needs = adds, .entries = {begin, end}};
     set.isolated = !isolates_alike(id, mirror, targets) || touches(now, moved);
     if (set.isolated) {
       set.entries = whole(now, set.entries);
@@ -142,20 +142,20 @@ HeldSets choose_held(const Shortage& shortage, const Mirror& mirror,
         std::to_string(set.needs) + " more: " +
         (set.isolated ? "its pods are isolated until there is room"
                       : "what was in force before stays until there is room");
-    held.emplace(id, std::move(set));
+    left_out.emplace(id, std::move(set));
   }
-  return held;
+  return left_out;
 }
 
-Delta without_held(const Delta& wanted, const HeldSets& held,
-                   const Mirror& mirror) {
+Delta without_left_out(const Delta& wanted, const LeftOutSets& left_out,
+                       const Mirror& mirror) {
   Delta result{.peers = wanted.peers, .entries = {}};
   std::ranges::copy_if(wanted.entries, std::back_inserter(result.entries),
                        [&](const Change& change) {
-                         return !held.contains(change.key.policy_id);
+                         return !left_out.contains(change.key.policy_id);
                        });
   std::vector<Change> removed;
-  for (const auto& [id, set] : held) {
+  for (const auto& [id, set] : left_out) {
     if (set.isolated) {
       for (const auto& [key, value] : set_in(mirror, id).entries) {
         removed.push_back({.key = key, .value = std::nullopt});
@@ -166,12 +166,13 @@ Delta without_held(const Delta& wanted, const HeldSets& held,
   return result;
 }
 
-std::vector<std::uint32_t> take_back(HeldSets& held, Delta& wanted,
-                                     const Mirror& mirror,
-                                     std::size_t capacity) {
+std::vector<std::uint32_t> take_reconsidered(LeftOutSets& left_out,
+                                             Delta& wanted,
+                                             const Mirror& mirror,
+                                             std::size_t capacity) {
   std::vector<std::uint32_t> taken;
   std::size_t room = capacity - std::min(capacity, mirror.entries);
-  for (auto it = held.begin(); it != held.end();) {
+  for (auto it = left_out.begin(); it != left_out.end();) {
     auto& [id, set] = *it;
     const auto [begin, end] = of_set(wanted.entries, id);
     const bool fits = set.needs <= room;
@@ -185,7 +186,7 @@ std::vector<std::uint32_t> take_back(HeldSets& held, Delta& wanted,
     wanted.merge({}, set.entries);
     wanted.merge({}, later);
     taken.push_back(id);
-    it = held.erase(it);
+    it = left_out.erase(it);
   }
   return taken;
 }
