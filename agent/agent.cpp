@@ -83,13 +83,13 @@ bool is_link_local6(const Transaction::PeerChange& change) {
   return address.v6 && is_link_local(address);
 }
 
-Transaction changes_for(const OwnPeers::Laid& laid) {
+Transaction changes_for(const OwnPeers::Layer& layer) {
   Transaction transaction;
-  for (const auto& peer : laid.peers) {
+  for (const auto& peer : layer.peers) {
     transaction.peers.push_back(
         {.prefix = peer.prefix, .cidr_id = peer.cidr_id});
   }
-  for (const auto& entry : laid.entries) {
+  for (const auto& entry : layer.entries) {
     transaction.entries.push_back({.key = entry.key, .value = entry.value});
   }
   return transaction;
@@ -351,7 +351,7 @@ Result<void> Agent::replace(const State& wanted, std::uint64_t revision) {
   impl.own.replace(wanted);
   impl.pending_peers = {};
   impl.adopt();
-  auto beside = changes_for(impl.own.laid());
+  auto beside = changes_for(impl.own.layer());
   for (auto& entry : impl.unclaimed.entries()) {
     beside.endpoints.push_back({.name = entry.name, .value = entry});
   }
@@ -483,7 +483,7 @@ const State& Agent::wanted() const {
 
 State Agent::view() const {
   auto state = impl_->wanted.get();
-  sluice::apply(state, changes_for(impl_->own.laid()));
+  sluice::apply(state, changes_for(impl_->own.layer()));
   return state;
 }
 

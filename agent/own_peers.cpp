@@ -44,11 +44,11 @@ bool OwnPeers::note_peer(const Transaction::PeerChange& change) {
     return false;
   }
   if (change.cidr_id) {
-    held_.insert(address);
+    exact_.insert(address);
   } else {
-    held_.erase(address);
+    exact_.erase(address);
     // The change would remove the added peer, too, so it is added again.
-    laid_.erase(address);
+    layer_.erase(address);
   }
   return true;
 }
@@ -81,7 +81,7 @@ std::map<IpAddress, std::uint32_t> OwnPeers::wanted_layer() const {
   const PeerView view(prefixes_);
   std::map<IpAddress, std::uint32_t> layer;
   for (const auto& address : addresses_) {
-    if (!held_.contains(address) && !endpoint_refs_.contains(address)) {
+    if (!exact_.contains(address) && !endpoint_refs_.contains(address)) {
       layer[address] = view.cover(host_prefix(address)) | kMark;
     }
   }
@@ -91,26 +91,26 @@ std::map<IpAddress, std::uint32_t> OwnPeers::wanted_layer() const {
 // If the state has the peer itself, its own change determines the result.
 void OwnPeers::settle_peers(Changes& changes) {
   auto layer = wanted_layer();
-  for (const auto& [address, cidr_id] : laid_) {
-    if (!layer.contains(address) && !held_.contains(address)) {
+  for (const auto& [address, cidr_id] : layer_) {
+    if (!layer.contains(address) && !exact_.contains(address)) {
       changes.peers.push_back(
           {.prefix = host_prefix(address), .cidr_id = std::nullopt});
     }
   }
   for (const auto& [address, cidr_id] : layer) {
-    const auto it = laid_.find(address);
-    if (it == laid_.end() || it->second != cidr_id) {
+    const auto it = layer_.find(address);
+    if (it == layer_.end() || it->second != cidr_id) {
       changes.peers.push_back(
           {.prefix = host_prefix(address), .cidr_id = cidr_id});
     }
   }
-  laid_ = std::move(layer);
+  layer_ = std::move(layer);
 }
 
 // The marked classes in use have their entries, and no others do.
 void OwnPeers::settle_entries(Changes& changes, const Wanted& wanted) {
   std::set<std::uint32_t> classes;
-  for (const auto& [address, cidr_id] : laid_) {
+  for (const auto& [address, cidr_id] : layer_) {
     classes.insert(cidr_id & ~kMark);
   }
   // All entries of class 0 count for every class.
@@ -143,10 +143,10 @@ void OwnPeers::settle_entries(Changes& changes, const Wanted& wanted) {
 OwnPeers::Changes OwnPeers::set_addresses(
     const std::vector<IpAddress>& addresses, const State& wanted) {
   addresses_ = {addresses.begin(), addresses.end()};
-  held_.clear();
+  exact_.clear();
   for (const auto& address : addresses_) {
     if (has(wanted.peers, host_prefix(address))) {
-      held_.insert(address);
+      exact_.insert(address);
     }
   }
   Changes changes;
@@ -158,11 +158,11 @@ OwnPeers::Changes OwnPeers::set_addresses(
 }
 
 void OwnPeers::replace(const State& wanted) {
-  held_.clear();
+  exact_.clear();
   prefixes_ = {};
   endpoints_.clear();
   endpoint_refs_.clear();
-  laid_.clear();
+  layer_.clear();
   copied_.clear();
   for (const auto& peer : wanted.peers) {
     note_peer({.prefix = peer.prefix, .cidr_id = peer.cidr_id});
@@ -208,10 +208,10 @@ OwnPeers::Changes OwnPeers::apply(const Transaction& transaction,
   return changes;
 }
 
-OwnPeers::Laid OwnPeers::laid() const {
-  Laid result;
-  result.peers.reserve(laid_.size());
-  for (const auto& [address, cidr_id] : laid_) {
+OwnPeers::Layer OwnPeers::layer() const {
+  Layer result;
+  result.peers.reserve(layer_.size());
+  for (const auto& [address, cidr_id] : layer_) {
     result.peers.push_back(
         {.prefix = host_prefix(address), .cidr_id = cidr_id});
   }

@@ -27,7 +27,7 @@ class OwnPeers {
   // SLUICE_CIDR_LOCAL_NODE alone: an operator's classes have both marks.
   static constexpr std::uint32_t kMark = SLUICE_CIDR_LOCAL_NODE;
 
-  struct Laid {
+  struct Layer {
     std::vector<PeerEntry> peers;
     std::vector<PolicyEntry> entries;
   };
@@ -48,7 +48,7 @@ class OwnPeers {
   // peers. Returns the resulting changes.
   Changes set_addresses(const std::vector<IpAddress>& addresses,
                         const State& wanted);
-  // `wanted` becomes the whole wanted state; laid() is to be added to it.
+  // `wanted` becomes the whole wanted state; layer() is to be added to it.
   void replace(const State& wanted);
   // Takes a change of the wanted state and returns the additional changes. If
   // one of them concerns a peer of the transaction, it replaces the
@@ -56,7 +56,7 @@ class OwnPeers {
   Changes apply(const Transaction& transaction, const Wanted& wanted);
 
   // Peers sorted.
-  [[nodiscard]] Laid laid() const;
+  [[nodiscard]] Layer layer() const;
 
  private:
   // True if the added peers may have to change.
@@ -68,11 +68,11 @@ class OwnPeers {
   void settle_entries(Changes& changes, const Wanted& wanted);
 
   std::set<IpAddress> addresses_;
-  std::set<IpAddress> held_;  // those for which the state has an exact peer
-  PeerTable prefixes_;        // the state's, without single addresses
+  std::set<IpAddress> exact_;  // those for which the state has an exact peer
+  PeerTable prefixes_;         // the state's, without single addresses
   std::unordered_map<std::string, std::vector<IpAddress>> endpoints_;
   std::unordered_map<IpAddress, std::uint32_t> endpoint_refs_;
-  std::map<IpAddress, std::uint32_t> laid_;
+  std::map<IpAddress, std::uint32_t> layer_;
   // By class of the wanted state: its entries, which the marked class has too.
   std::map<std::uint32_t, EntryMap> copied_;
 };

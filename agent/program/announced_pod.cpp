@@ -132,7 +132,7 @@ Result<std::optional<PodRequest>> request_in(const json& object) {
   if (command == "withdraw") {
     request.kind = PodRequest::Kind::kWithdraw;
   } else if (command == "collect") {
-    request.kind = PodRequest::Kind::kCollect;
+    request.kind = PodRequest::Kind::kCollectGarbage;
     request.valid = object.value("valid", std::vector<std::string>{});
   } else if (command != "announced") {
     return std::nullopt;

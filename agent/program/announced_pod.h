@@ -11,20 +11,20 @@
 #include "lib/base/result.h"
 #include "lib/wire/protocol.h"
 
-// What the CNI plugin tells the agent, and how that is kept.
+// Requests of the CNI plugin, and the file of announced pods.
 namespace sluice::agentd {
 
-// What becomes of a pod for which no verdict is in force in time.
+// The fate of a pod whose policies are not in force in time.
 enum class OnTimeout : std::uint8_t { kFail, kClosed, kOpen };
 
-// A pod's interface, as the plugin has told of it.
+// A pod and its interface, as announced by the plugin.
 struct AnnouncedPod {
   wire::PodAddress pod;
   std::uint32_t ifindex = 0;
   std::string container;
   std::string network;
-  bool open = false;  // its time was over, and it was to be opened then
-  // It has its siblings' policies: the operator has not said yet what it has.
+  bool open = false;  // the time was over, with OnTimeout::kOpen
+  // It has its siblings' policies, because the operator has not sent its own.
   bool as_siblings = false;
 
   [[nodiscard]] std::string full_name() const {
@@ -33,21 +33,27 @@ struct AnnouncedPod {
 };
 
 struct PodRequest {
-  enum class Kind : std::uint8_t { kAnnounce, kWithdraw, kLook, kCollect };
-  Kind kind = Kind::kLook;
+  enum class Kind : std::uint8_t {
+    kAnnounce,
+    kWithdraw,
+    kCheck,
+    kCollectGarbage
+  };
+  Kind kind = Kind::kCheck;
   AnnouncedPod announced;
   std::chrono::milliseconds timeout{0};
   OnTimeout on_timeout = OnTimeout::kFail;
-  std::vector<std::string> valid;  // containers, of kCollect
+  std::vector<std::string> valid;  // containers, of kCollectGarbage
 };
 
-// nullopt if it is none of the plugin's; an error if it is one and not valid.
+// nullopt if it is not a request of the plugin; an error if it is an invalid
+// one.
 Result<std::optional<PodRequest>> parse_pod_request(const std::string& text);
 
-// Whole or not at all.
+// Writes the whole file, or leaves the old one.
 Result<void> save_pods(const std::filesystem::path& file,
                        const std::vector<AnnouncedPod>& pods);
-// Nothing if there is no file, or one of another start of the machine.
+// Empty if there is no file, or if the machine has been restarted since.
 Result<std::vector<AnnouncedPod>> load_pods(const std::filesystem::path& file);
 
 }  // namespace sluice::agentd

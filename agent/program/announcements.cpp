@@ -18,14 +18,14 @@ using nlohmann::json;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-// To cut an interface off costs the node a grace period, which delays every
-// verdict. Until its announcement is answered nothing runs in a pod; so an
-// operator gets this long to say what is to be enforced there.
-constexpr milliseconds kOperatorTime{100};
-// How long an agent that has just started, or has just lost its operator, may
-// take to reach one before a pod is given its siblings' policies.
-constexpr milliseconds kConnectTime{500};
-constexpr seconds kLookedAfter{1};
+// Denying an interface costs a grace period, which delays all verdicts of the
+// node. Nothing runs in a pod before its announcement is answered, so the
+// operator has this much time to send the pod's policies first.
+constexpr milliseconds kOperatorDelay{100};
+// The time that an agent that has just started, or has just lost its operator,
+// may take to connect before a pod gets its siblings' policies.
+constexpr milliseconds kConnectDelay{500};
+constexpr seconds kCheckInterval{1};
 
 Server::Answer line(const json& object) {
   return {.reply = instance::reply_line(instance::dump(object)),
@@ -38,10 +38,10 @@ bool Announcements::is_there(const AnnouncedPod& announced) const {
   return agent_->interface_name(announced.ifindex) == announced.pod.interface;
 }
 
-void Announcements::go_on() {
+void Announcements::load() {
   auto kept = load_pods(file_);
   if (!kept) {
-    spdlog::warn("what the CNI plugin said cannot be read: {}",
+    spdlog::warn("the list of announced pods cannot be read: {}",
                  kept.error().message);
     return;
   }
@@ -58,9 +58,10 @@ void Announcements::go_on() {
     pods_[name] = std::move(announced);
   }
   dirty_ = pods_.size() != kept->size();
-  // Those whose announcement was not answered have no record yet.
+  // Pods whose announcement was not answered have no record yet.
   if (auto closed = agent_->close_interfaces(to_close); !closed) {
-    spdlog::error("new pods cannot be cut off: {}", closed.error().message);
+    spdlog::error("traffic of new pods cannot be denied: {}",
+                  closed.error().message);
   }
 }
 
@@ -78,7 +79,7 @@ void Announcements::add_siblings(State& state) const {
   apply(state, transaction);
 }
 
-bool Announcements::join_siblings(AnnouncedPod& announced) {
+bool Announcements::use_siblings(AnnouncedPod& announced) {
   const auto name = announced.full_name();
   auto entry = as_siblings(name, announced.pod.ips, agent_->wanted().endpoints);
   if (!entry) {
@@ -93,14 +94,14 @@ bool Announcements::join_siblings(AnnouncedPod& announced) {
   return true;
 }
 
-void Announcements::leave_siblings(AnnouncedPod& announced) {
+void Announcements::stop_using_siblings(AnnouncedPod& announced) {
   if (std::exchange(announced.as_siblings, false)) {
     dirty_ = true;
     change_({.name = announced.full_name(), .value = std::nullopt});
   }
 }
 
-void Announcements::heard(const Transaction& transaction) {
+void Announcements::on_transaction(const Transaction& transaction) {
   for (const auto& change : transaction.endpoints) {
     if (const auto found = pods_.find(change.name); found != pods_.end()) {
       dirty_ = std::exchange(found->second.as_siblings, false) || dirty_;
@@ -108,7 +109,7 @@ void Announcements::heard(const Transaction& transaction) {
   }
 }
 
-void Announcements::heard_all() {
+void Announcements::on_snapshot() {
   for (auto& [name, announced] : pods_) {
     dirty_ = std::exchange(announced.as_siblings, false) || dirty_;
   }
@@ -138,25 +139,25 @@ std::optional<Server::Answer> Announcements::answer(
     case PodRequest::Kind::kWithdraw:
       withdraw((*parsed)->announced.container);
       break;
-    case PodRequest::Kind::kCollect:
-      collect(**parsed);
+    case PodRequest::Kind::kCollectGarbage:
+      collect_garbage(**parsed);
       break;
-    case PodRequest::Kind::kLook:
-      return look(**parsed);
+    case PodRequest::Kind::kCheck:
+      return check(**parsed);
   }
   return line({{"view", json::object()}});
 }
 
 Server::Answer Announcements::announce(const PodRequest& request) {
-  // The interface is newer than what was read last.
+  // The interface may be newer than the last list of interfaces.
   if (const auto followed = agent_->dispatch(); !followed) {
-    spdlog::debug("{}", followed.error().message);  // told by others
+    spdlog::debug("{}", followed.error().message);  // reported elsewhere
   }
   const auto& announced = request.announced;
   if (!is_there(announced)) {
     return line(
         {{"error", "there is no interface " + announced.pod.interface +
-                       " of number " + std::to_string(announced.ifindex)}});
+                       " with index " + std::to_string(announced.ifindex)}});
   }
   if (!server_->can_wait()) {
     return line({{"error", "too many pods start at once"}});
@@ -164,36 +165,36 @@ Server::Answer Announcements::announce(const PodRequest& request) {
   const auto name = announced.full_name();
   const auto old = pods_.find(name);
   if (old != pods_.end() && old->second.ifindex != announced.ifindex) {
-    forget(name);  // a pod whose sandbox has been made anew
+    remove(name);  // its sandbox was created again
   }
   pods_[name] = announced;
   dirty_ = true;
-  // A plugin that opens pods may do so without an answer.
+  // With on_timeout open, the plugin may start the pod without an answer.
   agent_->announce(name, announced.ifindex,
                    request.on_timeout != OnTimeout::kOpen);
   client_->announce(announced.pod);
   if (const auto bound = agent_->retry(); !bound) {
-    spdlog::debug("{}: {}", name, bound.error().message);  // told by others
+    spdlog::debug("{}: {}", name, bound.error().message);  // reported elsewhere
   }
   const auto now = Clock::now();
   waiting_.push_back({.ticket = ++tickets_,
                       .pod = name,
                       .ifindex = announced.ifindex,
                       .since = now,
-                      .close_at = link_->connected ? now + kOperatorTime : now,
+                      .close_at = link_->connected ? now + kOperatorDelay : now,
                       .deadline = now + request.timeout,
                       .on_timeout = request.on_timeout});
   return {.reply = {}, .drops_only = false, .ticket = tickets_};
 }
 
-// The interface itself stays as it is until it is gone, or, where nobody else
-// claims it, is cut off.
-void Announcements::forget(const std::string& name) {
+// The interface stays as it is until it is deleted. If nothing else claims it,
+// its traffic is denied.
+void Announcements::remove(const std::string& name) {
   const auto found = pods_.find(name);
   if (found == pods_.end()) {
     return;
   }
-  leave_siblings(found->second);
+  stop_using_siblings(found->second);
   auto pod = std::move(found->second.pod);
   pods_.erase(found);
   dirty_ = true;
@@ -209,11 +210,11 @@ void Announcements::withdraw(const std::string& container) {
     return item.second.container == container;
   });
   if (found != pods_.end()) {
-    forget(std::string(found->first));
+    remove(std::string(found->first));
   }
 }
 
-void Announcements::collect(const PodRequest& request) {
+void Announcements::collect_garbage(const PodRequest& request) {
   std::vector<std::string> gone;
   for (const auto& [name, announced] : pods_) {
     if (announced.network == request.announced.network &&
@@ -223,11 +224,11 @@ void Announcements::collect(const PodRequest& request) {
     }
   }
   for (const auto& name : gone) {
-    forget(name);
+    remove(name);
   }
 }
 
-Server::Answer Announcements::look(const PodRequest& request) const {
+Server::Answer Announcements::check(const PodRequest& request) const {
   const auto& wanted = request.announced;
   if (wanted.container.empty()) {
     return line({{"view", {{"pods", pods_.size()}}}});
@@ -236,18 +237,18 @@ Server::Answer Announcements::look(const PodRequest& request) const {
     return item.second.container == wanted.container;
   });
   if (found == pods_.end() || found->second.ifindex != wanted.ifindex) {
-    return line({{"error", "this container's interface is not known"}});
+    return line({{"error", "the interface of this container is not known"}});
   }
   const auto& [name, announced] = *found;
   const bool enforced =
       agent_->is_enforced(name, announced.ifindex, announced.pod.ips);
   if (!enforced && !announced.open && !agent_->is_closed(announced.ifindex)) {
-    return line({{"error", name + ": " + why_not(name)}});
+    return line({{"error", name + ": " + why_not_enforced(name)}});
   }
   return line({{"view", {{"enforced", enforced}}}});
 }
 
-void Announcements::forget_gone() {
+void Announcements::remove_gone() {
   std::vector<std::string> gone;
   for (const auto& [name, announced] : pods_) {
     if (!is_there(announced)) {
@@ -255,7 +256,7 @@ void Announcements::forget_gone() {
     }
   }
   for (const auto& name : gone) {
-    forget(name);
+    remove(name);
   }
 }
 
@@ -264,7 +265,7 @@ bool Announcements::operator_is_old() const {
   return stats.connected && stats.version.minor < wire::kAnnouncementsSince;
 }
 
-std::string Announcements::why_not(const std::string& name) const {
+std::string Announcements::why_not_enforced(const std::string& name) const {
   if (!link_->connected) {
     return "no operator can be reached: " + link_->problem;
   }
@@ -273,13 +274,14 @@ std::string Announcements::why_not(const std::string& name) const {
       return problem;
     }
   }
-  return "the operator has not said yet what is to be enforced";
+  return "the operator has not sent the policies of the pod yet";
 }
 
 void Announcements::send(const Waiting& waiting, instance::Reply reply) {
   if (const auto found = pods_.find(waiting.pod);
       found != pods_.end() && found->second.ifindex == waiting.ifindex) {
-    agent_->announce(waiting.pod, waiting.ifindex);  // it runs from now on
+    // Processes may run in it from now on.
+    agent_->announce(waiting.pod, waiting.ifindex);
   }
   waits_.add(Clock::now() - waiting.since);
   server_->answer(waiting.ticket, std::move(reply));
@@ -296,12 +298,15 @@ void Announcements::reply_error(const Waiting& waiting,
   send(waiting, instance::reply_line(instance::dump({{"error", why}})));
 }
 
-void Announcements::time_over(const Waiting& waiting, AnnouncedPod& announced) {
-  const auto why = why_not(waiting.pod);
+void Announcements::on_time_over(const Waiting& waiting,
+                                 AnnouncedPod& announced) {
+  const auto why = why_not_enforced(waiting.pod);
   switch (waiting.on_timeout) {
     case OnTimeout::kOpen:
-      spdlog::warn("new pod {} is open until its policies are known: {}",
-                   waiting.pod, why);
+      spdlog::warn(
+          "all traffic of the new pod {} is allowed until its policies are "
+          "known: {}",
+          waiting.pod, why);
       announced.open = dirty_ = true;
       if (const auto opened = agent_->open_interface(waiting.ifindex);
           !opened) {
@@ -312,8 +317,10 @@ void Announcements::time_over(const Waiting& waiting, AnnouncedPod& announced) {
       return;
     case OnTimeout::kClosed:
       if (agent_->is_closed(waiting.ifindex)) {
-        spdlog::warn("new pod {} is cut off until its policies are known: {}",
-                     waiting.pod, why);
+        spdlog::warn(
+            "all traffic of the new pod {} is denied until its policies are "
+            "known: {}",
+            waiting.pod, why);
         reply(waiting, "closed");
         return;
       }
@@ -324,8 +331,8 @@ void Announcements::time_over(const Waiting& waiting, AnnouncedPod& announced) {
   reply_error(waiting, why);
 }
 
-bool Announcements::settle(const Waiting& waiting, Clock::time_point now,
-                           std::vector<std::uint32_t>& to_close) {
+bool Announcements::try_to_answer(const Waiting& waiting, Clock::time_point now,
+                                  std::vector<std::uint32_t>& to_close) {
   const auto found = pods_.find(waiting.pod);
   if (found == pods_.end() || found->second.ifindex != waiting.ifindex) {
     reply_error(waiting, "withdrawn before its policies were in force");
@@ -333,28 +340,28 @@ bool Announcements::settle(const Waiting& waiting, Clock::time_point now,
   }
   auto& announced = found->second;
   if (agent_->is_enforced(waiting.pod, waiting.ifindex, announced.pod.ips)) {
-    // From now on it is cut off if ever the endpoint goes before it does.
+    // From now on its traffic is denied if the endpoint is removed first.
     to_close.push_back(waiting.ifindex);
     reply(waiting, "enforced");
     return true;
   }
   if (!is_there(announced)) {
     reply_error(waiting, "interface " + announced.pod.interface + " is gone");
-    forget(std::string(waiting.pod));
+    remove(std::string(waiting.pod));
     return true;
   }
-  // Such an operator learns the address from the pod's status, which is written
-  // after the plugin has returned.
+  // Such an operator reads the address from the pod's status, which kubelet
+  // writes after the plugin has returned.
   if (operator_is_old() && agent_->is_closed(waiting.ifindex)) {
     reply(waiting, "closed");
     return true;
   }
-  if (!link_->connected && now >= waiting.since + kConnectTime &&
-      join_siblings(announced)) {
-    return false;  // answered once it is in force
+  if (!link_->connected && now >= waiting.since + kConnectDelay &&
+      use_siblings(announced)) {
+    return false;  // the answer follows when they are in force
   }
   if (now >= waiting.deadline) {
-    time_over(waiting, announced);
+    on_time_over(waiting, announced);
     return true;
   }
   if (now >= waiting.close_at || operator_is_old()) {
@@ -363,23 +370,24 @@ bool Announcements::settle(const Waiting& waiting, Clock::time_point now,
   return false;
 }
 
-void Announcements::turn() {
+void Announcements::run() {
   const auto now = Clock::now();
-  if (now >= look_at_) {
-    look_at_ = now + kLookedAfter;
-    forget_gone();
+  if (now >= check_at_) {
+    check_at_ = now + kCheckInterval;
+    remove_gone();
   }
-  // Before anybody is answered: what was promised is kept.
+  // The file is written before any answer, so that a restart keeps promises.
   save();
   std::vector<std::uint32_t> to_close;
   std::erase_if(waiting_, [&](const Waiting& waiting) {
-    return settle(waiting, now, to_close);
+    return try_to_answer(waiting, now, to_close);
   });
   if (to_close.empty()) {
     return;
   }
   if (const auto closed = agent_->close_interfaces(to_close); !closed) {
-    spdlog::error("new pods cannot be cut off: {}", closed.error().message);
+    spdlog::error("traffic of new pods cannot be denied: {}",
+                  closed.error().message);
   }
 }
 
@@ -394,8 +402,10 @@ void Announcements::save() {
   }
   if (auto saved = save_pods(file_, pods); !saved) {
     dirty_ = true;
-    spdlog::warn("what the CNI plugin said is not kept for the next start: {}",
-                 saved.error().message);
+    spdlog::warn(
+        "the list of announced pods cannot be written, so the next start will "
+        "not know them: {}",
+        saved.error().message);
   }
 }
 

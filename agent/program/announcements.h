@@ -20,40 +20,42 @@
 
 namespace sluice::agentd {
 
-// Pods that the node's CNI plugin tells of, from the moment at which their
-// interface is made until it is gone: tells the agent which interface is whose
-// and the operator which addresses are whose, cuts off what has no verdict, and
-// answers the plugin when it has. Kept in a file, so that a process that ends
-// forgets nothing. While no operator can be reached, a pod gets what is
-// enforced for its siblings on this node (agent/program/sibling.h). One thread.
+// Pods that the node's CNI plugin has announced, from the creation of their
+// interface to its deletion. Tells the agent which pod has which interface and
+// the operator which pod has which address, denies all traffic of interfaces
+// without a verdict, and answers the plugin when the pod's policies are in
+// force. The pods are kept in a file, so that the next process knows them.
+// While no operator can be reached, a new pod gets the policies of its siblings
+// on this node (agent/program/sibling.h). One thread.
 class Announcements {
  public:
-  // All of these outlive it.
+  // All arguments must outlive it.
   Announcements(std::filesystem::path file, const OperatorLink& link,
                 agent::Agent& agent)
       : file_(std::move(file)), link_(&link), agent_(&agent) {}
 
-  // Takes over from the process before this one: what is still there is bound
-  // to its interface, and cut off unless it has a record in force. Before the
-  // agent's first snapshot.
-  void go_on();
-  // Gives `state`, which is what an operator said to the process before this
-  // one, the endpoints that this process has to go on with beside it.
+  // Loads the pods of the previous process. Pods that still exist are bound to
+  // their interface; interfaces without a record in force are denied. To be
+  // called before the agent's first snapshot.
+  void load();
+  // Adds the pods that have their siblings' policies to `state`, the last state
+  // that the previous process received from an operator.
   void add_siblings(State& state) const;
-  // Puts changes of this node's endpoints into force that no operator has said.
+  // Applies a change of this node's endpoints that no operator has sent.
   using Change = std::function<void(const Transaction::EndpointChange&)>;
-  // Before the first turn(); these outlive it, too.
+  // To be called before the first run(). The arguments must outlive it.
   void serve(wire::Client& client, instance::Server& server, Change change);
-  // The operator has said something of these pods, or all that there is to say:
-  // that counts from now on.
-  void heard(const Transaction& transaction);
-  void heard_all();
+  // To be called when the operator has sent a change or a snapshot. From then
+  // on, the pods in it have the operator's policies.
+  void on_transaction(const Transaction& transaction);
+  void on_snapshot();
 
-  // nullopt if the request is none of the plugin's.
+  // nullopt if the request is not one of the plugin's.
   std::optional<instance::Server::Answer> answer(const std::string& request);
-  // After every turn of the program: answers whom it can.
-  void turn();
-  // How long the plugin waited for its answers, errors among them.
+  // To be called after every turn of the program's loop: answers the requests
+  // that can be answered.
+  void run();
+  // The plugin's waiting times for answers, including errors.
   [[nodiscard]] const health::Durations& waits() const { return waits_; }
 
  private:
@@ -72,21 +74,21 @@ class Announcements {
   [[nodiscard]] bool is_there(const AnnouncedPod& announced) const;
   instance::Server::Answer announce(const PodRequest& request);
   void withdraw(const std::string& container);
-  void collect(const PodRequest& request);
-  [[nodiscard]] instance::Server::Answer look(const PodRequest& request) const;
-  void forget(const std::string& name);
-  void forget_gone();
-  // True once it has been answered.
-  bool settle(const Waiting& waiting, Clock::time_point now,
-              std::vector<std::uint32_t>& to_close);
-  // True if the pod has got its siblings' policies.
-  bool join_siblings(AnnouncedPod& announced);
-  void leave_siblings(AnnouncedPod& announced);
-  void time_over(const Waiting& waiting, AnnouncedPod& announced);
+  void collect_garbage(const PodRequest& request);
+  [[nodiscard]] instance::Server::Answer check(const PodRequest& request) const;
+  void remove(const std::string& name);
+  void remove_gone();
+  // True if the request has been answered.
+  bool try_to_answer(const Waiting& waiting, Clock::time_point now,
+                     std::vector<std::uint32_t>& to_close);
+  // True if the pod has its siblings' policies now.
+  bool use_siblings(AnnouncedPod& announced);
+  void stop_using_siblings(AnnouncedPod& announced);
+  void on_time_over(const Waiting& waiting, AnnouncedPod& announced);
   void send(const Waiting& waiting, instance::Reply reply);
   void reply(const Waiting& waiting, const char* state);
   void reply_error(const Waiting& waiting, const std::string& why);
-  [[nodiscard]] std::string why_not(const std::string& name) const;
+  [[nodiscard]] std::string why_not_enforced(const std::string& name) const;
   [[nodiscard]] bool operator_is_old() const;
   void save();
 
@@ -101,7 +103,7 @@ class Announcements {
   std::uint64_t tickets_ = 0;
   health::Durations waits_;
   bool dirty_ = false;
-  Clock::time_point look_at_;
+  Clock::time_point check_at_;
 };
 
 }  // namespace sluice::agentd

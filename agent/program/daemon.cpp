@@ -156,10 +156,11 @@ void Daemon::Impl::resume_from_journal() {
     told_unknown = (*kept)->on_unknown;
   }
   announcements.emplace(instance::pods_file(options.socket), link, *agent);
-  announcements->go_on();
+  announcements->load();
   deny_unknown = denies(told_unknown);
   if (auto denied = agent->deny_unclaimed(deny_unknown); !denied) {
-    spdlog::error("unknown pods cannot be cut off: {}", denied.error().message);
+    spdlog::error("traffic of unknown pods cannot be denied: {}",
+                  denied.error().message);
     progress.retry_later();
   }
   if (!kept || !*kept) {
@@ -294,7 +295,7 @@ void Daemon::Impl::on_snapshot(std::uint64_t revision, const State& state) {
   names = instance::Names(state);
   names_dirty = pods_dirty = true;
   rewrite_journal(state);
-  announcements->heard_all();
+  announcements->on_snapshot();
   const auto result = agent->replace(state, revision);
   snapshot_in_force = snapshot_in_force || result.has_value();
   spdlog::info("snapshot: revision {}, {} endpoints, {} entries, {} peers",
@@ -310,7 +311,7 @@ void Daemon::Impl::on_transaction(const Transaction& transaction) {
   names_dirty = true;
   pods_dirty = pods_dirty || !transaction.endpoints.empty();
   note_journal(journal->add(transaction));
-  announcements->heard(transaction);
+  announcements->on_transaction(transaction);
   outcome(agent->apply(transaction), begun);
 }
 
@@ -564,7 +565,7 @@ Result<void> Daemon::Impl::loop() {
     if (fds[3].revents != 0) {
       server->dispatch();
     }
-    announcements->turn();
+    announcements->run();
     cni->turn();
     run_timers();
   }

@@ -84,7 +84,7 @@ class OwnPeersTest : public testing::Test {
          .value = ips.empty() ? std::nullopt : std::optional(entry)});
     apply(transaction);
   }
-  // The kernel holds what would be laid anew.
+  // The kernel holds the layer that would be written anew.
   void check() {
     OwnPeers anew;
     (void)anew.set_addresses(now, wanted);
@@ -117,10 +117,11 @@ class OwnPeersTest : public testing::Test {
  private:
   [[nodiscard]] State with_laid(const OwnPeers& peers) const {
     auto state = wanted;
-    const auto laid = peers.laid();
-    state.peers.insert(state.peers.end(), laid.peers.begin(), laid.peers.end());
-    state.entries.insert(state.entries.end(), laid.entries.begin(),
-                         laid.entries.end());
+    const auto layer = peers.layer();
+    state.peers.insert(state.peers.end(), layer.peers.begin(),
+                       layer.peers.end());
+    state.entries.insert(state.entries.end(), layer.entries.begin(),
+                         layer.entries.end());
     return sorted(std::move(state));
   }
 };
