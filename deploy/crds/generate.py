@@ -92,7 +92,7 @@ def cidr_rule():
         oneOf=[{"required": [name]} for name in ("cidr", "cidrGroupRef", "cidrGroupSelector")])
 
 
-def peers(word):
+def peers(word, deny):
     """The members of a rule that name peers. `word` is "from" or "to"."""
     result = {
         word + "Endpoints": array("Pods. In a namespaced policy those of its namespace, unless the "
@@ -104,7 +104,29 @@ def peers(word):
     }
     if word == "to":
         result["toServices"] = array("What stands behind Services.", service())
+    if word == "to" and not deny:
+        result["toFQDNs"] = array(
+            "Addresses outside the cluster that DNS gives for names. " + _NOT_YET,
+            dns_names("Names, by exactly one of the two.", oneOf=_NAME_OR_PATTERN))
     return result
+
+
+# ---- names ---------------------------------------------------------------------------
+
+_NOT_YET = "Not enforced yet: a policy that has it is refused, and its status says so."
+_NAME_OR_PATTERN = [{"required": [name]} for name in ("matchName", "matchPattern")]
+
+
+def dns_names(description, **more):
+    def pattern(star):
+        label = f"[-a-zA-Z0-9_{star}]+"
+        return {"minLength": 1, "maxLength": 255, "pattern": f"^{label}([.]{label})*[.]?$"}
+    return struct(description, {
+        "matchName": text("One name, such as api.example.com.", **pattern("")),
+        "matchPattern": text(
+            "A name with stars. A star stands for zero or more letters, digits, hyphens and "
+            "underscores; \"**.\" at the start stands for one or more labels; \"*\" alone is every "
+            "name.", **pattern("*"))}, **more)
 
 
 def service():
@@ -135,7 +157,7 @@ _ICMP_TYPES = """
 _ICMP_PATTERN = "^([0-9]|[1-9][0-9]|1[0-9]{2}|2[0-4][0-9]|25[0-5]|" + "|".join(_ICMP_TYPES) + ")$"
 
 
-def layer4():
+def layer4(word, deny):
     port = struct(
         "A port of the pod (not of the Service), or a range of them.",
         {"port": text("A number, or a name from the container's ports. \"0\": any.", minLength=1,
@@ -150,9 +172,14 @@ def layer4():
          "type": {"description": "A number or a name.", "x-kubernetes-int-or-string": True,
                   "minimum": 0, "pattern": _ICMP_PATTERN}},
         ["type"])
+    element = {"ports": array("At most 40.", port, maxItems=40)}
+    if word == "to" and not deny:
+        element["rules"] = struct("Only `dns`; rules for other protocols are not supported.", {
+            "dns": array("The names that may be asked for at these ports, which must be single ports "
+                         "of TCP and UDP. " + _NOT_YET,
+                         dns_names("Names, by one of the two or both.", anyOf=_NAME_OR_PATTERN))})
     return {
-        "toPorts": array("Ports; none: all protocols and ports.", struct(
-            "A list of ports.", {"ports": array("At most 40.", port, maxItems=40)})),
+        "toPorts": array("Ports; none: all protocols and ports.", struct("A list of ports.", element)),
         "icmps": array("ICMP types. Not in one rule with toPorts.", struct(
             "A list of ICMP types.", {"fields": array("At most 40.", icmp, maxItems=40)})),
     }
@@ -162,7 +189,7 @@ def layer4():
 
 
 def rules(word, deny):
-    properties = {**peers(word), **layer4()}
+    properties = {**peers(word, deny), **layer4(word, deny)}
     if not deny:
         properties["authentication"] = struct(
             "Only `disabled` is enforced.",

@@ -11,6 +11,7 @@
 #include "lib/kube/utf8.h"
 #include "lib/policy/parse_l4.h"
 #include "lib/policy/parse_labels.h"
+#include "lib/policy/parse_names.h"
 
 namespace sluice::policy {
 namespace {
@@ -31,6 +32,13 @@ constexpr std::array<Section, 4> kSections{{
     {"egressDeny", Direction::kEgress, Action::kDeny},
 }};
 constexpr std::array<std::string_view, 2> kDirections{"ingress", "egress"};
+
+// What the toPorts and icmps of a rule allow.
+struct RuleL4 {
+  L4 plain;
+  // Elements of toPorts with rules.dns.
+  std::vector<std::pair<L4, DnsRule>> dns;
+};
 
 // Code points that do not print: controls, formats, surrogates, private use.
 bool is_printable(char32_t c) {
@@ -123,39 +131,33 @@ void check_authentication(const Field& rule, Problems& problems) {
   }
 }
 
-// Layer 7 rules, which are not supported; an empty object is accepted.
-void refuse_rules(const Field& field, Problems& problems) {
+// The members of an element of toPorts beside its ports.
+std::optional<DnsRule> parse_port_members(const Field& field,
+                                          const Section& section,
+                                          ParseContext& context) {
+  Problems& problems = context.problems;
+  if (section.action == Action::kDeny) {
+    kube::only(field, {"ports"}, problems);
+    return std::nullopt;
+  }
+  kube::only(field,
+             {"ports", "rules", "terminatingTLS", "originatingTLS",
+              "serverNames", "listener"},
+             problems);
+  refuse(field, {"terminatingTLS", "originatingTLS", "serverNames", "listener"},
+         problems);
   const auto rules = field.get("rules");
-  if (!rules || !kube::is_object(*rules, problems)) {
-    return;
-  }
-  std::string names;
-  for (const auto& member : rules->value().items()) {
-    names += (names.empty() ? "" : ", ") + in_quotes(member.key());
-  }
-  if (!names.empty()) {
-    problems.add(*rules, "not supported: " + names);
-  }
+  return rules ? parse_port_rules(*rules, section.direction, context)
+               : std::nullopt;
 }
 
-void parse_port_rule(const Field& field, Action action, L4& out,
+void parse_port_rule(const Field& field, const Section& section, RuleL4& out,
                      ParseContext& context) {
   Problems& problems = context.problems;
   if (!kube::is_object(field, problems)) {
     return;
   }
-  if (action == Action::kDeny) {
-    kube::only(field, {"ports"}, problems);
-  } else {
-    kube::only(field,
-               {"ports", "rules", "terminatingTLS", "originatingTLS",
-                "serverNames", "listener"},
-               problems);
-    refuse_rules(field, problems);
-    refuse(field,
-           {"terminatingTLS", "originatingTLS", "serverNames", "listener"},
-           problems);
-  }
+  auto dns = parse_port_members(field, section, context);
   const std::size_t count = list_size(field, "ports", problems);
   const auto ports = field.get("ports");
   if (count > kMaxPorts) {
@@ -163,11 +165,19 @@ void parse_port_rule(const Field& field, Action action, L4& out,
                              std::to_string(count));
     return;
   }
-  if (count == 0) {
+  if (count == 0 && dns) {
+    problems.add(field, "ports must be specified for DNS rules");
+  } else if (count == 0) {
     context.warn(field, "no ports: matches nothing");
   }
+  L4 l4;
   for (std::size_t i = 0; i < count; ++i) {
-    parse_cilium_port(ports->at(i), out, context);
+    dns ? parse_dns_port(ports->at(i), l4, context)
+        : parse_cilium_port(ports->at(i), out.plain, context);
+  }
+  if (dns) {
+    normalise(l4);
+    out.dns.emplace_back(std::move(l4), std::move(*dns));
   }
 }
 
@@ -193,41 +203,57 @@ void parse_icmp_rule(const Field& field, L4& out, ParseContext& context) {
 }
 
 // An empty list restricts nothing, as if it were absent.
-void parse_cilium_l4(const Field& field, Action action, L4& out,
-                     ParseContext& context) {
+RuleL4 parse_cilium_l4(const Field& field, const Section& section,
+                       ParseContext& context) {
+  RuleL4 out;
   Problems& problems = context.problems;
   const std::size_t ports = list_size(field, "toPorts", problems);
   const std::size_t icmps = list_size(field, "icmps", problems);
-  out.any = ports == 0 && icmps == 0;
+  out.plain.any = ports == 0 && icmps == 0;
   if (ports > 0 && icmps > 0) {
     problems.add(*field.get("icmps"),
                  "the ICMPs block may only be present without toPorts");
   }
   const auto port_list = field.get("toPorts");
   for (std::size_t i = 0; i < ports; ++i) {
-    parse_port_rule(port_list->at(i), action, out, context);
+    parse_port_rule(port_list->at(i), section, out, context);
   }
   const auto icmp_list = field.get("icmps");
   for (std::size_t i = 0; i < icmps; ++i) {
-    parse_icmp_rule(icmp_list->at(i), out, context);
+    parse_icmp_rule(icmp_list->at(i), out.plain, context);
   }
-  normalise(out);
+  normalise(out.plain);
+  return out;
 }
 
-Rule parse_rule(const Field& field, const Section& section, bool selects_init,
-                ParseContext& context) {
+// Adds the rules that an element of a section becomes: one, or more if some of
+// its ports have DNS rules.
+void parse_rule(const Field& field, const Section& section, bool selects_init,
+                std::vector<Rule>& out, ParseContext& context) {
   Rule rule{.direction = section.direction,
             .action = section.action,
             .path = field.path()};
   if (!kube::is_object(field, context.problems)) {
-    return rule;
+    out.push_back(std::move(rule));
+    return;
   }
   if (section.action == Action::kAllow) {
     check_authentication(field, context.problems);
   }
-  parse_cilium_l4(field, section.action, rule.l4, context);
-  parse_cilium_peers(field, selects_init, !rule.l4.any, rule, context);
-  return rule;
+  RuleL4 l4 = parse_cilium_l4(field, section, context);
+  parse_cilium_peers(field, selects_init, !l4.plain.any, rule, context);
+  const bool only_dns =
+      !l4.dns.empty() && l4.plain.ranges.empty() && l4.plain.named.empty();
+  for (auto& [ports, dns] : l4.dns) {
+    Rule with_dns = rule;
+    with_dns.l4 = std::move(ports);
+    with_dns.dns = std::move(dns);
+    out.push_back(std::move(with_dns));
+  }
+  if (!only_dns) {
+    rule.l4 = std::move(l4.plain);
+    out.push_back(std::move(rule));
+  }
 }
 
 // enableDefaultDeny by direction; nullopt if it is not set.
@@ -303,8 +329,7 @@ void parse_spec(const Field& field, ParseContext& context) {
     const std::size_t count = list_size(field, section.name, problems);
     const auto list = field.get(section.name);
     for (std::size_t i = 0; i < count; ++i) {
-      spec.rules.push_back(
-          parse_rule(list->at(i), section, selects_init, context));
+      parse_rule(list->at(i), section, selects_init, spec.rules, context);
     }
   }
   if (spec.rules.empty()) {

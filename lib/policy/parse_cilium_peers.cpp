@@ -9,6 +9,7 @@
 #include "lib/kube/cidr.h"
 #include "lib/policy/parse_cilium.h"
 #include "lib/policy/parse_labels.h"
+#include "lib/policy/parse_names.h"
 
 namespace sluice::policy {
 namespace {
@@ -23,18 +24,20 @@ enum class Member : std::uint8_t {
   kCidrSet,
   kServices,
   kNodes,
+  kFqdns,  // allow rules only
 };
 struct MemberName {
   Member member;
   std::array<std::string_view, 2> name;  // by Direction
 };
-constexpr std::array<MemberName, 6> kMembers{{
+constexpr std::array<MemberName, 7> kMembers{{
     {Member::kEndpoints, {"fromEndpoints", "toEndpoints"}},
     {Member::kEntities, {"fromEntities", "toEntities"}},
     {Member::kCidr, {"fromCIDR", "toCIDR"}},
     {Member::kCidrSet, {"fromCIDRSet", "toCIDRSet"}},
     {Member::kServices, {"", "toServices"}},
     {Member::kNodes, {"fromNodes", "toNodes"}},
+    {Member::kFqdns, {"", "toFQDNs"}},
 }};
 
 struct EntityName {
@@ -295,6 +298,8 @@ void parse_member(const Field& list, Member member, bool selects_init,
       parse_cidr_rule(field, rule, context);
     } else if (member == Member::kServices) {
       parse_service(field, rule, context);
+    } else if (member == Member::kFqdns) {
+      parse_fqdn(field, rule, context);
     } else if (const auto cidr = parse_cidr_at(field, context.problems)) {
       rule.peers.emplace_back(
           CidrPeer{.cidr = cidr->prefix, .external_only = true});
@@ -321,7 +326,6 @@ void check_members(const Field& field, const Rule& rule, Problems& problems) {
   }
   refuse(field, {"toGroups", "toRequires"}, problems);
   if (allow) {
-    refuse(field, {"toFQDNs"}, problems);
     kube::only(field,
                {"toEndpoints", "toEntities", "toCIDR", "toCIDRSet", "toNodes",
                 "toGroups", "toRequires", "toServices", "toFQDNs", "toPorts",
@@ -402,6 +406,9 @@ void parse_cilium_peers(const Field& field, bool subject_selects_init, bool l4,
   bool some = false;
   bool nobody = false;
   for (const MemberName& candidate : kMembers) {
+    if (candidate.member == Member::kFqdns && rule.action != Action::kAllow) {
+      continue;
+    }
     const auto name = candidate.name[static_cast<std::size_t>(rule.direction)];
     const auto list = name.empty() ? std::nullopt : field.get(name);
     if (!list || !kube::is_list(*list, problems)) {

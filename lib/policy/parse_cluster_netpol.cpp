@@ -10,6 +10,7 @@
 #include "lib/kube/cidr.h"
 #include "lib/policy/parse_l4.h"
 #include "lib/policy/parse_labels.h"
+#include "lib/policy/parse_names.h"
 #include "lib/policy/parse_netpol.h"
 
 // policy.networking.k8s.io/v1alpha2 ClusterNetworkPolicy.
@@ -95,7 +96,18 @@ void parse_networks(const Field& peer, Rule& rule, Problems& problems) {
   }
 }
 
-// False if the peer's kind is unknown or not supported.
+void parse_domain_names(const Field& peer, Rule& rule, Problems& problems) {
+  if (rule.action != Action::kAllow) {
+    problems.add(peer, "domainNames are only possible in Accept rules");
+  }
+  const std::size_t count = bounded_list(peer, "domainNames", 1, problems);
+  const auto list = peer.get("domainNames");
+  for (std::size_t i = 0; i < count; ++i) {
+    parse_domain_name(list->at(i), rule, problems);
+  }
+}
+
+// False if the peer's kind is unknown.
 bool parse_peer(const Field& field, Rule& rule, ParseContext& context) {
   Problems& problems = context.problems;
   if (field.value().is_object() && field.value().empty()) {
@@ -118,7 +130,8 @@ bool parse_peer(const Field& field, Rule& rule, ParseContext& context) {
       return true;
     }
     if (field.get("domainNames")) {
-      return false;
+      parse_domain_names(field, rule, problems);
+      return true;
     }
   }
   LabelSelector selector;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "lib/base/ip.h"
+#include "lib/dns/pattern.h"
 
 // Policies after parsing: what the translator works on. The four kinds of
 // policy objects (and ClusterNetworkPolicy) all become these.
@@ -87,8 +88,19 @@ struct NodePeer {
   auto operator<=>(const NodePeer&) const = default;
 };
 
-using PeerSelector = std::variant<LabelSelector, Entity, CidrPeer,
-                                  CidrGroupPeer, ServicePeer, NodePeer>;
+// The addresses that DNS answers to the subject give for a name: egress allow
+// rules only. Nothing enforces it yet, see parse_policy().
+struct NamePeer {
+  dns::NamePattern pattern;
+  // CiliumNetworkPolicy: only addresses of no pod and no node.
+  // ClusterNetworkPolicy domainNames: false, any address.
+  bool external_only = false;
+  auto operator<=>(const NamePeer&) const = default;
+};
+
+using PeerSelector =
+    std::variant<LabelSelector, Entity, CidrPeer, CidrGroupPeer, ServicePeer,
+                 NodePeer, NamePeer>;
 
 // A range of destination ports, both ends included. ICMP and ICMPv6: the type
 // is the high byte, the code the low one, so type t is t<<8 .. t<<8|255.
@@ -115,13 +127,24 @@ struct L4 {
   bool operator==(const L4&) const = default;
 };
 
-// One element of ingress, ingressDeny, egress or egressDeny.
+// What a rule with it allows is DNS: only questions for these names, and what
+// the answers say is learned. Nothing enforces it yet, see parse_policy().
+struct DnsRule {
+  std::vector<dns::NamePattern> names;  // sorted, unique, not empty
+  std::string path;                     // "spec.egress[0].toPorts[0].rules.dns"
+  bool operator==(const DnsRule&) const = default;
+};
+
+// One element of ingress, ingressDeny, egress or egressDeny. An element whose
+// ports have different DNS rules becomes several of them, with the same path.
 struct Rule {
   Direction direction = Direction::kIngress;
   Action action = Action::kAllow;
   bool any_peer = false;            // then `peers` is empty
   std::vector<PeerSelector> peers;  // any of them; none: selects nobody
   L4 l4;
+  // Egress allow rules only; `l4` then has single ports of TCP and UDP.
+  std::optional<DnsRule> dns;
   std::string path;  // "spec.ingress[0]": where the rule stands in its object
   std::string name;  // the rule's own name, where the language has one
   bool operator==(const Rule&) const = default;

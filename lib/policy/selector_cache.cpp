@@ -52,6 +52,8 @@ std::uint64_t content_hash(const PeerSelector& value) {
     add_prefixes(hash, group->except);
   } else if (const auto* node = std::get_if<NodePeer>(&value)) {
     add_requirements(hash, node->selector);
+  } else if (const auto* name = std::get_if<NamePeer>(&value)) {
+    hash.add(name->pattern.text()).add(name->external_only ? 1 : 0);
   }
   return hash.value();
 }
@@ -165,6 +167,9 @@ void SelectorCache::note_use(const Selector& selector, SelectorId id, Use use,
   if (use == Use::kSubject) {
     changes_.subjects.insert(selector.pods.begin(), selector.pods.end());
     return;
+  }
+  if (std::holds_alternative<NamePeer>(selector.value)) {
+    return;  // matches no address before one is learned
   }
   if (!selector.has_members()) {
     // In the order of events: an id may be removed and added again.

@@ -35,6 +35,11 @@ void check_excepts(const std::vector<sluice::IpPrefix>& excepts) {
   check(is_sorted_unique(excepts), "excepts are sorted");
 }
 
+void check_pattern(const sluice::dns::NamePattern& pattern) {
+  const auto again = sluice::dns::NamePattern::match_pattern(pattern.text());
+  check(again && *again == pattern, "a pattern's text means the same pattern");
+}
+
 struct CheckPeer {
   void operator()(const sluice::policy::LabelSelector& selector) const {
     check_selector(selector);
@@ -63,6 +68,9 @@ struct CheckPeer {
   void operator()(const sluice::policy::NodePeer& nodes) const {
     check_selector(nodes.selector);
   }
+  void operator()(const sluice::policy::NamePeer& names) const {
+    check_pattern(names.pattern);
+  }
 };
 
 void check_rule(const Rule& rule) {
@@ -76,6 +84,23 @@ void check_rule(const Rule& rule) {
   for (const auto& peer : rule.peers) {
     std::visit(CheckPeer{}, peer);
   }
+  if (rule.dns) {
+    check(!rule.dns->names.empty() && is_sorted_unique(rule.dns->names),
+          "names are sorted");
+    std::ranges::for_each(rule.dns->names, check_pattern);
+    check(std::ranges::all_of(
+              rule.l4.ranges,
+              [](const auto& range) { return range.first == range.last; }),
+          "DNS rules have single ports");
+  }
+}
+
+void check_policy(const sluice::policy::Policy& policy) {
+  check(!policy.key.name.empty(), "a policy has a name");
+  for (const auto& spec : policy.specs) {
+    check_selector(spec.subject);
+    std::ranges::for_each(spec.rules, check_rule);
+  }
 }
 
 }  // namespace
@@ -87,18 +112,19 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data,
   if (!object) {
     return 0;
   }
+  const auto with_names = sluice::policy::parse_policy_with_names(*object);
+  if (with_names) {
+    check_policy(*with_names);
+  }
   const auto policy = sluice::policy::parse_policy(*object);
+  check(with_names || !policy, "names are refused, not understood otherwise");
   if (!policy) {
     check(!policy.error().message.empty(), "an error has a text");
     check(nlohmann::json::accept(nlohmann::json(policy.error().message).dump()),
           "an error is valid UTF-8");
     return 0;
   }
-  check(!policy->key.name.empty(), "a policy has a name");
-  for (const auto& spec : policy->specs) {
-    check_selector(spec.subject);
-    std::ranges::for_each(spec.rules, check_rule);
-  }
+  check_policy(*policy);
   check(sluice::policy::parse_policy(*object).value() == *policy,
         "the same object gives the same policy");
   return 0;
