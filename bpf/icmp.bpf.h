@@ -17,8 +17,12 @@ static __always_inline bool is_icmp_error(const struct packet *p, bool v6)
 	/* RFC 4443: unreachable, too big, time exceeded, parameter problem */
 	if (v6)
 		return type >= 1 && type <= 4;
-	/* RFC 792: unreachable, source quench, redirect, time exceeded, parameter problem */
-	return type == 3 || type == 4 || type == 5 || type == 11 || type == 12;
+	/*
+	 * RFC 792: unreachable, time exceeded, parameter problem. A redirect is no error: it would
+	 * let the sender of a flow's packets choose the flow's route. Source quench is obsolete
+	 * (RFC 6633).
+	 */
+	return type == 3 || type == 11 || type == 12;
 }
 
 /*

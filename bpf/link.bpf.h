@@ -97,6 +97,21 @@ static __always_inline bool has_addresses(const struct context *c)
 	return c->endpoint->ipv4 || own[0] | own[1] | own[2] | own[3];
 }
 
+/* True if the pod may speak for any address, or if its own are unknown. */
+static __always_inline bool may_speak_for_others(const struct context *c)
+{
+	return c->flags & SLUICE_EP_ANY_NEIGHBOUR || !has_addresses(c);
+}
+
+/*
+ * True for a link-local address that may be the pod's. The datapath does not know which one the pod
+ * has chosen, but it knows those of the node, above all the bridge's.
+ */
+static __always_inline bool may_be_own_link_local(const struct context *c, const union address *a)
+{
+	return is_link_local(a) && !(peer_class(c, a, true) & SLUICE_CIDR_LOCAL_NODE);
+}
+
 /*
  * True for destinations to which no router forwards packets of the pod: link-local addresses, the
  * node's own, and those of the subnet that the pod shares with its bridge.
@@ -109,6 +124,15 @@ static __always_inline bool is_on_link(const struct context *c, const union addr
 		return true;
 	return c->endpoint->on_link6 && c->endpoint->on_link6 < 128 &&
 	       share_prefix6(a, own, c->endpoint->on_link6);
+}
+
+static __always_inline bool is_same_link(const __u8 *a, const __u8 *b)
+{
+	for (int i = 0; i < ETH_ALEN; i++) {
+		if (a[i] != b[i])
+			return false;
+	}
+	return true;
 }
 
 /* From a pod, such a message would make it the router, or querier, of its neighbours. */
@@ -139,23 +163,34 @@ static __always_inline bool is_multicast_listener(const struct packet *p)
 		type == ICMP6_LISTENER_REPORT_2);
 }
 
-/* True if nothing follows the message except options with a link address or a nonce. */
+/*
+ * True if nothing follows the message except options with the frame's own link address or a nonce.
+ */
 static __always_inline bool has_neighbour_options(const struct context *c, __u32 size)
 {
 	__u32 at = c->packet.l4 + size;
+	__u8 sender[ETH_ALEN];
+
+	if (bpf_skb_load_bytes(c->skb, offsetof(struct ethhdr, h_source), sender, sizeof(sender)))
+		return false;
 
 	for (int i = 0; i < ND_OPTIONS_MAX; i++) {
 		struct {
 			__u8 type;
 			__u8 units;
+			__u8 link[ETH_ALEN];
 		} option;
+		bool has_link;
 
 		if (at == c->packet.end)
 			break;
 		if (bpf_skb_load_bytes(c->skb, at, &option, sizeof(option)) || option.units != 1)
 			return false;
-		if (option.type != ND_OPTION_SOURCE_LINK_ADDRESS &&
-		    option.type != ND_OPTION_TARGET_LINK_ADDRESS && option.type != ND_OPTION_NONCE)
+		has_link = option.type == ND_OPTION_SOURCE_LINK_ADDRESS ||
+			   option.type == ND_OPTION_TARGET_LINK_ADDRESS;
+		if (!has_link && option.type != ND_OPTION_NONCE)
+			return false;
+		if (has_link && !may_speak_for_others(c) && !is_same_link(option.link, sender))
 			return false;
 		at += ND_OPTION_UNIT;
 	}
@@ -178,8 +213,8 @@ static __always_inline bool is_pods_advertisement(const struct context *c,
 {
 	const union address *to = &c->packet.destination;
 
-	if (!(c->flags & SLUICE_EP_ANY_NEIGHBOUR) && has_addresses(c) && !is_own(c, target, true) &&
-	    !is_link_local(target))
+	if (!may_speak_for_others(c) && !is_own(c, target, true) &&
+	    !may_be_own_link_local(c, target))
 		return false;
 	return is_link_group(to, ALL_NODES) || (!is_multicast6(to) && is_on_link(c, to));
 }
@@ -281,8 +316,8 @@ static __always_inline __u32 judge_link_message_of_pod(struct context *c)
 
 	if (!parse_link_message(c))
 		return SLUICE_GO_ON;
-	if (has_addresses(c) && !is_own(c, &p->source, true) && !is_link_local(&p->source) &&
-	    !is_unspecified(&p->source))
+	if (has_addresses(c) && !is_own(c, &p->source, true) &&
+	    !may_be_own_link_local(c, &p->source) && !is_unspecified(&p->source))
 		return SLUICE_GO_ON;
 	if (is_pods_neighbour_discovery(c))
 		return SLUICE_REASON_NEIGHBOUR_DISCOVERY;
@@ -342,16 +377,13 @@ static __always_inline __u32 judge_arp(const struct context *c, __u32 direction)
 	    arp.protocol != bpf_htons(ETH_P_IP) || arp.hardware_size != ETH_ALEN ||
 	    arp.protocol_size != sizeof(sender))
 		return SLUICE_REASON_BAD_HEADER;
-	if (c->flags & SLUICE_EP_ANY_NEIGHBOUR || !has_addresses(c))
+	if (may_speak_for_others(c))
 		return SLUICE_REASON_ARP;
 	__builtin_memcpy(&sender, arp.sender, sizeof(sender));
 	if (sender && sender != c->endpoint->ipv4)
 		return SLUICE_REASON_SOURCE_ADDRESS;
-	for (int i = 0; i < ETH_ALEN; i++) {
-		if (arp.sender_link[i] != arp.ethernet.h_source[i])
-			return SLUICE_REASON_SOURCE_ADDRESS;
-	}
-	return SLUICE_REASON_ARP;
+	return is_same_link(arp.sender_link, arp.ethernet.h_source) ? SLUICE_REASON_ARP
+								    : SLUICE_REASON_SOURCE_ADDRESS;
 }
 
 /*

@@ -111,7 +111,17 @@ std::vector<Scenario> related_scenarios(const Net& net) {
     return icmp_error(router, net.unreachable, 4, quoted);
   };
   const std::size_t shortest = (net.v6 ? 40 : 20) + 8;
+  // RFC 792 and RFC 4861: a redirect; RFC 6633: source quench. They quote a
+  // packet as errors do.
+  const std::uint8_t redirect = net.v6 ? 137 : 5;
+  const std::uint8_t quench = net.v6 ? 127 : 4;
   return {
+      Scenario("a redirect and a source quench are no errors of a flow")
+          .world(net.isolated({kAllowOut80}))
+          .out(syn, SLUICE_REASON_POLICY_ALLOW)
+          .in(icmp_error(router, redirect, 1, syn), SLUICE_REASON_DEFAULT_DENY)
+          .in(icmp_error(router, quench, 0, syn), SLUICE_REASON_DEFAULT_DENY)
+          .in(error_of(syn), SLUICE_REASON_RELATED),
       Scenario("P28 an error about an allowed flow passes, whoever sends it")
           .world(net.isolated({kAllowOut80}))
           .out(syn, SLUICE_REASON_POLICY_ALLOW)

@@ -164,8 +164,15 @@ std::vector<Scenario> solicitation_scenarios(const Net& net) {
 
 std::vector<Scenario> advertisement_scenarios(const Net& net) {
   const IpAddress all_nodes = ip("ff02::1");
+  const IpAddress bridge = ip("fe80::b");
   World vrrp = net.open();
   vrrp.permits = SLUICE_EP_ANY_NEIGHBOUR;
+  World bridged = net.open();
+  bridged.peers.push_back(
+      {.prefix = make_prefix(bridge, 128), .cidr_id = SLUICE_CIDR_LOCAL_NODE});
+  // Target link address, RFC 4861, 4.6.1: the frame's, and another one.
+  const Bytes own_link = {2, 1, 2, 0, 0, 0, 0, 2};
+  const Bytes other_link = {2, 1, 2, 0, 0, 0, 0, 3};
   std::vector<Scenario> all = {
       Scenario("a pod answers for its own addresses")
           .world(net.isolated())
@@ -182,10 +189,36 @@ std::vector<Scenario> advertisement_scenarios(const Net& net) {
                SLUICE_REASON_DEFAULT_DENY)
           .out(icmp6(net.own, ip("ff05::2"), message(kAdvertisement, net.own)),
                SLUICE_REASON_DEFAULT_DENY),
+      Scenario("a pod's link address is the frame's")
+          .world(net.isolated())
+          .out(icmp6(net.own, all_nodes,
+                     message(kAdvertisement, net.own, own_link)),
+               SLUICE_REASON_NEIGHBOUR_DISCOVERY)
+          .out(icmp6(net.own, all_nodes,
+                     message(kAdvertisement, net.own, other_link)),
+               SLUICE_REASON_DEFAULT_DENY)
+          .out(icmp6(net.own, ip("ff02::1:ff00:12"),
+                     message(kSolicitation, net.b, other_link)),
+               SLUICE_REASON_DEFAULT_DENY),
+      Scenario("a pod does not take the node's link-local address")
+          .world(bridged)
+          .out(icmp6(ip("fe80::1"), all_nodes,
+                     message(kAdvertisement, ip("fe80::1"), own_link)),
+               SLUICE_REASON_NEIGHBOUR_DISCOVERY)
+          .out(icmp6(ip("fe80::1"), all_nodes,
+                     message(kAdvertisement, bridge, own_link)),
+               SLUICE_REASON_SOURCE_ADDRESS)
+          .out(icmp6(bridge, all_nodes,
+                     message(kAdvertisement, bridge, own_link)),
+               SLUICE_REASON_SOURCE_ADDRESS)
+          .out(icmp6(bridge, ip("ff02::1:ff00:12"),
+                     message(kSolicitation, net.b, kLinkOption)),
+               SLUICE_REASON_SOURCE_ADDRESS),
       Scenario("an administrator may permit answers for other addresses")
           .world(vrrp)
-          .out(icmp6(net.own, net.b, message(kAdvertisement, net.c)),
-               SLUICE_REASON_NEIGHBOUR_DISCOVERY)};
+          .out(
+              icmp6(net.own, net.b, message(kAdvertisement, net.c, other_link)),
+              SLUICE_REASON_NEIGHBOUR_DISCOVERY)};
   for (const std::uint8_t type : {kRouterAdvertisement, kRedirect}) {
     all.push_back(
         Scenario("a pod is nobody's router, whatever allows it")
