@@ -36,6 +36,14 @@ void add_policy_options(CLI::App& command, policy::TranslatorOptions& options,
                   "many as they need")
       ->type_name("N")
       ->capture_default_str();
+  command
+      .add_option("--max-namespace-entries", options.max_namespace_entries,
+                  "A namespace's share of the policy map: entries that the "
+                  "policies of all its pods may become together. Pods whose "
+                  "policies would exceed it are isolated. 0: as many as they "
+                  "need")
+      ->type_name("N")
+      ->capture_default_str();
 }
 
 }  // namespace sluice::op

@@ -11,8 +11,8 @@ class App;
 // Command-line options of every program that translates policies.
 namespace sluice::op {
 
-// --cidr-match, --on-invalid and --max-set-entries. What they refer to outlives
-// the parsing.
+// --cidr-match, --on-invalid, --max-set-entries and --max-namespace-entries.
+// What they refer to outlives the parsing.
 void add_policy_options(CLI::App& command, policy::TranslatorOptions& options,
                         OnInvalid& on_invalid);
 

@@ -291,6 +291,11 @@ void PolicySets::assign(PodRecord& pod) {
       auto set = std::make_unique<SetRecord>();
       set->id = id;
       set->key = key;
+      for (const auto* spec : key.specs) {
+        if (!spec->policy->key.ns.empty()) {
+          set->ns = spec->policy->key.ns;
+        }
+      }
       sets_[id] = std::move(set);
       for (auto* spec : key.specs) {
         spec->sets.insert(id);
@@ -467,6 +472,7 @@ void PolicySets::update() {
   for (const std::uint32_t cidr_id : classes.retired) {
     drop_class(cidr_id);
   }
+  retry_over_share();
 }
 
 void PolicySets::discard(std::uint32_t set_id) {
@@ -480,6 +486,8 @@ void PolicySets::discard(std::uint32_t set_id) {
   }
   set_ids_.erase(it->second->key);
   oversized_.erase(set_id);
+  over_share_.erase(set_id);
+  count_entries(*it->second, it->second->size, 0);
   sets_.erase(it);
 }
 

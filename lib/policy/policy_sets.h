@@ -89,6 +89,9 @@ struct SetRecord {
   std::unordered_set<PodRecord*> pods;  // endpoints that have it
   std::array<SetDirection, 2> directions;
   std::size_t size = 0;  // entries
+  // Whose share the entries count to: the namespace of the policies; empty if
+  // cluster-wide policies alone apply.
+  std::string ns;
   // Not empty: it would need more entries than a set may have, and says so. It
   // has none then, and isolates wherever its policies say anything.
   std::string problem;
@@ -117,6 +120,12 @@ struct SetRecord {
     return directions[0].entries.contains(cidr_id) ||
            directions[1].entries.contains(cidr_id);
   }
+};
+
+// Most entries of the policy map; 0: as many as are needed.
+struct EntryLimits {
+  std::size_t of_set = 0;
+  std::size_t of_namespace = 0;  // all sets with policies of the namespace
 };
 
 // A port of a Service's address, by the classes of what stands behind it.
@@ -151,13 +160,12 @@ class PolicySets {
     std::unordered_set<PodRecord*> moved;
   };
 
-  // `most`: entries that a set may have; 0: as many as it needs.
   PolicySets(SelectorCache& selectors, PeerClasses& classes,
-             const Services& services, std::size_t most)
+             const Services& services, const EntryLimits& limits)
       : selectors_(selectors),
         classes_(classes),
         services_(services),
-        most_(most) {}
+        limits_(limits) {}
 
   void set_policy(const Policy& policy);
   // Takes effect with apply_removals(), so that a policy that is removed and
@@ -248,10 +256,15 @@ class PolicySets {
   [[nodiscard]] Touched touched_by(const SetRecord& set) const;
   [[nodiscard]] std::optional<std::vector<Compiled>> compile_within_bound(
       const SetRecord& set, const Touched& classes, std::size_t& done) const;
+  [[nodiscard]] std::size_t entries_beside(const SetRecord& set) const;
+  [[nodiscard]] std::size_t most_entries(const SetRecord& set) const;
+  void count_entries(const SetRecord& set, std::size_t before,
+                     std::size_t after);
   void compile_all(SetRecord& set);
   void compile_one(SetRecord& set, std::uint32_t cidr_id, const ClassKey& peer);
   void put_over(SetRecord& set, std::size_t done, std::size_t classes);
   void retry_oversized();
+  void retry_over_share();
   void warn_of_peers(const RuleRecord& rule,
                      std::vector<std::string>& warnings) const;
   void warn_of_ports(const SpecRecord& spec, const RuleRecord& rule,
@@ -293,7 +306,7 @@ class PolicySets {
   SelectorCache& selectors_;
   PeerClasses& classes_;
   const Services& services_;
-  std::size_t most_;
+  EntryLimits limits_;
   std::map<PolicyKey, std::unique_ptr<PolicyRecord>> policies_;
   std::map<SelectorId, std::set<SpecRecord*>> by_subject_;
   std::map<std::uint32_t, RuleId> rule_ids_;
@@ -316,6 +329,10 @@ class PolicySets {
   std::set<std::uint32_t> emptied_;  // retired ones without rules
   // Sets with a problem, with how many classes they had to say something of.
   std::map<std::uint32_t, std::size_t> oversized_;
+  // Those among them that the namespace's share has no room for, with what the
+  // namespace's other sets had when it was tried.
+  std::map<std::uint32_t, std::size_t> over_share_;
+  std::map<std::string, std::size_t> entries_of_;  // by namespace
   std::set<PolicyKey> removed_;
   // Specs that are gone but may stand in sets until these are retired.
   std::vector<std::unique_ptr<SpecRecord>> dying_;

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// How many entries a policy set may have. What would need more is found out
-// before the memory for it is spent, and costs those pods alone.
+// How many entries a policy set may have, and all sets of a namespace together.
+// What would need more is found out before the memory for it is spent, and
+// costs those pods alone.
+#include <algorithm>
 #include <cerrno>
+#include <limits>
+#include <map>
 #include <set>
 #include <utility>
 
@@ -55,17 +59,56 @@ PolicySets::Touched PolicySets::touched_by(const SetRecord& set) const {
   return result;
 }
 
-// nullopt: there would be more than a set may have. `done`: classes compiled.
+// What the namespace's other sets have.
+std::size_t PolicySets::entries_beside(const SetRecord& set) const {
+  const auto all = entries_of_.find(set.ns);
+  std::size_t result = all == entries_of_.end() ? 0 : all->second;
+  result -= set.size;
+  for (const std::uint32_t id : changes_.retired) {
+    const auto& gone = *sets_.at(id);
+    if (id != set.id && gone.ns == set.ns) {
+      result -= gone.size;
+    }
+  }
+  return result;
+}
+
+std::size_t PolicySets::most_entries(const SetRecord& set) const {
+  constexpr auto kUnlimited = std::numeric_limits<std::size_t>::max();
+  const std::size_t own = limits_.of_set == 0 ? kUnlimited : limits_.of_set;
+  if (limits_.of_namespace == 0 || set.ns.empty()) {
+    return own;
+  }
+  const std::size_t beside = entries_beside(set);
+  return std::min(
+      own, limits_.of_namespace - std::min(beside, limits_.of_namespace));
+}
+
+void PolicySets::count_entries(const SetRecord& set, std::size_t before,
+                               std::size_t after) {
+  if (limits_.of_namespace == 0 || set.ns.empty() || before == after) {
+    return;
+  }
+  auto& count = entries_of_[set.ns];
+  count += after;
+  count -= before;
+  if (count == 0) {
+    entries_of_.erase(set.ns);
+  }
+}
+
+// nullopt: there would be more than the set may have. `done`: classes compiled.
 std::optional<std::vector<PolicySets::Compiled>>
 PolicySets::compile_within_bound(const SetRecord& set, const Touched& classes,
                                  std::size_t& done) const {
   std::vector<Compiled> result;
+  const std::size_t most = most_entries(set);
   std::size_t total = 0;
   for (const Direction direction : kDirections) {
     for (const std::uint32_t id : classes[index_of(direction)]) {
       auto entries = compile(set, direction, id, classes_.key(id));
       total += entries.size();
-      if (most_ != 0 && total > most_) {
+      if (total > most) {
         return std::nullopt;
       }
       ++done;
@@ -88,6 +131,7 @@ void PolicySets::compile_all(SetRecord& set) {
   }
   set.problem.clear();
   oversized_.erase(set.id);
+  over_share_.erase(set.id);
   for (const Direction direction : kDirections) {
     std::vector<std::uint32_t> gone;
     for (const auto& [id, entries] :
@@ -113,7 +157,7 @@ void PolicySets::compile_one(SetRecord& set, std::uint32_t cidr_id,
     auto entries = compile(set, direction, cidr_id, peer);
     const std::size_t others =
         set.size - (old == stored.end() ? 0 : old->second.size());
-    if (most_ != 0 && others + entries.size() > most_) {
+    if (others + entries.size() > most_entries(set)) {
       const auto classes = touched_by(set);
       put_over(set, stored.size(), classes[0].size() + classes[1].size());
       changes_.rebuilt.insert(set.id);
@@ -134,10 +178,21 @@ void PolicySets::put_over(SetRecord& set, std::size_t done,
       replace_entries(set, direction, id, {});
     }
   }
-  set.problem = "its policies need more than " + std::to_string(most_) +
+  const std::size_t most = most_entries(set);
+  set.problem = "its policies need more than " + std::to_string(most) +
                 " policy-map entries (after " + std::to_string(done) + " of " +
                 std::to_string(classes) + " peer classes)";
   oversized_[set.id] = classes;
+  if (limits_.of_namespace != 0 && !set.ns.empty() &&
+      (limits_.of_set == 0 || most < limits_.of_set)) {
+    const std::size_t beside = entries_beside(set);
+    set.problem += ", which is what namespace " + set.ns + " has left of its " +
+                   std::to_string(limits_.of_namespace) +
+                   (beside == 0 ? ""
+                                : "; its other pods' policies have " +
+                                      std::to_string(beside));
+    over_share_[set.id] = beside;
+  }
 }
 
 // A set may fit again once it has to say something of fewer classes than when
@@ -158,6 +213,24 @@ void PolicySets::retry_oversized() {
     const auto classes = touched_by(*sets_.at(id));
     if (classes[0].size() + classes[1].size() < it->second) {
       dirty_.insert(id);
+    }
+  }
+}
+
+// A set may fit once the namespace's other sets have fewer entries than when it
+// last did not. Every set that is tried again either fits or has seen a smaller
+// number than before, so this ends.
+void PolicySets::retry_over_share() {
+  bool again = !over_share_.empty();
+  while (std::exchange(again, false)) {
+    for (const auto& [id, beside] : std::map(over_share_)) {
+      auto& set = *sets_.at(id);
+      if (changes_.retired.contains(id) || entries_beside(set) >= beside) {
+        continue;
+      }
+      compile_all(set);
+      changes_.rebuilt.insert(id);
+      again = true;
     }
   }
 }
@@ -193,7 +266,11 @@ std::string PolicySets::shortfall(const PolicyKey& key) const {
 // Only where a simple product does not show that it fits, it is translated by
 // itself, up to the bound.
 Result<void> Translator::check_size(const Policy& policy) const {
-  const std::size_t most = impl_->options.max_set_entries;
+  std::size_t most = impl_->options.max_set_entries;
+  const std::size_t share = impl_->options.max_namespace_entries;
+  if (share != 0 && !policy.key.ns.empty()) {
+    most = most == 0 ? share : std::min(most, share);
+  }
   for (const auto& spec : policy.specs) {
     if (most == 0 || most_entries(spec) <= most) {
       continue;

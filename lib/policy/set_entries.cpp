@@ -137,6 +137,7 @@ void PolicySets::replace_entries(SetRecord& set, Direction direction,
   const bool had = set.has_entries(cidr_id);
   set.size += entries.size();
   set.size -= before.size();
+  count_entries(set, before.size(), entries.size());
   if (entries.empty()) {
     stored.erase(cidr_id);
   } else {

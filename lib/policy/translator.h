@@ -26,6 +26,10 @@ struct TranslatorOptions {
   // shortfall().
   std::size_t max_set_entries = kMaxSetEntries;
   static constexpr std::size_t kMaxSetEntries = 32'768;
+  // Entries that the pods of one namespace to which its own policies apply may
+  // need together; 0: as many as they need. Pods whose policies would exceed
+  // this are isolated; see shortfall().
+  std::size_t max_namespace_entries = 0;
 };
 
 // Turns Kubernetes objects and parsed policies into policy-map entries, peer

@@ -72,7 +72,9 @@ struct Translator::Impl {
         classes(selectors, options.cidr_match_all),
         services(classes,
                  [this](const std::string& ns) { return pods_of(ns); }),
-        sets(selectors, classes, services, options.max_set_entries) {}
+        sets(selectors, classes, services,
+             {.of_set = options.max_set_entries,
+              .of_namespace = options.max_namespace_entries}) {}
 
   NamespaceRecord& space(const std::string& name);
   [[nodiscard]] std::vector<const kube::Pod*> pods_of(

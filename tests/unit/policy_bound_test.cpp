@@ -55,7 +55,8 @@ std::vector<Rule> nested(int depth, std::uint16_t port) {
 
 class BoundTest : public testing::Test {
  protected:
-  BoundTest() : t({.max_set_entries = kMost}) {
+  explicit BoundTest(std::size_t share = 0)
+      : t({.max_set_entries = kMost, .max_namespace_entries = share}) {
     t.set(kube::Namespace{.name = "x", .labels = {}, .annotations = {}});
     t.set(pod("web", "web", "10.0.0.1"));
     t.set(pod("db", "db", "10.0.0.2"));
@@ -194,6 +195,114 @@ TEST_F(BoundTest, PolicyThatIsTooLargeByItselfIsToldFromOneThatIsNot) {
         static_cast<std::uint16_t>(1000 + (2 * i))));
   }
   EXPECT_TRUE(t.check_size(policy("a", "db", rules)));
+}
+
+// ---- a namespace's share
+
+constexpr std::size_t kShare = 100;
+
+// nested(9) needs 45 entries: the good policy and two such sets fit.
+class ShareTest : public BoundTest {
+ protected:
+  ShareTest() : BoundTest(kShare) {
+    for (const char* name : {"one", "two", "three"}) {
+      t.set(pod(name, name, "10.0.2." + std::to_string(name[1])));
+    }
+    auto other = pod("other", "other", "10.0.3.1");
+    other.ns = "y";
+    t.set(other);
+  }
+  bool has_rules(const std::string& name) {
+    return allowed("x/" + name, "8.1.1.1", 1000);
+  }
+};
+
+TEST_F(ShareTest, SetThatGrewLastIsIsolatedAndAllOthersGoOn) {
+  t.set(policy("one", "one", nested(9, 1000)));
+  t.set(policy("two", "two", nested(9, 1000)));
+  ASSERT_TRUE(has_rules("one") && has_rules("two"));
+  t.set(policy("three", "three", nested(9, 1000)));
+  EXPECT_TRUE(has_rules("one") && has_rules("two"));
+  EXPECT_FALSE(has_rules("three"));
+  EXPECT_TRUE(allowed("x/web", "10.0.0.3", 80));
+  EXPECT_THAT(
+      shortfall("three"),
+      testing::MatchesRegex(
+          "x/three is isolated: its policies need more than [0-9]+ policy-map "
+          "entries \\(after [0-9]+ of [0-9]+ peer classes\\), which is what "
+          "namespace x has left of its 100; its other pods' policies have "
+          "[0-9]+"));
+  EXPECT_THAT(shortfall("one"), IsEmpty());
+  // Another namespace has a share of its own.
+  auto other = policy("three", "other", nested(9, 1000));
+  other.key.ns = "y";
+  other.specs[0].subject = labels("y", "other");
+  t.set(other);
+  EXPECT_TRUE(allowed("y/other", "8.1.1.1", 1000));
+}
+
+TEST_F(ShareTest, WhatOthersGiveBackIsUsedAtOnce) {
+  for (const char* name : {"one", "two", "three"}) {
+    t.set(policy(name, name, nested(9, 1000)));
+    follow();
+  }
+  ASSERT_FALSE(has_rules("three"));
+  t.set(policy("one", "one", nested(8, 1000)));
+  EXPECT_FALSE(has_rules("three"));
+  t.set(policy("one", "one", nested(1, 1000)));
+  EXPECT_TRUE(has_rules("one") && has_rules("two") && has_rules("three"));
+  EXPECT_THAT(shortfall("three"), IsEmpty());
+  // A set that grows again is the one that grew last.
+  t.set(policy("one", "one", nested(9, 1000)));
+  EXPECT_FALSE(has_rules("one"));
+  EXPECT_TRUE(has_rules("two") && has_rules("three"));
+  t.remove_pod("x", "two");
+  EXPECT_TRUE(has_rules("one") && has_rules("three"));
+}
+
+// Whichever of the two is translated first.
+TEST_F(ShareTest, SetsThatShrinkMakeRoomInTheSameTransaction) {
+  t.set(policy("one", "one", nested(9, 1000)));
+  t.set(policy("two", "two", nested(9, 1000)));
+  t.set(policy("three", "three", nested(1, 1000)));
+  ASSERT_TRUE(has_rules("one") && has_rules("two") && has_rules("three"));
+  t.set(policy("one", "one", nested(1, 1000)));
+  t.set(policy("three", "three", nested(9, 1000)));
+  EXPECT_TRUE(has_rules("one") && has_rules("two") && has_rules("three"));
+  t.set(policy("three", "three", nested(1, 1000)));
+  t.set(policy("one", "one", nested(9, 1000)));
+  EXPECT_TRUE(has_rules("one") && has_rules("two") && has_rules("three"));
+  // A pod whose set changes with its labels does not count twice.
+  t.set(pod("two", "three", "10.0.2." + std::to_string('w')));
+  t.set(policy("two", "three", nested(9, 1000)));
+  EXPECT_TRUE(has_rules("one") && has_rules("three"));
+}
+
+TEST_F(ShareTest, PoliciesOfTheClusterAloneCountToNobody) {
+  auto wide = policy("wide", "other", nested(8, 1000));
+  wide.key.kind = "ClusterNetworkPolicy";
+  wide.key.ns.clear();
+  for (const char* app : {"one", "two", "three"}) {
+    wide.key.name = app;
+    wide.specs[0].subject = labels("x", app);
+    t.set(wide);
+  }
+  EXPECT_TRUE(has_rules("one") && has_rules("two") && has_rules("three"));
+  // Together with one of the namespace they count.
+  t.set(policy("one", "one", nested(1, 5000)));
+  t.set(policy("two", "two", nested(1, 5000)));
+  EXPECT_TRUE(has_rules("one") && has_rules("two") && has_rules("three"));
+  t.set(policy("three", "three", nested(1, 5000)));
+  EXPECT_FALSE(has_rules("three"));
+}
+
+TEST_F(ShareTest, PolicyBeyondTheShareByItselfIsTooLarge) {
+  const Translator narrow(
+      {.max_set_entries = 0, .max_namespace_entries = kMost});
+  auto huge = policy("a", "db", nested(16, 1000));
+  EXPECT_FALSE(narrow.check_size(huge));
+  huge.key.ns.clear();
+  EXPECT_TRUE(narrow.check_size(huge));
 }
 
 // 5,000 rules that become 3.6 million entries otherwise.
