@@ -24,7 +24,7 @@ using kube::ApiResult;
 using nlohmann::json;
 
 // A definition that comes later is found after this time.
-constexpr std::chrono::milliseconds kLookAgain{60'000};
+constexpr std::chrono::milliseconds kScanInterval{60'000};
 
 struct OtherKind {
   std::string_view group;
@@ -62,15 +62,15 @@ struct OtherEngines::Impl {
   kube::Call call;
   kube::Timer timer;
 
-  void look();
-  void go_on();
+  void scan();
+  void run_next();
   void take_group(const json& group);
   void take_resources(const json& resources);
 };
 
 // Every group first, then what its versions serve. A group that is not there is
 // an answer as well.
-void OtherEngines::Impl::look() {
+void OtherEngines::Impl::scan() {
   std::set<std::string_view> groups;
   for (const auto& each : kOtherKinds) {
     groups.insert(each.group);
@@ -78,10 +78,10 @@ void OtherEngines::Impl::look() {
   for (const auto group : groups) {
     paths.push_back("/apis/" + std::string(group));
   }
-  go_on();
+  run_next();
 }
 
-void OtherEngines::Impl::go_on() {
+void OtherEngines::Impl::run_next() {
   if (!notes.empty()) {
     const auto note = std::move(notes.front());
     notes.pop_front();
@@ -90,12 +90,12 @@ void OtherEngines::Impl::go_on() {
           if (!made) {
             spdlog::warn("event: {}", made.error().message);
           }
-          go_on();
+          run_next();
         });
     return;
   }
   if (paths.empty()) {
-    timer = client->loop().after(kLookAgain, [this] { look(); });
+    timer = client->loop().after(kScanInterval, [this] { scan(); });
     return;
   }
   const auto path = std::move(paths.front());
@@ -106,7 +106,7 @@ void OtherEngines::Impl::go_on() {
     } else if (answer) {
       take_resources(*answer);
     }
-    go_on();
+    run_next();
   });
 }
 
@@ -170,7 +170,7 @@ void OtherEngines::set_leading(bool leads) {
   impl.call = {};
   impl.timer = {};
   if (leads) {
-    impl.look();
+    impl.scan();
   }
 }
 

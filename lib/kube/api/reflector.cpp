@@ -81,7 +81,7 @@ class Reflector::Impl : public std::enable_shared_from_this<Impl> {
   Result<void> take_line(std::string_view line);
   void watch_done(ApiResult<void> result);
 
-  void again(const ApiError& error, void (Impl::*what)());
+  void retry_later(const ApiError& error, void (Impl::*what)());
   void relist(const ApiError& error);
   void apply(Event event);
   void emit(Event event);
@@ -244,7 +244,7 @@ void Reflector::Impl::apply(Event event) {
   }
 }
 
-void Reflector::Impl::again(const ApiError& error, void (Impl::*what)()) {
+void Reflector::Impl::retry_later(const ApiError& error, void (Impl::*what)()) {
   ++stats_.failures;
   error_ = error.message;
   enter(State::kWaiting);
@@ -260,7 +260,7 @@ void Reflector::Impl::again(const ApiError& error, void (Impl::*what)()) {
 void Reflector::Impl::relist(const ApiError& error) {
   listed_ = false;
   consistent_ = consistent_ || is_too_new(error);
-  again(error, &Impl::list);
+  retry_later(error, &Impl::list);
 }
 
 // The first list is read from the storage: a server's cache may be older than
@@ -402,7 +402,7 @@ void Reflector::Impl::list_failed(const ApiError& error) {
     return;
   }
   consistent_ = consistent_ || error.status == 410 || is_too_new(error);
-  again(error, &Impl::list);
+  retry_later(error, &Impl::list);
 }
 
 void Reflector::Impl::absent(const ApiError& error) {
@@ -537,11 +537,11 @@ void Reflector::Impl::watch_done(ApiResult<void> result) {
       watch();
       return;
     }
-    again({.status = 0,
-           .reason = {},
-           .message = purpose("watch") + ": ended at once",
-           .retry_after = std::nullopt},
-          &Impl::watch);
+    retry_later({.status = 0,
+                 .reason = {},
+                 .message = purpose("watch") + ": ended at once",
+                 .retry_after = std::nullopt},
+                &Impl::watch);
     return;
   }
   const ApiError error = told_ ? *told_ : result.error();
@@ -553,7 +553,7 @@ void Reflector::Impl::watch_done(ApiResult<void> result) {
     relist(error);
     return;
   }
-  again(error, &Impl::watch);
+  retry_later(error, &Impl::watch);
 }
 
 Reflector::Reflector(Client& client, const Resource& resource, Handler handler,
