@@ -19,7 +19,8 @@ function(sluice_bpf target source)
   endif()
   set(object ${folder}/${name}.bpf.o)
   set(skeleton ${folder}/${name}.skel.h)
-  file(GLOB headers CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.bpf.h)
+  file(GLOB headers CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.bpf.h
+       ${PROJECT_SOURCE_DIR}/bpf/*.bpf.h)
   add_custom_command(
     OUTPUT ${object}
     COMMAND ${clang} -g -O2 -mcpu=v3 -target bpf -Wall -Wextra -Werror

@@ -70,6 +70,7 @@ def find_programs(build):
     chosen = f"--gtest_filter=-*Benchmark*:*Slow*:*Performance*:{alike}:{seeds}"
     agent = sorted(glob.glob(os.path.join(build, "tests/unit/agent_*_test")))
     return [Program("datapath", os.path.join(build, "tests/datapath/sluice_datapath_test"), chosen),
+            Program("dns_message", os.path.join(build, "tests/datapath/sluice_dns_message_test"), chosen),
             *(Program(os.path.basename(path), path, chosen) for path in agent),
             Program("traffic", os.path.join(_HERE, "traffic.sh")),
             Program("scenarios", os.path.join(_HERE, "scenarios.sh"))]
