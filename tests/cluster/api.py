@@ -63,7 +63,7 @@ class Api:
     """
 
     def __init__(self, server, ca_file, token):
-        self.server, self.token = server, token
+        self.server, self.ca_file, self.token = server, ca_file, token
         self._address = server.removeprefix("https://")
         self._context = ssl.create_default_context(cafile=ca_file)
         self._local = threading.local()
