@@ -77,9 +77,8 @@ HealthServer::~HealthServer() = default;
 Result<HealthServer> HealthServer::open(const std::string& address) {
   HealthServer result;
   auto opened = HttpServer::open(
-      address, [impl = result.impl_.get()](std::string_view path,
-                                           Clock::time_point since) {
-        return impl->answer(path, since);
+      address, [impl = result.impl_.get()](const HttpServer::Request& request) {
+        return impl->answer(request.path, request.since);
       });
   if (!opened) {
     return std::unexpected(opened.error());

@@ -138,7 +138,13 @@ struct HttpServer::Impl {
   Fd stop;
   int port = 0;
   MHD_Daemon* daemon = nullptr;
-  std::map<MHD_Connection*, Clock::time_point> requests;  // since when
+  struct Arrival {
+    Clock::time_point at;
+    std::uint64_t number = 0;
+  };
+  Tls tls;
+  std::map<MHD_Connection*, Arrival> requests;
+  std::uint64_t arrived = 0;
   std::vector<MHD_Connection*> waiting;  // suspended: no answer yet
   std::thread thread;                    // the daemon and the rest are its own
 
@@ -154,9 +160,19 @@ struct HttpServer::Impl {
 };
 
 Result<void> HttpServer::Impl::start(Fd listener) {
+  const bool secure = !tls.key.empty();
+  std::array<MHD_OptionItem, 3> security{
+      {{MHD_OPTION_HTTPS_MEM_KEY, 0, tls.key.data()},
+       {MHD_OPTION_HTTPS_MEM_CERT, 0, tls.certificate.data()},
+       {MHD_OPTION_END, 0, nullptr}}};
+  if (!secure) {
+    security[0] = security[2];
+  }
+  unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME;
+  flags |= secure ? unsigned{MHD_USE_TLS} : 0U;
   daemon = MHD_start_daemon(
-      MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, nullptr, nullptr, serve,
-      this, MHD_OPTION_LISTEN_SOCKET, listener.get(),
+      flags, 0, nullptr, nullptr, serve, this, MHD_OPTION_ARRAY,
+      security.data(), MHD_OPTION_LISTEN_SOCKET, listener.get(),
       MHD_OPTION_NOTIFY_COMPLETED, forget, this, MHD_OPTION_CONNECTION_LIMIT,
       kConnectionsMax, MHD_OPTION_PER_IP_CONNECTION_LIMIT, kConnectionsOfOne,
       MHD_OPTION_CONNECTION_MEMORY_LIMIT, kMemoryOfOne,
@@ -181,16 +197,28 @@ MHD_Result HttpServer::Impl::serve(void* self, MHD_Connection* connection,
                              .type = "text/plain",
                              .body = "GET only\n"});
   }
-  const auto [request, is_new] =
-      server.requests.try_emplace(connection, Clock::now());
+  const auto [request, is_new] = server.requests.try_emplace(connection);
   if (is_new) {
+    request->second = {.at = Clock::now(), .number = ++server.arrived};
     return MHD_YES;
   }
   if (*upload_size != 0) {
     *upload_size = 0;  // means nothing here
     return MHD_YES;
   }
-  if (const auto answer = server.handler(path, request->second)) {
+  const auto value = [connection](MHD_ValueKind kind, const char* name) {
+    const char* found = MHD_lookup_connection_value(connection, kind, name);
+    return std::string(found == nullptr ? "" : found);
+  };
+  const auto answer = server.handler(
+      {.path = path,
+       .since = request->second.at,
+       .number = request->second.number,
+       .argument =
+           [&](const char* name) { return value(MHD_GET_ARGUMENT_KIND, name); },
+       .header =
+           [&](const char* name) { return value(MHD_HEADER_KIND, name); }});
+  if (answer) {
     return send(connection, *answer);
   }
   MHD_suspend_connection(connection);
@@ -245,8 +273,8 @@ HttpServer::~HttpServer() {
   }
 }
 
-Result<HttpServer> HttpServer::open(const std::string& address,
-                                    Handler handler) {
+Result<HttpServer> HttpServer::open(const std::string& address, Handler handler,
+                                    Tls tls) {
   const auto endpoint = parse_endpoint(address);
   if (!endpoint) {
     return fail(address + ": not an address and a port");
@@ -257,6 +285,7 @@ Result<HttpServer> HttpServer::open(const std::string& address,
   }
   auto impl = std::make_unique<Impl>();
   impl->handler = std::move(handler);
+  impl->tls = std::move(tls);
   impl->stop = Fd(::eventfd(0, EFD_CLOEXEC));
   if (!impl->stop.valid()) {
     return fail_errno("eventfd");

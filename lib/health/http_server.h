@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -25,15 +26,29 @@ class HttpServer {
     std::string type = "text/plain";
     std::string body;
   };
+  // A GET. Valid during a call of the handler.
+  struct Request {
+    std::string_view path;
+    Clock::time_point since;   // it arrived
+    std::uint64_t number = 0;  // of all that the server has got
+    // An argument after "?", decoded, or a header; empty if there is none.
+    std::function<std::string(const char* name)> argument;
+    std::function<std::string(const char* name)> header;
+  };
   // Called in the server's thread, and again every few milliseconds as long as
-  // there is no answer. `since`: when the request arrived.
-  using Handler = std::function<std::optional<Answer>(std::string_view path,
-                                                      Clock::time_point since)>;
+  // there is no answer.
+  using Handler = std::function<std::optional<Answer>(const Request& request)>;
+  // PEM. Empty: no TLS.
+  struct Tls {
+    std::string certificate;
+    std::string key;
+  };
 
   // `address`: "10.0.0.1:80", "[fd00::1]:80". "0.0.0.0:80" and "[::]:80" are
   // all addresses of both families, or of the only one that the kernel
   // supports.
-  static Result<HttpServer> open(const std::string& address, Handler handler);
+  static Result<HttpServer> open(const std::string& address, Handler handler,
+                                 Tls tls = {});
   HttpServer(HttpServer&&) noexcept;
   HttpServer& operator=(HttpServer&& other) noexcept;
   HttpServer(const HttpServer&) = delete;

@@ -49,6 +49,7 @@ struct Request {
   std::string path;  // with query, escaped: "/api/v1/pods?limit=500"
   std::string body;
   std::string content_type = "application/json";
+  std::vector<std::string> headers;  // further ones: "Name: value"
   // For errors: the purpose of the request ("list pods"). Empty: method and
   // path.
   std::string purpose;

@@ -170,6 +170,12 @@ Result<void> Client::Impl::set_up_headers(Transfer& transfer) {
   if (!transfer.request.body.empty()) {
     add("Content-Type: " + transfer.request.content_type);
   }
+  for (const auto& line : transfer.request.headers) {
+    if (!fits_header(line)) {
+      return fail("a header contains control characters");
+    }
+    add(line);
+  }
   if (!config_.token.empty()) {
     const auto token = config_.token.get();
     if (!token) {
