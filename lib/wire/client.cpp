@@ -290,6 +290,9 @@ bool Client::Impl::on_message(const v1::FromOperator& message) {
   if (message.has_chunk()) {
     return on_chunk(message.chunk());
   }
+  if (message.has_answer() && handlers.on_answer) {
+    handlers.on_answer(decode(message.answer()));
+  }
   if (message.has_settings() && handlers.on_unknown) {
     handlers.on_unknown(decode(message.settings().on_unknown()));
   }
@@ -425,6 +428,16 @@ void Client::set_addresses(const std::vector<IpAddress>& addresses) {
   if (impl.welcomed) {
     impl.tell_addresses();
   }
+}
+
+bool Client::ask(const Question& question) {
+  auto& impl = *impl_;
+  if (!impl.connection || !impl.welcomed || !impl.why.empty() ||
+      impl.stats.version.minor < kQuestionsSince) {
+    return false;
+  }
+  impl.connection->ask(encode(question));
+  return true;
 }
 
 ClientStats Client::stats() const {

@@ -65,6 +65,8 @@ class Client {
     // The changes after the last snapshot, in order.
     std::function<void(Transaction transaction)> on_transaction;
     std::function<void(OnUnknown value)> on_unknown;
+    // To a question of this connection.
+    std::function<void(Answer answer)> on_answer;
     std::function<void(bool resumed, const std::string& operator_version)>
         on_connect;
     // Also after a connection that failed.
@@ -98,6 +100,12 @@ class Client {
   // reconnect. Addresses beyond kNodeAddressesMax are left out. Nothing is sent
   // to an operator that is too old to understand this.
   void set_addresses(const std::vector<IpAddress>& addresses);
+
+  // Asks the connected operator. The answer comes by on_answer(), unless the
+  // connection ends first; the caller sets a time limit. False, without asking,
+  // if there is no connection or the operator is too old to answer. The caller
+  // bounds the number of open questions.
+  bool ask(const Question& question);
 
   [[nodiscard]] ClientStats stats() const;
 

@@ -88,6 +88,11 @@ v1::NodeAddresses encode_addresses(const std::vector<IpAddress>& addresses);
 // Refuses more than kNodeAddressesMax. Does not check whose addresses they can
 // be.
 Result<std::vector<IpAddress>> decode(const v1::NodeAddresses& message);
+v1::Question encode(const Question& question);
+// Refuses what is beyond the limits, and questions of a newer kind.
+Result<Question> decode(const v1::Question& message);
+v1::Answer encode(const Answer& answer);
+Answer decode(const v1::Answer& message);
 v1::ProtocolVersion encode(const Version& version);
 Version decode(const v1::ProtocolVersion& version);
 v1::Settings::OnUnknown encode(OnUnknown value);

@@ -93,6 +93,9 @@ void Connection::write_next() {
   } else if (progress_) {
     *outgoing_.mutable_progress() = std::move(*progress_);
     progress_.reset();
+  } else if (!questions_.empty()) {
+    *outgoing_.mutable_question() = std::move(questions_.front());
+    questions_.pop_front();
   } else {
     return;
   }
@@ -109,6 +112,12 @@ void Connection::tell(v1::Progress progress) {
 void Connection::tell(v1::NodeAddresses addresses) {
   const std::lock_guard lock(mutex_);
   addresses_ = std::move(addresses);
+  write_next();
+}
+
+void Connection::ask(v1::Question question) {
+  const std::lock_guard lock(mutex_);
+  questions_.push_back(std::move(question));
   write_next();
 }
 

@@ -66,6 +66,8 @@ class Connection
   void announce_all(std::map<std::string, v1::PodAddress> pods);
   // Likewise.
   void tell(v1::NodeAddresses addresses);
+  // Sends a question, after everything else that waits.
+  void ask(v1::Question question);
   // Ends the connection soon, with an event.
   void cancel();
 
@@ -94,6 +96,7 @@ class Connection
   std::map<std::string, v1::PodAddress> pods_;  // by "namespace/name"
   bool pods_begin_ = false;
   std::optional<v1::NodeAddresses> addresses_;
+  std::deque<v1::Question> questions_;  // bounded by the owner
 };
 
 }  // namespace sluice::wire

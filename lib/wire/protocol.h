@@ -20,15 +20,41 @@ struct Version {
   std::uint32_t minor = 0;
   bool operator==(const Version&) const = default;
 };
-inline constexpr Version kVersion{.major = 1, .minor = 3};
+inline constexpr Version kVersion{.major = 1, .minor = 4};
 // From this one on, operators know what PodAddresses are.
 inline constexpr std::uint32_t kAnnouncementsSince = 1;
 // And from this one on, what NodeAddresses are.
 inline constexpr std::uint32_t kNodeAddressesSince = 2;
+// And from this one on, they answer questions.
+inline constexpr std::uint32_t kQuestionsSince = 4;
 
 // Of one node; what is beyond it is left out by the agent and refused by the
 // operator.
 inline constexpr std::size_t kNodeAddressesMax = 1'024;
+
+// What an agent asks the operator for. `id` is the agent's own. Either the
+// strings are set, as `sluice explain` takes them, or the addresses, whose
+// names are wanted.
+struct Question {
+  std::uint64_t id = 0;
+  bool explain = false;
+  std::string from;
+  std::string to;
+  std::string port;
+  std::vector<IpAddress> addresses;
+  bool operator==(const Question&) const = default;
+};
+// Longer strings and more addresses are refused.
+inline constexpr std::size_t kQuestionTextMax = 600;
+inline constexpr std::size_t kQuestionAddressesMax = 4'096;
+
+struct Answer {
+  std::uint64_t id = 0;            // of the question
+  std::string error;               // why there is none; or empty
+  std::string explanation;         // JSON
+  std::vector<std::string> names;  // of the addresses, in their order
+  bool operator==(const Answer&) const = default;
+};
 
 // What becomes of a pod's traffic while no verdict is known for the pod.
 enum class OnUnknown : std::uint8_t {

@@ -78,6 +78,9 @@ struct Server::Impl {
   void on_progress(Stream& stream, const v1::Progress& progress);
   void on_announcement(Stream& stream, const v1::PodAddresses& message);
   void on_addresses(Stream& stream, const v1::NodeAddresses& message);
+  void on_question(Stream& stream, const v1::Question& message);
+  [[nodiscard]] bool may_ask(Stream::Notes& notes) const;
+  void answer(const std::string& name, const Answer& answer);
   void on_identity(const std::shared_ptr<Stream>& stream,
                    const StreamEvent& event);
   void subscribe(const std::shared_ptr<Stream>& stream);
@@ -233,6 +236,7 @@ void Server::Impl::subscribe(const std::shared_ptr<Stream>& stream) {
               node.outbox->backlog.resume(hello.origin(), hello.revision());
     node.outbox->settings_due = true;
     node.outbox->settings_next = false;
+    node.outbox->answers.clear();
   }
   v1::Welcome welcome;
   *welcome.mutable_version() = encode(kVersion);
@@ -353,6 +357,61 @@ void Server::Impl::on_addresses(Stream& stream,
   }
 }
 
+// A bucket that fills with `questions_per_second` and holds as many.
+bool Server::Impl::may_ask(Stream::Notes& notes) const {
+  const auto now = Clock::now();
+  const auto most = std::max(1.0, options.questions_per_second);
+  const std::chrono::duration<double> since = now - notes.asked_at;
+  const double filled = since.count() * options.questions_per_second;
+  notes.questions =
+      notes.questions < 0 ? most : std::min(most, notes.questions + filled);
+  notes.asked_at = now;
+  if (notes.questions < 1) {
+    return false;
+  }
+  notes.questions -= 1;
+  return true;
+}
+
+void Server::Impl::on_question(Stream& stream, const v1::Question& message) {
+  const auto* node = find(stream.notes.node);
+  if (node == nullptr || node->stream.get() != &stream) {
+    return;
+  }
+  stream.read();
+  const auto refuse_it = [&](const std::string& why) {
+    answer(stream.notes.node,
+           {.id = message.id(), .error = why, .explanation = {}, .names = {}});
+  };
+  auto question = decode(message);
+  if (!question) {
+    refuse_it("the operator does not take " + question.error().message);
+  } else if (!may_ask(stream.notes)) {
+    refuse_it("too many questions; ask again in a second");
+  } else if (!handlers.on_question) {
+    refuse_it("this operator answers no questions");
+  } else {
+    handlers.on_question(stream.notes.node, std::move(*question));
+  }
+}
+
+// An agent that reads nothing gets no further answers until it does.
+void Server::Impl::answer(const std::string& name, const Answer& answer) {
+  constexpr std::size_t kAnswersMax = 16;
+  auto* node = find(name);
+  if (node == nullptr || !node->stream) {
+    return;
+  }
+  {
+    const std::lock_guard lock(node->outbox->mutex);
+    if (node->outbox->answers.size() >= kAnswersMax) {
+      return;
+    }
+    node->outbox->answers.push_back(encode(answer));
+  }
+  node->stream->pump();
+}
+
 void Server::Impl::on_message(Stream& stream, const v1::FromAgent& message) {
   using State = Stream::Notes::State;
   switch (stream.notes.state) {
@@ -371,6 +430,8 @@ void Server::Impl::on_message(Stream& stream, const v1::FromAgent& message) {
         on_announcement(stream, message.announcement());
       } else if (message.has_addresses()) {
         on_addresses(stream, message.addresses());
+      } else if (message.has_question()) {
+        on_question(stream, message.question());
       } else if (message.has_hello()) {
         refuse(stream, grpc::StatusCode::INVALID_ARGUMENT, "a second hello");
       } else {
@@ -574,6 +635,10 @@ void Server::set_on_unknown(const std::string& node, OnUnknown value) {
   if (found->stream) {
     found->stream->pump();
   }
+}
+
+void Server::answer(const std::string& node, const Answer& answer) {
+  impl_->answer(node, answer);
 }
 
 void Server::disconnect(const std::string& node, const std::string& why) {

@@ -43,6 +43,8 @@ struct ServerOptions {
   // Limit for transactions sent and not acknowledged; later changes are merged.
   std::size_t unacknowledged_max = 1;
   std::size_t chunk_bytes = 1'000'000;
+  // Questions of one agent. After a pause, it may ask as many at once.
+  double questions_per_second = 5;
 };
 
 // An authenticated agent.
@@ -96,6 +98,9 @@ class Server {
     std::function<void(const std::string& node,
                        const std::vector<IpAddress>& addresses)>
         on_addresses;
+    // The agent asks something. The owner calls answer(), now or later. Not
+    // called for more questions than `questions_per_second`.
+    std::function<void(const std::string& node, Question question)> on_question;
     // The agent has disconnected; later changes are kept for it for a while.
     std::function<void(const std::string& node, const std::string& why)>
         on_disconnect;
@@ -151,6 +156,10 @@ class Server {
                  const std::optional<std::vector<IpAddress>>& addresses);
   // The replica's next report counts as its first one again.
   void forget_replica(const std::string& replica);
+
+  // Answers a question of the node's agent, after the changes that wait for it.
+  // Ignored if the agent is gone.
+  void answer(const std::string& node, const Answer& answer);
 
   // Ends the agent's stream; the agent will reconnect, perhaps to another
   // replica.

@@ -109,6 +109,10 @@ bool Stream::choose() {
                             : events_->transactions_sent);
     // Everything that waited is in this message or, for a snapshot, after it.
     outbox.settings_next = outbox.settings_due && !outbox.backlog.waiting();
+  } else if (!outbox.answers.empty()) {
+    *outgoing_.mutable_answer() = std::move(outbox.answers.front());
+    outbox.answers.pop_front();
+    return true;
   }
   return encoder_.has_value();
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -73,6 +74,8 @@ struct Outbox {
   // set.
   bool settings_due = false;
   bool settings_next = false;
+  // Of the present stream. They go when no change waits to be sent.
+  std::deque<v1::Answer> answers;
 };
 
 // One agent's stream. Created by gRPC's threads, ended by the owner or the
@@ -105,7 +108,9 @@ class Stream : public grpc::ServerBidiReactor<v1::FromAgent, v1::FromOperator>,
     State state = kNew;
     v1::Hello hello;
     std::string node;
-    std::string why;  // it was ended
+    std::string why;        // it was ended
+    double questions = -1;  // that may be asked at once; negative: none yet
+    std::chrono::steady_clock::time_point asked_at;
   };
   Notes notes;
 

@@ -132,6 +132,9 @@ Operator::Operator(const ServerOptions& options) {
                                  const std::vector<IpAddress>& all) {
     addresses[node] = all;
   };
+  handlers.on_question = [this](const std::string&, Question question) {
+    questions.push_back(std::move(question));
+  };
   handlers.on_disconnect = [this](const std::string& node, const std::string&) {
     disconnected.push_back(node);
   };
@@ -191,6 +194,9 @@ Agent::Agent(const ClientOptions& options) {
                            .applied = failures.empty() ? revision : 0,
                            .failures = failures});
     }
+  };
+  handlers.on_answer = [this](Answer answer) {
+    answers.push_back(std::move(answer));
   };
   handlers.on_unknown = [this](OnUnknown value) { on_unknown = value; };
   handlers.on_connect = [this](bool resumed, const std::string&) {

@@ -71,6 +71,7 @@ struct Operator {
   std::map<std::string, Ack> acks;
   std::vector<std::pair<bool, std::vector<PodAddress>>> announced;
   std::map<std::string, std::vector<IpAddress>> addresses;
+  std::vector<Question> questions;
   std::optional<Server> server;
 
   [[nodiscard]] std::string target() const;
@@ -91,6 +92,7 @@ struct Agent {
   std::optional<OnUnknown> on_unknown;
   std::vector<bool> connects;  // resumed or not
   std::vector<std::string> problems;
+  std::vector<Answer> answers;
   bool acknowledges = true;
   std::vector<Failure> failures;  // told with every acknowledgement
   std::optional<Client> client;

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
+#include "lib/wire/codec.h"
+
+// Questions and answers as messages.
+namespace sluice::wire {
+namespace {
+
+constexpr std::size_t kBytes4 = 4;
+constexpr std::size_t kBytes6 = 16;
+
+Result<void> take_text(const std::string& from, std::string& to) {
+  if (from.size() > kQuestionTextMax) {
+    return fail("a question of " + std::to_string(from.size()) + " bytes");
+  }
+  to = from;
+  return {};
+}
+
+Result<Question> explain_question(const v1::ExplainQuestion& message) {
+  Question question;
+  question.explain = true;
+  for (const auto& [from, to] : {std::pair{&message.from(), &question.from},
+                                 {&message.to(), &question.to},
+                                 {&message.port(), &question.port}}) {
+    if (auto taken = take_text(*from, *to); !taken) {
+      return std::unexpected(taken.error());
+    }
+  }
+  return question;
+}
+
+Result<Question> names_question(const v1::NamesQuestion& message) {
+  Question question;
+  if (static_cast<std::size_t>(message.addresses_size()) >
+      kQuestionAddressesMax) {
+    return fail("a question about " + std::to_string(message.addresses_size()) +
+                " addresses");
+  }
+  for (const auto& bytes : message.addresses()) {
+    if (bytes.size() != kBytes4 && bytes.size() != kBytes6) {
+      return fail("a question about an address of " +
+                  std::to_string(bytes.size()) + " bytes");
+    }
+    IpAddress address;
+    address.v6 = bytes.size() == kBytes6;
+    std::ranges::copy(bytes, address.bytes.begin());
+    question.addresses.push_back(address);
+  }
+  return question;
+}
+
+}  // namespace
+
+v1::Question encode(const Question& question) {
+  v1::Question message;
+  message.set_id(question.id);
+  if (question.explain) {
+    auto& explain = *message.mutable_explain();
+    explain.set_from(question.from);
+    explain.set_to(question.to);
+    explain.set_port(question.port);
+    return message;
+  }
+  auto& names = *message.mutable_names();
+  for (const auto& address : question.addresses) {
+    names.add_addresses(address.bytes.data(), address.v6 ? kBytes6 : kBytes4);
+  }
+  return message;
+}
+
+Result<Question> decode(const v1::Question& message) {
+  Result<Question> question = fail("a question of an unknown kind");
+  if (message.has_explain()) {
+    question = explain_question(message.explain());
+  } else if (message.has_names()) {
+    question = names_question(message.names());
+  }
+  if (question) {
+    question->id = message.id();
+  }
+  return question;
+}
+
+v1::Answer encode(const Answer& answer) {
+  v1::Answer message;
+  message.set_id(answer.id);
+  message.set_error(answer.error);
+  message.set_explanation(answer.explanation);
+  for (const auto& name : answer.names) {
+    message.add_names(name);
+  }
+  return message;
+}
+
+Answer decode(const v1::Answer& message) {
+  return {.id = message.id(),
+          .error = message.error(),
+          .explanation = message.explanation(),
+          .names = {message.names().begin(), message.names().end()}};
+}
+
+}  // namespace sluice::wire
