@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "cli/host.h"
+#include "lib/explain/cluster.h"
 #include "lib/kube/manifest.h"
 
 namespace sluice::cli {
@@ -147,6 +148,11 @@ Result<std::string> choose_node(Cluster& cluster, const std::string& wanted) {
   cluster.store().set_local_node({.name = chosen, .labels = {}, .ips = {}});
   cluster.store().commit();
   return chosen;
+}
+
+Result<instance::ExplainView> explain(const Cluster& cluster,
+                                      const instance::ExplainRequest& request) {
+  return explain::explain_cluster(cluster.translator(), request);
 }
 
 }  // namespace sluice::cli

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <iostream>
 #include <memory>
 
 #include <CLI/CLI.hpp>
@@ -10,6 +11,7 @@
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/show.h"
+#include "lib/base/printable.h"
 
 namespace sluice::cli {
 namespace {
@@ -46,6 +48,10 @@ int list(const Arguments& arguments) {
   std::erase_if(view->entries, [&](const instance::ConntrackView& flow) {
     return !matches(flow, arguments);
   });
+  if (!view->names_problem.empty()) {
+    std::cerr << "note: names of pods of other nodes are missing: "
+              << printable(view->names_problem) << '\n';
+  }
   show(*view, arguments.format);
   return instance::kExitOk;
 }

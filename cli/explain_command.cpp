@@ -7,12 +7,14 @@
 
 #include "agent/instance/command_line.h"
 #include "agent/instance/views_json.h"
+#include "cli/ask_operator.h"
 #include "cli/cluster.h"
 #include "cli/commands.h"
 #include "cli/host.h"
 #include "cli/options.h"
 #include "cli/show.h"
 #include "cli/tables.h"
+#include "lib/explain/view_json.h"
 
 namespace sluice::cli {
 namespace {
@@ -21,11 +23,16 @@ struct Arguments {
   instance::ExplainRequest request;
   std::filesystem::path dir;
   std::filesystem::path socket;
+  bool by_operator = false;
+  OperatorAccess access;
   Format format = Format::kTable;
 };
 
 Result<instance::ExplainView> answer(const Arguments& arguments) {
   const auto& request = arguments.request;
+  if (arguments.by_operator) {
+    return ask_operator(arguments.access, request);
+  }
   if (arguments.dir.empty()) {
     return ask_view<instance::ExplainView>(arguments.socket,
                                            {{"command", "explain"},
@@ -44,6 +51,32 @@ Result<instance::ExplainView> answer(const Arguments& arguments) {
   return explain(*cluster, request);
 }
 
+void add_operator_options(CLI::App& command, Arguments& arguments,
+                          CLI::Option& dir) {
+  auto* flag = command.add_flag(
+      "--operator", arguments.by_operator,
+      "Ask the operator of a cluster, about any two ends in it; needs the "
+      "rights of the Role sluice-explain");
+  flag->excludes(&dir);
+  auto& access = arguments.access;
+  command
+      .add_option("--kubeconfig", access.kubeconfig,
+                  "Where the cluster is; default: $KUBECONFIG, else "
+                  "~/.kube/config")
+      ->needs(flag)
+      ->type_name("FILE");
+  command
+      .add_option("--context", access.context,
+                  "Context of the kubeconfig; default: its current one")
+      ->needs(flag)
+      ->type_name("NAME");
+  command
+      .add_option("--operator-namespace", access.ns,
+                  "Where the operator runs; default sluice-system")
+      ->needs(flag)
+      ->type_name("NAME");
+}
+
 }  // namespace
 
 void add_explain(CLI::App& app, int& exit_code) {
@@ -57,7 +90,11 @@ from one that would have decided otherwise. Exit status: 0 allowed, 1 denied,
 2 bad input.
 
   sluice explain --from shop/web --to shop/db --port 5432/TCP manifests/
-  sluice explain --from 203.0.113.7 --to shop/web --port 8/ICMP)");
+  sluice explain --from 203.0.113.7 --to shop/web --port 8/ICMP
+  sluice explain --operator --from shop/web --to 10.96.0.10 --port 80
+
+To the address of a Service, every backend is judged: the connection is allowed
+if all of them accept it.)");
   const auto arguments = std::make_shared<Arguments>();
   auto& request = arguments->request;
   command->add_option("--from", request.from, "Sender")
@@ -72,10 +109,11 @@ from one that would have decided otherwise. Exit status: 0 allowed, 1 denied,
                    "ICMP type")
       ->required()
       ->type_name("80/TCP|8/ICMP|...");
-  command->add_option(
+  auto* dir = command->add_option(
       "DIR", arguments->dir,
       "Folder of manifests, or one file; default: ask the running program");
   instance::add_socket_option(*command, arguments->socket);
+  add_operator_options(*command, *arguments, *dir);
   add_output_option(*command, arguments->format);
   command->callback([arguments, &exit_code] {
     const auto view = answer(*arguments);

@@ -9,7 +9,7 @@
 
 #include <netinet/in.h>
 
-#include "agent/instance/text.h"
+#include "lib/explain/text.h"
 
 namespace sluice::cli {
 namespace {
@@ -113,7 +113,7 @@ class ScenarioJudge {
       auto failure =
           failure_of(to_string(probe), probe.line, judged ? "judged" : "none");
       failure.direction =
-          instance::direction_text(static_cast<unsigned>(direction));
+          explain::direction_text(static_cast<unsigned>(direction));
       failure.subject = subject.name;
       failure.expected = to_string(*expected);
       failure.reason =
@@ -156,17 +156,17 @@ class ScenarioJudge {
                        const policy::Model::Verdict& verdict) {
     auto failure = failure_of(to_string(probe), probe.line, "");
     failure.direction =
-        instance::direction_text(static_cast<unsigned>(question.direction));
+        explain::direction_text(static_cast<unsigned>(question.direction));
     failure.subject = question.subject;
     failure.peer = to_string(question.peer);
-    failure.reason = instance::reason_text(verdict.reason);
+    failure.reason = explain::reason_text(verdict.reason);
     if (const auto* rule = testbed_.model(question.node).rule(verdict.rule)) {
       failure.policy = rule->policy;
       failure.path = rule->path;
     }
     if (verdict.entry) {
       failure.entry =
-          instance::entry_text(verdict.entry->key, verdict.entry->value);
+          explain::entry_text(verdict.entry->key, verdict.entry->value);
     }
     const auto answer = testbed_.cluster().translator().explain(
         {.subject = question.subject,
@@ -222,9 +222,9 @@ class ScenarioJudge {
     } else if (!same_reason((*verdict)->reason, model.reason) ||
                (*verdict)->rule != model.rule) {
       actual =
-          "kernel: " + std::string(instance::reason_text((*verdict)->reason)) +
+          "kernel: " + std::string(explain::reason_text((*verdict)->reason)) +
           ", rule " + std::to_string((*verdict)->rule) +
-          "; model: " + std::string(instance::reason_text(model.reason)) +
+          "; model: " + std::string(explain::reason_text(model.reason)) +
           ", rule " + std::to_string(model.rule);
     }
     ++report_.questions;

@@ -45,8 +45,11 @@ void print_side(std::ostream& out, const instance::SideView& side) {
         << " has no policy of its own\n";
     return;
   }
-  out << "  " << side.direction << " of " << printable(side.endpoint)
-      << (side.direction == "egress" ? " to " : " from ")
+  out << "  " << side.direction << " of " << printable(side.endpoint);
+  if (!side.backend.empty() && side.backend != side.endpoint) {
+    out << " (backend " << printable(side.backend) << ')';
+  }
+  out << (side.direction == "egress" ? " to " : " from ")
       << printable(side.peer) << ": " << (side.allowed ? "allowed" : "denied")
       << ", " << printable(side.reason) << '\n';
   if (!side.policy.empty()) {
@@ -207,8 +210,11 @@ void print(std::ostream& out, const instance::ConntrackListView& view) {
 
 void print(std::ostream& out, const instance::ExplainView& view) {
   out << printable(view.from) << " -> " << printable(view.to) << " "
-      << printable(view.port) << ": " << (view.allowed ? "allowed" : "denied")
-      << '\n';
+      << printable(view.port) << ": " << (view.allowed ? "allowed" : "denied");
+  if (!view.summary.empty()) {
+    out << " (" << printable(view.summary) << ')';
+  }
+  out << '\n';
   for (const auto& side : view.sides) {
     print_side(out, side);
   }

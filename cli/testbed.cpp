@@ -7,7 +7,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "agent/instance/text.h"
+#include "lib/explain/text.h"
 #include "lib/kube/manifest.h"
 
 namespace sluice::cli {
@@ -303,7 +303,7 @@ std::vector<Question> Testbed::questions(const Probe& probe,
                      .peer = other,
                      .protocol = probe.protocol,
                      .port = probe.port});
-      if (!instance::is_icmp(probe.protocol) ||
+      if (!explain::is_icmp(probe.protocol) ||
           own.v6 == (probe.protocol == 58)) {
         fitting.push_back(all.back());
       }

@@ -11,7 +11,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-#include "agent/instance/text.h"
+#include "lib/explain/text.h"
 
 namespace sluice::instance {
 namespace {
@@ -93,9 +93,9 @@ void add_addresses(FlowView& view, const sluice_flow_event& event,
     view.origin_name = name_of(origin);
   }
   view.to_name = name_of(to);
-  view.protocol = protocol_text(event.protocol);
+  view.protocol = explain::protocol_text(event.protocol);
   const auto port = ntohs(event.dport);
-  if (is_icmp(event.protocol)) {
+  if (explain::is_icmp(event.protocol)) {
     view.icmp = "type " + std::to_string(port >> 8) + " code " +
                 std::to_string(port & 0xff);
   } else {
@@ -111,8 +111,8 @@ FlowView make_flow(const sluice_flow_event& event, const std::string& endpoint,
   FlowView view;
   view.time = wall_time(event.timestamp_ns);
   view.verdict = event.verdict == SLUICE_VERDICT_ALLOW ? "allowed" : "denied";
-  view.reason = reason_text(event.reason);
-  view.direction = direction_text(event.direction);
+  view.reason = explain::reason_text(event.reason);
+  view.direction = explain::direction_text(event.direction);
   view.endpoint =
       endpoint.empty() ? "ifindex " + std::to_string(event.ifindex) : endpoint;
   view.rule = event.rule;
@@ -138,24 +138,25 @@ ConntrackView make_conntrack(const agent::ConntrackEntry& entry,
                              const std::string& endpoint, std::uint32_t epoch,
                              const Names& names, const NameOf& name_of) {
   const auto& value = entry.value;
-  ConntrackView view{.endpoint = endpoint,
-                     .ifindex = entry.ifindex,
-                     .protocol = protocol_text(entry.protocol),
-                     .direction = std::string(direction_text(value.opened_by)),
-                     .remote = to_string(entry.remote),
-                     .remote_name = name_of(entry.remote),
-                     .local_port = entry.local_port,
-                     .remote_port = entry.remote_port,
-                     .state = state_text(value),
-                     .reason = std::string(reason_text(value.reason)),
-                     .rule = value.rule,
-                     .policy = {},
-                     .epoch = value.epoch,
-                     .current = value.epoch == epoch,
-                     .packets_ingress = value.packets[SLUICE_INGRESS],
-                     .packets_egress = value.packets[SLUICE_EGRESS],
-                     .bytes_ingress = value.bytes[SLUICE_INGRESS],
-                     .bytes_egress = value.bytes[SLUICE_EGRESS]};
+  ConntrackView view{
+      .endpoint = endpoint,
+      .ifindex = entry.ifindex,
+      .protocol = explain::protocol_text(entry.protocol),
+      .direction = std::string(explain::direction_text(value.opened_by)),
+      .remote = to_string(entry.remote),
+      .remote_name = name_of(entry.remote),
+      .local_port = entry.local_port,
+      .remote_port = entry.remote_port,
+      .state = state_text(value),
+      .reason = std::string(explain::reason_text(value.reason)),
+      .rule = value.rule,
+      .policy = {},
+      .epoch = value.epoch,
+      .current = value.epoch == epoch,
+      .packets_ingress = value.packets[SLUICE_INGRESS],
+      .packets_egress = value.packets[SLUICE_EGRESS],
+      .bytes_ingress = value.bytes[SLUICE_INGRESS],
+      .bytes_egress = value.bytes[SLUICE_EGRESS]};
   if (const auto* rule = names.rule(value.rule)) {
     view.policy = rule->policy + " " + rule->path;
   }

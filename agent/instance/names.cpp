@@ -9,8 +9,8 @@
 #include <nlohmann/json.hpp>
 
 #include "agent/instance/json_text.h"
-#include "agent/instance/text.h"
 #include "agent/instance/views_json.h"
+#include "lib/explain/text.h"
 
 namespace sluice::instance {
 namespace {
@@ -196,7 +196,7 @@ void Names::describe(std::uint32_t id, std::string& policy,
     policy = info->policy;
     path = info->path;
   } else {
-    policy = builtin_rule_text(id);
+    policy = explain::builtin_rule_text(id);
     path.clear();
   }
 }
@@ -206,22 +206,23 @@ EntryView Names::entry_view(const PolicyEntry& entry,
   const auto& key = entry.key;
   const auto set =
       generation_bit ? SLUICE_POLICY_SET(key.policy_id) : key.policy_id;
-  EntryView view{.prefixlen = key.prefixlen,
-                 .policy_id = key.policy_id,
-                 .cidr_id = key.cidr_id,
-                 .direction = key.direction,
-                 .protocol = key.protocol,
-                 .port = ntohs(key.port),
-                 .verdict = entry.value.verdict,
-                 .flags = entry.value.flags,
-                 .jump = entry.value.jump,
-                 .rule = entry.value.rule,
-                 .endpoints = endpoints_of(set),
-                 .peers = peers(key.cidr_id),
-                 .l4 = l4_text(key),
-                 .decides = std::string(verdict_text(entry.value.verdict)),
-                 .policy = {},
-                 .path = {}};
+  EntryView view{
+      .prefixlen = key.prefixlen,
+      .policy_id = key.policy_id,
+      .cidr_id = key.cidr_id,
+      .direction = key.direction,
+      .protocol = key.protocol,
+      .port = ntohs(key.port),
+      .verdict = entry.value.verdict,
+      .flags = entry.value.flags,
+      .jump = entry.value.jump,
+      .rule = entry.value.rule,
+      .endpoints = endpoints_of(set),
+      .peers = peers(key.cidr_id),
+      .l4 = explain::l4_text(key),
+      .decides = std::string(explain::verdict_text(entry.value.verdict)),
+      .policy = {},
+      .path = {}};
   describe(entry.value.rule, view.policy, view.path);
   return view;
 }

@@ -9,11 +9,7 @@
 
 namespace sluice::instance {
 
-struct ExplainRequest {
-  std::string from;  // "namespace/pod" or an address
-  std::string to;
-  std::string port;  // "80/TCP", "8/ICMP"
-};
+using explain::ExplainRequest;
 
 // The source of a program's policies, and the answers that depend on it.
 class PolicySource {
@@ -31,6 +27,8 @@ class PolicySource {
   // Returns the owner of an address, "namespace/pod" or "node/name"; empty if
   // unknown.
   [[nodiscard]] virtual std::string name_of(const IpAddress& address) const = 0;
+  // Why name_of() lacks names; empty if it does not.
+  [[nodiscard]] virtual std::string names_problem() const { return {}; }
   [[nodiscard]] virtual Result<ExplainView> explain(
       const ExplainRequest& request) const = 0;
 };

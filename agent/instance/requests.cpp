@@ -7,10 +7,13 @@
 #include <utility>
 #include <vector>
 
+#include <nlohmann/json.hpp>
+
 #include "agent/instance/flow.h"
 #include "agent/instance/json_text.h"
 #include "agent/instance/version.h"
 #include "agent/instance/views_json.h"
+#include "lib/explain/view_json.h"
 
 namespace sluice::instance {
 namespace {
@@ -32,9 +35,11 @@ Server::Answer view_answer(const json& view) {
           .drops_only = false};
 }
 
-// Makes a reply of many rows; `row` makes each row when it is sent.
+// Makes a reply of many rows; `row` makes each row when it is sent. `view`:
+// what is beside the rows.
 template <typename Item, typename MakeRow>
-Server::Answer rows_answer(std::vector<Item> items, MakeRow row) {
+Server::Answer rows_answer(std::vector<Item> items, MakeRow row,
+                           const json& view = json::object()) {
   static const auto slots = std::make_shared<int>(0);
   if (slots.use_count() > kLongRepliesMax) {
     return error_answer("busy: too many long replies at once; try again");
@@ -49,11 +54,11 @@ Server::Answer rows_answer(std::vector<Item> items, MakeRow row) {
   auto progress = std::make_shared<Progress>();
   progress->items = std::move(items);
   progress->slot = slots;
-  Reply reply = [progress,
+  Reply reply = [progress, first = dump(json{{"view", view}}),
                  row = std::move(row)]() -> std::optional<std::string> {
     auto& state = *progress;
     if (!std::exchange(state.begun, true)) {
-      return "{\"view\":{}}";
+      return first;
     }
     if (state.next == state.items.size()) {
       if (std::exchange(state.ended, true)) {
@@ -204,8 +209,9 @@ Server::Answer conntrack_list(const RequestContext& context) {
                                    context.agent->endpoint_name(entry.ifindex),
                                    epoch, *context.names, name_of));
   }
-  return rows_answer(std::move(views),
-                     [](const ConntrackView& view) { return json(view); });
+  return rows_answer(
+      std::move(views), [](const ConntrackView& view) { return json(view); },
+      json{{"names_problem", context.source->names_problem()}});
 }
 
 Server::Answer explain_flow(const RequestContext& context,

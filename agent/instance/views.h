@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "lib/explain/view.h"
+
 // The outputs of commands, one struct each, including the answers of a running
 // program. views_json.h converts them to JSON, the `sluice` command prints them
 // as tables. Member names are the field names of the JSON, which programs rely
@@ -140,6 +142,7 @@ struct ConntrackView {
   std::uint64_t bytes_egress = 0;
 };
 struct ConntrackListView {
+  std::string names_problem;  // why names of other ends lack; or empty
   std::vector<ConntrackView> entries;
 };
 
@@ -169,39 +172,9 @@ struct FlowView {
   std::uint32_t length = 0;
 };
 
-struct NearMissView {
-  std::string policy;
-  std::string path;
-  std::string action;
-  std::string differs;
-  std::string detail;
-};
-
-// The verdict of one end on a flow, in one address family.
-struct SideView {
-  std::string direction;
-  std::string endpoint;
-  std::string node;
-  std::string peer;     // address
-  bool judged = false;  // false: the end has no policy of its own, or
-  std::string unknown;  // why the verdict is unknown here
-  bool allowed = true;
-  bool isolated = false;
-  std::string reason;
-  std::string policy;
-  std::string path;
-  std::string entry;  // of the policy map, where one decided
-  std::vector<std::string> isolating;
-  std::vector<NearMissView> near_misses;
-  // The backends of the address if it is a Service's, a line each.
-  std::vector<std::string> behind;
-};
-struct ExplainView {
-  std::string from;
-  std::string to;
-  std::string port;
-  bool allowed = false;
-  std::vector<SideView> sides;
-};
+// The answer to `explain` is the same whoever gives it; see lib/explain.
+using explain::ExplainView;
+using explain::NearMissView;
+using explain::SideView;
 
 }  // namespace sluice::instance

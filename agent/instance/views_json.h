@@ -59,20 +59,12 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
     origin, origin_name, local_port, remote_port, state, reason, rule, policy,
     epoch, current, packets_ingress, packets_egress, bytes_ingress,
     bytes_egress)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(ConntrackListView, entries)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(ConntrackListView,
+                                                names_problem, entries)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
     FlowView, time, verdict, reason, direction, endpoint, from, from_name,
     origin, origin_name, to, to_name, protocol, source_port, port, icmp, policy,
     path, log, isolating, rule, policy_id, cidr_id, length)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(NearMissView, policy, path,
-                                                action, differs, detail)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(SideView, direction, endpoint,
-                                                unknown, node, peer, judged,
-                                                allowed, isolated, reason,
-                                                policy, path, entry, isolating,
-                                                near_misses, behind)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(ExplainView, from, to, port,
-                                                allowed, sides)
 
 // NOLINTEND(misc-const-correctness)
 

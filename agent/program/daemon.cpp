@@ -27,6 +27,7 @@
 #include "agent/program/announcements.h"
 #include "agent/program/metrics.h"
 #include "agent/program/operator_source.h"
+#include "agent/program/questions.h"
 #include "lib/base/fd.h"
 #include "lib/base/printable.h"
 #include "lib/base/process.h"
@@ -70,6 +71,7 @@ struct Daemon::Impl {
   std::optional<CniInstaller> cni;
   std::optional<wire::Client> client;
   std::optional<instance::Server> server;
+  std::optional<Questions> questions;
   std::optional<health::HealthServer> health;
   health::Durations apply_times;
   std::uint64_t apply_failures = 0;
@@ -124,6 +126,8 @@ struct Daemon::Impl {
   [[nodiscard]] std::string problem() const;
   [[nodiscard]] std::string unready() const;
   instance::Server::Answer answer(const std::string& request);
+  instance::Server::Answer answer_with(const std::string& request,
+                                       const Heard& heard);
   void run_timers();
   Result<void> loop();
 };
@@ -221,6 +225,9 @@ Result<void> Daemon::Impl::connect() {
     on_transaction(transaction);
   };
   handlers.on_unknown = [this](wire::OnUnknown value) { on_unknown(value); };
+  handlers.on_answer = [this](const wire::Answer& answer) {
+    questions->on_answer(answer);
+  };
   handlers.on_connect = [this](bool resumed, const std::string& version) {
     on_connect(resumed, version);
   };
@@ -232,6 +239,10 @@ Result<void> Daemon::Impl::connect() {
     return std::unexpected(begun.error());
   }
   client = std::move(*begun);
+  questions.emplace(*client, *server, link, *agent,
+                    [this](const std::string& request, const Heard& heard) {
+                      return answer_with(request, heard);
+                    });
   announcements->serve(*client, *server,
                        [this](const auto& change) { on_local_change(change); });
   return {};
@@ -356,6 +367,7 @@ void Daemon::Impl::on_connect(bool resumed, const std::string& version) {
 void Daemon::Impl::on_disconnect(const std::string& why) {
   link.connected = false;
   link.problem = why;
+  questions->on_disconnect();
   if (why != logged_disconnect) {
     logged_disconnect = why;
     spdlog::warn("no operator is connected; its last state stays in force: {}",
@@ -511,8 +523,16 @@ instance::Server::Answer Daemon::Impl::answer(const std::string& request) {
   if (auto answered = announcements->answer(request)) {
     return std::move(*answered);
   }
+  if (auto asked = questions->take(request)) {
+    return std::move(*asked);
+  }
+  return answer_with(request, {});
+}
+
+instance::Server::Answer Daemon::Impl::answer_with(const std::string& request,
+                                                   const Heard& heard) {
   const auto why = problem();
-  const OperatorSource source(link, *agent, why);
+  const OperatorSource source(link, *agent, why, heard);
   return instance::answer_request({.source = &source,
                                    .agent = &*agent,
                                    .names = &names,
@@ -566,6 +586,7 @@ Result<void> Daemon::Impl::loop() {
       server->dispatch();
     }
     announcements->run();
+    questions->turn();
     cni->turn();
     run_timers();
   }

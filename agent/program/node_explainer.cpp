@@ -2,37 +2,47 @@
 #include "agent/program/node_explainer.h"
 
 #include <algorithm>
-#include <set>
+#include <map>
 #include <utility>
+#include <vector>
 
 #include <arpa/inet.h>
 
-#include "agent/instance/explain.h"
+#include "lib/explain/ends.h"
+#include "lib/policy/near_miss.h"
 
 namespace sluice::agentd {
 namespace {
 
-constexpr std::size_t kNearMissesMax = 5;
-
-// True if the entry covers the protocol and port of the question.
-bool covers(const sluice_policy_key& key, const instance::PortArgument& port) {
+// The protocols and ports that an entry covers, added to those of its rule.
+void add_l4(policy::Candidate& l4, const sluice_policy_key& key) {
   if (key.prefixlen < SLUICE_PREFIX_PROTOCOL) {
-    return true;
+    l4.any_l4 = true;
+    return;
   }
   const auto bits = key.prefixlen - SLUICE_PREFIX_PROTOCOL;
-  const auto mask = static_cast<std::uint16_t>(0xffff0000U >> bits);
-  return key.protocol == port.protocol &&
-         ((ntohs(key.port) ^ port.port) & mask) == 0;
+  const auto span = static_cast<std::uint16_t>(0xffffU >> bits);
+  const auto port = ntohs(key.port);
+  l4.ranges.push_back({.protocol = key.protocol,
+                       .first = static_cast<std::uint16_t>(port & ~span),
+                       .last = static_cast<std::uint16_t>(port | span)});
 }
+
+// What the entries of a set show of one of its rules.
+struct SeenRule {
+  policy::Candidate for_peer;  // of entries for the peer in question
+  policy::Candidate for_any;   // of all entries
+  bool selects_peer = false;
+};
 
 }  // namespace
 
 // One end of the question.
-struct NodeExplainer::End : instance::ExplainEnd {
+struct NodeExplainer::End : explain::ExplainEnd {
   const EndpointEntry* endpoint = nullptr;  // a pod of this node
 };
 
-NodeExplainer::NodeExplainer(const State& state, instance::PortArgument port)
+NodeExplainer::NodeExplainer(const State& state, explain::PortArgument port)
     : state_(&state), port_(port), names_(state), model_(state) {}
 
 Result<NodeExplainer::End> NodeExplainer::find_end(const std::string& text,
@@ -44,8 +54,11 @@ Result<NodeExplainer::End> NodeExplainer::find_end(const std::string& text,
                   : endpoint.name == text;
       });
   if (found != state_->endpoints.end()) {
-    return End{{.text = found->name, .ips = ip ? std::vector{*ip} : found->ips},
-               &*found};
+    if (ip) {
+      return End{{.text = explain::pod_at(found->name, *ip), .ips = {*ip}},
+                 &*found};
+    }
+    return End{{.text = found->name, .ips = found->ips}, &*found};
   }
   if (!ip) {
     return fail(std::string(option) + ": " + text +
@@ -67,34 +80,85 @@ Result<instance::ExplainView> NodeExplainer::explain(
   if (source->endpoint == nullptr && destination->endpoint == nullptr) {
     return fail("neither end is a pod of this node");
   }
-  return instance::explain_ends(
+  return explain::explain_ends(
       *source, *destination, port_,
-      [&](instance::SideView& side, sluice_direction direction,
-          const IpAddress& own, const IpAddress& peer) {
+      [&](instance::ExplainView& view, instance::SideView side,
+          sluice_direction direction, const IpAddress& own,
+          const IpAddress& peer) {
         const auto& end = direction == SLUICE_EGRESS ? *source : *destination;
         if (end.endpoint == nullptr) {
           side.unknown =
               to_string(own) +
               " is no pod's of this node; if it is one's, ask its node";
-          return;
+        } else {
+          describe(side, *end.endpoint,
+                   static_cast<policy::Direction>(direction), peer, port_.port);
         }
-        describe(side, *end.endpoint, static_cast<policy::Direction>(direction),
-                 peer);
+        view.sides.push_back(std::move(side));
       });
 }
 
 void NodeExplainer::describe(instance::SideView& view,
                              const EndpointEntry& endpoint,
-                             policy::Direction direction,
-                             const IpAddress& peer) const {
+                             policy::Direction direction, const IpAddress& peer,
+                             std::uint16_t port) const {
+  view.endpoint = endpoint.name;
   const auto verdict =
-      model_.lookup(endpoint, direction, peer, port_.protocol, port_.port);
-  instance::set_verdict(view, verdict.allowed, verdict.reason,
-                        model_.rule(verdict.rule), verdict.entry);
+      model_.lookup(endpoint, direction, peer, port_.protocol, port);
+  explain::set_verdict(view, verdict.allowed, verdict.reason,
+                       model_.rule(verdict.rule), verdict.entry);
   if (verdict.reason != SLUICE_REASON_SELF) {
     add_set(view, endpoint, direction);
-    add_near_misses(view, endpoint, direction, verdict.cidr_id);
+    add_near_misses(view, endpoint, verdict,
+                    {.direction = direction,
+                     .peer = peer,
+                     .protocol = port_.protocol,
+                     .port = port});
   }
+}
+
+bool NodeExplainer::is_own(const instance::SideView& side) const {
+  return model_.endpoint(side.endpoint) != nullptr;
+}
+
+instance::ExplainView NodeExplainer::judge(instance::ExplainView view) const {
+  for (auto& side : view.sides) {
+    const auto* endpoint = model_.endpoint(side.endpoint);
+    const auto peer = parse_ip(side.peer);
+    if (endpoint == nullptr || !peer || !side.judged) {
+      continue;
+    }
+    // A backend of a Service has a port of its own.
+    auto port = port_.port;
+    if (const auto colon = side.backend.rfind(':');
+        colon != std::string::npos) {
+      port = explain::parse_port(side.backend.substr(colon + 1))
+                 .value_or(port_)
+                 .port;
+    }
+    const auto direction =
+        side.direction == explain::direction_text(SLUICE_EGRESS)
+            ? policy::Direction::kEgress
+            : policy::Direction::kIngress;
+    instance::SideView own;
+    own.direction = side.direction;
+    own.node = side.node;
+    own.peer = side.peer;
+    own.backend = side.backend;
+    own.behind = side.behind;
+    describe(own, *endpoint, direction, *peer, port);
+    if (own.allowed != side.allowed) {
+      own.reason +=
+          " (this node has not yet what the operator says: " + side.reason +
+          ")";
+    } else if (own.policy == side.policy && own.path == side.path) {
+      // The operator has the rules and not only what they became.
+      own.near_misses = std::move(side.near_misses);
+    }
+    side = std::move(own);
+  }
+  view.allowed = std::ranges::all_of(view.sides, &instance::SideView::allowed);
+  return view;
 }
 
 void NodeExplainer::add_set(instance::SideView& view,
@@ -108,36 +172,43 @@ void NodeExplainer::add_set(instance::SideView& view,
   }
 }
 
+// A node has only the entries that rules became, so a rule is known by its
+// entries: what another rule of the set overrides of it does not show.
 void NodeExplainer::add_near_misses(instance::SideView& view,
                                     const EndpointEntry& endpoint,
-                                    policy::Direction direction,
-                                    std::uint32_t peer_class) const {
-  std::set<std::uint32_t> told;
-  for (const auto& entry : state_->entries) {
-    const auto& key = entry.key;
-    const bool allows = entry.value.verdict == SLUICE_VERDICT_ALLOW;
-    if (view.near_misses.size() == kNearMissesMax) {
-      return;
-    }
-    if (key.policy_id != endpoint.policy_set || allows == view.allowed ||
-        key.direction != static_cast<std::uint8_t>(direction)) {
+                                    const policy::Model::Verdict& verdict,
+                                    const policy::Packet& packet) const {
+  std::map<std::uint32_t, SeenRule> rules;
+  for (const auto& [key, value] : state_->entries) {
+    if (key.policy_id != endpoint.policy_set || value.rule == verdict.rule ||
+        key.direction != static_cast<std::uint8_t>(packet.direction)) {
       continue;
     }
-    const bool same_peer =
-        key.cidr_id == peer_class || key.cidr_id == SLUICE_CIDR_ANY;
-    const auto* rule = model_.rule(entry.value.rule);
-    if (same_peer == covers(key, port_) || rule == nullptr ||
-        !told.insert(rule->id).second) {
-      continue;
+    auto& rule = rules[value.rule];
+    rule.for_any.action = value.verdict == SLUICE_VERDICT_ALLOW
+                              ? policy::Action::kAllow
+                              : policy::Action::kDeny;
+    add_l4(rule.for_any, key);
+    if (key.cidr_id == verdict.cidr_id || key.cidr_id == SLUICE_CIDR_ANY) {
+      rule.selects_peer = true;
+      rule.for_peer.action = rule.for_any.action;
+      add_l4(rule.for_peer, key);
     }
-    view.near_misses.push_back(
-        {.policy = rule->policy,
-         .path = rule->path,
-         .action = rule->action,
-         .differs = same_peer ? "port" : "peer",
-         .detail = same_peer ? "it has " + instance::l4_text(key)
-                             : "it has " + names_.peers(key.cidr_id)});
   }
+  std::vector<policy::NearMiss> misses;
+  for (auto& [id, rule] : rules) {
+    const auto* info = model_.rule(id);
+    auto& l4 = rule.selects_peer ? rule.for_peer : rule.for_any;
+    policy::merge_ranges(l4.ranges);
+    auto miss =
+        policy::near_miss(l4, rule.selects_peer, packet, verdict.allowed);
+    if (miss && info != nullptr) {
+      miss->rule = *info;
+      misses.push_back(std::move(*miss));
+    }
+  }
+  policy::keep_nearest(misses);
+  explain::add_near_misses(view, std::move(misses));
 }
 
 }  // namespace sluice::agentd

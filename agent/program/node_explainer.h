@@ -4,10 +4,11 @@
 #include <string>
 
 #include "agent/instance/names.h"
-#include "agent/instance/text.h"
 #include "agent/instance/views.h"
 #include "lib/base/result.h"
+#include "lib/explain/text.h"
 #include "lib/policy/model.h"
+#include "lib/policy/near_miss.h"
 #include "sluice/state.h"
 
 namespace sluice::agentd {
@@ -17,26 +18,33 @@ namespace sluice::agentd {
 // the state.
 class NodeExplainer {
  public:
-  NodeExplainer(const State& state, instance::PortArgument port);
+  NodeExplainer(const State& state, explain::PortArgument port);
 
   // `from` and `to`: "namespace/pod" of this node, or an address.
   [[nodiscard]] Result<instance::ExplainView> explain(
       const std::string& from, const std::string& to) const;
+
+  // Replaces what an operator says of this node's pods by what the node's state
+  // says of them. They differ while the node lags behind.
+  [[nodiscard]] instance::ExplainView judge(instance::ExplainView view) const;
+  // True if the side is that of a pod of this node.
+  [[nodiscard]] bool is_own(const instance::SideView& side) const;
 
  private:
   struct End;
   [[nodiscard]] Result<End> find_end(const std::string& text,
                                      const char* option) const;
   void describe(instance::SideView& view, const EndpointEntry& endpoint,
-                policy::Direction direction, const IpAddress& peer) const;
+                policy::Direction direction, const IpAddress& peer,
+                std::uint16_t port) const;
   void add_set(instance::SideView& view, const EndpointEntry& endpoint,
                policy::Direction direction) const;
   void add_near_misses(instance::SideView& view, const EndpointEntry& endpoint,
-                       policy::Direction direction,
-                       std::uint32_t peer_class) const;
+                       const policy::Model::Verdict& verdict,
+                       const policy::Packet& packet) const;
 
   const State* state_;
-  instance::PortArgument port_;
+  explain::PortArgument port_;
   instance::Names names_;
   policy::Model model_;
 };

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/program/operator_source.h"
 
+#include <algorithm>
 #include <map>
 #include <utility>
 
-#include "agent/instance/text.h"
 #include "agent/program/node_explainer.h"
+#include "lib/explain/text.h"
 
 namespace sluice::agentd {
 namespace {
@@ -28,8 +29,12 @@ std::map<std::string, std::string> policies_of(const agent::Agent& agent) {
 }  // namespace
 
 OperatorSource::OperatorSource(const OperatorLink& link,
-                               const agent::Agent& agent, std::string problem)
-    : link_(&link), agent_(&agent), problem_(std::move(problem)) {}
+                               const agent::Agent& agent, std::string problem,
+                               const Heard& heard)
+    : link_(&link),
+      agent_(&agent),
+      problem_(std::move(problem)),
+      heard_(&heard) {}
 
 void OperatorSource::describe(instance::StatusView& view) const {
   view.source = "operator " + link_->address;
@@ -62,22 +67,46 @@ instance::PolicyListView OperatorSource::policy_list() const {
   return list;
 }
 
-std::string OperatorSource::name_of(const IpAddress& /*address*/) const {
-  return {};
+std::string OperatorSource::name_of(const IpAddress& address) const {
+  if (const auto found = heard_->names.find(address);
+      found != heard_->names.end() && !found->second.empty()) {
+    return found->second;
+  }
+  const auto& endpoints = agent_->wanted().endpoints;
+  const auto own =
+      std::ranges::find_if(endpoints, [&](const EndpointEntry& endpoint) {
+        return std::ranges::find(endpoint.ips, address) != endpoint.ips.end();
+      });
+  return own == endpoints.end() ? std::string() : own->name;
+}
+
+std::string OperatorSource::names_problem() const {
+  return heard_->problem;
 }
 
 Result<instance::ExplainView> OperatorSource::explain(
     const instance::ExplainRequest& request) const {
-  const auto port = instance::parse_port(request.port);
+  const auto port = explain::parse_port(request.port);
   if (!port) {
     return std::unexpected(port.error());
   }
   const State state = agent_->view();
   const NodeExplainer explainer(state, *port);
-  auto view = explainer.explain(request.from, request.to);
-  if (view && !problem_.empty()) {
-    for (auto& side : view->sides) {
-      side.reason += side.judged ? " (not in force: " + problem_ + ")" : "";
+  const auto& problem = heard_->problem;
+  auto view =
+      heard_->view
+          ? Result<instance::ExplainView>(explainer.judge(*heard_->view))
+          : explainer.explain(request.from, request.to);
+  if (!view) {
+    return problem.empty() ? std::move(view)
+                           : fail(view.error().message + " (" + problem + ")");
+  }
+  for (auto& side : view->sides) {
+    if (!side.unknown.empty() && !problem.empty()) {
+      side.unknown += ": " + problem;
+    }
+    if (!problem_.empty() && explainer.is_own(side)) {
+      side.reason += " (not in force: " + problem_ + ")";
     }
   }
   return view;

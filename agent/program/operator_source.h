@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <optional>
 #include <string>
+#include <unordered_map>
 
 #include "agent/agent.h"
 #include "agent/instance/policy_source.h"
@@ -15,22 +17,29 @@ struct OperatorLink {
   std::string problem;  // why it is not connected
 };
 
+// What the operator has said to a question.
+struct Heard {
+  std::optional<instance::ExplainView> view;
+  std::unordered_map<IpAddress, std::string> names;
+  std::string problem;  // why it has not said it; or empty
+};
+
 // The policies from an operator. The operator has the objects; an agent knows
-// only the names of those that concern its pods. Holds references to link and
-// agent.
+// only the names of those that concern its pods. Holds references to link,
+// agent and `heard`.
 class OperatorSource : public instance::PolicySource {
  public:
   // `problem`: why the wanted state is not in force; empty if it is.
   OperatorSource(const OperatorLink& link, const agent::Agent& agent,
-                 std::string problem);
+                 std::string problem, const Heard& heard);
 
   void describe(instance::StatusView& view) const override;
   [[nodiscard]] instance::PolicyListView policy_list() const override;
-  // Always empty: only the operator knows the owner of an address.
+  // The node's own pods, and what the operator has said.
   [[nodiscard]] std::string name_of(const IpAddress& address) const override;
+  [[nodiscard]] std::string names_problem() const override;
   // Explains from the wanted state of this node's maps, for ends that are pods
-  // of this node. A near miss is a rule of the pod's policies that would give
-  // another verdict for another port or another peer.
+  // of this node. Other ends are as the operator has explained them.
   [[nodiscard]] Result<instance::ExplainView> explain(
       const instance::ExplainRequest& request) const override;
 
@@ -38,6 +47,7 @@ class OperatorSource : public instance::PolicySource {
   const OperatorLink* link_;
   const agent::Agent* agent_;
   std::string problem_;
+  const Heard* heard_;
 };
 
 }  // namespace sluice::agentd

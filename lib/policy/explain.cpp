@@ -5,66 +5,12 @@
 #include <array>
 #include <string>
 
-#include "lib/base/protocol.h"
+#include <arpa/inet.h>
+
 #include "lib/policy/translator_impl.h"
 
 namespace sluice::policy {
 namespace {
-
-constexpr std::size_t kMostNearMisses = 5;
-
-std::string protocol_text(std::uint8_t protocol) {
-  const auto name = protocol_name(protocol);
-  return name.empty() ? "protocol " + std::to_string(protocol)
-                      : std::string(name);
-}
-
-std::string text(std::uint8_t protocol, std::uint16_t first,
-                 std::uint16_t last) {
-  if (protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6) {
-    return protocol_text(protocol) + " type " + std::to_string(first >> 8);
-  }
-  if (first == 0 && last == 65535) {
-    return "any " + protocol_text(protocol) + " port";
-  }
-  auto result = std::to_string(first);
-  if (last != first) {
-    result += "-" + std::to_string(last);
-  }
-  return result + "/" + protocol_text(protocol);
-}
-
-std::string text(const Candidate& candidate) {
-  if (candidate.any_l4) {
-    return "every protocol";
-  }
-  if (candidate.ranges.empty()) {
-    return "nothing (its named port is not one of the pod's)";
-  }
-  std::string result;
-  for (const auto& range : candidate.ranges) {
-    if (!result.empty()) {
-      result += ", ";
-    }
-    result += text(range.protocol, range.first, range.last);
-  }
-  return result;
-}
-
-bool covers(const Candidate& candidate, std::uint8_t protocol,
-            std::uint16_t port) {
-  return candidate.any_l4 ||
-         std::ranges::any_of(candidate.ranges, [&](const PortRange& range) {
-           return range.protocol == protocol && range.first <= port &&
-                  port <= range.last;
-         });
-}
-
-bool names_protocol(const Candidate& candidate, std::uint8_t protocol) {
-  return std::ranges::any_of(candidate.ranges, [&](const PortRange& range) {
-    return range.protocol == protocol;
-  });
-}
 
 bool covers(const L4Entry& entry, std::uint8_t protocol, std::uint16_t port) {
   if (entry.prefixlen == SLUICE_PREFIX_ANY) {
@@ -77,8 +23,10 @@ bool covers(const L4Entry& entry, std::uint8_t protocol, std::uint16_t port) {
 
 // The entry that the datapath finds: the class's longest, else that of any
 // peer, else none. So the answer names the rule that flow events name.
+// `found_at`: the class that has it.
 const L4Entry* find_entry(const SetDirection& direction, std::uint32_t cidr_id,
-                          const Translator::Question& question) {
+                          const Translator::Question& question,
+                          std::uint32_t& found_at) {
   for (const std::uint32_t id : {cidr_id, SLUICE_CIDR_ANY}) {
     const auto it = direction.entries.find(id);
     if (it == direction.entries.end()) {
@@ -92,6 +40,7 @@ const L4Entry* find_entry(const SetDirection& direction, std::uint32_t cidr_id,
       }
     }
     if (best != nullptr) {
+      found_at = id;
       return best;
     }
   }
@@ -100,50 +49,31 @@ const L4Entry* find_entry(const SetDirection& direction, std::uint32_t cidr_id,
 
 using Answer = Translator::Answer;
 
-// One rule that would have decided otherwise, and what it lacks.
-std::optional<Answer::NearMiss> near_miss(const PlacedRule& placed,
-                                          const Translator::Question& question,
-                                          const ClassKey& peer, bool allowed) {
+// The near miss that a rule of the set is, if it is one.
+std::optional<NearMiss> near_miss(const PlacedRule& placed,
+                                  const Packet& packet, const ClassKey& peer,
+                                  bool allowed) {
   const auto& rule = *placed.rule;
-  const bool deny = rule.rule->action == Action::kDeny;
-  if (rule.rule->action == Action::kPass || deny != allowed) {
-    return std::nullopt;
-  }
   const bool selects_peer =
       rule.rule->any_peer ||
       std::ranges::any_of(rule.peers, [&](SelectorId id) {
         return std::ranges::binary_search(peer.selectors, id);
       });
   auto candidate = placed.candidate;
+  candidate.action = rule.rule->action;
   if (placed.named_at_peer) {
     resolve_names(candidate, rule.rule->l4, peer.ports);
   }
-  const bool covers_port = covers(candidate, question.protocol, question.port);
-  if (selects_peer == covers_port) {
-    return std::nullopt;  // it matches, or lacks two things
-  }
-  Answer::NearMiss miss;
-  miss.rule = PolicySets::rule_info(*placed.spec, rule);
-  const std::string verb = deny ? "denies " : "allows ";
-  const auto asked = text(question.protocol, question.port, question.port);
-  if (!covers_port) {
-    miss.differs =
-        names_protocol(candidate, question.protocol) || candidate.ranges.empty()
-            ? "port"
-            : "protocol";
-    miss.detail = verb + text(candidate) + " from this peer, asked " + asked;
-    if (question.direction == Direction::kEgress) {
-      miss.detail = verb + text(candidate) + " to this peer, asked " + asked;
-    }
-  } else {
-    miss.differs = "peer";
-    miss.detail =
-        verb + asked + ", but does not select " + to_string(question.peer);
+  auto miss = near_miss(candidate, selects_peer, packet, allowed);
+  if (miss) {
+    miss->rule = PolicySets::rule_info(*placed.spec, rule);
   }
   return miss;
 }
 
-void set_builtin(Answer& answer, std::uint32_t rule, bool allowed) {
+void set_builtin(Answer& answer, std::uint32_t rule, bool allowed,
+                 sluice_reason reason) {
+  answer.reason = reason;
   answer.rule = rule;
   answer.allowed = allowed;
   answer.decided = {.id = rule,
@@ -156,25 +86,50 @@ void set_builtin(Answer& answer, std::uint32_t rule, bool allowed) {
 void set_default(Answer& answer, const Translator::Question& question,
                  bool local_node) {
   if (!answer.isolated) {
-    set_builtin(answer, SLUICE_RULE_DEFAULT_ALLOW, true);
+    set_builtin(answer, SLUICE_RULE_DEFAULT_ALLOW, true,
+                SLUICE_REASON_DEFAULT_ALLOW);
   } else if (question.direction == Direction::kIngress && local_node) {
-    set_builtin(answer, SLUICE_RULE_LOCAL_NODE, true);
+    set_builtin(answer, SLUICE_RULE_LOCAL_NODE, true, SLUICE_REASON_LOCAL_NODE);
   } else {
     set_builtin(answer,
                 question.direction == Direction::kIngress
                     ? SLUICE_RULE_DEFAULT_DENY_INGRESS
                     : SLUICE_RULE_DEFAULT_DENY_EGRESS,
-                false);
+                false, SLUICE_REASON_DEFAULT_DENY);
   }
 }
 
+// The verdict of the entry that the datapath finds, or the default.
+void set_verdict(Answer& answer, const SetRecord& set,
+                 const Translator::Question& question, std::uint32_t cidr_id,
+                 bool local_node) {
+  const auto& direction =
+      set.directions[static_cast<std::size_t>(question.direction)];
+  std::uint32_t found_at = 0;
+  const auto* entry = find_entry(direction, cidr_id, question, found_at);
+  if (entry == nullptr) {
+    set_default(answer, question, local_node);
+    return;
+  }
+  const bool allowed = entry->value.verdict == SLUICE_VERDICT_ALLOW;
+  set_builtin(answer, entry->value.rule, allowed,
+              allowed ? SLUICE_REASON_POLICY_ALLOW : SLUICE_REASON_POLICY_DENY);
+  answer.entry = {.key = {.prefixlen = entry->prefixlen,
+                          .policy_id = set.id,
+                          .cidr_id = found_at,
+                          .direction = static_cast<__u8>(question.direction),
+                          .protocol = entry->protocol,
+                          .port = htons(entry->port)},
+                  .value = entry->value};
+}
+
 const FrontendPort* find_port(const std::vector<FrontendPort>* ports,
-                              const Translator::Question& question) {
-  if (ports == nullptr || question.direction != Direction::kEgress) {
+                              const Packet& packet) {
+  if (ports == nullptr) {
     return nullptr;
   }
   const auto it = std::ranges::find_if(*ports, [&](const FrontendPort& port) {
-    return port.protocol == question.protocol && port.port == question.port;
+    return port.protocol == packet.protocol && port.port == packet.port;
   });
   return it == ports->end() ? nullptr : &*it;
 }
@@ -206,59 +161,112 @@ void say_isolation(const SetRecord& set, Direction direction, Answer& answer) {
 
 }  // namespace
 
-// Says of every backend of the Services' port what the set says of it.
-void Translator::Impl::explain_backends(const PodRecord& pod,
-                                        const Frontend& frontend,
-                                        const SetDirection& direction,
-                                        const Question& question,
-                                        Answer& answer) const {
-  const auto add = [&](const std::string& name, const ServicePortView& view,
-                       std::uint16_t number) {
-    if (view.protocol != question.protocol || number != question.port ||
+// Visits every backend of the Services behind the packet's address and port:
+// the Service's name, the port and the backend. The backend is null once for a
+// port that has none.
+template <typename Visit>
+void Translator::Impl::visit_backends(const Frontend& frontend,
+                                      const Packet& packet,
+                                      const Visit& visit) const {
+  const auto look_at = [&](const std::string& name, const ServicePortView& view,
+                           std::uint16_t number) {
+    if (view.protocol != packet.protocol || number != packet.port ||
         number == 0) {
       return;
     }
-    answer.services.push_back(name);
-    for (const auto& backend : view.backends[question.peer.v6 ? 1 : 0]) {
-      FrontendPort port{
-          .protocol = view.protocol, .port = number, .targets = {}};
-      for (const std::uint32_t id : classes.classes_of(backend.address)) {
-        port.targets.emplace_back(id, backend.port);
-      }
-      const auto decided =
-          sets.decide_port(direction, 0, port, {}).value_or(Decided{});
-      Answer::Behind behind{.address = backend.address,
-                            .port = backend.port,
-                            .pod = classes.pod_name(backend.address),
-                            .allowed = false,
-                            .decided = name_rule(direction, decided)};
-      const auto& own = pod.pod.ips;
-      if (behind.decided.action == "deny" &&
-          !decided.denied_by_cluster_policy() &&
-          std::ranges::find(own, backend.address) != own.end()) {
-        behind.decided = {.id = SLUICE_RULE_SELF,
-                          .policy = {},
-                          .path = {},
-                          .action = "allow",
-                          .log_value = {}};
-      }
-      behind.allowed = behind.decided.action != "deny";
-      answer.backends.push_back(std::move(behind));
+    const auto& backends = view.backends[packet.peer.v6 ? 1 : 0];
+    visit(name, view, nullptr);
+    for (const auto& backend : backends) {
+      visit(name, view, &backend);
     }
   };
   for (const auto& name : frontend.services) {
     for (const auto& view : services.ports(name)) {
-      add(name, view, view.port);
+      look_at(name, view, view.port);
     }
   }
   if (frontend.node_ports) {
     for (const auto& name : services.with_node_ports()) {
       for (const auto& view : services.ports(name)) {
-        add(name, view, view.node_port);
+        look_at(name, view, view.node_port);
       }
     }
   }
+}
+
+// Says of every backend of the Services' port what the set says of it. `set` is
+// null if no policy selects the pod.
+void Translator::Impl::explain_backends(const PodRecord& pod,
+                                        const Frontend& frontend,
+                                        const SetRecord* set,
+                                        const Packet& packet,
+                                        Answer& answer) const {
+  static const SetDirection no_rules;
+  const auto& direction =
+      set == nullptr ? no_rules : set->directions[SLUICE_EGRESS];
+  visit_backends(
+      frontend, packet,
+      [&](const std::string& name, const ServicePortView& view,
+          const Backend* backend) {
+        if (backend == nullptr) {
+          answer.services.push_back(name);
+          return;
+        }
+        FrontendPort port{
+            .protocol = view.protocol, .port = packet.port, .targets = {}};
+        for (const std::uint32_t id : classes.classes_of(backend->address)) {
+          port.targets.emplace_back(id, backend->port);
+        }
+        const auto decided =
+            sets.decide_port(direction, 0, port, {}).value_or(Decided{});
+        Answer::Behind behind{.address = backend->address,
+                              .port = backend->port,
+                              .pod = classes.pod_name(backend->address),
+                              .allowed = false,
+                              .decided = name_rule(direction, decided)};
+        const auto& own = pod.pod.ips;
+        if (behind.decided.action == "deny" &&
+            !decided.denied_by_cluster_policy() &&
+            std::ranges::find(own, backend->address) != own.end()) {
+          behind.decided = {.id = SLUICE_RULE_SELF,
+                            .policy = {},
+                            .path = {},
+                            .action = "allow",
+                            .log_value = {}};
+        }
+        behind.allowed = behind.decided.action != "deny";
+        answer.backends.push_back(std::move(behind));
+      });
   std::ranges::stable_sort(answer.backends, {}, &Answer::Behind::allowed);
+}
+
+// The rules of the set that would have decided otherwise but for one thing.
+void Translator::Impl::add_near_misses(const SetRecord& set,
+                                       const PodRecord& pod,
+                                       const Packet& packet,
+                                       std::uint32_t cidr_id,
+                                       Answer& answer) const {
+  // Of a Service's address, rules that nearly match say nothing: what is behind
+  // it decides.
+  Packet asked = packet;
+  auto about = cidr_id;
+  if (packet.direction == Direction::kEgress && !answer.backends.empty() &&
+      find_port(sets.frontend(cidr_id), packet) != nullptr) {
+    const auto& first = answer.backends.front();
+    asked.peer = first.address;
+    asked.port = first.port;
+    about = classes.class_of(first.address, pod.pod.node);
+  }
+  const auto& peer = classes.key(about);
+  const auto side = static_cast<std::size_t>(packet.direction);
+  for (const auto& placed : set.directions[side].rules) {
+    if (placed.rule->id == answer.rule) {
+      answer.decided = PolicySets::rule_info(*placed.spec, *placed.rule);
+    } else if (auto miss = near_miss(placed, asked, peer, answer.allowed)) {
+      answer.near_misses.push_back(std::move(*miss));
+    }
+  }
+  keep_nearest(answer.near_misses);
 }
 
 std::optional<Answer> Translator::explain(const Question& question) const {
@@ -268,59 +276,71 @@ std::optional<Answer> Translator::explain(const Question& question) const {
     return std::nullopt;
   }
   const auto& pod = *it->second;
+  const auto packet = question.packet();
   Answer answer;
-  if (std::ranges::find(pod.pod.ips, question.peer) != pod.pod.ips.end()) {
-    set_builtin(answer, SLUICE_RULE_SELF, true);
+  if (std::ranges::find(pod.pod.ips, packet.peer) != pod.pod.ips.end()) {
+    set_builtin(answer, SLUICE_RULE_SELF, true, SLUICE_REASON_SELF);
     return answer;
   }
-  const auto side = static_cast<std::size_t>(question.direction);
-  const auto cidr_id = impl_->classes.class_of(question.peer, pod.pod.node);
+  const auto cidr_id = impl_->classes.class_of(packet.peer, pod.pod.node);
   const auto& peer = impl_->classes.key(cidr_id);
   const auto* set = impl_->sets.find(pod.policy_set);
+  if (packet.direction == Direction::kEgress &&
+      (set == nullptr || set->problem.empty())) {
+    impl_->explain_backends(pod, peer.frontend, set, packet, answer);
+  }
   if (set == nullptr) {
     set_default(answer, question, peer.local_node);
     return answer;
   }
-  // Of a Service's address, rules that nearly match say nothing: what is behind
-  // it decides.
-  Question asked = question;
-  const auto* about = &peer;
-  const auto& direction = set->directions[side];
-  if (set->problem.empty() &&
-      find_port(impl_->sets.frontend(cidr_id), question) != nullptr) {
-    impl_->explain_backends(pod, peer.frontend, direction, question, answer);
-    if (!answer.backends.empty()) {
-      const auto& first = answer.backends.front();
-      asked.peer = first.address;
-      asked.port = first.port;
-      about = &impl_->classes.key(
-          impl_->classes.class_of(first.address, pod.pod.node));
-    }
-  }
   say_isolation(*set, question.direction, answer);
-  if (const auto* entry = find_entry(direction, cidr_id, question)) {
-    set_builtin(answer, entry->value.rule,
-                entry->value.verdict == SLUICE_VERDICT_ALLOW);
-  } else {
-    set_default(answer, question, peer.local_node);
-  }
-  for (const auto& placed : direction.rules) {
-    if (placed.rule->id == answer.rule) {
-      answer.decided = PolicySets::rule_info(*placed.spec, *placed.rule);
-    } else if (auto miss = near_miss(placed, asked, *about, answer.allowed)) {
-      answer.near_misses.push_back(std::move(*miss));
-    }
-  }
-  // The right peer on another port is nearer than the right port from
-  // another peer.
-  std::ranges::stable_sort(
-      answer.near_misses, [](const auto& a, const auto& b) {
-        return (a.differs == "peer") < (b.differs == "peer");
-      });
-  if (answer.near_misses.size() > kMostNearMisses) {
-    answer.near_misses.resize(kMostNearMisses);
-  }
+  set_verdict(answer, *set, question, cidr_id, peer.local_node);
+  impl_->add_near_misses(*set, pod, packet, cidr_id, answer);
   return answer;
+}
+
+Translator::Destination Translator::destination(const IpAddress& address,
+                                                std::uint8_t protocol,
+                                                std::uint16_t port) const {
+  impl_->flush();
+  Destination result;
+  const auto& key =
+      impl_->classes.key(impl_->classes.class_of(address, std::string()));
+  impl_->visit_backends(
+      key.frontend,
+      {.direction = Direction::kEgress,
+       .peer = address,
+       .protocol = protocol,
+       .port = port},
+      [&](const std::string& name, const ServicePortView& /*view*/,
+          const Backend* backend) {
+        if (backend == nullptr) {
+          result.services.push_back(name);
+        } else {
+          result.backends.emplace_back(backend->address, backend->port);
+        }
+      });
+  return result;
+}
+
+const kube::Pod* Translator::pod(const std::string& name) const {
+  const auto it = impl_->pods.find(name);
+  return it == impl_->pods.end() ? nullptr : &it->second->pod;
+}
+
+std::string Translator::name_of(const IpAddress& address) const {
+  impl_->flush();
+  auto name = impl_->classes.pod_name(address);
+  if (name.empty()) {
+    name = impl_->classes.node_name(address);
+    name = name.empty() ? name : "node/" + name;
+  }
+  return name;
+}
+
+std::optional<IpAddress> Translator::node_address(const std::string& node,
+                                                  bool v6) const {
+  return impl_->classes.node_address(node, v6);
 }
 
 }  // namespace sluice::policy

@@ -195,6 +195,11 @@ class PeerClasses {
       const IpAddress& address) const;
   // "namespace/pod" of the pod that has the address; empty if none does.
   [[nodiscard]] std::string pod_name(const IpAddress& address) const;
+  // The name of a node that has the address; empty if none has it.
+  [[nodiscard]] std::string node_name(const IpAddress& address) const;
+  // An address of the family that the node's object names.
+  [[nodiscard]] std::optional<IpAddress> node_address(const std::string& node,
+                                                      bool v6) const;
   // The pods that claim the address.
   [[nodiscard]] const std::vector<PodRecord*>& pods_at(
       const IpAddress& address) const;

@@ -159,6 +159,25 @@ std::string PeerClasses::pod_name(const IpAddress& address) const {
   return it->second.owner()->name();
 }
 
+std::string PeerClasses::node_name(const IpAddress& address) const {
+  const auto& addresses = family(address.v6).addresses;
+  const auto it = addresses.find(address);
+  return it == addresses.end() || it->second.owners.empty()
+             ? std::string()
+             : *it->second.owners.begin();
+}
+
+std::optional<IpAddress> PeerClasses::node_address(const std::string& node,
+                                                   bool v6) const {
+  const auto it = nodes_.find(node);
+  if (it == nodes_.end()) {
+    return std::nullopt;
+  }
+  const auto& addresses = it->second.addresses;
+  const auto found = std::ranges::find(addresses, v6, &IpAddress::v6);
+  return found == addresses.end() ? std::nullopt : std::optional(*found);
+}
+
 const std::set<std::uint32_t>& PeerClasses::with_service(
     const std::string& name) const {
   static const std::set<std::uint32_t> none;

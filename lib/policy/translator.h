@@ -7,10 +7,12 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "lib/base/result.h"
 #include "lib/kube/objects.h"
+#include "lib/policy/near_miss.h"
 #include "lib/policy/rule.h"
 #include "sluice/state.h"
 
@@ -127,22 +129,23 @@ class Translator {
     IpAddress peer;
     std::uint8_t protocol = 6;
     std::uint16_t port = 0;  // destination port; ICMP: type << 8 | code
+    [[nodiscard]] Packet packet() const {
+      return {.direction = direction,
+              .peer = peer,
+              .protocol = protocol,
+              .port = port};
+    }
   };
   struct Answer {
     bool allowed = false;
     bool isolated = false;
+    sluice_reason reason = SLUICE_REASON_INTERNAL;  // as flow events give it
+    std::optional<PolicyEntry> entry;  // that the datapath finds, if any
     std::uint32_t rule = 0;  // enum sluice_builtin_rule or an id in `rules`
     RuleInfo decided;        // policy and path are empty for built-in rules
     std::vector<std::string> isolating;  // policies that isolate the direction
     std::string problem;  // why the rules do not count; see shortfall()
-    // Rules that would have decided otherwise but for one thing, and which:
-    // "port", "protocol" or "peer". Best first, at most five.
-    struct NearMiss {
-      RuleInfo rule;
-      std::string differs;
-      std::string detail;  // "allows 443/TCP, asked 80/TCP"
-    };
-    std::vector<NearMiss> near_misses;
+    std::vector<NearMiss> near_misses;  // the nearest first
     // Where the address is that of a Service (or, at a node port, a node's) and
     // the port one of its ports: what stands behind it. It is allowed only if
     // all of these are.
@@ -159,6 +162,26 @@ class Translator {
   // nullopt if the subject is no pod with policy of its own (unknown, host
   // network, finished, no address).
   [[nodiscard]] std::optional<Answer> explain(const Question& question) const;
+
+  // Where packets to an address and a port go if these are a Service's or a
+  // node port.
+  struct Destination {
+    std::vector<std::string> services;  // "namespace/name"; empty: they are not
+    std::vector<std::pair<IpAddress, std::uint16_t>> backends;
+  };
+  [[nodiscard]] Destination destination(const IpAddress& address,
+                                        std::uint8_t protocol,
+                                        std::uint16_t port) const;
+
+  // The pod "namespace/name"; nullptr if there is none. Valid until the next
+  // change.
+  [[nodiscard]] const kube::Pod* pod(const std::string& name) const;
+  // Returns the owner of an address, "namespace/pod" or "node/name"; empty if
+  // there is none.
+  [[nodiscard]] std::string name_of(const IpAddress& address) const;
+  // An address of the family that the node's object names.
+  [[nodiscard]] std::optional<IpAddress> node_address(const std::string& node,
+                                                      bool v6) const;
 
  private:
   struct Impl;

@@ -119,9 +119,15 @@ struct Translator::Impl {
   static void withdraw_names(NodeWatch& watch, std::uint32_t id);
   Transaction take_all(NodeWatch& watch);
   Transaction take_changes(NodeWatch& watch) const;
+  template <typename Visit>
+  void visit_backends(const Frontend& frontend, const Packet& packet,
+                      const Visit& visit) const;
   void explain_backends(const PodRecord& pod, const Frontend& frontend,
-                        const SetDirection& direction, const Question& question,
+                        const SetRecord* set, const Packet& packet,
                         Answer& answer) const;
+  void add_near_misses(const SetRecord& set, const PodRecord& pod,
+                       const Packet& packet, std::uint32_t cidr_id,
+                       Answer& answer) const;
   [[nodiscard]] State snapshot(const std::string& node) const;
 
   TranslatorOptions options;

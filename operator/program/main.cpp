@@ -135,6 +135,13 @@ void add_translation_options(CLI::App& app, OperatorOptions& options) {
                  "Where /healthz, /readyz and /metrics are served; default: "
                  "nowhere")
       ->type_name("ADDRESS:PORT");
+  app.add_option(
+         "--explain", options.explain,
+         "Where `sluice explain --operator` is answered, by TLS and for "
+         "tokens of the service account sluice-explain; default: "
+         "nowhere")
+      ->take_last()
+      ->type_name("ADDRESS:PORT");
 }
 
 int run(Arguments arguments) {

@@ -16,7 +16,9 @@
 #include "operator/cluster_store.h"
 #include "operator/enforcement.h"
 #include "operator/program/agent_authenticator.h"
+#include "operator/program/answers.h"
 #include "operator/program/cluster_watch.h"
+#include "operator/program/explain_server.h"
 #include "operator/program/kept_versions.h"
 #include "operator/program/metrics.h"
 #include "operator/program/other_engines.h"
@@ -52,7 +54,11 @@ struct Operator::Impl {
   explicit Impl(OperatorOptions options_in)
       : options(std::move(options_in)),
         translator(options.translator),
-        store(translator, options.ns, options.on_invalid) {}
+        store(translator, options.ns, options.on_invalid),
+        answers(translator,
+                [this](const std::string& node, const wire::Answer& answer) {
+                  server->answer(node, answer);
+                }) {}
 
   OperatorOptions options;
   std::unique_ptr<kube::Loop> loop;
@@ -60,6 +66,10 @@ struct Operator::Impl {
   policy::Translator translator;
   op::ClusterStore store;
   op::NodeProgress progress;
+  Answers answers;
+  std::unique_ptr<ExplainServer> explain_server;
+  bool explain_due = false;  // it has to listen, with another certificate
+  Clock::time_point explain_at;
   std::unique_ptr<ClusterWatch> watch;
   std::unique_ptr<AgentAuthenticator> authenticator;
   std::unique_ptr<Certificate> certificate;
@@ -112,6 +122,7 @@ struct Operator::Impl {
   void distribute();
   void look_after_replicas(Clock::time_point now);
   void measure();
+  void answer_questions(Clock::time_point now);
   void turn(milliseconds wait);
 };
 
@@ -175,6 +186,13 @@ void Operator::Impl::prepare_parts() {
                                         [this] { dirty = true; });
   status = std::make_unique<PolicyStatus>(store, translator, progress, *writer,
                                           *kept);
+  if (!options.explain.empty()) {
+    explain_server = std::make_unique<ExplainServer>(
+        *client, options.explain, options.ns,
+        [this](const explain::ExplainRequest& request) {
+          return explanation(translator, request);
+        });
+  }
   link = std::make_unique<ReplicaLink>(
       *loop, progress, store, identity,
       [this](const std::vector<wire::FoundAddresses>& found) {
@@ -239,6 +257,7 @@ void Operator::Impl::on_certificate(const wire::TlsMaterial& material) {
       until ? std::chrono::duration<double>(until->time_since_epoch()).count()
             : 0;
   link->set_certificate(tls, server_name());
+  explain_due = explain_server != nullptr;
   if (!server) {
     return;
   }
@@ -334,6 +353,10 @@ wire::Server::Handlers Operator::Impl::handlers() {
                                const std::vector<IpAddress>& addresses) {
     dirty = store.set_node_addresses(node, addresses) || dirty;
     link->nodes_changed({node});
+  };
+  result.on_question = [this](const std::string& node,
+                              wire::Question question) {
+    answers.add(node, std::move(question));
   };
   result.on_disconnect = [this](const std::string& node,
                                 const std::string& why) {
@@ -479,8 +502,25 @@ void Operator::Impl::measure() {
   health->set_metrics(metrics_text(measured));
 }
 
+// After the changes of the turn.
+void Operator::Impl::answer_questions(Clock::time_point now) {
+  answers.turn();
+  if (!explain_server) {
+    return;
+  }
+  if (explain_due && now >= explain_at) {
+    const auto opened = explain_server->open(tls->server);
+    explain_due = !opened;
+    explain_at = now + kListenAgain;
+    if (!opened) {
+      spdlog::error("explanations: {}", opened.error().message);
+    }
+  }
+  explain_server->turn();
+}
+
 void Operator::Impl::turn(milliseconds wait) {
-  loop->wait(std::min(wait, kTurn));
+  loop->wait(answers.waiting() ? milliseconds(0) : std::min(wait, kTurn));
   if (standing_by && Clock::now() >= health_at) {
     if (auto opened = open_health(); !opened) {
       spdlog::error("{}", opened.error().message);
@@ -493,6 +533,7 @@ void Operator::Impl::turn(milliseconds wait) {
   if (server) {
     link->turn(now);
     look_after_replicas(now);
+    answer_questions(now);
   }
   if (health) {
     health->beat();

@@ -328,7 +328,7 @@ def confined(command, manifest="agent.yaml"):
 
 def operator_command(identity, address, kubeconfig):
     return [program("sluice-operator"), "--kubeconfig", kubeconfig, "--listen", f"{address}:{_GRPC}",
-            "--health", f"{address}:9964", "--namespace", suite.SYSTEM,
+            "--health", f"{address}:9964", "--explain", f"{address}:9966", "--namespace", suite.SYSTEM,
             "--identity", identity]
 
 

@@ -107,6 +107,9 @@ class Rbac(suite.Case):
     def test_the_agent_may_nothing(self):
         self.assertEqual(self.allowed(_AGENT) - self.everyone, set())
 
+    def test_the_account_for_explanations_may_nothing_itself(self):
+        self.assertEqual(self.allowed("sluice-explain") - self.everyone, set())
+
     def test_everyone_may_next_to_nothing(self):
         self.assertEqual({(g, r) for _, _, g, r, _ in self.everyone},
                          {("authorization.k8s.io", "selfsubjectaccessreviews"),

@@ -241,6 +241,44 @@ class ServiceAddresses(suite.ClusterCase):
             {"toEndpoints": [{"matchLabels": {"app": "other"}}]}]}})
         self.expect("y/dns1 > dns udp/53 A", "y/dns1 > dns tcp/53 A", "x/a > y/dns1 udp/5300 D")
 
+    def test_explain_judges_the_ingress_of_every_backend(self):
+        """As packets through real NAT: by the Service's address and by node ports; the client has no policy."""
+        made = self.put_dns("dns1", "dns2", type="NodePort")
+        number = next(p["nodePort"] for p in made["spec"]["ports"] if p.get("protocol") == "TCP")
+        ways = {"dns": 53, "node1": number, "node3": number}
+
+        def check(summary, *verdicts):
+            self.expect(*(f"x/a > {way} tcp/{port} {v}" for (way, port), v in zip(ways.items(), verdicts)))
+            for (way, port), v in zip(ways.items(), verdicts):
+                for view in self.explanations("x/a", way, f"{port}/TCP"):
+                    self.assertEqual(view["allowed"], v == "A", view)
+                    self.assertIn("(Service y/dns)", view["to"])
+                    self.assertEqual([s["behind"][0] for s in view["sides"] if s["direction"] == "egress"],
+                                     ["through Service y/dns"])
+                    if way == "dns":
+                        self.assertEqual(view["summary"], summary)
+        check("allowed at egress; 2 of 2 backends accept", "A", "A", "A")
+        self.api.create(cnp("y", "in", {"app": "dns"}, ingress=[{}]))
+        check("allowed at egress; 0 of 2 backends accept", "D", "D", "D")
+        # The pod on its own node, and whoever is masqueraded by another one.
+        self.services.set_backends("y/dns", *self.backends("dns1"))
+        self.api.patch("CiliumNetworkPolicy", "y", "in", {"spec": {"ingress": [
+            {"fromEndpoints": [{"matchLabels": {"k8s:io.kubernetes.pod.namespace": "x", "pod": "a"}}]}]}})
+        check("allowed at egress; 1 of 1 backend accepts", "A", "A", "D")
+        self.api.patch("CiliumNetworkPolicy", "y", "in", {"spec": {"ingress": [
+            {"fromEntities": ["remote-node"]}]}})
+        check("allowed at egress; 0 of 1 backend accepts", "D", "D", "A")
+
+    def explanations(self, source, destination, port):
+        """Of the objects as the API server gives them, for each family."""
+        path = self.plane.write_file("cluster.yaml", self.plane.kubectl(
+            "get", "ns,nodes,pods,services,endpointslices,networkpolicies,cnp,ccnp,ccg", "-A", "-o", "yaml"))
+        for family in (4, 6):
+            address = (self.services.address(f"y/{destination}", family)
+                       if f"y/{destination}" in self.services.names() else self.host(destination).address(family))
+            yield json.loads(netlab.run(lab.program("sluice"), "explain", "--from", source, "--to", address,
+                                        "--port", port, "-o", "json", path, check=False))
+
     def test_sctp(self):
         """By the first packet, as far as to the backend: it needs no SCTP in the kernel."""
         self.services.put("y/dns", [{"name": "m3ua", "port": 2905, "protocol": "SCTP", "targetPort": 5300}],

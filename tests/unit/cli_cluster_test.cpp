@@ -146,6 +146,126 @@ spec: {podSelector: {}, policyTypes: [Ingress, Egress]}
                           "1 of 1 backends allowed"));
 }
 
+// A Service with one backend on each of two nodes, and two clients.
+class ServiceTest : public ClusterTest {
+ protected:
+  ServiceTest() {
+    add("base.yaml", R"(
+apiVersion: v1
+kind: Node
+metadata: {name: s1}
+status: {addresses: [{type: InternalIP, address: 192.0.2.1}]}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: s2}
+status: {addresses: [{type: InternalIP, address: 192.0.2.2}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {namespace: shop, name: web, labels: {app: web}}
+spec: {nodeName: s1}
+status: {phase: Running, podIPs: [{ip: 10.1.0.9}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {namespace: shop, name: api-1, labels: {app: api, number: one}}
+spec: {nodeName: s1}
+status: {phase: Running, podIPs: [{ip: 10.1.0.2}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {namespace: shop, name: api-2, labels: {app: api, number: two}}
+spec: {nodeName: s2}
+status: {phase: Running, podIPs: [{ip: 10.1.1.2}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {namespace: shop, name: api}
+spec:
+  type: NodePort
+  clusterIP: 10.96.0.10
+  selector: {app: api}
+  ports: [{port: 80, targetPort: 8080, nodePort: 30080}]
+)");
+  }
+  void add(const std::string& name, const std::string& text) {
+    cluster_.store().set_source(name, kube::parse_manifest(text, name));
+    cluster_.store().commit();
+  }
+  // NetworkPolicies on the backends: the given ingress rules, or none.
+  void isolate(const std::string& number, const std::string& from = "") {
+    add(number + ".yaml", R"(
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {namespace: shop, name: )" +
+                              number + R"(}
+spec:
+  podSelector: {matchLabels: {number: )" +
+                              number + R"(}}
+  policyTypes: [Ingress]
+)" + (from.empty() ? "" : "  ingress: [{from: [" + from + "]}]\n"));
+  }
+  instance::ExplainView ask(const std::string& from, const std::string& to,
+                            const std::string& port) {
+    auto view = explain(cluster_, {.from = from, .to = to, .port = port});
+    EXPECT_TRUE(view.has_value()) << view.error().message;
+    return view ? std::move(*view) : instance::ExplainView{};
+  }
+};
+
+TEST_F(ServiceTest, EveryBackendsIngressIsJudged) {
+  auto view = ask("shop/web", "10.96.0.10", "80");
+  EXPECT_TRUE(view.allowed);
+  EXPECT_EQ(view.to, "10.96.0.10 (Service shop/api)");
+  EXPECT_EQ(view.summary, "allowed at egress; 2 of 2 backends accept");
+  EXPECT_THAT(view.sides.at(0).behind, ElementsAre("through Service shop/api",
+                                                   "2 of 2 backends allowed"))
+      << "also of a sender without policy";
+  isolate("one");
+  view = ask("shop/web", "10.96.0.10", "80");
+  EXPECT_FALSE(view.allowed);
+  EXPECT_EQ(view.summary, "allowed at egress; 1 of 2 backends accept");
+  ASSERT_EQ(view.sides.size(), 3U);
+  EXPECT_EQ(view.sides[1].endpoint, "shop/api-1") << "refusing ones first";
+  EXPECT_EQ(view.sides[1].backend, "10.1.0.2:8080");
+  EXPECT_EQ(view.sides[1].node, "s1");
+  EXPECT_EQ(view.sides[1].reason, "default deny");
+  EXPECT_TRUE(view.sides[2].allowed);
+  isolate("two");
+  view = ask("203.0.113.9", "10.96.0.10", "80");
+  EXPECT_EQ(view.summary, "allowed at egress; 0 of 2 backends accept");
+  EXPECT_FALSE(ask("shop/web", "10.96.0.10", "81").summary.size())
+      << "another port is nobody's";
+}
+
+TEST_F(ServiceTest, ANodePortIsJudgedAsTheBackendSeesItsClient) {
+  // docs/services.md: the client on the pod's own node, otherwise the node that
+  // masquerades.
+  const std::string web = "{podSelector: {matchLabels: {app: web}}}";
+  isolate("one", web);
+  isolate("two", web);
+  auto view = ask("shop/web", "192.0.2.1", "30080");
+  EXPECT_EQ(view.summary, "allowed at egress; 1 of 2 backends accept");
+  EXPECT_EQ(view.sides.at(1).endpoint, "shop/api-2");
+  EXPECT_EQ(view.sides.at(1).peer, "192.0.2.1");
+  EXPECT_EQ(view.sides.at(2).peer, "10.1.0.9");
+  isolate("two", "{ipBlock: {cidr: 192.0.2.1/32}}");
+  EXPECT_TRUE(ask("shop/web", "192.0.2.1", "30080").allowed);
+}
+
+TEST_F(ServiceTest, AServiceWithoutEndpointsAcceptsNothing) {
+  add("empty.yaml", R"(
+apiVersion: v1
+kind: Service
+metadata: {namespace: shop, name: none}
+spec: {clusterIP: 10.96.0.11, selector: {app: none}, ports: [{port: 80}]}
+)");
+  const auto view = ask("shop/web", "10.96.0.11", "80");
+  EXPECT_FALSE(view.allowed);
+  EXPECT_EQ(view.summary, "allowed at egress; 0 of 0 backends accept");
+}
+
 TEST_F(ClusterTest, ExplainRefusesBadInput) {
   for (const auto& request :
        {instance::ExplainRequest{"x/none", "x/a", "80"},

@@ -156,6 +156,13 @@ class Comparer {
     if (!answer) {
       return "explain knows no such endpoint";
     }
+    const auto same_entry = [&] {
+      return answer->entry.has_value() == got.entry.has_value() &&
+             (!got.entry || *answer->entry == *got.entry);
+    };
+    if (answer->reason != got.reason || !same_entry()) {
+      return "explain gives another reason or entry than the model";
+    }
     if (answer->allowed != got.allowed || answer->rule != got.rule) {
       return "explain says " + told(answer->allowed) + " by rule " +
              std::to_string(answer->rule) + ", model " + told(got.allowed) +

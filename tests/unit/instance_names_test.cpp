@@ -8,24 +8,24 @@
 
 #include "agent/instance/json_text.h"
 #include "agent/instance/names.h"
-#include "agent/instance/text.h"
 #include "agent/instance/views_json.h"
+#include "lib/explain/text.h"
 
 namespace sluice::instance {
 namespace {
 
 TEST(PortArgumentTest, ReadsPortsAndIcmpTypes) {
-  EXPECT_EQ(parse_port("80")->protocol, 6);
-  EXPECT_EQ(parse_port("53/udp")->protocol, 17);
-  EXPECT_EQ(parse_port("53/udp")->port, 53);
-  EXPECT_EQ(parse_port("8/ICMP")->port, 8 << 8);
-  EXPECT_EQ(parse_port("128/ICMPv6")->protocol, 58);
+  EXPECT_EQ(explain::parse_port("80")->protocol, 6);
+  EXPECT_EQ(explain::parse_port("53/udp")->protocol, 17);
+  EXPECT_EQ(explain::parse_port("53/udp")->port, 53);
+  EXPECT_EQ(explain::parse_port("8/ICMP")->port, 8 << 8);
+  EXPECT_EQ(explain::parse_port("128/ICMPv6")->protocol, 58);
 }
 
 TEST(PortArgumentTest, RefusesTheRest) {
   for (const auto* text : {"", "/TCP", "65536/TCP", "-1", "80/", "80/GRE",
                            "256/ICMP", "8x", " 80", "80/TCP/UDP"}) {
-    EXPECT_FALSE(parse_port(text).has_value()) << text;
+    EXPECT_FALSE(explain::parse_port(text).has_value()) << text;
   }
 }
 
@@ -40,19 +40,19 @@ sluice_policy_key key(std::uint32_t prefixlen, std::uint8_t protocol,
 }
 
 TEST(L4Text, SaysWhatAnEntryMatches) {
-  EXPECT_EQ(l4_text(key(72, 0, 0)), "any");
-  EXPECT_EQ(l4_text(key(80, 6, 0)), "TCP");
-  EXPECT_EQ(l4_text(key(96, 17, 53)), "53/UDP");
-  EXPECT_EQ(l4_text(key(92, 6, 8080)), "8080-8095/TCP");
-  EXPECT_EQ(l4_text(key(88, 1, 8 << 8)), "type 8/ICMP");
-  EXPECT_EQ(l4_text(key(96, 1, 3 << 8 | 4)), "type 3 code 4/ICMP");
+  EXPECT_EQ(explain::l4_text(key(72, 0, 0)), "any");
+  EXPECT_EQ(explain::l4_text(key(80, 6, 0)), "TCP");
+  EXPECT_EQ(explain::l4_text(key(96, 17, 53)), "53/UDP");
+  EXPECT_EQ(explain::l4_text(key(92, 6, 8080)), "8080-8095/TCP");
+  EXPECT_EQ(explain::l4_text(key(88, 1, 8 << 8)), "type 8/ICMP");
+  EXPECT_EQ(explain::l4_text(key(96, 1, 3 << 8 | 4)), "type 3 code 4/ICMP");
 }
 
 TEST(ReasonText, EveryReasonHasItsVerdict) {
-  EXPECT_EQ(reason_text(SLUICE_REASON_DEFAULT_DENY), "default deny");
-  EXPECT_FALSE(reason_allows(SLUICE_REASON_DEFAULT_DENY));
-  EXPECT_TRUE(reason_allows(SLUICE_REASON_LOCAL_NODE));
-  EXPECT_EQ(reason_text(SLUICE_REASON_COUNT), "unknown reason");
+  EXPECT_EQ(explain::reason_text(SLUICE_REASON_DEFAULT_DENY), "default deny");
+  EXPECT_FALSE(explain::reason_allows(SLUICE_REASON_DEFAULT_DENY));
+  EXPECT_TRUE(explain::reason_allows(SLUICE_REASON_LOCAL_NODE));
+  EXPECT_EQ(explain::reason_text(SLUICE_REASON_COUNT), "unknown reason");
 }
 
 TEST(NamesTest, SurviveTheirFile) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "agent/instance/text.h"
+#include "lib/explain/text.h"
 
 #include <algorithm>
 #include <array>
@@ -11,7 +11,7 @@
 
 #include "lib/base/protocol.h"
 
-namespace sluice::instance {
+namespace sluice::explain {
 namespace {
 
 struct ReasonInfo {
@@ -165,4 +165,4 @@ Result<PortArgument> parse_port(std::string_view text) {
   return argument;
 }
 
-}  // namespace sluice::instance
+}  // namespace sluice::explain

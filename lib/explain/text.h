@@ -10,7 +10,7 @@
 
 // Converts numbers of the kernel boundary to the words that users see, and
 // back.
-namespace sluice::instance {
+namespace sluice::explain {
 
 std::string_view reason_text(std::uint32_t reason);
 bool reason_allows(std::uint32_t reason);
@@ -34,4 +34,4 @@ struct PortArgument {
 // "80/TCP", "80" (TCP), "8/ICMP" (type 8).
 Result<PortArgument> parse_port(std::string_view text);
 
-}  // namespace sluice::instance
+}  // namespace sluice::explain

@@ -6,25 +6,27 @@
 #include <string>
 #include <vector>
 
-#include "agent/instance/text.h"
-#include "agent/instance/views.h"
 #include "lib/base/ip.h"
 #include "lib/base/result.h"
+#include "lib/explain/text.h"
+#include "lib/explain/view.h"
+#include "lib/policy/near_miss.h"
 #include "sluice/state.h"
 
 // The common part of all answers to `sluice explain`.
-namespace sluice::instance {
+namespace sluice::explain {
 
 struct ExplainEnd {
   std::string text;
   std::vector<IpAddress> ips;  // those in question
 };
 
-// Fills in what is known about one end. `side` has the direction, the end's
+// Appends what is known about one end: usually one side, and for a receiver
+// that is a Service one for each backend. `side` has the direction, the end's
 // text and the peer; `own`: the end's address.
-using DescribeSide =
-    std::function<void(SideView& side, sluice_direction direction,
-                       const IpAddress& own, const IpAddress& peer)>;
+using DescribeSide = std::function<void(
+    ExplainView& view, SideView side, sluice_direction direction,
+    const IpAddress& own, const IpAddress& peer)>;
 
 // Explains both ends, for every pair of addresses between which the port's
 // protocol can be used.
@@ -37,4 +39,10 @@ Result<ExplainView> explain_ends(const ExplainEnd& from, const ExplainEnd& to,
 void set_verdict(SideView& side, bool allowed, sluice_reason reason,
                  const RuleInfo* rule, const std::optional<PolicyEntry>& entry);
 
-}  // namespace sluice::instance
+// Takes over the near misses, which both the rules and a node's entries give.
+void add_near_misses(SideView& side, std::vector<policy::NearMiss> misses);
+
+// The text of an end that was asked for by an address which a pod has.
+std::string pod_at(const std::string& pod, const IpAddress& address);
+
+}  // namespace sluice::explain

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "agent/instance/explain.h"
+#include "lib/explain/ends.h"
 
+#include <algorithm>
 #include <utility>
 
 #include <netinet/in.h>
 
-namespace sluice::instance {
+namespace sluice::explain {
 namespace {
 
 // "80/TCP", also if the request does not name the protocol.
@@ -27,6 +28,7 @@ Result<ExplainView> explain_ends(const ExplainEnd& from, const ExplainEnd& to,
                    .to = to.text,
                    .port = text_of(port),
                    .allowed = true,
+                   .summary = {},
                    .sides = {}};
   const auto add = [&](const ExplainEnd& end, sluice_direction direction,
                        const IpAddress& own, const IpAddress& peer) {
@@ -34,9 +36,7 @@ Result<ExplainView> explain_ends(const ExplainEnd& from, const ExplainEnd& to,
     side.direction = direction_text(direction);
     side.endpoint = end.text;
     side.peer = to_string(peer);
-    describe(side, direction, own, peer);
-    view.allowed = view.allowed && side.allowed;
-    view.sides.push_back(std::move(side));
+    describe(view, std::move(side), direction, own, peer);
   };
   for (const auto& source : from.ips) {
     for (const auto& destination : to.ips) {
@@ -50,6 +50,7 @@ Result<ExplainView> explain_ends(const ExplainEnd& from, const ExplainEnd& to,
     return fail("sender and receiver have no address family in common that " +
                 protocol_text(port.protocol) + " goes over");
   }
+  view.allowed = std::ranges::all_of(view.sides, &SideView::allowed);
   return view;
 }
 
@@ -68,4 +69,18 @@ void set_verdict(SideView& side, bool allowed, sluice_reason reason,
   }
 }
 
-}  // namespace sluice::instance
+void add_near_misses(SideView& side, std::vector<policy::NearMiss> misses) {
+  for (auto& miss : misses) {
+    side.near_misses.push_back({.policy = std::move(miss.rule.policy),
+                                .path = std::move(miss.rule.path),
+                                .action = std::move(miss.rule.action),
+                                .differs = std::move(miss.differs),
+                                .detail = std::move(miss.detail)});
+  }
+}
+
+std::string pod_at(const std::string& pod, const IpAddress& address) {
+  return pod + " (" + to_string(address) + ")";
+}
+
+}  // namespace sluice::explain

@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/explain/cluster.h"
+
+#include <algorithm>
+#include <optional>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "lib/explain/ends.h"
+#include "lib/explain/text.h"
+
+namespace sluice::explain {
+namespace {
+
+using policy::Direction;
+using policy::Translator;
+
+// Backends that are judged for one question. A bound on the work, because
+// agents may ask the operator.
+constexpr std::size_t kBackendsJudged = 256;
+// Sides that are shown of backends that accept; all others are only counted.
+constexpr std::size_t kAcceptingShown = 8;
+
+// One end of the question.
+struct End : ExplainEnd {
+  const kube::Pod* pod = nullptr;
+  [[nodiscard]] std::string name() const {
+    return pod == nullptr ? std::string() : pod->ns + "/" + pod->name;
+  }
+};
+
+Result<End> find_end(const Translator& translator, const std::string& text,
+                     const char* option) {
+  End end;
+  end.text = text;
+  std::string name = text;
+  const auto ip = parse_ip(text);
+  if (ip) {
+    end.ips = {*ip};
+    name = translator.name_of(*ip);
+    if (name.empty() || name.starts_with("node/")) {
+      return end;
+    }
+    end.text = pod_at(name, *ip);
+  }
+  if (!name.contains('/')) {
+    return fail(std::string(option) + ": \"" + text +
+                "\" is neither namespace/pod nor an address");
+  }
+  end.pod = translator.pod(name);
+  if (end.pod == nullptr) {
+    return fail(std::string(option) + ": there is no pod " + name);
+  }
+  if (!ip) {
+    end.ips = end.pod->ips;
+  }
+  return end;
+}
+
+std::string at_port(const IpAddress& address, std::uint16_t port) {
+  const auto text = to_string(address);
+  return (address.v6 ? "[" + text + "]" : text) + ":" + std::to_string(port);
+}
+
+// Lists the backends of the Service that are not allowed first, then the number
+// of those that are.
+std::vector<std::string> behind_lines(const Translator::Answer& answer) {
+  constexpr std::size_t kMost = 5;
+  std::vector<std::string> lines;
+  lines.reserve(answer.services.size() + kMost + 2);
+  for (const auto& name : answer.services) {
+    lines.push_back("through Service " + name);
+  }
+  if (!answer.services.empty() && answer.backends.empty()) {
+    lines.emplace_back("which has no endpoint for this port");
+  }
+  std::size_t denied = 0;
+  for (const auto& backend : answer.backends) {
+    const bool itself = backend.decided.id == SLUICE_RULE_SELF;
+    if (!itself && (backend.allowed || ++denied > kMost)) {
+      continue;
+    }
+    std::string line = "backend " + at_port(backend.address, backend.port);
+    line += backend.pod.empty() ? "" : " (" + backend.pod + ")";
+    line += itself ? " is the pod itself" : " is not allowed";
+    if (!backend.decided.policy.empty()) {
+      line += ", by " + backend.decided.policy + " " + backend.decided.path;
+    }
+    lines.push_back(std::move(line));
+  }
+  if (denied > kMost) {
+    lines.push_back("and " + std::to_string(denied - kMost) + " more");
+  }
+  if (!answer.backends.empty()) {
+    lines.push_back(std::to_string(answer.backends.size() - denied) + " of " +
+                    std::to_string(answer.backends.size()) +
+                    " backends allowed");
+  }
+  return lines;
+}
+
+class Explainer {
+ public:
+  Explainer(const Translator& translator, const PortArgument& port,
+            const End& from, const End& to)
+      : translator_(&translator), port_(port), from_(&from), to_(&to) {}
+
+  // An end that is not a pod has no policy to describe.
+  void describe(ExplainView& view, SideView side, Direction direction,
+                const IpAddress& own, const IpAddress& peer) {
+    const auto* pod = (direction == Direction::kEgress ? from_ : to_)->pod;
+    if (pod != nullptr) {
+      judge(side, *pod, direction, peer, port_.port);
+    } else if (direction == Direction::kIngress &&
+               add_backends(view, own, peer)) {
+      return;
+    }
+    view.sides.push_back(std::move(side));
+  }
+
+  // Of what stands behind a Service; empty if there is none.
+  [[nodiscard]] std::string summary(const ExplainView& view) const {
+    if (services_.empty()) {
+      return {};
+    }
+    const bool egress =
+        std::ranges::none_of(view.sides, [](const SideView& side) {
+          return side.direction == direction_text(SLUICE_EGRESS) &&
+                 !side.allowed;
+        });
+    std::string text = egress ? "allowed" : "denied";
+    text += " at egress; ";
+    text += std::to_string(accepting_) + " of " + std::to_string(backends_) +
+            (backends_ == 1 ? " backend accepts" : " backends accept");
+    if (backends_ < all_backends_) {
+      text += " (" + std::to_string(all_backends_ - backends_) +
+              " more were not asked)";
+    }
+    return text;
+  }
+  [[nodiscard]] const std::set<std::string>& services() const {
+    return services_;
+  }
+
+ private:
+  void judge(SideView& side, const kube::Pod& pod, Direction direction,
+             const IpAddress& peer, std::uint16_t port) const {
+    side.endpoint = pod.ns + "/" + pod.name;
+    side.node = pod.node;
+    auto answer = translator_->explain({.subject = side.endpoint,
+                                        .direction = direction,
+                                        .peer = peer,
+                                        .protocol = port_.protocol,
+                                        .port = port});
+    if (!answer) {
+      return;
+    }
+    set_verdict(side, answer->allowed, answer->reason,
+                answer->decided.policy.empty() ? nullptr : &answer->decided,
+                answer->entry);
+    side.isolated = answer->isolated;
+    side.isolating = std::move(answer->isolating);
+    add_near_misses(side, std::move(answer->near_misses));
+    side.behind = behind_lines(*answer);
+    if (!answer->problem.empty()) {
+      side.reason += " (isolated: " + answer->problem + ")";
+    }
+  }
+
+  // Whom a backend's policy sees. A cluster address keeps the sender's address.
+  // A node port masquerades: the node of the backend still knows the client if
+  // the packet entered there; otherwise it sees the node that masqueraded. See
+  // docs/services.md.
+  [[nodiscard]] IpAddress seen_as(const IpAddress& front,
+                                  const IpAddress& sender,
+                                  const kube::Pod& backend) const {
+    auto entered = translator_->name_of(front);
+    if (!entered.starts_with("node/")) {
+      return sender;
+    }
+    entered.erase(0, sizeof("node/") - 1);
+    if (backend.node != entered) {
+      return front;
+    }
+    if (from_->pod == nullptr || from_->pod->node == entered) {
+      return sender;
+    }
+    return translator_->node_address(from_->pod->node, sender.v6)
+        .value_or(sender);
+  }
+
+  // Adds the ingress of every backend. False if nothing is behind the address.
+  bool add_backends(ExplainView& view, const IpAddress& front,
+                    const IpAddress& sender) {
+    const auto found =
+        translator_->destination(front, port_.protocol, port_.port);
+    if (found.services.empty()) {
+      return false;
+    }
+    services_.insert(found.services.begin(), found.services.end());
+    all_backends_ += found.backends.size();
+    std::vector<SideView> accepting;
+    for (const auto& [address, port] : found.backends) {
+      if (backends_ == kBackendsJudged) {
+        break;
+      }
+      ++backends_;
+      auto side = backend_side(address, port, front, sender);
+      if (side.allowed) {
+        ++accepting_;
+        accepting.push_back(std::move(side));
+      } else {
+        view.sides.push_back(std::move(side));
+      }
+    }
+    accepting.resize(std::min(accepting.size(), kAcceptingShown));
+    std::ranges::move(accepting, std::back_inserter(view.sides));
+    if (found.backends.empty()) {
+      view.sides.push_back(no_backend(front, sender));
+    }
+    return true;
+  }
+
+  [[nodiscard]] SideView backend_side(const IpAddress& address,
+                                      std::uint16_t port,
+                                      const IpAddress& front,
+                                      const IpAddress& sender) const {
+    SideView side;
+    side.direction = direction_text(SLUICE_INGRESS);
+    side.backend = at_port(address, port);
+    side.endpoint = side.backend;
+    side.peer = to_string(sender);
+    const auto* pod = translator_->pod(translator_->name_of(address));
+    if (pod != nullptr) {
+      const auto seen = seen_as(front, sender, *pod);
+      side.peer = to_string(seen);
+      judge(side, *pod, Direction::kIngress, seen, port);
+    }
+    return side;
+  }
+
+  static SideView no_backend(const IpAddress& front, const IpAddress& sender) {
+    SideView side;
+    side.direction = direction_text(SLUICE_INGRESS);
+    side.endpoint = to_string(front);
+    side.peer = to_string(sender);
+    side.allowed = false;
+    side.judged = true;
+    side.reason = "the Service has no endpoint for this port";
+    return side;
+  }
+
+  const Translator* translator_;
+  PortArgument port_;
+  const End* from_;
+  const End* to_;
+  std::set<std::string> services_;
+  std::size_t backends_ = 0;  // judged
+  std::size_t all_backends_ = 0;
+  std::size_t accepting_ = 0;
+};
+
+// What keeps the question from being answered; empty if nothing does.
+std::string refusal(const End& from, const End& to, const std::string& node) {
+  const auto there = [&](const End& end) {
+    return end.pod != nullptr && (node.empty() || end.pod->node == node);
+  };
+  if (there(from) || there(to)) {
+    return {};
+  }
+  return node.empty() ? "neither end is a pod"
+                      : "neither end is a pod of node " + node;
+}
+
+std::string joined(const std::set<std::string>& names) {
+  std::string result;
+  for (const auto& name : names) {
+    result += (result.empty() ? "" : ", ") + name;
+  }
+  return result;
+}
+
+}  // namespace
+
+Result<ExplainView> explain_cluster(const Translator& translator,
+                                    const ExplainRequest& request,
+                                    const std::string& node) {
+  const auto port = parse_port(request.port);
+  if (!port) {
+    return std::unexpected(port.error());
+  }
+  const auto from = find_end(translator, request.from, "--from");
+  if (!from) {
+    return std::unexpected(from.error());
+  }
+  const auto to = find_end(translator, request.to, "--to");
+  if (!to) {
+    return std::unexpected(to.error());
+  }
+  const bool service =
+      node.empty() && std::ranges::any_of(to->ips, [&](const IpAddress& ip) {
+        return !translator.destination(ip, port->protocol, port->port)
+                    .services.empty();
+      });
+  if (const auto why = refusal(*from, *to, node); !service && !why.empty()) {
+    return fail(why);
+  }
+  Explainer explainer(translator, *port, *from, *to);
+  auto view = explain_ends(
+      *from, *to, *port,
+      [&](ExplainView& all, SideView side, sluice_direction direction,
+          const IpAddress& own, const IpAddress& peer) {
+        explainer.describe(all, std::move(side),
+                           static_cast<Direction>(direction), own, peer);
+      });
+  if (view) {
+    view->summary = explainer.summary(*view);
+    if (!explainer.services().empty()) {
+      view->to += " (Service " + joined(explainer.services()) + ")";
+    }
+  }
+  return view;
+}
+
+}  // namespace sluice::explain

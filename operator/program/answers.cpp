@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "operator/program/answers.h"
+
+#include <utility>
+
+#include "lib/explain/cluster.h"
+#include "lib/explain/view_text.h"
+
+namespace sluice::operatord {
+namespace {
+
+// Questions of all agents; each may ask a few a second.
+constexpr std::size_t kWaitingMax = 256;
+// In one turn: a few milliseconds in the largest clusters.
+constexpr int kPerTurn = 4;
+// An answer that no agent has to refuse.
+constexpr std::size_t kExplanationMax = 1'000'000;
+
+}  // namespace
+
+Result<std::string> explanation(const policy::Translator& translator,
+                                const explain::ExplainRequest& request,
+                                const std::string& node) {
+  const auto view = explain::explain_cluster(translator, request, node);
+  if (!view) {
+    return std::unexpected(view.error());
+  }
+  auto text = explain::to_json_text(*view);
+  if (text.size() > kExplanationMax) {
+    return fail("the explanation is too long");
+  }
+  return text;
+}
+
+Answers::Answers(const policy::Translator& translator, Send send)
+    : translator_(&translator), send_(std::move(send)) {}
+
+void Answers::add(const std::string& node, wire::Question question) {
+  if (questions_.size() >= kWaitingMax) {
+    send_(node, {.id = question.id,
+                 .error = "the operator has too many questions to answer",
+                 .explanation = {},
+                 .names = {}});
+    return;
+  }
+  questions_.push_back({.node = node, .question = std::move(question)});
+}
+
+wire::Answer Answers::answer(const Asked& asked) const {
+  const auto& question = asked.question;
+  wire::Answer answer;
+  answer.id = question.id;
+  if (!question.explain) {
+    answer.names.reserve(question.addresses.size());
+    for (const auto& address : question.addresses) {
+      answer.names.push_back(translator_->name_of(address));
+    }
+    return answer;
+  }
+  auto text = explanation(
+      *translator_,
+      {.from = question.from, .to = question.to, .port = question.port},
+      asked.node);
+  if (text) {
+    answer.explanation = std::move(*text);
+  } else {
+    answer.error = text.error().message;
+  }
+  return answer;
+}
+
+void Answers::turn() {
+  for (int i = 0; i < kPerTurn && !questions_.empty(); ++i) {
+    const auto asked = std::move(questions_.front());
+    questions_.pop_front();
+    send_(asked.node, answer(asked));
+  }
+}
+
+}  // namespace sluice::operatord
