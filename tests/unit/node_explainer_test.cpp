@@ -168,7 +168,7 @@ TEST_F(NodeExplainerTest, ANearMissDiffersInOneThing) {
   }
   std::ranges::sort(missed);
   EXPECT_THAT(missed,
-              ElementsAre("spec.ingress[0] peer", "spec.ingress[1] port"));
+              ElementsAre("spec.ingress[0] peer", "spec.ingress[1] protocol"));
 
   // What is allowed would be denied for another port.
   const auto allowed = ingress("10.0.1.2", "x/a", "8000/TCP");
