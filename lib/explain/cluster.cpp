@@ -68,12 +68,23 @@ std::string at_port(const IpAddress& address, std::uint16_t port) {
 std::vector<std::string> behind_lines(const Translator::Answer& answer) {
   constexpr std::size_t kMost = 5;
   std::vector<std::string> lines;
-  lines.reserve(answer.services.size() + kMost + 2);
+  lines.reserve(answer.services.size() + answer.local_services.size() +
+                answer.host_port_nodes.size() + kMost + 2);
   for (const auto& name : answer.services) {
     lines.push_back("through Service " + name);
   }
+  for (const auto& node : answer.host_port_nodes) {
+    lines.push_back("through a host port of node " + node);
+  }
+  for (const auto& name : answer.local_services) {
+    lines.push_back("of Service " + name +
+                    ", only endpoints on the pod's own node count "
+                    "(internalTrafficPolicy: Local)");
+  }
   if (!answer.services.empty() && answer.backends.empty()) {
-    lines.emplace_back("which has no endpoint for this port");
+    lines.emplace_back(answer.local_services.empty()
+                           ? "which has no endpoint for this port"
+                           : "which has no endpoint for this port there");
   }
   std::size_t denied = 0;
   for (const auto& backend : answer.backends) {
@@ -121,7 +132,7 @@ class Explainer {
 
   // Of what stands behind a Service; empty if there is none.
   [[nodiscard]] std::string summary(const ExplainView& view) const {
-    if (services_.empty()) {
+    if (through_.empty()) {
       return {};
     }
     const bool egress =
@@ -139,8 +150,9 @@ class Explainer {
     }
     return text;
   }
-  [[nodiscard]] const std::set<std::string>& services() const {
-    return services_;
+  // The Services and host ports that lead to the backends, as text.
+  [[nodiscard]] const std::set<std::string>& through() const {
+    return through_;
   }
 
  private:
@@ -193,12 +205,18 @@ class Explainer {
   // Adds the ingress of every backend. False if nothing is behind the address.
   bool add_backends(ExplainView& view, const IpAddress& front,
                     const IpAddress& sender) {
-    const auto found =
-        translator_->destination(front, port_.protocol, port_.port);
-    if (found.services.empty()) {
+    const auto found = translator_->destination(
+        front, port_.protocol, port_.port,
+        from_->pod == nullptr ? std::string() : from_->pod->node);
+    if (found.empty()) {
       return false;
     }
-    services_.insert(found.services.begin(), found.services.end());
+    for (const auto& name : found.services) {
+      through_.insert("Service " + name);
+    }
+    for (const auto& name : found.host_port_nodes) {
+      through_.insert("host port of node " + name);
+    }
     all_backends_ += found.backends.size();
     std::vector<SideView> accepting;
     for (const auto& [address, port] : found.backends) {
@@ -255,7 +273,7 @@ class Explainer {
   PortArgument port_;
   const End* from_;
   const End* to_;
-  std::set<std::string> services_;
+  std::set<std::string> through_;
   std::size_t backends_ = 0;  // judged
   std::size_t all_backends_ = 0;
   std::size_t accepting_ = 0;
@@ -300,8 +318,9 @@ Result<ExplainView> explain_cluster(const Translator& translator,
   }
   const bool service =
       node.empty() && std::ranges::any_of(to->ips, [&](const IpAddress& ip) {
-        return !translator.destination(ip, port->protocol, port->port)
-                    .services.empty();
+        return !translator
+                    .destination(ip, port->protocol, port->port, std::string())
+                    .empty();
       });
   if (const auto why = refusal(*from, *to, node); !service && !why.empty()) {
     return fail(why);
@@ -316,8 +335,8 @@ Result<ExplainView> explain_cluster(const Translator& translator,
       });
   if (view) {
     view->summary = explainer.summary(*view);
-    if (!explainer.services().empty()) {
-      view->to += " (Service " + joined(explainer.services()) + ")";
+    if (!explainer.through().empty()) {
+      view->to += " (" + joined(explainer.through()) + ")";
     }
   }
   return view;

@@ -16,6 +16,8 @@ using nlohmann::json;
 
 constexpr std::string_view kOwnPrefix = "sluice.io/";
 constexpr std::string_view kServiceLabel = "kubernetes.io/service-name";
+// Annotations that ask for hints: topology-mode and, before, -aware-hints.
+constexpr std::string_view kTopologyPrefix = "service.kubernetes.io/topology-";
 
 struct Metadata {
   std::string ns;
@@ -151,8 +153,21 @@ std::string to_lower(std::string text) {
   return text;
 }
 
-void read_named_ports(const Field& container, std::vector<ContainerPort>& out,
-                      Problems& problems) {
+// A host port of a container.
+void read_host_port(const Field& field, HostPort port, Pod& pod,
+                    Problems& problems) {
+  const auto number = field.get("hostPort");
+  const auto value =
+      number ? as_int(*number, 0, 65535, problems) : std::nullopt;
+  port.host_ip = host_ip_of(string_or(field, "hostIP", "", problems));
+  port.host_port = static_cast<std::uint16_t>(value.value_or(0));
+  if (port.host_port != 0) {
+    pod.host_ports.push_back(port);
+  }
+}
+
+// Reads named ports and host ports.
+void read_ports(const Field& container, Pod& pod, Problems& problems) {
   each(container, "ports", problems, [&](const Field& port) {
     if (!is_object(port, problems)) {
       return;
@@ -165,11 +180,16 @@ void read_named_ports(const Field& container, std::vector<ContainerPort>& out,
       problems.add(port, "containerPort must be set");
     }
     const auto protocol = read_protocol(port, problems);
-    if (!name.empty() && value && protocol) {
-      out.push_back({.name = to_lower(name),
-                     .port = static_cast<std::uint16_t>(*value),
-                     .protocol = *protocol});
+    if (!value || !protocol) {
+      return;
     }
+    const auto own = static_cast<std::uint16_t>(*value);
+    if (!name.empty()) {
+      pod.ports.push_back(
+          {.name = to_lower(name), .port = own, .protocol = *protocol});
+    }
+    read_host_port(port, {.protocol = *protocol, .host_port = 0, .port = own},
+                   pod, problems);
   });
 }
 
@@ -185,12 +205,12 @@ void read_pod_spec(const Field& spec, Pod& pod, Problems& problems) {
   each(spec, "initContainers", problems, [&](const Field& container) {
     if (is_object(container, problems) &&
         string_or(container, "restartPolicy", "", problems) == "Always") {
-      read_named_ports(container, pod.ports, problems);
+      read_ports(container, pod, problems);
     }
   });
   each(spec, "containers", problems, [&](const Field& container) {
     if (is_object(container, problems)) {
-      read_named_ports(container, pod.ports, problems);
+      read_ports(container, pod, problems);
     }
   });
 }
@@ -270,9 +290,26 @@ std::optional<ServicePort> read_service_port(const Field& field,
   return protocol && port.port != 0 ? std::optional(port) : std::nullopt;
 }
 
+// Values that are not known ask for nothing, so that every backend counts.
+Closeness closeness_of(std::string_view distribution, const Labels& wishes) {
+  if (distribution == "PreferSameNode") {
+    return Closeness::kNode;
+  }
+  const bool zone = distribution == "PreferClose" ||
+                    distribution == "PreferSameZone" ||
+                    std::ranges::any_of(wishes, [](const auto& wish) {
+                      return wish.second == "Auto" || wish.second == "auto";
+                    });
+  return zone ? Closeness::kZone : Closeness::kNone;
+}
+
 void read_service_spec(const Field& spec, Service& service,
                        Problems& problems) {
   service.type = string_or(spec, "type", "ClusterIP", problems);
+  service.internal_local =
+      string_or(spec, "internalTrafficPolicy", "", problems) == "Local";
+  service.external_local =
+      string_or(spec, "externalTrafficPolicy", "", problems) == "Local";
   service.selector = string_map(spec, "selector", "", problems);
   if (const auto publish = spec.get("publishNotReadyAddresses")) {
     service.publish_not_ready = as_bool(*publish, problems).value_or(false);
@@ -327,6 +364,18 @@ void read_slice_port(const Field& field, EndpointSlice& slice,
   }
 }
 
+// The names of a list of hints. One without a name fits nowhere.
+std::vector<std::string> read_hints(const Field& hints, std::string_view name,
+                                    Problems& problems) {
+  std::vector<std::string> result;
+  each(hints, name, problems, [&](const Field& element) {
+    if (is_object(element, problems)) {
+      result.push_back(string_or(element, "name", "", problems));
+    }
+  });
+  return result;
+}
+
 // What the object leaves open: ready is true, serving as ready, terminating
 // false.
 SliceEndpoint read_slice_endpoint(const Field& field, Problems& problems) {
@@ -340,6 +389,11 @@ SliceEndpoint read_slice_endpoint(const Field& field, Problems& problems) {
   endpoint.ready = condition("ready", true);
   endpoint.serving = condition("serving", endpoint.ready);
   endpoint.terminating = condition("terminating", false);
+  endpoint.node = string_or(field, "nodeName", "", problems);
+  if (const auto hints = object_member(field, "hints", problems)) {
+    endpoint.for_zones = read_hints(*hints, "forZones", problems);
+    endpoint.for_nodes = read_hints(*hints, "forNodes", problems);
+  }
   return endpoint;
 }
 
@@ -373,6 +427,14 @@ std::uint64_t digits_of_time(std::string_view text) {
     }
   }
   return result;
+}
+
+std::optional<IpAddress> host_ip_of(std::string_view text) {
+  auto address = parse_ip(text);
+  if (address && *address == IpAddress{.v6 = address->v6}) {
+    address.reset();
+  }
+  return address;
 }
 
 Result<Pod> decode_pod(const json& object) {
@@ -458,6 +520,11 @@ Result<Service> decode_service(const json& object) {
   service.type = "ClusterIP";
   if (const auto spec = object_member(root, "spec", problems)) {
     read_service_spec(*spec, service, problems);
+    const auto meta = root.get("metadata");
+    service.closeness = closeness_of(
+        string_or(*spec, "trafficDistribution", "", problems),
+        meta ? string_map(*meta, "annotations", kTopologyPrefix, problems)
+             : Labels());
   }
   if (const auto status = object_member(root, "status", problems)) {
     if (const auto balancer =

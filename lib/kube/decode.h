@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string_view>
 
 #include <nlohmann/json_fwd.hpp>
@@ -20,6 +21,9 @@ Result<Pod> decode_pod(const nlohmann::json& object);
 // Converts "2026-01-02T15:04:05Z" to 20260102150405; these numbers compare like
 // the times.
 std::uint64_t digits_of_time(std::string_view text);
+// Reads a hostIP; nullopt if it means every address of the node, or cannot be
+// read and is taken to mean this.
+std::optional<IpAddress> host_ip_of(std::string_view text);
 Result<Node> decode_node(const nlohmann::json& object);
 Result<Service> decode_service(const nlohmann::json& object);
 Result<EndpointSlice> decode_endpoint_slice(const nlohmann::json& object);

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,16 @@ struct ContainerPort {
   bool operator==(const ContainerPort&) const = default;
 };
 
+// A port of the node that leads to the pod.
+struct HostPort {
+  std::uint8_t protocol = 6;
+  std::uint16_t host_port = 0;
+  std::uint16_t port = 0;  // the pod's own
+  // Not empty: only this address of the node leads to the pod.
+  std::optional<IpAddress> host_ip = {};  // NOLINT(readability-redundant*)
+  bool operator==(const HostPort&) const = default;
+};
+
 struct Pod {
   std::string ns;
   std::string name;
@@ -41,7 +52,8 @@ struct Pod {
   // The digits of metadata.creationTimestamp, "20260102150405"; 0: unknown.
   std::uint64_t created = 0;
   std::vector<IpAddress> ips;
-  std::vector<ContainerPort> ports;  // named ports, in order of appearance
+  std::vector<ContainerPort> ports;       // named ports, in order of appearance
+  std::vector<HostPort> host_ports = {};  // NOLINT(readability-redundant*)
   bool operator==(const Pod&) const = default;
 };
 
@@ -63,6 +75,14 @@ struct ServicePort {
   bool operator==(const ServicePort&) const = default;
 };
 
+// Which hints of EndpointSlices a Service asks for, by its trafficDistribution
+// or annotation.
+enum class Closeness : std::uint8_t {
+  kNone,  // none, or a value whose meaning is not known
+  kZone,
+  kNode,
+};
+
 struct Service {
   std::string ns;
   std::string name;
@@ -77,6 +97,9 @@ struct Service {
   std::vector<ServicePort> ports;
   bool headless = false;           // clusterIP "None"
   bool publish_not_ready = false;  // every endpoint counts as ready
+  bool internal_local = false;     // internalTrafficPolicy "Local"
+  bool external_local = false;     // externalTrafficPolicy "Local"
+  Closeness closeness = Closeness::kNone;
   bool operator==(const Service&) const = default;
 };
 
@@ -92,6 +115,11 @@ struct SliceEndpoint {
   bool ready = true;                 // where the object does not say, it is
   bool serving = true;               // likewise as `ready`
   bool terminating = false;
+  // The node on which the endpoint is; empty if the object does not say it.
+  std::string node = {};  // NOLINT(readability-redundant*)
+  // Hints: the zones and nodes that the endpoint should serve.
+  std::vector<std::string> for_zones = {};  // NOLINT(readability-redundant*)
+  std::vector<std::string> for_nodes = {};  // NOLINT(readability-redundant*)
   bool operator==(const SliceEndpoint&) const = default;
 };
 

@@ -7,6 +7,7 @@
 
 #include <arpa/inet.h>
 
+#include "lib/policy/service_variants.h"
 #include "lib/policy/translator_impl.h"
 
 namespace sluice::policy {
@@ -161,83 +162,83 @@ void say_isolation(const SetRecord& set, Direction direction, Answer& answer) {
 
 }  // namespace
 
-// Visits every backend of the Services behind the packet's address and port:
-// the Service's name, the port and the backend. The backend is null once for a
-// port that has none.
+// Visits the ports of Services, node ports and host ports that the packet's
+// destination is for a client on `node`.
 template <typename Visit>
-void Translator::Impl::visit_backends(const Frontend& frontend,
-                                      const Packet& packet,
-                                      const Visit& visit) const {
-  const auto look_at = [&](const std::string& name, const ServicePortView& view,
-                           std::uint16_t number) {
-    if (view.protocol != packet.protocol || number != packet.port ||
-        number == 0) {
-      return;
-    }
-    const auto& backends = view.backends[packet.peer.v6 ? 1 : 0];
-    visit(name, view, nullptr);
-    for (const auto& backend : backends) {
-      visit(name, view, &backend);
-    }
-  };
-  for (const auto& name : frontend.services) {
-    for (const auto& view : services.ports(name)) {
-      look_at(name, view, view.port);
-    }
-  }
-  if (frontend.node_ports) {
-    for (const auto& name : services.with_node_ports()) {
-      for (const auto& view : services.ports(name)) {
-        look_at(name, view, view.node_port);
+void Translator::Impl::visit_behind(const std::string& node,
+                                    const Packet& packet,
+                                    const Visit& visit) const {
+  const auto visit_all = [&](const std::vector<BehindPort>& ports) {
+    for (const auto& port : ports) {
+      if (port.view->protocol == packet.protocol &&
+          port.number == packet.port && port.number != 0) {
+        visit(port);
       }
     }
+  };
+  visit_all(ports_behind(services, classes, packet.peer,
+                         {.node = node, .zone = classes.zone_of(node)}));
+  const auto& key = classes.key(classes.class_of(packet.peer, node));
+  if (key.frontend.node_ports) {
+    visit_all(node_ports_behind(services, packet.peer.v6));
   }
 }
 
-// Says of every backend of the Services' port what the set says of it. `set` is
+// Adds the verdict of the set for every backend of the Services' port. `set` is
 // null if no policy selects the pod.
 void Translator::Impl::explain_backends(const PodRecord& pod,
-                                        const Frontend& frontend,
                                         const SetRecord* set,
                                         const Packet& packet,
                                         Answer& answer) const {
   static const SetDirection no_rules;
   const auto& direction =
       set == nullptr ? no_rules : set->directions[SLUICE_EGRESS];
-  visit_backends(
-      frontend, packet,
-      [&](const std::string& name, const ServicePortView& view,
-          const Backend* backend) {
-        if (backend == nullptr) {
-          answer.services.push_back(name);
-          return;
-        }
-        FrontendPort port{
-            .protocol = view.protocol, .port = packet.port, .targets = {}};
-        for (const std::uint32_t id : classes.classes_of(backend->address)) {
-          port.targets.emplace_back(id, backend->port);
-        }
-        const auto decided =
-            sets.decide_port(direction, 0, port, {}).value_or(Decided{});
-        Answer::Behind behind{.address = backend->address,
-                              .port = backend->port,
-                              .pod = classes.pod_name(backend->address),
-                              .allowed = false,
-                              .decided = name_rule(direction, decided)};
-        const auto& own = pod.pod.ips;
-        if (behind.decided.action == "deny" &&
-            !decided.denied_by_cluster_policy() &&
-            std::ranges::find(own, backend->address) != own.end()) {
-          behind.decided = {.id = SLUICE_RULE_SELF,
-                            .policy = {},
-                            .path = {},
-                            .action = "allow",
-                            .log_value = {}};
-        }
-        behind.allowed = behind.decided.action != "deny";
-        answer.backends.push_back(std::move(behind));
-      });
+  visit_behind(pod.pod.node, packet, [&](const BehindPort& found) {
+    if (const auto host = node_of_host_ports(found.name); !host.empty()) {
+      answer.host_port_nodes.emplace_back(host);
+    } else {
+      answer.services.push_back(found.name);
+      const auto* near = found.view->nearby(
+          services.front(found.name, packet.peer), packet.peer.v6);
+      if (near != nullptr && near->only && found.number == found.view->port) {
+        answer.local_services.push_back(found.name);
+      }
+    }
+    for (const auto& backend : *found.backends) {
+      answer.backends.push_back(
+          explain_backend(pod, direction, packet, backend));
+    }
+  });
   std::ranges::stable_sort(answer.backends, {}, &Answer::Behind::allowed);
+}
+
+Answer::Behind Translator::Impl::explain_backend(const PodRecord& pod,
+                                                 const SetDirection& direction,
+                                                 const Packet& packet,
+                                                 const Backend& backend) const {
+  FrontendPort port{
+      .protocol = packet.protocol, .port = packet.port, .targets = {}};
+  for (const std::uint32_t id : classes.classes_of(backend.address)) {
+    port.targets.emplace_back(id, backend.port);
+  }
+  const auto decided =
+      sets.decide_port(direction, 0, port, {}).value_or(Decided{});
+  Answer::Behind behind{.address = backend.address,
+                        .port = backend.port,
+                        .pod = classes.pod_name(backend.address),
+                        .allowed = false,
+                        .decided = name_rule(direction, decided)};
+  const auto& own = pod.pod.ips;
+  if (behind.decided.action == "deny" && !decided.denied_by_cluster_policy() &&
+      std::ranges::find(own, backend.address) != own.end()) {
+    behind.decided = {.id = SLUICE_RULE_SELF,
+                      .policy = {},
+                      .path = {},
+                      .action = "allow",
+                      .log_value = {}};
+  }
+  behind.allowed = behind.decided.action != "deny";
+  return behind;
 }
 
 // The rules of the set that would have decided otherwise but for one thing.
@@ -287,7 +288,7 @@ std::optional<Answer> Translator::explain(const Question& question) const {
   const auto* set = impl_->sets.find(pod.policy_set);
   if (packet.direction == Direction::kEgress &&
       (set == nullptr || set->problem.empty())) {
-    impl_->explain_backends(pod, peer.frontend, set, packet, answer);
+    impl_->explain_backends(pod, set, packet, answer);
   }
   if (set == nullptr) {
     set_default(answer, question, peer.local_node);
@@ -301,25 +302,27 @@ std::optional<Answer> Translator::explain(const Question& question) const {
 
 Translator::Destination Translator::destination(const IpAddress& address,
                                                 std::uint8_t protocol,
-                                                std::uint16_t port) const {
+                                                std::uint16_t port,
+                                                const std::string& node) const {
   impl_->flush();
   Destination result;
-  const auto& key =
-      impl_->classes.key(impl_->classes.class_of(address, std::string()));
-  impl_->visit_backends(
-      key.frontend,
-      {.direction = Direction::kEgress,
-       .peer = address,
-       .protocol = protocol,
-       .port = port},
-      [&](const std::string& name, const ServicePortView& /*view*/,
-          const Backend* backend) {
-        if (backend == nullptr) {
-          result.services.push_back(name);
-        } else {
-          result.backends.emplace_back(backend->address, backend->port);
-        }
-      });
+  impl_->visit_behind(node,
+                      {.direction = Direction::kEgress,
+                       .peer = address,
+                       .protocol = protocol,
+                       .port = port},
+                      [&](const BehindPort& found) {
+                        const auto host = node_of_host_ports(found.name);
+                        if (host.empty()) {
+                          result.services.push_back(found.name);
+                        } else {
+                          result.host_port_nodes.emplace_back(host);
+                        }
+                        for (const auto& backend : *found.backends) {
+                          result.backends.emplace_back(backend.address,
+                                                       backend.port);
+                        }
+                      });
   return result;
 }
 

@@ -193,6 +193,7 @@ void Translator::Impl::consider(NodeWatch& watch, const IpPrefix& prefix,
     return;
   }
   const auto viewer = classes.viewer(prefix, watch.node);
+  const auto viewer_before = classes.viewer(prefix, watch.node, true);
   const auto matters = [&](std::uint32_t id) {
     return watch.class_refs.contains(id);
   };
@@ -200,7 +201,7 @@ void Translator::Impl::consider(NodeWatch& watch, const IpPrefix& prefix,
     const auto it = watch.mattered.find(id);
     return it == watch.mattered.end() ? matters(id) : it->second;
   };
-  if (PeerClasses::entry(before, viewer, mattered) !=
+  if (PeerClasses::entry(before, viewer_before, mattered) !=
       PeerClasses::entry(now, viewer, matters)) {
     watch.peers.insert(prefix);
     pending.insert(&watch);
@@ -214,8 +215,12 @@ std::unordered_set<NodeWatch*> Translator::Impl::concerned_by(
     const IpPrefix& prefix, const PeerClasses::Seen& before,
     const PeerClasses::Seen& now, const Watchers& left) {
   std::unordered_set<NodeWatch*> concerned;
-  for (const std::uint32_t id :
-       {before.cidr_id, before.cover, now.cidr_id, now.cover}) {
+  std::set<std::uint32_t> ids{before.cover, now.cover};
+  for (const auto* seen : {&before, &now}) {
+    const auto own = seen->ids();
+    ids.insert(own.begin(), own.end());
+  }
+  for (const std::uint32_t id : ids) {
     for (const auto* watchers : {&std::as_const(class_watches), &left}) {
       if (const auto it = watchers->find(id); it != watchers->end()) {
         concerned.insert(it->second.begin(), it->second.end());
@@ -236,11 +241,28 @@ std::unordered_set<NodeWatch*> Translator::Impl::concerned_by(
   return concerned;
 }
 
+// Handles a node that is in another zone than before: addresses of Services may
+// have other backends there although they have not changed.
+void Translator::Impl::consider_zone(NodeWatch& watch) {
+  for (const auto& [address, variants] : classes.variants()) {
+    const IpPrefix prefix{.address = address, .length = address.bits()};
+    const auto now = classes.seen(prefix);
+    const auto it = classes.changes().peers.find(prefix);
+    consider(watch, prefix,
+             it == classes.changes().peers.end() ? now : it->second, now);
+  }
+}
+
 void Translator::Impl::distribute_peers(const Watchers& left) {
   for (const auto& [prefix, before] : classes.changes().peers) {
     const auto now = classes.seen(prefix);
     for (auto* watch : concerned_by(prefix, before, now, left)) {
       consider(*watch, prefix, before, now);
+    }
+  }
+  for (const auto& [node, zone] : classes.changes().rezoned) {
+    if (const auto it = watches.find(node); it != watches.end()) {
+      consider_zone(it->second);
     }
   }
   for (const auto& [prefix, moved] : classes.changes().moves) {

@@ -42,21 +42,28 @@ void PolicySets::note_lone(std::uint32_t cidr_id, const Resolved& now) {
     const auto& pods = classes_.pods_at(address);
     to_split_.insert(pods.begin(), pods.end());
   };
-  for (const auto& [own, address] : stored) {
-    const auto it = now.lone.find(own);
-    if (it == now.lone.end() || it->second != address) {
-      erase_from(lone_at_, address, own);
-      touch(address);
+  const auto contains = [](const LoneBackends& lone, const OwnPort& own,
+                           const IpAddress& address) {
+    const auto it = lone.find(own);
+    return it != lone.end() && it->second.contains(address);
+  };
+  for (const auto& [own, addresses] : stored) {
+    for (const auto& address : addresses) {
+      if (!contains(now.lone, own, address)) {
+        erase_from(lone_at_, address, own);
+        touch(address);
+      }
     }
   }
-  for (const auto& [own, address] : now.lone) {
-    lone_at_[address].insert(own);
+  for (const auto& [own, addresses] : now.lone) {
     const auto* then = find_port(before, own.protocol, own.port);
     const auto* here = find_port(&now.ports, own.protocol, own.port);
-    const auto it = stored.find(own);
-    if (it == stored.end() || it->second != address || then == nullptr ||
-        *then != *here) {
-      touch(address);
+    const bool changed = then == nullptr || *then != *here;
+    for (const auto& address : addresses) {
+      lone_at_[address].insert(own);
+      if (changed || !contains(stored, own, address)) {
+        touch(address);
+      }
     }
   }
   stored = now.lone;

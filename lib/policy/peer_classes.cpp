@@ -198,11 +198,12 @@ ClassKey PeerClasses::plain_key_of(const IpAddress& address,
 }
 
 ClassKey PeerClasses::key_of(const IpAddress& address,
-                             const AddressRecord& record,
-                             const NodeKind* own) const {
+                             const AddressRecord& record, const NodeKind* own,
+                             std::uint64_t variant) const {
   auto key = plain_key_of(address, record, own);
   key.frontend.services = record.services;
   key.frontend.node_ports = node_ports_ && record.is_node();
+  key.frontend.variant = variant;
   key.frontend.v6 = address.v6 && !key.frontend.empty();
   return key;
 }
@@ -226,8 +227,7 @@ void PeerClasses::move_member(const IpPrefix& prefix, const Seen& before,
   };
   const auto change_all = [&](const Seen& seen, bool add) {
     if (seen.shown) {
-      change(seen.cidr_id, add);
-      for (const auto& [kind, cidr_id] : seen.own) {
+      for (const std::uint32_t cidr_id : seen.ids()) {
         change(cidr_id, add);
       }
     }
@@ -284,14 +284,21 @@ void PeerClasses::update_address(Family& f, const IpAddress& address) {
   Seen now;
   if (record.owned()) {
     now.shown = true;
-    now.cidr_id = acquire(key_of(address, record, nullptr));
+    const auto it_variants = variants_.find(address);
+    const bool varies = it_variants != variants_.end();
+    const std::uint64_t variant = varies ? it_variants->second.otherwise : 0;
+    now.cidr_id = acquire(key_of(address, record, nullptr, variant));
     std::set<std::uint32_t> kinds;
     for (const auto& node : record.owners) {
       kinds.insert(nodes_.at(node).kind);
     }
     for (const std::uint32_t kind : kinds) {
       now.own.emplace_back(
-          kind, acquire(key_of(address, record, kinds_by_id_.at(kind))));
+          kind,
+          acquire(key_of(address, record, kinds_by_id_.at(kind), variant)));
+    }
+    if (varies) {
+      now.places = acquire_places(address, record, it_variants->second);
     }
     now.cover = covering_class(address, address.bits());
   }
@@ -309,15 +316,12 @@ void PeerClasses::update_address(Family& f, const IpAddress& address) {
       // A prefix of full length that it hid may have the same class.
       move_member(host_prefix(address), {}, seen(host_prefix(address)));
     }
-    if (now.cidr_id != before.cidr_id || now.own != before.own) {
+    if (now.ids() != before.ids()) {
       changes_.services.insert(record.backend_of.begin(),
                                record.backend_of.end());
     }
   }
-  release(before.cidr_id);
-  for (const auto& [kind, cidr_id] : before.own) {
-    release(cidr_id);
-  }
+  release(before);
   if (!record.owned()) {
     f.addresses.erase(it);
   }
@@ -401,6 +405,20 @@ void PeerClasses::update() {
   }
 }
 
+void PeerClasses::update_variants() {
+  // Nodes with such an address are named in its places, by their zones.
+  for (const auto& [node, zone] : changes_.rezoned) {
+    for (const auto& address : addresses_of(node)) {
+      if (variants_.contains(address)) {
+        dirty_variants_.insert(address);
+      }
+    }
+  }
+  for (const auto& address : std::exchange(dirty_variants_, {})) {
+    update_address(family(address.v6), address);
+  }
+}
+
 void PeerClasses::clear_changes() {
   for (const std::uint32_t cidr_id : changes_.retired) {
     const auto it = classes_.find(cidr_id);
@@ -412,12 +430,8 @@ void PeerClasses::clear_changes() {
   changes_ = {};
 }
 
-std::uint32_t PeerClasses::hash_id(const ClassKey& key) const {
-  const std::uint32_t marks = (key.node ? SLUICE_CIDR_NODE : 0) |
-                              (key.local_node ? SLUICE_CIDR_LOCAL_NODE : 0);
-  if (key.plain()) {
-    return marks;
-  }
+// What the key says without what is behind it.
+StableHash PeerClasses::plain_hash_of(const ClassKey& key) const {
   std::vector<std::uint64_t> hashes;
   hashes.reserve(key.selectors.size());
   for (const SelectorId id : key.selectors) {
@@ -432,11 +446,31 @@ std::uint32_t PeerClasses::hash_id(const ClassKey& key) const {
   for (const auto& port : key.ports) {
     hash.add(port.name).add(port.protocol).add(port.port);
   }
+  return hash;
+}
+
+std::uint64_t PeerClasses::plain_hash(std::uint32_t cidr_id) const {
+  const auto& key = this->key(cidr_id);
+  auto hash = plain_hash_of(key);
+  hash.add(key.node ? 1 : 0).add(key.local_node ? 1 : 0);
+  return hash.value();
+}
+
+std::uint32_t PeerClasses::hash_id(const ClassKey& key) const {
+  const std::uint32_t marks = (key.node ? SLUICE_CIDR_NODE : 0) |
+                              (key.local_node ? SLUICE_CIDR_LOCAL_NODE : 0);
+  if (key.plain()) {
+    return marks;
+  }
+  auto hash = plain_hash_of(key);
   if (!key.frontend.empty()) {
     hash.add("services").add(key.frontend.node_ports ? 1 : 0);
     hash.add(key.frontend.v6 ? 1 : 0);
     for (const auto& name : key.frontend.services) {
       hash.add(name);
+    }
+    if (key.frontend.variant != 0) {
+      hash.add("variant").add(key.frontend.variant);
     }
   }
   auto id = static_cast<std::uint32_t>(hash.value()) & ~kNodeMarks;
@@ -467,6 +501,20 @@ std::uint32_t PeerClasses::acquire(const ClassKey& key) {
 void PeerClasses::release(std::uint32_t cidr_id) {
   if (cidr_id != SLUICE_CIDR_ANY && --classes_[cidr_id].refs == 0) {
     changes_.retired.insert(cidr_id);
+  }
+}
+
+void PeerClasses::release(const Seen& seen) {
+  release(seen.cidr_id);
+  for (const auto& [kind, cidr_id] : seen.own) {
+    release(cidr_id);
+  }
+  if (seen.places != nullptr) {
+    for (const auto* places : {&seen.places->by_node, &seen.places->by_zone}) {
+      for (const auto& [place, cidr_id] : *places) {
+        release(cidr_id);
+      }
+    }
   }
 }
 

@@ -5,10 +5,13 @@
 #include <array>
 #include <compare>
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
@@ -21,6 +24,8 @@
 // Peer classes: every address and prefix that policies can distinguish, and the
 // set of peer selectors that covers it.
 namespace sluice::policy {
+
+class StableHash;
 
 struct ResolvedPort {
   std::string name;
@@ -55,9 +60,27 @@ struct Frontend {
   std::vector<std::string> services;  // "namespace/name", sorted
   bool node_ports = false;
   bool v6 = false;  // backends are of the same family
+  // Not 0: what is behind the address depends on the viewing node, or there are
+  // host ports. A hash of what there is: places with the same share a class.
+  std::uint64_t variant = 0;
   auto operator<=>(const Frontend&) const = default;
-  [[nodiscard]] bool empty() const { return services.empty() && !node_ports; }
+  [[nodiscard]] bool empty() const {
+    return services.empty() && !node_ports && variant == 0;
+  }
 };
+
+// A value that depends on the viewing node: by its name, else by its zone, else
+// `otherwise`.
+template <typename Value>
+struct ByPlace {
+  Value otherwise{};
+  std::map<std::string, Value, std::less<>> by_node;
+  std::map<std::string, Value, std::less<>> by_zone;
+  bool operator==(const ByPlace&) const = default;
+};
+
+// The variants of a Service's address.
+using Variants = ByPlace<std::uint64_t>;
 
 // The key of a class: addresses with equal keys share one cidr_id.
 struct ClassKey {
@@ -91,6 +114,17 @@ struct NodeKind {
 
 class PeerClasses {
  public:
+  // A node's relation to an address.
+  struct Viewer {
+    std::uint32_t kind = 0;  // not 0: it has the address
+    // The node's agent reports the address. It then has an entry even if the
+    // report is not accepted, because the agent takes addresses without an
+    // entry for the node's.
+    bool claims = false;
+    std::string_view node;
+    std::string_view zone;
+  };
+
   // The data that determines which entry a node gets for an address or a
   // prefix. The rest is valid only if `shown` is true.
   struct Seen {
@@ -101,19 +135,14 @@ class PeerClasses {
     // Several nodes may have the same address (that of a bridge that none of
     // them routes).
     std::vector<std::pair<std::uint32_t, std::uint32_t>> own;
-    bool operator==(const Seen&) const = default;
-    // `kind`: the kind of the viewing node, if it has the address.
-    [[nodiscard]] std::uint32_t as(std::uint32_t kind) const;
+    // Not nullptr: nodes and zones with another view, which comes before the
+    // others. Nodes that have the address are named. `otherwise` is unused.
+    std::shared_ptr<const ByPlace<std::uint32_t>> places = nullptr;
+    bool operator==(const Seen& other) const;
+    [[nodiscard]] std::uint32_t as(const Viewer& viewer) const;
+    // All classes above except `cover`; sorted, unique.
+    [[nodiscard]] std::vector<std::uint32_t> ids() const;
   };
-  // A node's relation to an address.
-  struct Viewer {
-    std::uint32_t kind = 0;  // not 0: it has the address
-    // The node's agent reports the address. It then has an entry even if the
-    // report is not accepted, because the agent takes addresses without an
-    // entry for the node's.
-    bool claims = false;
-  };
-
   // Changes since the last clear_changes(). `created` and `retired` are classes
   // that got their first or lost their last address; a retired class can be
   // read until clear_changes().
@@ -121,6 +150,8 @@ class PeerClasses {
     std::unordered_map<IpPrefix, Seen> peers;  // how it was before
     // Addresses that nodes may see differently than before, and these nodes.
     std::unordered_map<IpPrefix, std::set<std::string>> moves;
+    // Nodes whose zone changed, and what it was.
+    std::map<std::string, std::string> rezoned;
     std::set<std::uint32_t> created;
     std::set<std::uint32_t> retired;
     // Services with a backend whose class changed.
@@ -149,6 +180,9 @@ class PeerClasses {
   void remove_service(const IpAddress& address, const std::string& service);
   void add_backend(const IpAddress& address, const std::string& service);
   void remove_backend(const IpAddress& address, const std::string& service);
+  // Sets what is behind an address where this depends on the viewing node;
+  // nullopt: it does not. Takes effect with update_variants().
+  void set_variants(const IpAddress& address, std::optional<Variants> variants);
   // Sets whether any Service has node ports.
   void set_node_ports(bool any);
   void set_group(const kube::CidrGroup& group);
@@ -160,6 +194,8 @@ class PeerClasses {
   // Updates the classes from all of the above and from the selector cache's
   // changes.
   void update();
+  // Updates the classes from set_variants() after update().
+  void update_variants();
   [[nodiscard]] const Changes& changes() const { return changes_; }
   void clear_changes();
 
@@ -179,8 +215,35 @@ class PeerClasses {
   [[nodiscard]] static std::optional<std::uint32_t> entry(
       const Seen& seen, Viewer viewer, const Matters& matters);
   [[nodiscard]] Seen seen(const IpPrefix& prefix) const;
-  [[nodiscard]] Viewer viewer(const IpPrefix& prefix,
-                              const std::string& node) const;
+  // `before`: by the zone that the node had at the last clear_changes().
+  [[nodiscard]] Viewer viewer(const IpPrefix& prefix, const std::string& node,
+                              bool before = false) const;
+  // Empty if the node is unknown or has none.
+  [[nodiscard]] const std::string& zone_of(const std::string& node) const;
+  // Addresses with variants.
+  [[nodiscard]] const std::map<IpAddress, Variants>& variants() const {
+    return variants_;
+  }
+  // The names of what is behind the address: Services, and for every node that
+  // has it host_ports_of() the node.
+  [[nodiscard]] std::vector<std::string> behind(const IpAddress& address) const;
+  // The addresses that the node has.
+  [[nodiscard]] std::vector<IpAddress> addresses_of(
+      const std::string& node) const;
+  // A hash of the class without what is behind it; the same in every process.
+  [[nodiscard]] std::uint64_t plain_hash(std::uint32_t cidr_id) const;
+  // The addresses of the class, each with the places that see it so: node,
+  // zone. Both are empty for all other places. One address only if the class
+  // has no variant, because all have the same behind them.
+  struct Place {
+    IpAddress address;
+    std::string_view node;
+    std::string_view zone;
+  };
+  [[nodiscard]] std::vector<Place> places_of(std::uint32_t cidr_id) const;
+  // True if packets from the node to the place's address are seen so.
+  [[nodiscard]] bool is_subject_to(const Place& place,
+                                   const std::string& node) const;
   // The nodes whose agents report the address.
   [[nodiscard]] const std::set<std::string>& claimants(
       const IpPrefix& prefix) const;
@@ -190,7 +253,8 @@ class PeerClasses {
   template <typename Visit>
   void visit(std::uint32_t cidr_id, const Visit& visit) const;
   // The classes that a packet to this address may have: two or more for a
-  // node's address, which has another class on its own node than on others.
+  // node's address, which has another class on its own node than on others, and
+  // for one with variants. Sorted.
   [[nodiscard]] std::vector<std::uint32_t> classes_of(
       const IpAddress& address) const;
   // "namespace/pod" of the pod that has the address; empty if none does.
@@ -246,6 +310,7 @@ class PeerClasses {
   struct NodeRecord {
     bool known = false;  // the object is there
     kube::Labels labels;
+    std::string zone;
     std::set<IpAddress> addresses;  // of the object
     std::set<IpAddress> reported;   // by the agent
     std::vector<IpPrefix> pod_cidrs;
@@ -331,7 +396,14 @@ class PeerClasses {
                                       const NodeKind* own) const;
   [[nodiscard]] ClassKey key_of(const IpAddress& address,
                                 const AddressRecord& record,
-                                const NodeKind* own) const;
+                                const NodeKind* own,
+                                std::uint64_t variant) const;
+  [[nodiscard]] std::shared_ptr<const ByPlace<std::uint32_t>> acquire_places(
+      const IpAddress& address, const AddressRecord& record,
+      const Variants& variants);
+  void release(const Seen& seen);
+  void set_zone(const std::string& node, NodeRecord& record,
+                const kube::Labels& labels);
   // The class of the longest prefix shorter than `below` bits that contains the
   // address.
   [[nodiscard]] std::uint32_t covering_class(const IpAddress& address,
@@ -347,6 +419,7 @@ class PeerClasses {
   std::uint32_t acquire(const ClassKey& key);
   void release(std::uint32_t cidr_id);
   void index_class(std::uint32_t cidr_id, const ClassKey& key, bool add);
+  [[nodiscard]] StableHash plain_hash_of(const ClassKey& key) const;
   [[nodiscard]] std::uint32_t hash_id(const ClassKey& key) const;
 
   const SelectorCache& selectors_;
@@ -371,13 +444,33 @@ class PeerClasses {
   std::map<std::string, std::set<std::uint32_t>> with_service_;
   std::set<std::uint32_t> with_node_ports_;
   bool node_ports_ = false;
+  std::map<IpAddress, Variants> variants_;
+  std::set<IpAddress> dirty_variants_;
   Changes changes_;
 };
 
-inline std::uint32_t PeerClasses::Seen::as(std::uint32_t kind) const {
+inline bool PeerClasses::Seen::operator==(const Seen& other) const {
+  const bool same_places =
+      places == other.places || (places != nullptr && other.places != nullptr &&
+                                 *places == *other.places);
+  return same_places && shown == other.shown && cidr_id == other.cidr_id &&
+         cover == other.cover && own == other.own;
+}
+
+inline std::uint32_t PeerClasses::Seen::as(const Viewer& viewer) const {
+  if (places != nullptr) {
+    if (const auto it = places->by_node.find(viewer.node);
+        it != places->by_node.end()) {
+      return it->second;
+    }
+    if (const auto it = places->by_zone.find(viewer.zone);
+        it != places->by_zone.end()) {
+      return it->second;
+    }
+  }
   const auto it = std::ranges::find(
-      own, kind, &std::pair<std::uint32_t, std::uint32_t>::first);
-  return kind == 0 || it == own.end() ? cidr_id : it->second;
+      own, viewer.kind, &std::pair<std::uint32_t, std::uint32_t>::first);
+  return viewer.kind == 0 || it == own.end() ? cidr_id : it->second;
 }
 
 template <typename Matters>
@@ -389,7 +482,7 @@ std::optional<std::uint32_t> PeerClasses::entry(const Seen& seen, Viewer viewer,
   const auto told = [&](std::uint32_t cidr_id) {
     return matters(cidr_id) ? cidr_id : cidr_id & kNodeMarks;
   };
-  const auto wanted = told(seen.as(viewer.kind));
+  const auto wanted = told(seen.as(viewer));
   return wanted == told(seen.cover) && !viewer.claims ? std::nullopt
                                                       : std::optional(wanted);
 }

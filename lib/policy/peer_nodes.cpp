@@ -58,7 +58,18 @@ void PeerClasses::set_node(const kube::Node& node) {
   if (!record.known || record.labels != node.labels) {
     record.known = true;
     record.labels = node.labels;
+    set_zone(node.name, record, node.labels);
     dirty_nodes_.insert(node.name);
+  }
+}
+
+void PeerClasses::set_zone(const std::string& node, NodeRecord& record,
+                           const kube::Labels& labels) {
+  const auto it = labels.find("topology.kubernetes.io/zone");
+  const std::string zone = it == labels.end() ? std::string() : it->second;
+  if (zone != record.zone) {
+    changes_.rezoned.try_emplace(node, record.zone);
+    record.zone = zone;
   }
 }
 

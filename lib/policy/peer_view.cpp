@@ -77,13 +77,24 @@ bool PeerClasses::is_in_object_of_node(const IpAddress& address) const {
 }
 
 PeerClasses::Viewer PeerClasses::viewer(const IpPrefix& prefix,
-                                        const std::string& node) const {
-  const auto* record = find(prefix);
-  if (record == nullptr) {
-    return {};
+                                        const std::string& node,
+                                        bool before) const {
+  Viewer result{.node = node, .zone = zone_of(node)};
+  if (const auto* record = find(prefix)) {
+    result.kind = record->owners.contains(node) ? nodes_.at(node).kind : 0;
+    result.claims = record->claimants.contains(node);
   }
-  return {.kind = record->owners.contains(node) ? nodes_.at(node).kind : 0,
-          .claims = record->claimants.contains(node)};
+  if (const auto it = changes_.rezoned.find(node);
+      before && it != changes_.rezoned.end()) {
+    result.zone = it->second;
+  }
+  return result;
+}
+
+const std::string& PeerClasses::zone_of(const std::string& node) const {
+  static const std::string none;
+  const auto it = nodes_.find(node);
+  return it == nodes_.end() ? none : it->second.zone;
 }
 
 std::optional<std::uint32_t> PeerClasses::entry(const IpPrefix& prefix,
@@ -126,7 +137,7 @@ std::uint32_t PeerClasses::class_of(const IpAddress& address,
   if (!exact.shown) {
     return covering_class(address, address.bits());
   }
-  return exact.as(viewer(host_prefix(address), node).kind);
+  return exact.as(viewer(host_prefix(address), node));
 }
 
 std::vector<std::uint32_t> PeerClasses::classes_of(
@@ -135,11 +146,7 @@ std::vector<std::uint32_t> PeerClasses::classes_of(
   if (!exact.shown) {
     return {covering_class(address, address.bits())};
   }
-  std::vector<std::uint32_t> result{exact.cidr_id};
-  for (const auto& [kind, cidr_id] : exact.own) {
-    result.push_back(cidr_id);
-  }
-  return result;
+  return exact.ids();
 }
 
 const std::vector<PodRecord*>& PeerClasses::pods_at(

@@ -141,6 +141,8 @@ struct FrontendPort {
 void resolve_names(Candidate& candidate, const L4& l4,
                    const std::vector<ResolvedPort>& ports);
 
+struct BehindPort;
+
 class PolicySets {
  public:
   struct Changes {
@@ -280,13 +282,25 @@ class PolicySets {
   [[nodiscard]] std::set<std::uint32_t> classes_touching(const SetRecord& set,
                                                          Direction which) const;
 
-  // The backends of a Service's address that stand for themselves alone.
-  using LoneBackends = std::map<OwnPort, IpAddress>;
+  // Addresses of pods by the port of a Service behind which they are.
+  using Addresses = std::map<OwnPort, std::set<IpAddress>>;
+  // By protocol and number.
+  using PortMap =
+      std::map<std::pair<std::uint8_t, std::uint16_t>, FrontendPort>;
+  // The backends of a Service's address that stand for themselves alone, each
+  // on the nodes where it is used.
+  using LoneBackends = Addresses;
   struct Resolved {
     std::vector<FrontendPort> ports;
     LoneBackends lone;
   };
+  void add_port(std::uint32_t cidr_id, const BehindPort& found, PortMap& ports,
+                Addresses& behind) const;
+  void add_lone(const PeerClasses::Place& place, Addresses here,
+                Addresses& everywhere, LoneBackends& lone) const;
   [[nodiscard]] Resolved resolve(std::uint32_t cidr_id) const;
+  void add_classes_of(const std::string& name,
+                      std::set<std::uint32_t>& ids) const;
   void set_frontend(std::uint32_t cidr_id, std::vector<FrontendPort> ports);
   void note_lone(std::uint32_t cidr_id, const Resolved& now);
   [[nodiscard]] bool counts_as_own(const SetDirection& egress,

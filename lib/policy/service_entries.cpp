@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "lib/policy/policy_sets.h"
+#include "lib/policy/service_variants.h"
 
 namespace sluice::policy {
 namespace {
@@ -12,27 +13,6 @@ namespace {
 bool is_denied(const Decided& decided, bool isolated) {
   return decided.kind == Decided::Kind::kDeny ||
          (decided.kind == Decided::Kind::kDefault && isolated);
-}
-
-// visit(port of a Service, its number at the address)
-template <typename Visit>
-void for_each_port(const Services& services, const Frontend& frontend,
-                   const Visit& visit) {
-  for (const auto& name : frontend.services) {
-    for (const auto& view : services.ports(name)) {
-      visit(view, view.port);
-    }
-  }
-  if (!frontend.node_ports) {
-    return;
-  }
-  for (const auto& name : services.with_node_ports()) {
-    for (const auto& view : services.ports(name)) {
-      if (view.node_port != 0) {
-        visit(view, view.node_port);
-      }
-    }
-  }
 }
 
 }  // namespace
@@ -87,41 +67,80 @@ std::optional<Decided> PolicySets::decide_port(
   return result;
 }
 
-PolicySets::Resolved PolicySets::resolve(std::uint32_t cidr_id) const {
-  const auto& frontend = classes_.key(cidr_id).frontend;
-  const std::size_t family = frontend.v6 ? 1 : 0;
-  std::map<std::pair<std::uint8_t, std::uint16_t>, FrontendPort> ports;
-  std::map<OwnPort, std::set<IpAddress>> behind;
-  const auto add = [&](const ServicePortView& view, std::uint16_t number) {
-    auto& port = ports[{view.protocol, number}];
-    port.protocol = view.protocol;
-    port.port = number;
-    for (const auto& backend : view.backends[family]) {
-      for (const std::uint32_t id : classes_.classes_of(backend.address)) {
-        port.targets.emplace_back(id, backend.port);
-        auto& same = behind[{.front = cidr_id,
-                             .protocol = view.protocol,
-                             .port = number,
-                             .target = id,
-                             .number = backend.port}];
-        if (same.size() < 2) {
-          same.insert(backend.address);
-        }
+// Adds the port to those of the class. `behind`: the addresses behind each port
+// and class, two at most.
+void PolicySets::add_port(std::uint32_t cidr_id, const BehindPort& found,
+                          PortMap& ports, Addresses& behind) const {
+  auto& port = ports[{found.view->protocol, found.number}];
+  port.protocol = found.view->protocol;
+  port.port = found.number;
+  for (const auto& backend : *found.backends) {
+    for (const std::uint32_t id : classes_.classes_of(backend.address)) {
+      port.targets.emplace_back(id, backend.port);
+      auto& same = behind[{.front = cidr_id,
+                           .protocol = found.view->protocol,
+                           .port = found.number,
+                           .target = id,
+                           .number = backend.port}];
+      if (same.size() < 2) {
+        same.insert(backend.address);
       }
     }
-  };
-  for_each_port(services_, frontend, add);
+  }
+}
+
+// Adds the backends of a place that are alone there, if their own packets are
+// subject to it: places of one class may have different backends.
+void PolicySets::add_lone(const PeerClasses::Place& place, Addresses here,
+                          Addresses& everywhere, LoneBackends& lone) const {
+  for (auto& [own, addresses] : here) {
+    if (const auto it = everywhere.find(own); it != everywhere.end()) {
+      it->second.merge(addresses);
+      continue;
+    }
+    const auto& pods = classes_.pods_at(*addresses.begin());
+    if (addresses.size() == 1 &&
+        std::ranges::any_of(pods, [&](const PodRecord* pod) {
+          return classes_.is_subject_to(place, pod->pod.node);
+        })) {
+      lone[own].merge(addresses);
+    }
+  }
+}
+
+PolicySets::Resolved PolicySets::resolve(std::uint32_t cidr_id) const {
+  const auto& key = classes_.key(cidr_id);
+  const auto& frontend = key.frontend;
+  PortMap ports;
   Resolved result;
-  for (auto& [key, port] : ports) {
+  Addresses everywhere;
+  if (frontend.node_ports) {
+    for (const auto& port : node_ports_behind(services_, frontend.v6)) {
+      add_port(cidr_id, port, ports, everywhere);
+    }
+  }
+  for (const auto& place : classes_.places_of(cidr_id)) {
+    Addresses here;
+    for (const auto& port :
+         ports_behind(services_, classes_, place.address,
+                      {.node = place.node, .zone = place.zone})) {
+      // Through another node's host port, a pod does not reach itself.
+      const bool own = node_of_host_ports(port.name).empty() || key.local_node;
+      Addresses others;
+      add_port(cidr_id, port, ports, own ? here : others);
+    }
+    add_lone(place, std::move(here), everywhere, result.lone);
+  }
+  for (const auto& [own, addresses] : everywhere) {
+    if (addresses.size() == 1) {
+      result.lone[own] = addresses;
+    }
+  }
+  for (auto& [number, port] : ports) {
     std::ranges::sort(port.targets);
     const auto repeated = std::ranges::unique(port.targets);
     port.targets.erase(repeated.begin(), repeated.end());
     result.ports.push_back(std::move(port));
-  }
-  for (const auto& [own, addresses] : behind) {
-    if (addresses.size() == 1) {
-      result.lone.emplace(own, *addresses.begin());
-    }
   }
   return result;
 }
@@ -149,6 +168,21 @@ void PolicySets::set_frontend(std::uint32_t cidr_id,
   stored = std::move(ports);
 }
 
+// Adds the classes of the Service's addresses or, for host ports, the node's.
+void PolicySets::add_classes_of(const std::string& name,
+                                std::set<std::uint32_t>& ids) const {
+  const auto& with = classes_.with_service(name);
+  ids.insert(with.begin(), with.end());
+  const std::string node(node_of_host_ports(name));
+  for (const auto& address : classes_.addresses_of(node)) {
+    for (const std::uint32_t id : classes_.classes_of(address)) {
+      if (!classes_.key(id).frontend.empty()) {
+        ids.insert(id);
+      }
+    }
+  }
+}
+
 // Updates the Services' addresses; returns those whose entries may have to
 // change although the class is unchanged.
 std::set<std::uint32_t> PolicySets::update_frontends() {
@@ -160,10 +194,11 @@ std::set<std::uint32_t> PolicySets::update_frontends() {
     }
   }
   bool node_ports = services_.node_ports_changed();
-  for (const auto* names : {&services_.changes(), &changes.services}) {
+  static const std::set<std::string> none;
+  const auto& zoned = changes.rezoned.empty() ? none : services_.with_zones();
+  for (const auto* names : {&services_.changes(), &changes.services, &zoned}) {
     for (const auto& name : *names) {
-      const auto& with = classes_.with_service(name);
-      dirty.insert(with.begin(), with.end());
+      add_classes_of(name, dirty);
       node_ports = node_ports || services_.with_node_ports().contains(name);
     }
   }

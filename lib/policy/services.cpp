@@ -13,19 +13,6 @@ std::string full_name(const std::string& ns, const std::string& name) {
   return ns + "/" + name;
 }
 
-bool selects(const kube::Labels& selector, const kube::Labels& labels) {
-  return std::ranges::all_of(selector, [&](const auto& term) {
-    const auto it = labels.find(term.first);
-    return it != labels.end() && it->second == term.second;
-  });
-}
-
-void make_unique(std::vector<Backend>& backends) {
-  std::ranges::sort(backends);
-  const auto repeated = std::ranges::unique(backends);
-  backends.erase(repeated.begin(), repeated.end());
-}
-
 // A Service's selector as a peer selector: pods of its own namespace.
 LabelSelector pods_behind(const kube::Service& service) {
   LabelSelector result;
@@ -40,17 +27,6 @@ LabelSelector pods_behind(const kube::Service& service) {
   }
   std::ranges::sort(result.requirements);
   return result;
-}
-
-std::uint16_t target_on(const kube::Pod& pod, const kube::ServicePort& port) {
-  if (port.target_name.empty()) {
-    return port.target_port;
-  }
-  const auto found =
-      std::ranges::find_if(pod.ports, [&](const kube::ContainerPort& own) {
-        return own.name == port.target_name && own.protocol == port.protocol;
-      });
-  return found == pod.ports.end() ? std::uint16_t{0} : found->port;
 }
 
 }  // namespace
@@ -122,8 +98,41 @@ void Services::remove_slice(const std::string& ns, const std::string& name) {
   forget_slice(full_name(ns, name));
 }
 
+void Services::host_ports_changed(const kube::Pod* before,
+                                  const kube::Pod* after) {
+  const auto hosted = [](const kube::Pod* pod) {
+    const bool counts = pod != nullptr && !pod->finished &&
+                        !pod->host_network && !pod->node.empty() &&
+                        !pod->ips.empty() && !pod->host_ports.empty();
+    return counts ? Hosted{.ips = pod->ips, .ports = pod->host_ports}
+                  : Hosted{};
+  };
+  const auto then = hosted(before);
+  const auto now = hosted(after);
+  const bool moved =
+      before != nullptr && after != nullptr && before->node != after->node;
+  if (then == now && !moved) {
+    return;
+  }
+  if (!then.ports.empty()) {
+    const auto name = host_ports_of(before->node);
+    services_[name].hosted.erase(full_name(before->ns, before->name));
+    touch(name);
+  }
+  if (!now.ports.empty()) {
+    const auto name = host_ports_of(after->node);
+    services_[name].hosted[full_name(after->ns, after->name)] = now;
+    touch(name);
+  }
+}
+
 void Services::pod_changed(const kube::Pod* before, const kube::Pod* after) {
-  const auto it = derived_.find(before != nullptr ? before->ns : after->ns);
+  const auto* known = before != nullptr ? before : after;
+  if (known == nullptr) {
+    return;
+  }
+  host_ports_changed(before, after);
+  const auto it = derived_.find(known->ns);
   if (it == derived_.end()) {
     return;
   }
@@ -136,79 +145,6 @@ void Services::pod_changed(const kube::Pod* before, const kube::Pod* after) {
   }
 }
 
-std::vector<Backend>& Services::Found::list_for(
-    const kube::SliceEndpoint& endpoint) {
-  if (endpoint.ready) {
-    return ready;
-  }
-  return endpoint.serving && endpoint.terminating ? ending : others;
-}
-
-std::vector<Backend> Services::Found::take() {
-  auto& best = !ready.empty() ? ready : ending;
-  auto result = std::move(best.empty() ? others : best);
-  make_unique(result);
-  return result;
-}
-
-void Services::find_in_slice(const kube::EndpointSlice& slice,
-                             const kube::ServicePort& port,
-                             std::array<Found, 2>& found) {
-  for (const auto& own : slice.ports) {
-    if (own.name != port.name || own.protocol != port.protocol ||
-        own.port == 0) {
-      continue;
-    }
-    for (const auto& endpoint : slice.endpoints) {
-      for (const auto& address : endpoint.addresses) {
-        found[address.v6 ? 1 : 0].list_for(endpoint).push_back(
-            {.address = address, .port = own.port});
-      }
-    }
-  }
-}
-
-void Services::find_pods(const Record& record, const kube::ServicePort& port,
-                         std::array<Found, 2>& found) const {
-  for (const auto* pod : pods_of_(record.object.ns)) {
-    const auto target = target_on(*pod, port);
-    if (pod->finished || target == 0 ||
-        !selects(record.object.selector, pod->labels)) {
-      continue;
-    }
-    for (const auto& address : pod->ips) {
-      found[address.v6 ? 1 : 0].ready.push_back(
-          {.address = address, .port = target});
-    }
-  }
-}
-
-std::vector<ServicePortView> Services::resolve(const Record& record) const {
-  std::vector<ServicePortView> result;
-  if (!record.known || record.object.headless) {
-    return result;
-  }
-  for (const auto& port : record.object.ports) {
-    std::array<Found, 2> found;
-    if (record.derived()) {
-      find_pods(record, port, found);
-    } else {
-      for (const auto& [key, slice] : record.slices) {
-        find_in_slice(slice, port, found);
-      }
-    }
-    ServicePortView view{.protocol = port.protocol,
-                         .port = port.port,
-                         .node_port = port.node_port,
-                         .backends = {}};
-    for (std::size_t i = 0; i < found.size(); ++i) {
-      view.backends[i] = found[i].take();
-    }
-    result.push_back(std::move(view));
-  }
-  return result;
-}
-
 // Additions are reported before removals, so that a remaining address always
 // has an owner.
 void Services::tell(const std::string& name, Record& record,
@@ -217,11 +153,13 @@ void Services::tell(const std::string& name, Record& record,
   for (const auto& address : addresses) {
     if (!record.addresses.contains(address)) {
       classes_.add_service(address, name);
+      moved_.insert(address);
     }
   }
   for (const auto& address : record.addresses) {
     if (!addresses.contains(address)) {
       classes_.remove_service(address, name);
+      moved_.insert(address);
     }
   }
   for (const auto& address : backends) {
@@ -239,7 +177,7 @@ void Services::tell(const std::string& name, Record& record,
 }
 
 void Services::update_one(const std::string& name, Record& record) {
-  auto ports = resolve(record);
+  auto ports = record.hosted.empty() ? resolve(record) : resolve_hosted(record);
   std::set<IpAddress> addresses;
   std::set<IpAddress> backends;
   bool node_ports = false;
@@ -252,13 +190,10 @@ void Services::update_one(const std::string& name, Record& record) {
   }
   for (const auto& port : ports) {
     node_ports = node_ports || port.node_port != 0;
-    for (const auto& family : port.backends) {
-      for (const auto& backend : family) {
-        backends.insert(backend.address);
-      }
-    }
+    port.visit_all(
+        [&](const Backend& backend) { backends.insert(backend.address); });
   }
-  if (addresses.empty() && !node_ports) {
+  if (addresses.empty() && !node_ports && record.hosted.empty()) {
     ports.clear();
     backends.clear();
   }
@@ -271,8 +206,25 @@ void Services::update_one(const std::string& name, Record& record) {
   tell(name, record, std::move(addresses), std::move(backends));
   if (ports != record.ports) {
     record.ports = std::move(ports);
+    index(name, record);
     changes_.insert(name);
     node_ports_changed_ = node_ports_changed_ || concerns_nodes;
+  }
+}
+
+void Services::index(const std::string& name, const Record& record) {
+  const bool zones =
+      std::ranges::any_of(record.ports, [](const ServicePortView& port) {
+        const auto has_zones = [](const Nearby& nearby) {
+          return !nearby.by_zone.empty();
+        };
+        return std::ranges::any_of(port.cluster, has_zones) ||
+               std::ranges::any_of(port.external, has_zones);
+      });
+  if (zones) {
+    with_zones_.insert(name);
+  } else {
+    with_zones_.erase(name);
   }
 }
 
@@ -293,7 +245,7 @@ void Services::update() {
       }
     }
     update_one(name, record);
-    if (!record.known && record.slices.empty()) {
+    if (!record.known && record.slices.empty() && record.hosted.empty()) {
       services_.erase(it);
     }
   }
@@ -302,6 +254,7 @@ void Services::update() {
 
 void Services::clear_changes() {
   changes_.clear();
+  moved_.clear();
   peers_changed_ = false;
   node_ports_changed_ = false;
 }
@@ -311,6 +264,22 @@ const std::vector<ServicePortView>& Services::ports(
   static const std::vector<ServicePortView> none;
   const auto it = services_.find(name);
   return it == services_.end() ? none : it->second.ports;
+}
+
+const std::set<IpAddress>& Services::addresses(const std::string& name) const {
+  static const std::set<IpAddress> none;
+  const auto it = services_.find(name);
+  return it == services_.end() ? none : it->second.addresses;
+}
+
+Front Services::front(const std::string& name, const IpAddress& address) const {
+  const auto it = services_.find(name);
+  if (it == services_.end() || !it->second.known) {
+    return Front::kNode;
+  }
+  const auto& own = it->second.object.cluster_ips;
+  return std::ranges::find(own, address) != own.end() ? Front::kCluster
+                                                      : Front::kExternal;
 }
 
 std::vector<PeerSelector> Services::expand(const ServicePeer& peer) const {

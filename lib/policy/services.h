@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -25,14 +28,66 @@ struct Backend {
   auto operator<=>(const Backend&) const = default;
 };
 
-// One port of a Service, resolved.
+// A place in the cluster, as far as it decides which backends of a Service are
+// used. Both may be empty: any other place.
+struct Site {
+  std::string_view node;
+  std::string_view zone;
+};
+
+// The backends that nodes use where this depends on the node. The others use
+// all backends of the port or, with `only`, none.
+struct Nearby {
+  bool only = false;
+  std::map<std::string, std::vector<Backend>, std::less<>> by_node;
+  std::map<std::string, std::vector<Backend>, std::less<>> by_zone;
+  bool operator==(const Nearby&) const = default;
+  // True if it does not depend on the node.
+  [[nodiscard]] bool empty() const {
+    return !only && by_node.empty() && by_zone.empty();
+  }
+};
+
+// Where a packet to a Service is addressed to.
+enum class Front : std::uint8_t {
+  kCluster,   // a cluster address
+  kExternal,  // an external address or one of the load balancer
+  kNode,      // a node port
+};
+
+// One port of a Service, or a host port of a pod, resolved. Lists are by
+// family, sorted and unique.
 struct ServicePortView {
   std::uint8_t protocol = 0;
   std::uint16_t port = 0;
-  std::uint16_t node_port = 0;                   // 0 = none
-  std::array<std::vector<Backend>, 2> backends;  // by family; sorted, unique
+  std::uint16_t node_port = 0;  // 0 = none
+  std::array<std::vector<Backend>, 2> backends;
+  // Not empty: at addresses other than the cluster's, these count instead of
+  // `backends`, which are among them.
+  std::array<std::vector<Backend>, 2> outside = {};
+  std::array<Nearby, 2> cluster = {};   // at cluster addresses
+  std::array<Nearby, 2> external = {};  // at external addresses
+  // The host port's only address.
+  std::optional<IpAddress> host_ip = {};  // NOLINT(readability-redundant*)
   bool operator==(const ServicePortView&) const = default;
+
+  // The backends that a packet from a pod at `site` may reach.
+  [[nodiscard]] const std::vector<Backend>& at(Front front, bool v6,
+                                               const Site& site) const;
+  [[nodiscard]] const Nearby* nearby(Front front, bool v6) const;
+  // True if packets to this kind of address reach other backends than
+  // `backends`, on some node at least.
+  [[nodiscard]] bool is_special(Front front, bool v6) const;
+  // Visits all backends, some of them repeatedly.
+  template <typename Visit>
+  void visit_all(const Visit& visit) const;
 };
+
+// The name under which the host ports of a node's pods are kept; no Service has
+// such a name.
+std::string host_ports_of(const std::string& node);
+// The node of such a name; empty if it is a Service's.
+std::string_view node_of_host_ports(std::string_view name);
 
 // Holds Services with their EndpointSlices, and reports their addresses to
 // PeerClasses. Backends are the endpoints to which kube-proxy would send a new
@@ -41,6 +96,16 @@ struct ServicePortView {
 // no new connection gets through, and existing ones go to one of them. The
 // backends of a Service with a selector and without any EndpointSlice (in a
 // folder of manifests) are the pods that it selects.
+//
+// With internalTrafficPolicy Local, only the endpoints of a pod's own node
+// count at the cluster addresses, by the same preference. Hints of
+// EndpointSlices count as in kube-proxy if the Service asks for them: if all
+// ready endpoints have hints for nodes, those for the pod's node; otherwise, if
+// all have hints for zones, those for the node's zone; if there are none of
+// these, all. externalTrafficPolicy Local restricts nothing: kube-proxy treats
+// packets from pods as internal ones, or uses the endpoints of another node.
+//
+// The host ports of a node's pods are kept like the ports of a Service.
 class Services {
  public:
   // Visits every known pod of a namespace, including those on the host's
@@ -75,6 +140,18 @@ class Services {
   // Empty if there is no such Service. `name` is "namespace/name".
   [[nodiscard]] const std::vector<ServicePortView>& ports(
       const std::string& name) const;
+  // The addresses of which a Service's name was added or removed since the
+  // last clear_changes().
+  [[nodiscard]] const std::set<IpAddress>& moved() const { return moved_; }
+  [[nodiscard]] const std::set<IpAddress>& addresses(
+      const std::string& name) const;
+  // Services in whose resolved ports the zones of nodes count.
+  [[nodiscard]] const std::set<std::string>& with_zones() const {
+    return with_zones_;
+  }
+  // The Service's address, which `address` must be one of, is of this kind.
+  [[nodiscard]] Front front(const std::string& name,
+                            const IpAddress& address) const;
   // Services that have node ports.
   [[nodiscard]] const std::set<std::string>& with_node_ports() const {
     return with_node_ports_;
@@ -85,25 +162,23 @@ class Services {
   [[nodiscard]] std::vector<PeerSelector> expand(const ServicePeer& peer) const;
 
  private:
+  // A pod with host ports.
+  struct Hosted {
+    std::vector<IpAddress> ips;
+    std::vector<kube::HostPort> ports;
+    bool operator==(const Hosted&) const = default;
+  };
   struct Record {
     bool known = false;  // the object is there, not only slices
     kube::Service object;
     std::map<std::string, kube::EndpointSlice> slices;  // by name
+    std::map<std::string, Hosted> hosted;               // by the pod's name
     std::vector<ServicePortView> ports;
     std::set<IpAddress> addresses;  // known to the classes
     std::set<IpAddress> backends;   // likewise
     [[nodiscard]] bool derived() const {
       return known && slices.empty() && !object.selector.empty();
     }
-  };
-  // Endpoints of one port and family, by their readiness.
-  struct Found {
-    std::vector<Backend> ready;
-    std::vector<Backend> ending;
-    std::vector<Backend> others;
-    std::vector<Backend>& list_for(const kube::SliceEndpoint& endpoint);
-    // Returns the best available ones; the object is unspecified afterwards.
-    std::vector<Backend> take();
   };
 
   void touch(const std::string& name);
@@ -112,11 +187,16 @@ class Services {
             std::set<IpAddress> addresses, std::set<IpAddress> backends);
   [[nodiscard]] std::vector<ServicePortView> resolve(
       const Record& record) const;
+  struct Found;
+  static bool selects(const kube::Labels& selector, const kube::Labels& labels);
   static void find_in_slice(const kube::EndpointSlice& slice,
                             const kube::ServicePort& port,
                             std::array<Found, 2>& found);
   void find_pods(const Record& record, const kube::ServicePort& port,
                  std::array<Found, 2>& found) const;
+  static std::vector<ServicePortView> resolve_hosted(const Record& record);
+  void host_ports_changed(const kube::Pod* before, const kube::Pod* after);
+  void index(const std::string& name, const Record& record);
   void forget_slice(const std::string& key);
 
   PeerClasses& classes_;
@@ -127,8 +207,28 @@ class Services {
   std::set<std::string> with_node_ports_;
   std::set<std::string> dirty_;
   std::set<std::string> changes_;
+  std::set<IpAddress> moved_;
+  std::set<std::string> with_zones_;
   bool peers_changed_ = false;
   bool node_ports_changed_ = false;
 };
+
+template <typename Visit>
+void ServicePortView::visit_all(const Visit& visit) const {
+  const auto each = [&](const std::vector<Backend>& list) {
+    std::ranges::for_each(list, visit);
+  };
+  for (std::size_t family = 0; family < backends.size(); ++family) {
+    each(backends[family]);
+    each(outside[family]);
+    for (const auto* nearby : {&cluster[family], &external[family]}) {
+      for (const auto* places : {&nearby->by_node, &nearby->by_zone}) {
+        for (const auto& [place, list] : *places) {
+          each(list);
+        }
+      }
+    }
+  }
+}
 
 }  // namespace sluice::policy

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "lib/policy/policy_sets_impl.h"
+#include "lib/policy/service_variants.h"
 #include "lib/policy/translator_impl.h"
 
 namespace sluice::policy {
@@ -297,6 +298,7 @@ void Translator::Impl::flush() {
     }
   }
   classes.update();
+  update_variants(services, classes);
   sets.update();
   for (const auto* record : sets.changes().moved) {
     note_endpoint(record->pod.node, record->name());

@@ -157,21 +157,32 @@ class Translator {
       RuleInfo decided;  // policy and path are empty for built-in rules
     };
     std::vector<std::string> services;  // "namespace/name"
-    std::vector<Behind> backends;       // those that are not allowed first
+    // Those of them of which only endpoints on the subject's node count, by
+    // internalTrafficPolicy.
+    std::vector<std::string> local_services;
+    std::vector<std::string> host_port_nodes;  // whose host port it is
+    std::vector<Behind> backends;  // those that are not allowed first
   };
   // nullopt if the subject is no pod with policy of its own (unknown, host
   // network, finished, no address).
   [[nodiscard]] std::optional<Answer> explain(const Question& question) const;
 
-  // Where packets to an address and a port go if these are a Service's or a
-  // node port.
+  // The destination of packets to an address and a port that are a Service's, a
+  // node port or a host port. `node`: the client's; empty if the client is
+  // outside the cluster.
   struct Destination {
-    std::vector<std::string> services;  // "namespace/name"; empty: they are not
+    std::vector<std::string> services;         // "namespace/name"
+    std::vector<std::string> host_port_nodes;  // whose host port it is
     std::vector<std::pair<IpAddress, std::uint16_t>> backends;
+    // True if nothing translates the packets.
+    [[nodiscard]] bool empty() const {
+      return services.empty() && host_port_nodes.empty();
+    }
   };
   [[nodiscard]] Destination destination(const IpAddress& address,
                                         std::uint8_t protocol,
-                                        std::uint16_t port) const;
+                                        std::uint16_t port,
+                                        const std::string& node) const;
 
   // The pod "namespace/name"; nullptr if there is none. Valid until the next
   // change.

@@ -105,6 +105,7 @@ struct Translator::Impl {
       const PeerClasses::Seen& now, const Watchers& left);
   void consider(NodeWatch& watch, const IpPrefix& prefix,
                 const PeerClasses::Seen& before, const PeerClasses::Seen& now);
+  void consider_zone(NodeWatch& watch);
   void consider_members(NodeWatch& watch);
   void collect(NodeWatch& watch, const std::set<std::uint32_t>& changed,
                Watchers& left);
@@ -120,11 +121,14 @@ struct Translator::Impl {
   Transaction take_all(NodeWatch& watch);
   Transaction take_changes(NodeWatch& watch) const;
   template <typename Visit>
-  void visit_backends(const Frontend& frontend, const Packet& packet,
-                      const Visit& visit) const;
-  void explain_backends(const PodRecord& pod, const Frontend& frontend,
-                        const SetRecord* set, const Packet& packet,
-                        Answer& answer) const;
+  void visit_behind(const std::string& node, const Packet& packet,
+                    const Visit& visit) const;
+  void explain_backends(const PodRecord& pod, const SetRecord* set,
+                        const Packet& packet, Answer& answer) const;
+  [[nodiscard]] Answer::Behind explain_backend(const PodRecord& pod,
+                                               const SetDirection& direction,
+                                               const Packet& packet,
+                                               const Backend& backend) const;
   void add_near_misses(const SetRecord& set, const PodRecord& pod,
                        const Packet& packet, std::uint32_t cidr_id,
                        Answer& answer) const;

@@ -18,13 +18,12 @@ namespace {
 constexpr std::array<std::uint16_t, 3> kTunnelPorts{8472, 4789, 6081};
 
 bool leads_to_tunnel(const ServicePortView& port) {
-  return port.protocol == IPPROTO_UDP &&
-         std::ranges::any_of(port.backends, [](const auto& backends) {
-           return std::ranges::any_of(backends, [](const Backend& backend) {
-             return std::ranges::find(kTunnelPorts, backend.port) !=
-                    kTunnelPorts.end();
-           });
-         });
+  bool leads = false;
+  port.visit_all([&](const Backend& backend) {
+    leads = leads ||
+            std::ranges::find(kTunnelPorts, backend.port) != kTunnelPorts.end();
+  });
+  return leads && port.protocol == IPPROTO_UDP;
 }
 
 // Adds the value, or takes it out; true if that changes the set.

@@ -526,7 +526,10 @@ class AgentProgram(unittest.TestCase):
         for what in (("status",), ("endpoint", "list"), ("policy", "list"), ("policy", "dump"),
                      ("conntrack", "list")):
             code, out, err = self.agent.command(*what)
-            self.assertEqual((code, err), (0, ""), what)
+            # The fake operator answers no questions, and the command says so.
+            note = ("note: names of pods of other nodes are missing: this operator answers no "
+                    "questions\n" if what == ("conntrack", "list") else "")
+            self.assertEqual((code, err), (0, note), what)
             self.assertGreater(len(out.splitlines()), 1, what)
         monitor = Monitor(self.node, self.agent.socket)
         self.addCleanup(monitor.end)

@@ -77,7 +77,7 @@ class NodeLab:
     def pod(self, name, number, **labels):
         """A running pod `a/NAME`; the host side of its veth is v_NAME."""
         pod = Member(f"{NAMESPACE}/{name}", self._number, {4: f"10.9.0.{number}", 6: f"fd09::{number}"})
-        pod.link, pod.labels = f"v_{name}", {"app": name, **labels}
+        pod.link, pod.labels, pod.ports = f"v_{name}", {"app": name, **labels}, []
         self.pods[name] = pod
         node, (v4, v6) = self.node.ns, pod.addresses.values()
         node.ip(f"link add {pod.link} type veth peer name eth0 netns {pod.ns.name}")
@@ -127,9 +127,9 @@ class NodeLab:
                 f"chain {hook} {{ type nat hook {hook} priority {priority}; {what}; }}\n"
                 for hook, priority, what in chains) + "}\n")
 
-    def serve(self, member, *ports):
+    def serve(self, member, *ports, address="::"):
         """Sends back what comes, by TCP and UDP, until close()."""
-        self._echoes.append(_Echo(member, ports))
+        self._echoes.append(_Echo(member, ports, address))
 
     def objects(self):
         """What Kubernetes knows."""
@@ -142,7 +142,7 @@ class NodeLab:
     def _object(pod):
         return {"apiVersion": "v1", "kind": "Pod",
                 "metadata": {"namespace": NAMESPACE, "name": pod.name.split("/")[1], "labels": pod.labels},
-                "spec": {"nodeName": "node", "containers": [{"name": "main"}]},
+                "spec": {"nodeName": "node", "containers": [{"name": "main", "ports": pod.ports}]},
                 "status": {"phase": "Running", "podIP": pod.address(4),
                            "podIPs": [{"ip": a} for a in pod.addresses.values()]}}
 
@@ -154,7 +154,7 @@ class NodeLab:
 
 
 class _Echo:
-    def __init__(self, member, ports):
+    def __init__(self, member, ports, address):
         self._selector = selectors.DefaultSelector()
         self._sockets = []
         for port in ports:
@@ -162,7 +162,7 @@ class _Echo:
                 with member.ns.entered():
                     made = socket.socket(socket.AF_INET6, kind)
                 made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                made.bind(("::", port))
+                made.bind((address, port))
                 if kind == socket.SOCK_STREAM:
                     made.listen(64)
                 self._add(made, self._accept if kind == socket.SOCK_STREAM else self._answer)

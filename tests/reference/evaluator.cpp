@@ -248,7 +248,8 @@ bool Evaluator::allowed(const Question& question) const {
   }
   // A packet to a Service goes on to one of its backends: all must do.
   const auto backends =
-      behind(world_, *question.peer.ip, question.protocol, question.port);
+      behind(world_, question.subject->node, *question.peer.ip,
+             question.protocol, question.port);
   if (!backends) {
     return allowed_plainly(question);
   }

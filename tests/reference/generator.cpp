@@ -75,6 +75,14 @@ json containers(Random& random) {
     if (random.percent(30)) {
       ports.push_back({{"containerPort", 81}});
     }
+    if (random.percent(15)) {
+      const std::array numbers{80, 8080, 9100};
+      const std::array addresses{"", "0.0.0.0", "::", "192.168.0.10",
+                                 "fd00:10::10"};
+      ports.push_back({{"containerPort", random.pick(numbers)},
+                       {"hostPort", random.percent(80) ? 7080 : 30000},
+                       {"hostIP", random.pick(addresses)}});
+    }
     json container{{"name", "c" + std::to_string(i)}};
     if (!ports.empty()) {
       container["ports"] = ports;
@@ -214,11 +222,13 @@ json Generator::make_node(int number) {
     list.push_back(
         {{"type", "ExternalIP"}, {"address", "198.51.100." + suffix}});
   }
+  json labels{{"role", number == 0 ? "control" : "worker"}};
+  if (random_.percent(80)) {
+    labels["topology.kubernetes.io/zone"] = random_.percent(50) ? "z1" : "z2";
+  }
   return {{"apiVersion", "v1"},
           {"kind", "Node"},
-          {"metadata",
-           {{"name", nodes_[number]},
-            {"labels", {{"role", number == 0 ? "control" : "worker"}}}}},
+          {"metadata", {{"name", nodes_[number]}, {"labels", labels}}},
           {"status", {{"addresses", list}}}};
 }
 

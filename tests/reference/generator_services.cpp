@@ -60,6 +60,36 @@ json conditions(Random& random) {
   return result;
 }
 
+json hints(Random& random, const std::vector<std::string>& nodes) {
+  json result = json::object();
+  const std::array zones{"z1", "z2"};
+  if (random.percent(85)) {
+    result["forZones"] = json::array({{{"name", random.pick(zones)}}});
+    if (random.percent(15)) {
+      result["forZones"].push_back({{"name", random.pick(zones)}});
+    }
+  }
+  if (random.percent(50)) {
+    result["forNodes"] = json::array({{{"name", random.pick(nodes)}}});
+  }
+  return result;
+}
+
+// What a Service says of which endpoints its clients get.
+void add_traffic_policy(Random& random, json& spec) {
+  if (random.percent(25)) {
+    spec["internalTrafficPolicy"] = random.percent(80) ? "Local" : "Cluster";
+  }
+  if (random.percent(20)) {
+    spec["externalTrafficPolicy"] = random.percent(80) ? "Local" : "Cluster";
+  }
+  if (random.percent(40)) {
+    const std::array wishes{"PreferClose", "PreferSameZone", "PreferSameNode",
+                            "PreferSameNode", "example.com/other"};
+    spec["trafficDistribution"] = random.pick(wishes);
+  }
+}
+
 // Mostly a pod's, now and then a node's or one outside.
 std::string endpoint_address(Random& random, std::size_t namespaces, bool v6) {
   const auto space = std::to_string(random.below(namespaces));
@@ -97,6 +127,30 @@ json service_targets(const json& service, const json& port, bool v6) {
   }
   if (service["status"].contains("loadBalancer")) {
     add(port["port"], "203.0.113.60");
+  }
+  return found;
+}
+
+// Probes to the host ports of a pod, at the addresses of nodes.
+json host_targets(const json& pod, bool v6) {
+  json found = json::array();
+  for (const auto& container : pod["spec"]["containers"]) {
+    for (const auto& port : container.value("ports", json::array())) {
+      if (!port.contains("hostPort")) {
+        continue;
+      }
+      for (int node = 10; node < 13; ++node) {
+        const auto suffix = std::to_string(node);
+        const json target{{"protocol", port.value("protocol", "TCP")},
+                          {"port", port["hostPort"]},
+                          {"to", {{"ip", "192.168.0." + suffix}}}};
+        found.push_back(target);
+        if (v6) {
+          found.push_back(target);
+          found.back()["to"]["ip"] = "fd00:10::" + suffix;
+        }
+      }
+    }
   }
   return found;
 }
@@ -161,6 +215,7 @@ json Generator::make_service(int number) {
     spec["clusterIP"] = ips[0];
     spec["clusterIPs"] = ips;
   }
+  add_traffic_policy(random_, spec);
   const bool node_ports = random_.percent(30);
   spec["type"] = node_ports ? "NodePort" : "ClusterIP";
   spec["ports"] = service_ports(random_, node_ports, number);
@@ -184,11 +239,17 @@ json Generator::make_service(int number) {
     }
     status["loadBalancer"] = {{"ingress", json::array({ingress})}};
   }
+  json annotations = json::object();
+  if (random_.percent(15)) {
+    annotations["service.kubernetes.io/topology-mode"] =
+        random_.percent(70) ? "Auto" : "Disabled";
+  }
   return {{"apiVersion", "v1"},
           {"kind", "Service"},
           {"metadata",
            {{"name", "svc" + std::to_string(number)},
             {"namespace", namespaces_[space]},
+            {"annotations", std::move(annotations)},
             {"labels", {{"kind", random_.percent(50) ? "a" : "b"}}}}},
           {"spec", std::move(spec)},
           {"status", std::move(status)}};
@@ -200,6 +261,7 @@ json Generator::make_slices(const json& service) {
     return result;  // the pods that the Service selects, if it selects any
   }
   const std::string name = service["metadata"]["name"];
+  const bool hinted = random_.percent(50);
   for (int i = random_.between(1, 3); i > 0; --i) {
     const bool v6 = v6_ && random_.percent(40);
     json ports = json::array();
@@ -215,8 +277,15 @@ json Generator::make_slices(const json& service) {
     for (int j = random_.between(0, 3); j > 0; --j) {
       const std::string address =
           endpoint_address(random_, namespaces_.size(), v6);
-      endpoints.push_back({{"addresses", json::array({address})},
-                           {"conditions", conditions(random_)}});
+      json endpoint{{"addresses", json::array({address})},
+                    {"conditions", conditions(random_)}};
+      if (random_.percent(70)) {
+        endpoint["nodeName"] = random_.pick(nodes_);
+      }
+      if (hinted && random_.percent(90)) {
+        endpoint["hints"] = hints(random_, nodes_);
+      }
+      endpoints.push_back(std::move(endpoint));
     }
     result.push_back({{"apiVersion", "discovery.k8s.io/v1"},
                       {"kind", "EndpointSlice"},
@@ -234,9 +303,15 @@ json Generator::make_slices(const json& service) {
 json Generator::service_probe(const json& objects,
                               const std::vector<std::string>& pods) {
   json found = json::array();
-  std::size_t at = 0;  // the Service
+  std::size_t at = 0;  // the Service, or the pod with host ports
   for (; at < objects.size(); ++at) {
     const json& object = objects[at];
+    if (object["kind"] == "Pod") {
+      for (json target : host_targets(object, v6_)) {
+        target["from"] = at;
+        found.push_back(std::move(target));
+      }
+    }
     if (object["kind"] != "Service") {
       continue;
     }
@@ -251,9 +326,10 @@ json Generator::service_probe(const json& objects,
     return nullptr;
   }
   json probe = random_.pick(found);
+  const json& chosen = objects[probe["from"].get<std::size_t>()];
   // Often a pod that stands behind the Service itself.
-  const auto own =
-      pods_behind(objects, objects[probe["from"].get<std::size_t>()]);
+  const auto own = chosen["kind"] == "Service" ? pods_behind(objects, chosen)
+                                               : std::vector<std::string>();
   const bool to_itself = !own.empty() && random_.percent(40);
   probe["from"] = {{"pod", random_.pick(to_itself ? own : pods)}};
   return probe;

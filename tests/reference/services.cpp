@@ -2,7 +2,7 @@
 #include "tests/reference/services.h"
 
 #include <algorithm>
-#include <array>
+#include <iterator>
 
 #include "tests/reference/match.h"
 
@@ -60,17 +60,24 @@ bool has_address(const json& service, const IpAddress& address) {
       });
 }
 
-bool is_node(const World& world, const IpAddress& address) {
+// The nodes that have the address; none if a pod has it.
+std::vector<std::string> nodes_at(const World& world,
+                                  const IpAddress& address) {
   const auto contains = [&](const std::vector<IpAddress>& ips) {
     return std::ranges::find(ips, address) != ips.end();
   };
   for (const auto& [name, pod] : world.pods) {
     if (!pod.host_network && !pod.finished && contains(pod.ips)) {
-      return false;
+      return {};
     }
   }
-  return std::ranges::any_of(
-      world.nodes, [&](const auto& node) { return contains(node.second); });
+  std::vector<std::string> result;
+  for (const auto& [name, ips] : world.nodes) {
+    if (contains(ips)) {
+      result.push_back(name);
+    }
+  }
+  return result;
 }
 
 int number(const json& value) {
@@ -94,15 +101,24 @@ bool same_port(const json& own, const json& port) {
          number(get(own, "port")) != 0;
 }
 
-// The endpoints of one port: those that count of all that there are.
-std::vector<Behind> by_slices(const std::vector<const json*>& slices,
-                              const json& port, bool v6) {
-  std::array<std::vector<Behind>, 3> grades;
+struct Endpoint {
+  Behind at;
+  int grade = 0;
+  std::string node;
+  json hints;  // may be null
+};
+
+std::vector<Endpoint> by_slices(const std::vector<const json*>& slices,
+                                const json& port, bool v6) {
+  std::vector<Endpoint> result;
   const auto add = [&](const json& own, const json& endpoint) {
     for (const auto& address : get(endpoint, "addresses")) {
       const auto ip = parse_ip(text(address));
       if (ip && ip->v6 == v6) {
-        grades[grade_of(endpoint)].push_back({*ip, number(get(own, "port"))});
+        result.push_back({.at = {*ip, number(get(own, "port"))},
+                          .grade = grade_of(endpoint),
+                          .node = text(get(endpoint, "nodeName")),
+                          .hints = get(endpoint, "hints")});
       }
     }
   };
@@ -116,17 +132,12 @@ std::vector<Behind> by_slices(const std::vector<const json*>& slices,
       }
     }
   }
-  for (const auto& grade : grades) {
-    if (!grade.empty()) {
-      return grade;
-    }
-  }
-  return {};
+  return result;
 }
 
-std::vector<Behind> by_pods(const World& world, const json& service,
-                            const json& port, bool v6) {
-  std::vector<Behind> result;
+std::vector<Endpoint> by_pods(const World& world, const json& service,
+                              const json& port, bool v6) {
+  std::vector<Endpoint> result;
   const json& wanted = get(port, "targetPort");
   for (const auto& [name, pod] : world.pods) {
     if (pod.finished || !selected(service, pod)) {
@@ -143,20 +154,174 @@ std::vector<Behind> by_pods(const World& world, const json& service,
     }
     for (const auto& ip : pod.ips) {
       if (ip.v6 == v6 && target != 0) {
-        result.push_back({ip, target});
+        result.push_back({.at = {ip, target},
+                          .grade = 0,
+                          .node = pod.node,
+                          .hints = nullptr});
       }
     }
   }
   return result;
 }
 
+std::vector<Behind> best_of(const std::vector<Endpoint>& endpoints) {
+  std::vector<Behind> result;
+  for (int grade = 0; grade < 3 && result.empty(); ++grade) {
+    for (const auto& endpoint : endpoints) {
+      if (endpoint.grade == grade) {
+        result.push_back(endpoint.at);
+      }
+    }
+  }
+  return result;
+}
+
+std::vector<Endpoint> on_node(const std::vector<Endpoint>& endpoints,
+                              const std::string& node) {
+  std::vector<Endpoint> result;
+  std::ranges::copy_if(
+      endpoints, std::back_inserter(result),
+      [&](const auto& e) { return !e.node.empty() && e.node == node; });
+  return result;
+}
+
+// Those of the ready endpoints whose hints name the place; nothing if one of
+// them has no such hints.
+std::vector<Behind> hinted(const std::vector<Endpoint>& endpoints,
+                           const char* list, const std::string& place) {
+  std::vector<Behind> result;
+  for (const auto& endpoint : endpoints) {
+    if (endpoint.grade != 0) {
+      continue;
+    }
+    const json& names = get(endpoint.hints, list);
+    if (names.empty()) {
+      return {};
+    }
+    if (!place.empty() && std::ranges::any_of(names, [&](const json& hint) {
+          return text(get(hint, "name")) == place;
+        })) {
+      result.push_back(endpoint.at);
+    }
+  }
+  return result;
+}
+
+// True if all ready endpoints have hints of this kind.
+bool all_hint(const std::vector<Endpoint>& endpoints, const char* list) {
+  return std::ranges::all_of(endpoints, [&](const auto& endpoint) {
+    return endpoint.grade != 0 || !get(endpoint.hints, list).empty();
+  });
+}
+
+std::string distribution_of(const json& service) {
+  const json& annotations = get(get(service, "metadata"), "annotations");
+  const std::string mode =
+      text(get(annotations, "service.kubernetes.io/topology-mode"));
+  const std::string wish =
+      text(get(get(service, "spec"), "trafficDistribution"));
+  if (wish == "PreferSameNode") {
+    return "node";
+  }
+  return wish == "PreferClose" || wish == "PreferSameZone" || mode == "Auto"
+             ? "zone"
+             : "";
+}
+
+// By the hints that the Service asks for.
+std::vector<Behind> near(const World& world, const json& service,
+                         const std::vector<Endpoint>& endpoints,
+                         const std::string& node) {
+  const std::string wish = distribution_of(service);
+  if (wish.empty() || (wish == "zone" && all_hint(endpoints, "forNodes"))) {
+    return best_of(endpoints);
+  }
+  auto result = wish == "node" ? hinted(endpoints, "forNodes", node)
+                               : std::vector<Behind>();
+  const auto labels = world.node_labels.find(node);
+  if (result.empty() && labels != world.node_labels.end()) {
+    const auto zone = labels->second.find("topology.kubernetes.io/zone");
+    if (zone != labels->second.end()) {
+      result = hinted(endpoints, "forZones", zone->second);
+    }
+  }
+  return result.empty() ? best_of(endpoints) : result;
+}
+
+// With externalTrafficPolicy Local, endpoints that end count too where nodes
+// have no other.
+std::vector<Behind> outside(const std::vector<Endpoint>& endpoints) {
+  auto result = best_of(endpoints);
+  for (const auto& endpoint : endpoints) {
+    const auto same = on_node(endpoints, endpoint.node);
+    const bool ready = std::ranges::any_of(
+        same, [](const auto& other) { return other.grade == 0; });
+    if (endpoint.grade == 1 && !endpoint.node.empty() && !ready) {
+      result.push_back(endpoint.at);
+    }
+  }
+  return result;
+}
+
+// What one port of a Service leads to. `address`: it is asked for at one of the
+// Service's addresses; otherwise at a node port.
+std::vector<Behind> behind_port(const World& world, const json& service,
+                                const json& port, const std::string& node,
+                                const IpAddress& address, bool at_address) {
+  const json& spec = get(service, "spec");
+  const auto slices = slices_of(world, service);
+  const auto endpoints = slices.empty() && !get(spec, "selector").empty()
+                             ? by_pods(world, service, port, address.v6)
+                             : by_slices(slices, port, address.v6);
+  const bool cluster =
+      at_address &&
+      std::ranges::any_of(get(spec, "clusterIPs"), [&](const json& own) {
+        return parse_ip(text(own)) == address;
+      });
+  if (cluster && text(get(spec, "internalTrafficPolicy")) == "Local") {
+    return best_of(on_node(endpoints, node));
+  }
+  if (!cluster && text(get(spec, "externalTrafficPolicy")) == "Local") {
+    return outside(endpoints);
+  }
+  return at_address ? near(world, service, endpoints, node)
+                    : best_of(endpoints);
+}
+
+// Host ports of the pods of these nodes.
+void add_host_ports(const World& world, const std::vector<std::string>& nodes,
+                    const IpAddress& address, std::uint8_t protocol, int port,
+                    std::optional<std::vector<Behind>>& result) {
+  for (const auto& [name, pod] : world.pods) {
+    if (pod.host_network || pod.finished ||
+        std::ranges::find(nodes, pod.node) == nodes.end()) {
+      continue;
+    }
+    for (const auto& own : pod.host_ports) {
+      const auto only = parse_ip(own.ip);
+      const bool all = own.ip.empty() || own.ip == "0.0.0.0" || own.ip == "::";
+      if (own.number != port || own.protocol != protocol ||
+          (!all && only != address)) {
+        continue;
+      }
+      for (const auto& ip : pod.ips) {
+        if (ip.v6 == address.v6) {
+          result = result.value_or(std::vector<Behind>());
+          result->push_back({ip, own.target});
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 
 std::optional<std::vector<Behind>> behind(const World& world,
+                                          const std::string& node,
                                           const IpAddress& address,
                                           std::uint8_t protocol, int port) {
   std::optional<std::vector<Behind>> result;
-  const bool node = is_node(world, address);
+  const auto nodes = nodes_at(world, address);
   for (const auto& service : world.services) {
     const json& spec = get(*service, "spec");
     if (text(get(spec, "clusterIP")) == "None") {
@@ -167,22 +332,22 @@ std::optional<std::vector<Behind>> behind(const World& world,
       if (protocol_number(text(get(element, "protocol"))) != protocol) {
         continue;
       }
-      const bool here =
-          (own && number(get(element, "port")) == port) ||
-          (node && number(get(element, "nodePort")) == port && port != 0);
-      if (!here) {
-        continue;
+      const auto add = [&](bool at_address) {
+        const auto found =
+            behind_port(world, *service, element, node, address, at_address);
+        result = result.value_or(std::vector<Behind>());
+        result->insert(result->end(), found.begin(), found.end());
+      };
+      if (own && number(get(element, "port")) == port) {
+        add(true);
       }
-      const auto slices = slices_of(world, *service);
-      const auto found = slices.empty() && !get(spec, "selector").empty()
-                             ? by_pods(world, *service, element, address.v6)
-                             : by_slices(slices, element, address.v6);
-      if (!result) {
-        result.emplace();
+      if (!nodes.empty() && number(get(element, "nodePort")) == port &&
+          port != 0) {
+        add(false);
       }
-      result->insert(result->end(), found.begin(), found.end());
     }
   }
+  add_host_ports(world, nodes, address, protocol, port, result);
   return result;
 }
 

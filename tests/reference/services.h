@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "tests/reference/world.h"
@@ -15,9 +16,11 @@ struct Behind {
   int port = 0;
 };
 
-// Where a new connection to this address and port may be sent to; empty if
-// there is no endpoint; nullopt if no Service has the port there.
+// Where a new connection from a pod of `node` to this address and port may be
+// sent to; empty if there is no endpoint; nullopt if no Service and no pod has
+// the port there.
 std::optional<std::vector<Behind>> behind(const World& world,
+                                          const std::string& node,
                                           const IpAddress& address,
                                           std::uint8_t protocol, int port);
 

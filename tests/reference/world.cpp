@@ -40,6 +40,12 @@ Pod pod_of(const json& object) {
                              get(port, "containerPort").get<int>(),
                              protocol_number(text(get(port, "protocol")))});
       }
+      if (get(port, "hostPort").is_number()) {
+        pod.host_ports.push_back({get(port, "hostPort").get<int>(),
+                                  protocol_number(text(get(port, "protocol"))),
+                                  get(port, "containerPort").get<int>(),
+                                  text(get(port, "hostIP"))});
+      }
     }
   }
   return pod;

@@ -33,6 +33,13 @@ struct ContainerPort {
   std::uint8_t protocol = 6;
 };
 
+struct HostPort {
+  int number = 0;
+  std::uint8_t protocol = 6;
+  int target = 0;
+  std::string ip;  // empty: every address of the node
+};
+
 struct Pod {
   std::string ns;
   std::string name;
@@ -43,6 +50,7 @@ struct Pod {
   bool finished = false;
   std::vector<IpAddress> ips;
   std::vector<ContainerPort> ports;
+  std::vector<HostPort> host_ports;
 };
 
 struct CidrGroup {

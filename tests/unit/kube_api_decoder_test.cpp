@@ -33,7 +33,7 @@ constexpr const char* kPod = R"({
     "containers": [
       {"name": "c", "image": "i", "ports": [
         {"name": "HTTP", "containerPort": 80, "hostPort": 1},
-        {"containerPort": 81},
+        {"containerPort": 81, "hostPort": 8081, "hostIP": "192.0.2.1"},
         {"name": "dns", "containerPort": 53, "protocol": "UDP"}]},
       {"name": "d", "env": [{"name": "A", "value": "[}]"}], "ports": [
         {"name": "sig", "containerPort": 9, "protocol": "SCTP"}]}]},
@@ -67,8 +67,11 @@ constexpr const char* kSlice = R"({
   "endpoints": [
     {"addresses": ["10.0.0.1", "10.0.0.1"],
      "conditions": {"ready": true, "serving": true, "terminating": false},
-     "nodeName": "n1", "targetRef": {"kind": "Pod", "name": "a"}},
-    {"addresses": ["10.0.0.2"], "conditions": {"ready": false}},
+     "nodeName": "n1", "targetRef": {"kind": "Pod", "name": "a"},
+     "hints": {"forZones": [{"name": "z1"}, {"name": "z2"}],
+               "forNodes": [{"name": "n1"}]}},
+    {"addresses": ["10.0.0.2"], "conditions": {"ready": false},
+     "hints": {"forZones": [{}], "forNodes": null}},
     {"addresses": ["10.0.0.3"], "conditions": {}},
     {"addresses": ["10.0.0.4"]},
     {"addresses": [""], "conditions": {"ready": null, "terminating": true}}]})";
@@ -78,6 +81,8 @@ constexpr const char* kService = R"({
   "spec": {"type": "LoadBalancer", "clusterIP": "10.96.0.1",
     "clusterIPs": ["10.96.0.1", "fd00::2"], "externalIPs": ["192.0.2.9"],
     "selector": {"app": "web"}, "publishNotReadyAddresses": false,
+    "internalTrafficPolicy": "Local", "externalTrafficPolicy": "Local",
+    "trafficDistribution": "PreferClose",
     "ports": [{"name": "http", "port": 80, "targetPort": "web",
                "nodePort": 30080, "protocol": "TCP"},
               {"name": "n", "port": 81, "targetPort": 8081}]},

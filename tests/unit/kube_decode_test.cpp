@@ -114,6 +114,34 @@ TEST(DecodePod, finished_phases_and_host_network) {
       value(decode_pod(pod(R"({"hostNetwork": true})", "{}"))).host_network);
 }
 
+TEST(DecodePod, host_ports) {
+  const Pod decoded = value(decode_pod(pod(
+      R"({"containers": [{"ports": [
+            {"containerPort": 80, "hostPort": 8080},
+            {"containerPort": 53, "hostPort": 53, "protocol": "UDP",
+             "hostIP": "192.0.2.1"},
+            {"containerPort": 1, "hostPort": 2, "hostIP": "::"},
+            {"containerPort": 3, "hostPort": 4, "hostIP": "what"},
+            {"containerPort": 5, "hostPort": 0},
+            {"containerPort": 6}]}],
+          "initContainers": [
+            {"ports": [{"containerPort": 7, "hostPort": 7}]},
+            {"restartPolicy": "Always",
+             "ports": [{"containerPort": 8, "hostPort": 8}]}]})",
+      "{}")));
+  EXPECT_THAT(
+      decoded.host_ports,
+      ElementsAre(HostPort{.host_port = 8, .port = 8},
+                  HostPort{.host_port = 8080, .port = 80},
+                  HostPort{.protocol = 17,
+                           .host_port = 53,
+                           .port = 53,
+                           .host_ip = ip("192.0.2.1")},
+                  // No address, or none that can be read: all of the node.
+                  HostPort{.host_port = 2, .port = 1},
+                  HostPort{.host_port = 4, .port = 3}));
+}
+
 TEST(DecodePod, ports_of_sidecars_come_before_those_of_containers) {
   const Pod decoded = value(decode_pod(pod(
       R"({"containers": [{"ports": [{"name": "m", "containerPort": 1}]}],
@@ -247,6 +275,30 @@ TEST(DecodeEndpointSlice, ports_and_conditions) {
                                         .terminating = false}));
 }
 
+TEST(DecodeEndpointSlice, nodes_and_hints) {
+  const EndpointSlice slice = value(decode_endpoint_slice(json::parse(R"({
+      "metadata": {"name": "s-1", "labels": {"kubernetes.io/service-name": "s"}},
+      "addressType": "IPv4",
+      "endpoints": [
+        {"addresses": ["10.0.0.1"], "nodeName": "n1",
+         "hints": {"forZones": [{"name": "a"}, {"name": "b"}],
+                   "forNodes": [{"name": "n1"}]}},
+        {"addresses": ["10.0.0.2"], "nodeName": null,
+         "hints": {"forZones": [{}]}},
+        {"addresses": ["10.0.0.3"], "hints": null}]})")));
+  ASSERT_EQ(slice.endpoints.size(), 3U);
+  EXPECT_EQ(slice.endpoints[0].node, "n1");
+  EXPECT_THAT(slice.endpoints[0].for_zones, ElementsAre("a", "b"));
+  EXPECT_THAT(slice.endpoints[0].for_nodes, ElementsAre("n1"));
+  EXPECT_EQ(slice.endpoints[1].node, "");
+  EXPECT_THAT(slice.endpoints[1].for_zones, ElementsAre(""));
+  EXPECT_THAT(slice.endpoints[2].for_zones, IsEmpty());
+  EXPECT_EQ(error(decode_endpoint_slice(json::parse(
+                R"({"metadata": {"name": "s"},
+                    "endpoints": [{"hints": {"forZones": [1]}}]})"))),
+            "endpoints[0].hints.forZones[0]: must be an object, is a number");
+}
+
 TEST(DecodeService, addresses_and_ports) {
   const Service decoded = value(decode_service(json::parse(R"({
       "metadata": {"namespace": "x", "name": "web", "labels": {"a": "b"}},
@@ -278,6 +330,44 @@ TEST(DecodeService, addresses_and_ports) {
   EXPECT_EQ(decoded.ports[1].target_name, "dns");
   EXPECT_EQ(decoded.ports[2].target_port, 443);
   EXPECT_FALSE(decoded.headless);
+}
+
+TEST(DecodeService, traffic_policies) {
+  const auto decode = [](const std::string& spec,
+                         const std::string& annotations = "{}") {
+    const std::string metadata =
+        R"({"name": "s", "annotations": )" + annotations + "}";
+    return value(decode_service(json::parse(R"({"metadata": )" + metadata +
+                                            R"(, "spec": )" + spec + "}")));
+  };
+  const Service local = decode(
+      R"({"internalTrafficPolicy": "Local", "externalTrafficPolicy": "Local"})");
+  EXPECT_TRUE(local.internal_local);
+  EXPECT_TRUE(local.external_local);
+  EXPECT_EQ(local.closeness, Closeness::kNone);
+  const Service other = decode(
+      R"({"internalTrafficPolicy": "Cluster", "externalTrafficPolicy": "New",
+          "trafficDistribution": "example.com/nearby"})");
+  EXPECT_FALSE(other.internal_local);
+  EXPECT_FALSE(other.external_local);
+  EXPECT_EQ(other.closeness, Closeness::kNone);
+  for (const char* zone : {"PreferClose", "PreferSameZone"}) {
+    EXPECT_EQ(decode(R"({"trafficDistribution": ")" + std::string(zone) + "\"}")
+                  .closeness,
+              Closeness::kZone);
+  }
+  EXPECT_EQ(decode(R"({"trafficDistribution": "PreferSameNode"})").closeness,
+            Closeness::kNode);
+  for (const char* key : {"topology-mode", "topology-aware-hints"}) {
+    const std::string annotation =
+        R"({"service.kubernetes.io/)" + std::string(key);
+    EXPECT_EQ(decode("{}", annotation + R"(": "Auto"})").closeness,
+              Closeness::kZone);
+    EXPECT_EQ(decode("{}", annotation + R"(": "Disabled"})").closeness,
+              Closeness::kNone);
+    EXPECT_EQ(decode("{}", annotation + R"(": "example.com/mine"})").closeness,
+              Closeness::kNone);
+  }
 }
 
 TEST(DecodeService, headless_and_aliases_have_no_address) {

@@ -2,6 +2,7 @@
 #include "lib/kube/api/fast_decode.h"
 
 #include <algorithm>
+#include <array>
 #include <iterator>
 #include <optional>
 #include <utility>
@@ -132,9 +133,33 @@ void to_lower(std::string& text) {
   });
 }
 
-bool read_container_port(od::value& value, std::vector<ContainerPort>& out) {
+// The ports of a container that matter.
+struct Ports {
+  std::vector<ContainerPort> named;
+  std::vector<HostPort> host;
+  void move_to(Pod& pod) {
+    std::ranges::move(named, std::back_inserter(pod.ports));
+    std::ranges::move(host, std::back_inserter(pod.host_ports));
+  }
+};
+
+void add_host_port(const ContainerPort& port, std::int64_t number,
+                   std::string_view host_ip, std::vector<HostPort>& out) {
+  if (number == 0) {
+    return;
+  }
+  const HostPort host{.protocol = port.protocol,
+                      .host_port = static_cast<std::uint16_t>(number),
+                      .port = port.port,
+                      .host_ip = host_ip_of(host_ip)};
+  out.push_back(host);
+}
+
+bool read_container_port(od::value& value, Ports& out) {
   ContainerPort port{.name = {}, .port = 0, .protocol = IPPROTO_TCP};
   std::int64_t number = 0;
+  std::int64_t host_port = 0;
+  std::string host_ip;
   unsigned seen = 0;
   const bool good =
       members(value, [&](std::string_view key, od::value& member) {
@@ -144,6 +169,12 @@ bool read_container_port(od::value& value, std::vector<ContainerPort>& out) {
         if (key == "containerPort") {
           return first(seen, 2) && read_number(member, 1, 65535, number);
         }
+        if (key == "hostPort") {
+          return first(seen, 8) && read_number(member, 0, 65535, host_port);
+        }
+        if (key == "hostIP") {
+          return first(seen, 16) && read(member, host_ip);
+        }
         if (key == "protocol") {
           return first(seen, 4) && read_protocol(member, port.protocol);
         }
@@ -152,18 +183,18 @@ bool read_container_port(od::value& value, std::vector<ContainerPort>& out) {
   if (!good || number == 0) {
     return false;
   }
+  port.port = static_cast<std::uint16_t>(number);
+  add_host_port(port, host_port, host_ip, out.host);
   if (!port.name.empty()) {
     to_lower(port.name);
-    port.port = static_cast<std::uint16_t>(number);
-    out.push_back(std::move(port));
+    out.named.push_back(std::move(port));
   }
   return true;
 }
 
-// Reads the named ports of one container if it runs as long as the pod.
-bool read_container(od::value& value, bool init,
-                    std::vector<ContainerPort>& out) {
-  std::vector<ContainerPort> ports;
+// Reads the ports of one container if it runs as long as the pod.
+bool read_container(od::value& value, bool init, Ports& out) {
+  Ports ports;
   std::string restart;
   unsigned seen = 0;
   const bool good =
@@ -179,13 +210,14 @@ bool read_container(od::value& value, bool init,
         return true;
       });
   if (good && (!init || restart == "Always")) {
-    std::ranges::move(ports, std::back_inserter(out));
+    std::ranges::move(ports.named, std::back_inserter(out.named));
+    std::ranges::move(ports.host, std::back_inserter(out.host));
   }
   return good;
 }
 
 bool read_pod_spec(od::value& value, Pod& pod) {
-  std::vector<ContainerPort> of_containers;
+  std::array<Ports, 2> ports;  // of init containers, which come first
   unsigned seen = 0;
   const bool good =
       members(value, [&](std::string_view key, od::value& member) {
@@ -193,8 +225,7 @@ bool read_pod_spec(od::value& value, Pod& pod) {
           const bool init = key == "initContainers";
           return first(seen, init ? 1 : 2) &&
                  elements(member, [&](od::value& container) {
-                   return read_container(container, init,
-                                         init ? pod.ports : of_containers);
+                   return read_container(container, init, ports[init ? 0 : 1]);
                  });
         }
         if (key == "nodeName") {
@@ -208,7 +239,9 @@ bool read_pod_spec(od::value& value, Pod& pod) {
         }
         return true;
       });
-  std::ranges::move(of_containers, std::back_inserter(pod.ports));
+  for (auto& part : ports) {
+    part.move_to(pod);
+  }
   return good;
 }
 
@@ -422,6 +455,32 @@ bool read_slice_address(od::value& value, SliceEndpoint& endpoint) {
          read_address(text, endpoint.addresses);
 }
 
+bool read_hint_names(od::value& value, std::vector<std::string>& out) {
+  return elements(value, [&](od::value& element) {
+    std::string name;
+    unsigned seen = 0;
+    const bool good =
+        members(element, [&](std::string_view key, od::value& member) {
+          return key != "name" || (first(seen, 1) && read(member, name));
+        });
+    out.push_back(std::move(name));
+    return good;
+  });
+}
+
+bool read_hints(od::value& value, SliceEndpoint& endpoint) {
+  unsigned seen = 0;
+  return members(value, [&](std::string_view key, od::value& member) {
+    if (key == "forZones") {
+      return first(seen, 1) && read_hint_names(member, endpoint.for_zones);
+    }
+    if (key == "forNodes") {
+      return first(seen, 2) && read_hint_names(member, endpoint.for_nodes);
+    }
+    return true;
+  });
+}
+
 bool read_slice_endpoint(od::value& value, std::vector<SliceEndpoint>& out) {
   SliceEndpoint endpoint;
   unsigned seen = 0;
@@ -435,6 +494,14 @@ bool read_slice_endpoint(od::value& value, std::vector<SliceEndpoint>& out) {
         if (key == "conditions") {
           return first(seen, 2) && unless_null(member, [&](od::value& there) {
                    return read_conditions(there, endpoint);
+                 });
+        }
+        if (key == "nodeName") {
+          return first(seen, 4) && read(member, endpoint.node);
+        }
+        if (key == "hints") {
+          return first(seen, 8) && unless_null(member, [&](od::value& there) {
+                   return read_hints(there, endpoint);
                  });
         }
         return true;
