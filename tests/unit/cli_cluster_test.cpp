@@ -235,7 +235,7 @@ TEST_F(ServiceTest, EveryBackendsIngressIsJudged) {
   isolate("two");
   view = ask("203.0.113.9", "10.96.0.10", "80");
   EXPECT_EQ(view.summary, "allowed at egress; 0 of 2 backends accept");
-  EXPECT_FALSE(ask("shop/web", "10.96.0.10", "81").summary.size())
+  EXPECT_TRUE(ask("shop/web", "10.96.0.10", "81").summary.empty())
       << "another port is nobody's";
 }
 
