@@ -79,7 +79,8 @@ class Identity(suite.ClusterCase):
         self.refused("node1", self.token(node="node1"), "no operator", ca_file=self.plane.ca_file)
 
     def test_the_operators_do_all_their_work(self):
-        """Nothing that they ask of the API server is refused."""
+        """Nothing that they ask of the API server is refused: that would be "403 Forbidden".
+
+        The number alone is also part of times and addresses."""
         for operator in self.cluster.operators:
-            for word in ("forbidden", "Forbidden", "403"):
-                self.assertNotIn(word, operator.log(10_000_000), operator.name)
+            self.assertNotIn("forbidden", operator.log(10_000_000).lower(), operator.name)
