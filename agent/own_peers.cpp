@@ -8,10 +8,6 @@
 namespace sluice::agent {
 namespace {
 
-IpPrefix host_prefix(const IpAddress& address) {
-  return {.address = address, .length = address.bits()};
-}
-
 bool is_exact(const IpPrefix& prefix) {
   return prefix.length == prefix.address.bits();
 }

@@ -15,6 +15,7 @@
 #include "lib/kube/api/cluster_config.h"
 #include "lib/kube/api/loop.h"
 #include "lib/kube/api/requests.h"
+#include "lib/kube/api/resource.h"
 
 namespace sluice::cli {
 namespace {
@@ -25,25 +26,6 @@ constexpr std::chrono::seconds kPatience{15};
 // The shortest life that the API server gives a token.
 constexpr int kTokenSeconds = 600;
 constexpr const char* kAccount = "sluice-explain";
-
-// A value of a query.
-std::string escaped(const std::string& text) {
-  std::string result;
-  for (const char c : text) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-                       (c >= '0' && c <= '9') || c == '-' || c == '.';
-    if (plain) {
-      result += c;
-      continue;
-    }
-    constexpr const char* kDigits = "0123456789ABCDEF";
-    const auto byte = static_cast<unsigned char>(c);
-    result += '%';
-    result += kDigits[byte >> 4];
-    result += kDigits[byte & 15];
-  }
-  return result;
-}
 
 class Conversation {
  public:
@@ -124,8 +106,9 @@ Result<instance::ExplainView> ask_operator(
   const auto answer = conversation.send(
       {.path = "/api/v1/namespaces/" + access.ns +
                "/services/https:" + access.service +
-               ":explain/proxy/explain?from=" + escaped(request.from) +
-               "&to=" + escaped(request.to) + "&port=" + escaped(request.port),
+               ":explain/proxy/explain?from=" + kube::url_escape(request.from) +
+               "&to=" + kube::url_escape(request.to) +
+               "&port=" + kube::url_escape(request.port),
        .headers = {"X-Sluice-Token: " + *token},
        .purpose = "ask the operator"});
   if (!answer) {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "lib/base/printable.h"
+#include "lib/base/sequence.h"
 
 namespace sluice::cli {
 namespace {
@@ -58,15 +59,7 @@ void Table::print(std::ostream& out) const {
 }
 
 std::string join(const std::vector<std::string>& parts, std::string_view none) {
-  if (parts.empty()) {
-    return std::string(none);
-  }
-  std::string text;
-  for (const auto& part : parts) {
-    text += text.empty() ? "" : ", ";
-    text += part;
-  }
-  return text;
+  return parts.empty() ? std::string(none) : joined(parts);
 }
 
 }  // namespace sluice::cli

@@ -7,6 +7,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "lib/base/protocol.h"
 #include "lib/explain/text.h"
 #include "lib/kube/manifest.h"
 
@@ -303,8 +304,7 @@ std::vector<Question> Testbed::questions(const Probe& probe,
                      .peer = other,
                      .protocol = probe.protocol,
                      .port = probe.port});
-      if (!explain::is_icmp(probe.protocol) ||
-          own.v6 == (probe.protocol == 58)) {
+      if (!is_icmp(probe.protocol) || own.v6 == (probe.protocol == 58)) {
         fitting.push_back(all.back());
       }
     }

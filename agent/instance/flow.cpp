@@ -11,6 +11,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include "lib/base/protocol.h"
 #include "lib/explain/text.h"
 
 namespace sluice::instance {
@@ -95,7 +96,7 @@ void add_addresses(FlowView& view, const sluice_flow_event& event,
   view.to_name = name_of(to);
   view.protocol = explain::protocol_text(event.protocol);
   const auto port = ntohs(event.dport);
-  if (explain::is_icmp(event.protocol)) {
+  if (is_icmp(event.protocol)) {
     view.icmp = "type " + std::to_string(port >> 8) + " code " +
                 std::to_string(port & 0xff);
   } else {

@@ -13,6 +13,7 @@
 #include "agent/instance/json_text.h"
 #include "agent/instance/version.h"
 #include "agent/instance/views_json.h"
+#include "lib/base/sequence.h"
 #include "lib/explain/view_json.h"
 
 namespace sluice::instance {
@@ -74,14 +75,6 @@ Server::Answer rows_answer(std::vector<Item> items, MakeRow row,
     return dump(json{{"rows", std::move(rows)}});
   };
   return {.reply = std::move(reply), .drops_only = false};
-}
-
-std::string joined(const std::vector<std::string>& names) {
-  std::string result;
-  for (const auto& name : names) {
-    result += (result.empty() ? "" : ", ") + name;
-  }
-  return result;
 }
 
 // Which endpoints are not enforced for; empty if there is none.

@@ -532,7 +532,9 @@ instance::Server::Answer Daemon::Impl::answer(const std::string& request) {
 instance::Server::Answer Daemon::Impl::answer_with(const std::string& request,
                                                    const Heard& heard) {
   const auto why = problem();
-  const OperatorSource source(link, *agent, why, heard);
+  const OperatorSource source(
+      link, *agent,
+      [this](const IpAddress& address) { return pod_of(address); }, why, heard);
   return instance::answer_request({.source = &source,
                                    .agent = &*agent,
                                    .names = &names,

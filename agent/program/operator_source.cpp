@@ -29,10 +29,11 @@ std::map<std::string, std::string> policies_of(const agent::Agent& agent) {
 }  // namespace
 
 OperatorSource::OperatorSource(const OperatorLink& link,
-                               const agent::Agent& agent, std::string problem,
-                               const Heard& heard)
+                               const agent::Agent& agent, PodOf pod_of,
+                               std::string problem, const Heard& heard)
     : link_(&link),
       agent_(&agent),
+      pod_of_(std::move(pod_of)),
       problem_(std::move(problem)),
       heard_(&heard) {}
 
@@ -72,12 +73,7 @@ std::string OperatorSource::name_of(const IpAddress& address) const {
       found != heard_->names.end() && !found->second.empty()) {
     return found->second;
   }
-  const auto& endpoints = agent_->wanted().endpoints;
-  const auto own =
-      std::ranges::find_if(endpoints, [&](const EndpointEntry& endpoint) {
-        return std::ranges::find(endpoint.ips, address) != endpoint.ips.end();
-      });
-  return own == endpoints.end() ? std::string() : own->name;
+  return pod_of_(address);
 }
 
 std::string OperatorSource::names_problem() const {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <unordered_map>
@@ -29,9 +30,12 @@ struct Heard {
 // agent and `heard`.
 class OperatorSource : public instance::PolicySource {
  public:
+  // Returns the pod of this node that has the address; empty if none has it.
+  using PodOf = std::function<std::string(const IpAddress& address)>;
+
   // `problem`: why the wanted state is not in force; empty if it is.
   OperatorSource(const OperatorLink& link, const agent::Agent& agent,
-                 std::string problem, const Heard& heard);
+                 PodOf pod_of, std::string problem, const Heard& heard);
 
   void describe(instance::StatusView& view) const override;
   [[nodiscard]] instance::PolicyListView policy_list() const override;
@@ -46,6 +50,7 @@ class OperatorSource : public instance::PolicySource {
  private:
   const OperatorLink* link_;
   const agent::Agent* agent_;
+  PodOf pod_of_;
   std::string problem_;
   const Heard* heard_;
 };

@@ -43,6 +43,10 @@ std::optional<IpAddress> parse_ip(std::string_view text);
 std::optional<IpPrefix> parse_prefix(std::string_view text);
 // Clears the host bits of an address.
 IpPrefix make_prefix(const IpAddress& address, int length);
+// The prefix that has this address alone.
+inline IpPrefix host_prefix(const IpAddress& address) {
+  return {.address = address, .length = address.bits()};
+}
 
 bool is_loopback(const IpAddress& address);
 // Of use on one link only: fe80::/10, 169.254.0.0/16.

@@ -29,4 +29,9 @@ constexpr std::string_view protocol_name(std::uint8_t protocol) {
   return found == kProtocolNames.end() ? std::string_view() : found->name;
 }
 
+// True for the protocol of either family.
+constexpr bool is_icmp(std::uint8_t protocol) {
+  return protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6;
+}
+
 }  // namespace sluice

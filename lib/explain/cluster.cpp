@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "lib/base/sequence.h"
 #include "lib/explain/ends.h"
 #include "lib/explain/text.h"
 
@@ -25,9 +26,6 @@ constexpr std::size_t kAcceptingShown = 8;
 // One end of the question.
 struct End : ExplainEnd {
   const kube::Pod* pod = nullptr;
-  [[nodiscard]] std::string name() const {
-    return pod == nullptr ? std::string() : pod->ns + "/" + pod->name;
-  }
 };
 
 Result<End> find_end(const Translator& translator, const std::string& text,
@@ -279,24 +277,24 @@ class Explainer {
   std::size_t accepting_ = 0;
 };
 
-// What keeps the question from being answered; empty if nothing does.
-std::string refusal(const End& from, const End& to, const std::string& node) {
+// Fails if none of the ends is one that the question may be about; see
+// explain_cluster().
+Result<void> check_ends(const Translator& translator, const End& from,
+                        const End& to, const PortArgument& port,
+                        const std::string& node) {
   const auto there = [&](const End& end) {
     return end.pod != nullptr && (node.empty() || end.pod->node == node);
   };
   if (there(from) || there(to)) {
     return {};
   }
-  return node.empty() ? "neither end is a pod"
-                      : "neither end is a pod of node " + node;
-}
-
-std::string joined(const std::set<std::string>& names) {
-  std::string result;
-  for (const auto& name : names) {
-    result += (result.empty() ? "" : ", ") + name;
+  if (!node.empty()) {
+    return fail("neither end is a pod of node " + node);
   }
-  return result;
+  const bool leads_on = std::ranges::any_of(to.ips, [&](const IpAddress& ip) {
+    return !translator.destination(ip, port.protocol, port.port, {}).empty();
+  });
+  return leads_on ? Result<void>() : fail("neither end is a pod");
 }
 
 }  // namespace
@@ -316,14 +314,9 @@ Result<ExplainView> explain_cluster(const Translator& translator,
   if (!to) {
     return std::unexpected(to.error());
   }
-  const bool service =
-      node.empty() && std::ranges::any_of(to->ips, [&](const IpAddress& ip) {
-        return !translator
-                    .destination(ip, port->protocol, port->port, std::string())
-                    .empty();
-      });
-  if (const auto why = refusal(*from, *to, node); !service && !why.empty()) {
-    return fail(why);
+  if (const auto checked = check_ends(translator, *from, *to, *port, node);
+      !checked) {
+    return std::unexpected(checked.error());
   }
   Explainer explainer(translator, *port, *from, *to);
   auto view = explain_ends(

@@ -6,6 +6,7 @@
 
 #include <netinet/in.h>
 
+#include "lib/base/protocol.h"
 namespace sluice::explain {
 namespace {
 

@@ -75,10 +75,6 @@ std::string_view builtin_rule_text(std::uint32_t rule) {
   }
 }
 
-bool is_icmp(std::uint8_t protocol) {
-  return protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6;
-}
-
 std::string l4_text(const sluice_policy_key& key) {
   if (key.prefixlen < SLUICE_PREFIX_PROTOCOL) {
     return "any";

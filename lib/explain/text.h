@@ -20,7 +20,6 @@ std::string_view verdict_text(std::uint32_t verdict);
 std::string protocol_text(std::uint8_t protocol);
 // Returns the meaning of a built-in rule id; empty for others.
 std::string_view builtin_rule_text(std::uint32_t rule);
-bool is_icmp(std::uint8_t protocol);
 // Ports of a policy key: "80/TCP", "80-95/TCP", "type 8/ICMP", "TCP", "any".
 std::string l4_text(const sluice_policy_key& key);
 // The key's and the value's fields: "policy 3 class 7 egress 80/TCP -> allow".

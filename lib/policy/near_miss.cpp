@@ -22,10 +22,9 @@ std::string text(std::uint8_t protocol, std::uint16_t first,
                  std::uint16_t last) {
   if (first == 0 && last == 65535) {
     return "any " + protocol_text(protocol) +
-           (protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6 ? " type"
-                                                                   : " port");
+           (is_icmp(protocol) ? " type" : " port");
   }
-  if (protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6) {
+  if (is_icmp(protocol)) {
     const int last_type = last >> 8;
     return protocol_text(protocol) + " type " + std::to_string(first >> 8) +
            (last_type == first >> 8 ? "" : "-" + std::to_string(last_type));

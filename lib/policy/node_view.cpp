@@ -215,17 +215,16 @@ std::unordered_set<NodeWatch*> Translator::Impl::concerned_by(
     const IpPrefix& prefix, const PeerClasses::Seen& before,
     const PeerClasses::Seen& now, const Watchers& left) {
   std::unordered_set<NodeWatch*> concerned;
-  std::set<std::uint32_t> ids{before.cover, now.cover};
-  for (const auto* seen : {&before, &now}) {
-    const auto own = seen->ids();
-    ids.insert(own.begin(), own.end());
-  }
-  for (const std::uint32_t id : ids) {
+  const auto add_watchers = [&](std::uint32_t id) {
     for (const auto* watchers : {&std::as_const(class_watches), &left}) {
       if (const auto it = watchers->find(id); it != watchers->end()) {
         concerned.insert(it->second.begin(), it->second.end());
       }
     }
+  };
+  for (const auto* seen : {&before, &now}) {
+    add_watchers(seen->cover);
+    std::ranges::for_each(seen->ids(), add_watchers);
   }
   // Every node has the addresses of all nodes.
   if (((before.cidr_id | now.cidr_id) & SLUICE_CIDR_NODE) != 0) {
@@ -245,7 +244,7 @@ std::unordered_set<NodeWatch*> Translator::Impl::concerned_by(
 // have other backends there although they have not changed.
 void Translator::Impl::consider_zone(NodeWatch& watch) {
   for (const auto& [address, variants] : classes.variants()) {
-    const IpPrefix prefix{.address = address, .length = address.bits()};
+    const auto prefix = host_prefix(address);
     const auto now = classes.seen(prefix);
     const auto it = classes.changes().peers.find(prefix);
     consider(watch, prefix,

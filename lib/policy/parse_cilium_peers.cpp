@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "lib/base/sequence.h"
 #include "lib/kube/cidr.h"
 #include "lib/policy/parse_cilium.h"
 #include "lib/policy/parse_labels.h"
@@ -156,8 +157,7 @@ std::vector<IpPrefix> parse_excepts(const Field& rule,
     }
     result.push_back(except->prefix);
   }
-  std::ranges::sort(result);
-  result.erase(std::ranges::unique(result).begin(), result.end());
+  sort_unique(result);
   return result;
 }
 

@@ -10,6 +10,8 @@
 #include <netinet/in.h>
 #include <nlohmann/json.hpp>
 
+#include "lib/base/sequence.h"
+
 namespace sluice::policy {
 namespace {
 
@@ -284,10 +286,8 @@ void parse_icmp_field(const Field& field, L4& out, ParseContext& context) {
 }
 
 void normalise(L4& l4) {
-  std::ranges::sort(l4.ranges);
-  l4.ranges.erase(std::ranges::unique(l4.ranges).begin(), l4.ranges.end());
-  std::ranges::sort(l4.named);
-  l4.named.erase(std::ranges::unique(l4.named).begin(), l4.named.end());
+  sort_unique(l4.ranges);
+  sort_unique(l4.named);
 }
 
 }  // namespace sluice::policy

@@ -7,6 +7,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "lib/base/sequence.h"
+
 namespace sluice::policy {
 namespace {
 
@@ -152,8 +154,7 @@ std::vector<std::string> read_values(const Field& expression,
       values.push_back(std::move(text));
     }
   }
-  std::ranges::sort(values);
-  values.erase(std::ranges::unique(values).begin(), values.end());
+  sort_unique(values);
   return values;
 }
 
@@ -232,9 +233,7 @@ Requirement require_exists(std::string_view key) {
 }
 
 void normalise(LabelSelector& selector) {
-  auto& list = selector.requirements;
-  std::ranges::sort(list);
-  list.erase(std::ranges::unique(list).begin(), list.end());
+  sort_unique(selector.requirements);
 }
 
 bool is_dns_label(std::string_view text) {

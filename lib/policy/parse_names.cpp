@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 #include <nlohmann/json.hpp>
 
+#include "lib/base/sequence.h"
 #include "lib/policy/parse_l4.h"
 
 namespace sluice::policy {
@@ -135,9 +136,7 @@ std::optional<DnsRule> parse_port_rules(const Field& rules, Direction direction,
       result.names.push_back(std::move(pattern));
     });
   }
-  std::ranges::sort(result.names);
-  const auto same = std::ranges::unique(result.names);
-  result.names.erase(same.begin(), same.end());
+  sort_unique(result.names);
   return result;
 }
 

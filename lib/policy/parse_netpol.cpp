@@ -9,6 +9,7 @@
 #include <netinet/in.h>
 #include <nlohmann/json.hpp>
 
+#include "lib/base/sequence.h"
 #include "lib/kube/cidr.h"
 #include "lib/policy/parse_l4.h"
 #include "lib/policy/parse_labels.h"
@@ -73,9 +74,7 @@ std::optional<CidrPeer> parse_ip_block(const Field& field,
     }
     peer.except.push_back(*except);
   }
-  std::ranges::sort(peer.except);
-  peer.except.erase(std::ranges::unique(peer.except).begin(),
-                    peer.except.end());
+  sort_unique(peer.except);
   return peer;
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "lib/base/sequence.h"
 #include "lib/policy/hash.h"
 
 namespace sluice::policy {
@@ -11,10 +12,6 @@ namespace {
 
 constexpr bool kV4 = false;
 constexpr bool kV6 = true;
-
-IpPrefix host_prefix(const IpAddress& address) {
-  return {.address = address, .length = address.bits()};
-}
 
 IpPrefix whole_family(bool v6) {
   IpPrefix prefix;
@@ -45,9 +42,7 @@ Reserved reserved_kind(Entity entity) {
 std::vector<SelectorId> merge(std::vector<SelectorId> a,
                               const std::vector<SelectorId>& b) {
   a.insert(a.end(), b.begin(), b.end());
-  std::ranges::sort(a);
-  const auto repeated = std::ranges::unique(a);
-  a.erase(repeated.begin(), repeated.end());
+  sort_unique(a);
   return a;
 }
 

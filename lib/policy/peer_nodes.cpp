@@ -16,10 +16,6 @@ namespace {
 constexpr std::array kControlPlane{"node-role.kubernetes.io/control-plane",
                                    "node-role.kubernetes.io/master"};
 
-IpPrefix host_prefix(const IpAddress& address) {
-  return {.address = address, .length = address.bits()};
-}
-
 // Calls `visit(element, added)` for elements that are in only one of the two.
 template <typename Visit>
 void visit_difference(const std::set<IpAddress>& before,

@@ -5,24 +5,11 @@
 #include <algorithm>
 #include <utility>
 
+#include "lib/base/sequence.h"
 #include "lib/policy/peer_classes.h"
 #include "lib/policy/services.h"
 
 namespace sluice::policy {
-namespace {
-
-IpPrefix host_prefix(const IpAddress& address) {
-  return {.address = address, .length = address.bits()};
-}
-
-void make_unique(std::vector<std::uint32_t>& ids) {
-  std::ranges::sort(ids);
-  const auto repeated = std::ranges::unique(ids);
-  ids.erase(repeated.begin(), repeated.end());
-}
-
-}  // namespace
-
 std::vector<std::uint32_t> PeerClasses::Seen::ids() const {
   std::vector<std::uint32_t> result{cidr_id};
   for (const auto& [kind, id] : own) {
@@ -35,7 +22,7 @@ std::vector<std::uint32_t> PeerClasses::Seen::ids() const {
       }
     }
   }
-  make_unique(result);
+  sort_unique(result);
   return result;
 }
 

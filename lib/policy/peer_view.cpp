@@ -3,17 +3,10 @@
 // needs for it.
 #include <algorithm>
 
+#include "lib/base/sequence.h"
 #include "lib/policy/peer_classes.h"
 
 namespace sluice::policy {
-namespace {
-
-IpPrefix host_prefix(const IpAddress& address) {
-  return {.address = address, .length = address.bits()};
-}
-
-}  // namespace
-
 std::uint32_t PeerClasses::covering_class(const IpAddress& address,
                                           int below) const {
   const auto& f = family(address.v6);
@@ -119,9 +112,7 @@ std::vector<PeerEntry> PeerClasses::entries(const std::string& node,
   for (const auto& [cidr_id, count] : refs) {
     visit(cidr_id, [&](const IpPrefix& prefix) { prefixes.push_back(prefix); });
   }
-  std::ranges::sort(prefixes);
-  const auto repeated = std::ranges::unique(prefixes);
-  prefixes.erase(repeated.begin(), repeated.end());
+  sort_unique(prefixes);
   std::vector<PeerEntry> result;
   for (const auto& prefix : prefixes) {
     if (const auto cidr_id = entry(prefix, node, refs)) {

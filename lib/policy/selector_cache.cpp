@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "lib/base/sequence.h"
 #include "lib/policy/hash.h"
 
 namespace sluice::policy {
@@ -290,9 +291,7 @@ SelectorCache::IdList SelectorCache::candidates(const PodRecord& record) const {
   add_label(std::string(kServiceAccountKey), record.pod.service_account);
   append(ids, by_value_, LabelPair(kNamespaceKey, ns));
   append(ids, by_key_, std::string());
-  std::ranges::sort(ids);
-  const auto repeated = std::ranges::unique(ids);
-  ids.erase(repeated.begin(), repeated.end());
+  sort_unique(ids);
   return ids;
 }
 

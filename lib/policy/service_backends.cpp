@@ -6,18 +6,13 @@
 #include <cstddef>
 #include <utility>
 
+#include "lib/base/sequence.h"
 #include "lib/policy/services.h"
 
 namespace sluice::policy {
 namespace {
 
 using Backends = std::vector<Backend>;
-
-void make_unique(Backends& backends) {
-  std::ranges::sort(backends);
-  const auto repeated = std::ranges::unique(backends);
-  backends.erase(repeated.begin(), repeated.end());
-}
 
 std::uint16_t target_on(const kube::Pod& pod, const kube::ServicePort& port) {
   if (port.target_name.empty()) {
@@ -52,7 +47,7 @@ class Graded {
     for (const auto& list : grades_) {
       result = result.empty() ? list : result;
     }
-    make_unique(result);
+    sort_unique(result);
     return result;
   }
 
@@ -62,7 +57,7 @@ class Graded {
 
 void make_unique(std::map<std::string, Backends, std::less<>>& places) {
   for (auto& [place, backends] : places) {
-    make_unique(backends);
+    sort_unique(backends);
   }
 }
 
@@ -172,7 +167,7 @@ std::vector<Backend> Services::Found::with_ending(Backends best) const {
       best.insert(best.end(), ending.begin(), ending.end());
     }
   }
-  make_unique(best);
+  sort_unique(best);
   return best.size() == before ? Backends() : best;
 }
 

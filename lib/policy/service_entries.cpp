@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "lib/base/sequence.h"
 #include "lib/policy/policy_sets.h"
 #include "lib/policy/service_variants.h"
 
@@ -137,9 +138,7 @@ PolicySets::Resolved PolicySets::resolve(std::uint32_t cidr_id) const {
     }
   }
   for (auto& [number, port] : ports) {
-    std::ranges::sort(port.targets);
-    const auto repeated = std::ranges::unique(port.targets);
-    port.targets.erase(repeated.begin(), repeated.end());
+    sort_unique(port.targets);
     result.ports.push_back(std::move(port));
   }
   return result;

@@ -7,6 +7,7 @@
 
 #include <arpa/inet.h>
 
+#include "lib/base/sequence.h"
 #include "lib/policy/policy_sets.h"
 #include "lib/policy/policy_sets_impl.h"
 
@@ -50,9 +51,7 @@ std::vector<Candidate> PolicySets::candidates(const SetDirection& direction,
       applicable.insert(applicable.end(), it->second.begin(), it->second.end());
     }
   }
-  std::ranges::sort(applicable);
-  const auto repeated = std::ranges::unique(applicable);
-  applicable.erase(repeated.begin(), repeated.end());
+  sort_unique(applicable);
   std::vector<Candidate> result;
   result.reserve(applicable.size());
   for (const std::size_t i : applicable) {

@@ -2,16 +2,15 @@
 #include "lib/wire/announcement.h"
 
 #include <algorithm>
-#include <cstring>
 #include <string_view>
+
+#include "lib/wire/codec.h"
 
 namespace sluice::wire {
 namespace {
 
 constexpr std::size_t kNameMax = 253;  // Kubernetes'
 constexpr std::size_t kInterfaceMax = 15;
-constexpr std::size_t kBytes4 = 4;
-constexpr std::size_t kBytes6 = 16;
 
 bool is_name(std::string_view text) {
   return !text.empty() && text.size() <= kNameMax &&
@@ -21,17 +20,15 @@ bool is_name(std::string_view text) {
          });
 }
 
-Result<IpAddress> ip_of(std::string_view bytes) {
-  if (bytes.size() != kBytes4 && bytes.size() != kBytes6) {
+Result<IpAddress> pods_ip_of(std::string_view bytes) {
+  const auto ip = ip_of(bytes);
+  if (!ip) {
     return fail("an address of " + std::to_string(bytes.size()) + " bytes");
   }
-  IpAddress ip;
-  ip.v6 = bytes.size() == kBytes6;
-  std::memcpy(ip.bytes.data(), bytes.data(), bytes.size());
-  if (!may_be_pods(ip)) {
-    return fail("no pod has the address " + to_string(ip));
+  if (!may_be_pods(*ip)) {
+    return fail("no pod has the address " + to_string(*ip));
   }
-  return ip;
+  return *ip;
 }
 
 }  // namespace
@@ -55,7 +52,7 @@ v1::PodAddress encode(const PodAddress& pod) {
   message.set_pod_name(pod.name);
   message.set_uid(pod.uid);
   for (const auto& ip : pod.ips) {
-    message.add_ips(ip.bytes.data(), ip.v6 ? kBytes6 : kBytes4);
+    append_bytes(*message.add_ips(), ip);
   }
   message.set_interface(pod.interface);
   return message;
@@ -75,7 +72,7 @@ Result<PodAddress> decode_one(const v1::PodAddress& message) {
                  .ips = {},
                  .interface = message.interface()};
   for (const auto& bytes : message.ips()) {
-    const auto ip = ip_of(bytes);
+    const auto ip = pods_ip_of(bytes);
     if (!ip) {
       return with_context("announcement of " + pod.ns + "/" + pod.name,
                           ip.error());

@@ -21,12 +21,25 @@ std::uint32_t number_of(const IpAddress& ip) {
          std::uint32_t{ip.bytes[2]} << 8 | std::uint32_t{ip.bytes[3]};
 }
 
-void append_bytes(std::string& to, const IpAddress& ip) {
-  to.append(reinterpret_cast<const char*>(ip.bytes.data()),
-            ip.v6 ? std::size_t{16} : std::size_t{4});
-}
+constexpr std::size_t kBytes4 = 4;
+constexpr std::size_t kBytes6 = 16;
 
 }  // namespace
+
+void append_bytes(std::string& to, const IpAddress& ip) {
+  to.append(reinterpret_cast<const char*>(ip.bytes.data()),
+            ip.v6 ? kBytes6 : kBytes4);
+}
+
+std::optional<IpAddress> ip_of(std::string_view bytes) {
+  if (bytes.size() != kBytes4 && bytes.size() != kBytes6) {
+    return std::nullopt;
+  }
+  IpAddress ip;
+  ip.v6 = bytes.size() == kBytes6;
+  std::ranges::copy(bytes, ip.bytes.begin());
+  return ip;
+}
 
 // Adds items to a chunk one by one and watches its size.
 class Encoder::Builder {
@@ -329,14 +342,12 @@ Result<std::vector<IpAddress>> decode(const v1::NodeAddresses& message) {
   }
   std::vector<IpAddress> result;
   for (const auto& bytes : message.addresses()) {
-    if (bytes.size() != 4 && bytes.size() != 16) {
+    const auto address = ip_of(bytes);
+    if (!address) {
       return fail("addresses of a node: one has " +
                   std::to_string(bytes.size()) + " bytes");
     }
-    IpAddress address;
-    address.v6 = bytes.size() == 16;
-    std::ranges::copy(bytes, address.bytes.begin());
-    result.push_back(address);
+    result.push_back(*address);
   }
   return result;
 }

@@ -16,6 +16,11 @@
 // its tests; no other module sees protobuf.
 namespace sluice::wire {
 
+// Appends the 4 or 16 bytes of an address.
+void append_bytes(std::string& to, const IpAddress& ip);
+// nullopt if these are not 4 or 16 bytes.
+std::optional<IpAddress> ip_of(std::string_view bytes);
+
 // Splits a snapshot or a transaction into chunks, one at a time.
 class Encoder {
  public:

@@ -1,14 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
-
 #include "lib/wire/codec.h"
 
 // Questions and answers as messages.
 namespace sluice::wire {
 namespace {
-
-constexpr std::size_t kBytes4 = 4;
-constexpr std::size_t kBytes6 = 16;
 
 Result<void> take_text(const std::string& from, std::string& to) {
   if (from.size() > kQuestionTextMax) {
@@ -39,14 +34,12 @@ Result<Question> names_question(const v1::NamesQuestion& message) {
                 " addresses");
   }
   for (const auto& bytes : message.addresses()) {
-    if (bytes.size() != kBytes4 && bytes.size() != kBytes6) {
+    const auto address = ip_of(bytes);
+    if (!address) {
       return fail("a question about an address of " +
                   std::to_string(bytes.size()) + " bytes");
     }
-    IpAddress address;
-    address.v6 = bytes.size() == kBytes6;
-    std::ranges::copy(bytes, address.bytes.begin());
-    question.addresses.push_back(address);
+    question.addresses.push_back(*address);
   }
   return question;
 }
@@ -65,7 +58,7 @@ v1::Question encode(const Question& question) {
   }
   auto& names = *message.mutable_names();
   for (const auto& address : question.addresses) {
-    names.add_addresses(address.bytes.data(), address.v6 ? kBytes6 : kBytes4);
+    append_bytes(*names.add_addresses(), address);
   }
   return message;
 }

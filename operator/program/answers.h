@@ -13,18 +13,17 @@
 
 namespace sluice::operatord {
 
-// Answers what agents ask. Questions wait here until the changes of the turn
-// have been handed over, and few are answered in one turn, so that no question
-// delays a policy. Belongs to the loop's thread.
+// Answers questions of agents. Questions wait until the changes of the current
+// turn have been handed over, and only a few are answered per turn, so that no
+// question delays a policy. Belongs to the loop's thread.
 //
-// An agent's token is bound to its node, and a node that has been taken over
-// asks as its agent does. It gets the explanation of a connection only if one
-// end is a pod of its node: such a connection's packets pass the node anyway,
-// and what they get tells the verdict. The rules and policies of the other end
-// are named, which is what the question is about; connections between other
-// nodes' pods are none of its business. The name of an address is told to every
-// agent: an agent asks for the other ends of its own flows, and which those are
-// the operator cannot check.
+// An agent's token is bound to its node, and an attacker who controls a node
+// can ask everything that its agent can. An agent therefore gets explanations
+// only for connections with one end on its node: their packets pass through the
+// node, so it can observe the verdict anyway. The answer names the policies and
+// rules of the other end. Explanations of connections between pods of other
+// nodes are refused. Every agent may ask for the names of addresses, because
+// the operator cannot check that they are the other ends of its own flows.
 class Answers {
  public:
   using Send =

@@ -15,18 +15,18 @@ namespace sluice::operatord {
 // Answers `sluice explain --operator`: GET /explain?from=&to=&port=, which the
 // API server's proxy of Services passes on.
 //
-// The proxy takes the Authorization header away and does not say who asks, and
-// it does not verify the certificate of the other end. A user's own token would
-// therefore be lost or, in another header, given to whoever answers at the
-// Service's address. So the asker sends a token of the service account
-// sluice-explain for an audience of its own, which the API server makes for
-// whoever may create tokens of that account, and which is good for nothing else
-// and for minutes only. It comes in the header X-Sluice-Token. Every request is
-// checked by TokenReview; who reaches the port without such a token, from
-// inside the cluster or through the proxy, gets no answer.
+// The proxy removes the Authorization header, does not identify the user, and
+// does not verify the operator's certificate. Sending the user's own token in
+// another header would disclose it to any server at the Service's address. The
+// client therefore sends a token of the service account sluice-explain in the
+// header X-Sluice-Token. Users who may create tokens of that account get one
+// from the API server. Its audience is sluice-explain, so it is valid for
+// nothing else, and it expires after minutes. Every request is checked by a
+// TokenReview. A request without such a token is refused, also one that comes
+// from inside the cluster.
 //
-// libmicrohttpd's thread takes requests and sends answers; everything else
-// happens in the thread of the loop, which calls all members.
+// libmicrohttpd's thread receives requests and sends answers. Everything else,
+// including all calls of members, happens in the thread of the loop.
 class ExplainServer {
  public:
   using Explain = std::function<Result<std::string>(
@@ -41,10 +41,11 @@ class ExplainServer {
   ExplainServer& operator=(ExplainServer&&) = delete;
   ~ExplainServer();
 
-  // Listens, anew with another certificate. The server is closed meanwhile, so
-  // an answer may be lost. Fails if it cannot listen; it may be called again.
+  // Listens with this certificate. A server that is already listening is closed
+  // first, so its open requests may get no answer. On failure nothing listens,
+  // and open() may be called again.
   Result<void> open(const wire::TlsCertificate& certificate);
-  // Checks and answers requests that have arrived, a few at a time.
+  // Checks the tokens of new requests, and removes requests that are done.
   void turn();
 
  private:

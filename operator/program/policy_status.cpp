@@ -7,6 +7,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include "lib/base/sequence.h"
 #include "operator/kept_version.h"
 
 namespace sluice::operatord {
@@ -34,14 +35,6 @@ bool is_group(const PolicyObject& object) {
 // networking.k8s.io/v1 has no status for policies.
 bool has_status(const PolicyObject& object) {
   return object.key.kind != "NetworkPolicy";
-}
-
-std::string joined(const std::vector<std::string>& texts) {
-  std::string result;
-  for (const auto& text : texts) {
-    result += (result.empty() ? "" : "; ") + text;
-  }
-  return result;
 }
 
 std::string what_stays(const PolicyObject& object) {
@@ -244,7 +237,8 @@ std::vector<std::string> PolicyStatus::warnings_of(const PolicyObject& object,
 void PolicyStatus::tell_valid(const PolicyObject& object,
                               const Enforced& enforced, std::uint64_t revision,
                               Told& told, Clock::time_point now) {
-  const auto warnings = joined(warnings_of(object, now - told.since >= kWarn));
+  const auto warnings =
+      joined(warnings_of(object, now - told.since >= kWarn), "; ");
   const auto valid = shown_condition(object, "Valid");
   const bool known = valid && valid->message == warnings;
   if (!warnings.empty() && told.warned != warnings && !known) {
