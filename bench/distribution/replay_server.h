@@ -10,7 +10,7 @@
 
 #include "bench/distribution/shared.h"
 #include "bench/made_cluster.h"
-#include "tests/unit/kube_api_server.h"
+#include "tests/unit/kube/api/server.h"
 
 // A false API server that lists a made-up cluster and then lets its pods change
 // at the rate that is asked for.

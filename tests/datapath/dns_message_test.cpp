@@ -16,7 +16,7 @@
 
 #include "bpf/dns_message.bpf.h"
 #include "dns_message.skel.h"
-#include "tests/unit/dns_packet.h"
+#include "tests/unit/dns/packet.h"
 
 // The reader of DNS messages in the kernel gives what the same source gives in
 // user space.

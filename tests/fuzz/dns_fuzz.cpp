@@ -4,7 +4,7 @@
 
 #include "bpf/dns_message.bpf.h"
 #include "tests/fuzz/fuzz.h"
-#include "tests/unit/dns_packet.h"
+#include "tests/unit/dns/packet.h"
 
 // Bytes as a DNS message: the reader of the BPF programs and a simple parser
 // agree on whether it is complete, and on its names and addresses.

@@ -1,0 +1,390 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/apply.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/unit/agent/world.h"
+
+// The applier over maps in memory: every single write is looked at.
+namespace sluice::agent::test {
+namespace {
+
+// An applier whose every write is checked against what packets may see: the
+// old state up to the step of the epoch, the new one after it, and the old one
+// still in the old slot until a grace period has passed.
+class Watched {
+ public:
+  explicit Watched(FakeMaps::Options options = {})
+      : options_(std::move(options)) {
+    restart();
+  }
+
+  // A new process: an applier over the maps as they are.
+  void restart() {
+    auto maps = std::make_unique<FakeMaps>(contents, options_);
+    maps_ = maps.get();
+    watch();
+    auto created = Applier::create(std::move(maps));
+    ASSERT_TRUE(created) << created.error().message;
+    applier = std::make_unique<Applier>(std::move(*created));
+  }
+
+  // Tells what the next call starts from and leads to.
+  void expect(View before, View after) {
+    before_ = std::move(before);
+    after_ = std::move(after);
+    stepped_ = false;
+    in_grace_ = false;
+    start_epoch_ = contents.epoch;
+    watching_ = true;
+  }
+  FakeMaps& maps() { return *maps_; }
+
+  Contents contents;
+  std::unique_ptr<Applier> applier;
+  std::string violation;
+
+ private:
+  void watch() {
+    maps_->after_write = [this] { check(); };
+    maps_->after_grace = [this] { in_grace_ = false; };
+  }
+  void check() {
+    if (!watching_ || !violation.empty()) {
+      return;
+    }
+    if (!stepped_ && contents.epoch != start_epoch_) {
+      stepped_ = true;
+      in_grace_ = true;
+    }
+    const unsigned slot = contents.epoch & 1;
+    if (view_of(contents, slot) != (stepped_ ? after_ : before_)) {
+      violation = stepped_ ? "after the step" : "before the step";
+    }
+    if (in_grace_ && view_of(contents, slot ^ 1) != before_) {
+      violation = "old slot changed within the grace period";
+    }
+  }
+
+  FakeMaps::Options options_;
+  FakeMaps* maps_ = nullptr;
+  View before_;
+  View after_;
+  std::uint32_t start_epoch_ = 0;
+  bool watching_ = false;
+  bool stepped_ = false;
+  bool in_grace_ = false;
+};
+
+sluice_policy_value allow(std::uint32_t rule) {
+  return {.verdict = SLUICE_VERDICT_ALLOW, .rule = rule};
+}
+
+EndpointEntry pod(std::uint32_t set) {
+  return {.name = "ns/pod0",
+          .policy_set = set,
+          .isolated = {true, false},
+          .ips = {*parse_ip("10.0.0.200")}};
+}
+
+class RandomSequences : public ::testing::TestWithParam<std::uint32_t> {};
+
+TEST_P(RandomSequences, OnlyTheEpochStepChangesWhatPacketsSee) {
+  World world(GetParam());
+  Watched watched;
+  for (int i = 0; i < 60; ++i) {
+    const auto before = view_of(world.state, world.bindings);
+    if (world.below(3) == 0) {
+      const auto [name, ifindex] = world.rebind();
+      watched.applier->bind(name, ifindex);
+    }
+    const auto transaction = world.transaction(world.below(4) == 0 ? 40 : 6);
+    watched.expect(before, view_of(world.state, world.bindings));
+    const auto epoch = watched.contents.epoch;
+    const auto result = watched.applier->apply(transaction);
+    ASSERT_TRUE(result) << result.error().message;
+    ASSERT_EQ(watched.violation, "") << "transaction " << i;
+    ASSERT_EQ(difference(watched.contents, world.state, world.bindings), "")
+        << "transaction " << i;
+    ASSERT_LE(watched.contents.epoch - epoch, 1U);
+    ASSERT_FALSE(watched.maps().reused_early);
+  }
+}
+
+TEST_P(RandomSequences, AFailureAtAnyWriteLeavesTheOldStateAndRetryTheNew) {
+  World world(GetParam());
+  Watched watched;
+  for (int i = 0; i < 30; ++i) {
+    const auto before = view_of(world.state, world.bindings);
+    const auto old_state = world.state;
+    const auto old_bindings = world.bindings;
+    if (world.below(3) == 0) {
+      const auto [name, ifindex] = world.rebind();
+      watched.applier->bind(name, ifindex);
+    }
+    const auto transaction = world.transaction(12);
+    watched.expect(before, view_of(world.state, world.bindings));
+    auto& maps = watched.maps();
+    maps.writes = 0;
+    maps.fail_at = world.below(25);
+    const auto result = watched.applier->apply(transaction);
+    maps.fail_at.reset();
+    ASSERT_EQ(watched.violation, "") << "transaction " << i;
+    if (!result) {
+      ASSERT_EQ(difference(watched.contents, old_state, old_bindings), "")
+          << "transaction " << i;
+      ASSERT_EQ(result.error().code, ENOMEM);
+    }
+    const auto again = watched.applier->retry();
+    ASSERT_TRUE(again) << again.error().message;
+    ASSERT_EQ(watched.violation, "") << "transaction " << i;
+    ASSERT_EQ(difference(watched.contents, world.state, world.bindings), "")
+        << "transaction " << i;
+    ASSERT_FALSE(maps.reused_early);
+  }
+}
+
+TEST_P(RandomSequences, FailedTransactionsAddUp) {
+  World world(GetParam());
+  Watched watched;
+  for (int i = 0; i < 20; ++i) {
+    auto& maps = watched.maps();
+    maps.writes = 0;
+    maps.fail_at = i % 5 == 4 ? std::nullopt : std::optional<std::size_t>(0);
+    const auto result = watched.applier->apply(world.transaction(10));
+    if (i % 5 == 4) {
+      ASSERT_TRUE(result) << result.error().message;
+      ASSERT_EQ(difference(watched.contents, world.state, world.bindings), "");
+    }
+  }
+}
+
+TEST_P(RandomSequences, ARestartWritesNothingWhereNothingDiffers) {
+  World world(GetParam());
+  Watched watched;
+  for (int i = 0; i < 8; ++i) {
+    const auto [name, ifindex] = world.rebind();
+    watched.applier->bind(name, ifindex);
+    ASSERT_TRUE(watched.applier->apply(world.transaction(20)));
+  }
+  const auto epoch = watched.contents.epoch;
+  watched.restart();
+  int writes = 0;
+  watched.maps().after_write = [&] { ++writes; };
+  for (const auto& [name, ifindex] : world.bindings) {
+    watched.applier->bind(name, ifindex);
+  }
+  ASSERT_TRUE(watched.applier->replace(world.state));
+  EXPECT_EQ(writes, 0);
+  EXPECT_EQ(watched.contents.epoch, epoch);
+}
+
+// Stops an applier dead after a number of writes, as SIGKILL does.
+TEST_P(RandomSequences, AStopAtAnyWriteLeavesOneStateComplete) {
+  World world(GetParam());
+  Watched watched;
+  for (int i = 0; i < 25; ++i) {
+    const auto before = view_of(world.state, world.bindings);
+    if (world.below(3) == 0) {
+      const auto [name, ifindex] = world.rebind();
+      watched.applier->bind(name, ifindex);
+    }
+    const auto transaction = world.transaction(15);
+    std::vector<Contents> moments{watched.contents};
+    watched.maps().after_write = [&] { moments.push_back(watched.contents); };
+    const auto epoch = watched.contents.epoch;
+    ASSERT_TRUE(watched.applier->apply(transaction));
+    watched.contents =
+        moments[world.below(static_cast<std::uint32_t>(moments.size()))];
+    const auto after = view_of(world.state, world.bindings);
+    const auto found = view_of(watched.contents, watched.contents.epoch & 1);
+    ASSERT_EQ(found, watched.contents.epoch == epoch ? before : after);
+
+    watched.restart();
+    watched.expect(found, after);
+    for (const auto& [name, ifindex] : world.bindings) {
+      watched.applier->bind(name, ifindex);
+    }
+    const auto result = watched.applier->replace(world.state);
+    ASSERT_TRUE(result) << result.error().message;
+    ASSERT_EQ(watched.violation, "");
+    ASSERT_EQ(difference(watched.contents, world.state, world.bindings), "");
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, RandomSequences,
+                         ::testing::Range<std::uint32_t>(1, 13));
+
+TEST(Apply, ANewClassIsWrittenInPlace) {
+  Watched watched;
+  watched.applier->bind("ns/pod0", 2);
+  Transaction first;
+  first.entries = {{key(1, 5), allow(20)}, {key(1, 6), allow(21)}};
+  first.peers = {{prefix("10.0.0.1/32"), 5}};
+  first.endpoints = {{"ns/pod0", pod(1)}};
+  ASSERT_TRUE(watched.applier->apply(first));
+
+  Transaction second;
+  second.entries = {{key(1, 7), allow(22)}, {key(1, 6), std::nullopt}};
+  second.peers = {{prefix("10.0.0.2/32"), 7}};
+  ASSERT_TRUE(watched.applier->apply(second));
+  const auto& record = watched.contents.records.at(2);
+  EXPECT_EQ(record.gen[0].policy_id, SLUICE_POLICY_ID(1, 0));
+  EXPECT_EQ(watched.contents.policy.size(), 2U);
+}
+
+TEST(Apply, AClassInUseMakesTheSetBeWrittenAnew) {
+  Watched watched;
+  watched.applier->bind("ns/pod0", 2);
+  Transaction first;
+  first.entries = {{key(1, 5), allow(20)}};
+  first.peers = {{prefix("10.0.0.1/32"), 5}};
+  first.endpoints = {{"ns/pod0", pod(1)}};
+  ASSERT_TRUE(watched.applier->apply(first));
+
+  Transaction second;
+  second.entries = {{key(1, 5, 443), allow(22)}};
+  ASSERT_TRUE(watched.applier->apply(second));
+  const auto& record = watched.contents.records.at(2);
+  EXPECT_EQ(record.gen[0].policy_id, SLUICE_POLICY_ID(1, 1));
+  EXPECT_EQ(watched.contents.policy.size(), 2U);
+  for (const auto& [found, value] : watched.contents.policy) {
+    EXPECT_EQ(found.policy_id, SLUICE_POLICY_ID(1, 1));
+  }
+}
+
+TEST(Apply, WhatNoPacketCanNoticeStepsNoEpoch) {
+  Watched watched;
+  watched.applier->bind("ns/pod0", 2);
+  Transaction first;
+  first.entries = {{key(1, 5), allow(20)}};
+  first.endpoints = {{"ns/pod0", pod(1)}};
+  first.peers = {{prefix("10.0.0.0/24"), 5}};
+  ASSERT_TRUE(watched.applier->apply(first));
+  const auto epoch = watched.contents.epoch;
+
+  Transaction second;
+  second.entries = {{key(1, 6), allow(21)}, {key(3, 0), allow(22)}};
+  second.peers = {{prefix("10.0.0.9/32"), 5}};  // as the prefix around it
+  ASSERT_TRUE(watched.applier->apply(second));
+  EXPECT_EQ(watched.contents.epoch, epoch);
+  EXPECT_EQ(watched.contents.policy.size(), 3U);
+  EXPECT_EQ(watched.contents.peers.size(), 2U);
+}
+
+TEST(Apply, AnEndpointThatChangesItsAddressIsFollowed) {
+  Watched watched;
+  watched.applier->bind("ns/pod0", 2);
+  Transaction first;
+  first.endpoints = {{"ns/pod0", pod(0)}};
+  ASSERT_TRUE(watched.applier->apply(first));
+  auto moved = pod(0);
+  moved.ips = {*parse_ip("10.0.0.201"), *parse_ip("fd00::1")};
+  Transaction second;
+  second.endpoints = {{"ns/pod0", moved}};
+  ASSERT_TRUE(watched.applier->apply(second));
+  State state;
+  apply(state, second);
+  EXPECT_EQ(difference(watched.contents, state, {{"ns/pod0", 2}}), "");
+}
+
+TEST(Apply, ANewRecordHasItsAddressesBeforeItIsInForce) {
+  Watched watched;
+  bool checked = false;
+  watched.maps().after_write = [&] {
+    if (watched.contents.epoch == 1 && !checked) {
+      checked = true;
+      EXPECT_NE(watched.contents.records.at(2).ipv4, 0U);
+    }
+  };
+  watched.applier->bind("ns/pod0", 2);
+  Transaction transaction;
+  transaction.endpoints = {{"ns/pod0", pod(0)}};
+  ASSERT_TRUE(watched.applier->apply(transaction));
+  EXPECT_TRUE(checked);
+}
+
+struct FullMap {
+  const char* name;
+  Map map;
+  Transaction transaction;
+};
+
+class MapFull : public ::testing::TestWithParam<FullMap> {};
+
+TEST_P(MapFull, ChangesNothingAndSaysWhatIsNeeded) {
+  const auto& [name, map, transaction] = GetParam();
+  Watched watched({.capacities = {{map, 2}}});
+  for (int i = 0; i < 4; ++i) {
+    watched.applier->bind("ns/pod" + std::to_string(i),
+                          SLUICE_ENDPOINTS_DIRECT + 1 + i);
+  }
+  Transaction first;
+  first.entries = {{key(1, 5), allow(20)}};
+  ASSERT_TRUE(watched.applier->apply(first));
+  State old_state;
+  apply(old_state, first);
+
+  const auto result = watched.applier->apply(transaction);
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().message, "map " + std::string(map_name(map)) +
+                                        " is full: 2 entries, 3 needed");
+  EXPECT_EQ(result.error().code, ENOSPC);
+  EXPECT_EQ(difference(watched.contents, old_state, {}), "");
+  EXPECT_FALSE(watched.applier->retry());
+
+  // Once it fits, it is applied without further help.
+  Transaction less;
+  less.peers = {{transaction.peers[0].prefix, std::nullopt}};
+  const auto again = watched.applier->apply(less);
+  ASSERT_TRUE(again) << again.error().message;
+  State wanted = old_state;
+  apply(wanted, transaction);
+  apply(wanted, less);
+  EXPECT_EQ(difference(watched.contents, wanted, {}), "");
+}
+
+Transaction peers(std::initializer_list<const char*> prefixes) {
+  Transaction result;
+  for (const auto* text : prefixes) {
+    result.peers.push_back({prefix(text), 5});
+  }
+  return result;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    EachMap, MapFull,
+    ::testing::Values(
+        FullMap{"peers4", Map::kPeers4,
+                peers({"10.0.0.1/32", "10.0.0.2/32", "10.0.0.3/32"})},
+        FullMap{"peers6", Map::kPeers6,
+                peers({"fd00::1/128", "fd00::2/128", "fd00::3/128"})},
+        FullMap{"prefixes4", Map::kPrefixes4,
+                peers({"10.1.0.0/16", "10.2.0.0/16", "10.3.0.0/16"})},
+        FullMap{"prefixes6", Map::kPrefixes6,
+                peers({"fd01::/64", "fd02::/64", "fd03::/64"})}),
+    [](const auto& test) { return std::string(test.param.name); });
+
+TEST(Apply, InterfacesBeyondTheDirectOnesRunOut) {
+  Watched watched(
+      {.capacities = {{Map::kEndpointOverflow, SLUICE_ENDPOINTS_OVERFLOW}}});
+  Transaction transaction;
+  for (std::uint32_t i = 0; i <= SLUICE_ENDPOINTS_OVERFLOW; ++i) {
+    auto entry = pod(0);
+    entry.name = "ns/pod" + std::to_string(i);
+    watched.applier->bind(entry.name, SLUICE_ENDPOINTS_DIRECT + i);
+    transaction.endpoints.push_back({entry.name, entry});
+  }
+  const auto result = watched.applier->apply(transaction);
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().code, ENOSPC);
+  EXPECT_TRUE(watched.contents.records.empty());
+  watched.applier->bind("ns/pod7", 0);
+  ASSERT_TRUE(watched.applier->retry());
+  EXPECT_EQ(watched.contents.records.size(), SLUICE_ENDPOINTS_OVERFLOW);
+  EXPECT_EQ(watched.applier->used(Map::kEndpointOverflow),
+            SLUICE_ENDPOINTS_OVERFLOW);
+}
+
+}  // namespace
+}  // namespace sluice::agent::test

@@ -1,1 +1,0 @@
-sluice_unit_test(cni_test cni_conflist_test.cpp cni_input_test.cpp LINK sluice_cni_core)

@@ -1,1 +1,0 @@
-sluice_unit_test(health_test health_server_test.cpp LINK sluice_health)

@@ -1,1 +1,0 @@
-sluice_unit_test(kube_test kube_decode_test.cpp kube_manifest_test.cpp LINK sluice_kube)
