@@ -3,13 +3,18 @@
 
 #include <algorithm>
 #include <tuple>
+#include <utility>
 
 namespace sluice {
 namespace {
 
-auto fields(const sluice_policy_key& key) {
-  return std::tuple(key.policy_id, key.cidr_id, key.direction, key.protocol,
-                    __builtin_bswap16(key.port), key.prefixlen);
+// All fields in their order. Two numbers are compared faster than six.
+std::pair<std::uint64_t, std::uint64_t> fields(const sluice_policy_key& key) {
+  return {(std::uint64_t{key.policy_id} << 32) | key.cidr_id,
+          (std::uint64_t{key.direction} << 56) |
+              (std::uint64_t{key.protocol} << 48) |
+              (std::uint64_t{__builtin_bswap16(key.port)} << 32) |
+              key.prefixlen};
 }
 
 // Walks two sorted ranges together and calls `changed(key, value or null)` for

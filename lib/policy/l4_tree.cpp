@@ -20,9 +20,12 @@ class Ranked {
       : order_(candidates.begin(), candidates.end()),
         depth_(candidates.size(), 0),
         counts_((candidates.size() + kBits - 1) / kBits, 0) {
-    std::ranges::stable_sort(order_, [](const auto* a, const auto* b) {
+    const auto before = [](const auto* a, const auto* b) {
       return asked_before(*a, *b);
-    });
+    };
+    if (!std::ranges::is_sorted(order_, before)) {
+      std::ranges::stable_sort(order_, before);
+    }
     for (const Tier tier : {Tier::kAdmin, Tier::kNormal, Tier::kBaseline}) {
       begins_[static_cast<std::size_t>(tier) + 1] =
           std::ranges::upper_bound(order_, tier, {}, &Candidate::tier) -
@@ -185,27 +188,25 @@ class PortTree {
  public:
   // `inherited`: the any-protocol entry of the same class, or null if a port
   // without an entry falls through to `below`.
-  PortTree(std::uint8_t protocol, std::span<const Piece> pieces,
-           const Decided* inherited, const Decided& fallback,
-           std::vector<L4Entry>& out)
+  PortTree(std::uint8_t protocol, const Decided* inherited,
+           const Decided& fallback, std::vector<L4Entry>& out)
       : protocol_(protocol),
-        pieces_(pieces),
         inherited_(inherited),
         fallback_(fallback),
         out_(out) {}
 
-  void emit(std::uint32_t first, int length) {
-    const std::uint32_t last = first + (kPorts >> length) - 1;
-    auto begin = std::ranges::partition_point(
-        pieces_, [&](const Piece& piece) { return piece.last < first; });
-    auto end = begin;
+  // `pieces`: those that overlap the 2^(16 - length) ports from `first` on.
+  void emit(std::uint32_t first, int length, std::span<const Piece> pieces) {
     bool covered = true;
     bool constant = true;
-    for (; end != pieces_.end() && end->first <= last; ++end) {
-      covered = covered &&
-                (inherited_ != nullptr ? same_verdict(end->above, *inherited_)
-                                       : same_verdict(end->above, end->below));
-      constant = constant && end->above == begin->above;
+    for (const auto& piece : pieces) {
+      covered = covered && (inherited_ != nullptr
+                                ? same_verdict(piece.above, *inherited_)
+                                : same_verdict(piece.above, piece.below));
+      constant = constant && piece.above == pieces.front().above;
+      if (!covered && !constant) {
+        break;  // nothing that follows changes this
+      }
     }
     if (covered) {
       return;
@@ -215,16 +216,20 @@ class PortTree {
                       .prefixlen = static_cast<std::uint8_t>(
                           SLUICE_PREFIX_PROTOCOL + length),
                       .port = static_cast<std::uint16_t>(first),
-                      .value = value_of(begin->above, fallback_)});
+                      .value = value_of(pieces.front().above, fallback_)});
       return;
     }
-    emit(first, length + 1);
-    emit(first + (kPorts >> (length + 1)), length + 1);
+    const std::uint32_t middle = first + (kPorts >> (length + 1));
+    const auto below = std::ranges::partition_point(
+        pieces, [&](const Piece& piece) { return piece.last < middle; });
+    const auto split = static_cast<std::size_t>(below - pieces.begin());
+    const bool shared = split < pieces.size() && below->first < middle;
+    emit(first, length + 1, pieces.first(split + (shared ? 1 : 0)));
+    emit(middle, length + 1, pieces.subspan(split));
   }
 
  private:
   std::uint8_t protocol_;
-  std::span<const Piece> pieces_;
   const Decided* inherited_;
   const Decided& fallback_;
   std::vector<L4Entry>& out_;
@@ -350,9 +355,8 @@ std::vector<L4Entry> compile_l4(const Decision& above, const Decision& below,
   for (const auto protocol : protocols) {
     const auto pieces =
         merge(above.segments(protocol), below.segments(protocol));
-    PortTree(protocol, pieces, own_any ? &above.any_protocol() : nullptr,
-             fallback, out)
-        .emit(0, 0);
+    PortTree(protocol, own_any ? &above.any_protocol() : nullptr, fallback, out)
+        .emit(0, 0, pieces);
   }
   return out;
 }

@@ -91,8 +91,8 @@ struct L4Entry {
 
 // Returns entries with the results of `above`, if they are looked up first and
 // packets without an entry fall through to `below` (class 0) and then to the
-// default. `fallback` is written where `above` has the default but an entry is
-// needed.
+// default. In order of protocol and port, one for each place. `fallback` is
+// written where `above` has the default but an entry is needed.
 std::vector<L4Entry> compile_l4(const Decision& above, const Decision& below,
                                 const Decided& fallback);
 

@@ -2,6 +2,7 @@
 // The view of one node: its endpoints, their policy sets with entries and
 // names, and the peers; as a whole or as changes.
 #include <algorithm>
+#include <ranges>
 #include <utility>
 
 #include "lib/policy/translator_impl.h"
@@ -17,6 +18,24 @@ std::vector<RuleInfo> rules_of(const SetRecord& set) {
     }
   }
   return rules;
+}
+
+// Sorted; of equal keys the last one stays.
+std::vector<Transaction::EntryChange> one_per_key(
+    std::vector<Transaction::EntryChange> changes) {
+  const auto less = [](const auto& a, const auto& b) {
+    return PolicyKeyLess{}(a.key, b.key);
+  };
+  if (!std::ranges::is_sorted(changes, less)) {
+    std::ranges::stable_sort(changes, less);
+  }
+  // From the end, so that the last of equal keys comes first.
+  const auto same = [](const auto& a, const auto& b) {
+    return equal(a.key, b.key);
+  };
+  const auto rest = std::ranges::unique(std::views::reverse(changes), same);
+  changes.erase(changes.begin(), rest.begin().base());
+  return changes;
 }
 
 }  // namespace
@@ -123,8 +142,9 @@ void Translator::Impl::collect_sets(NodeWatch& watch,
     }
     const auto* set = sets.find(id);
     for (const auto& entry : sluice::policy::PolicySets::entries(*set)) {
-      watch.entries[entry.key] =
-          has ? std::optional(entry.value) : std::nullopt;
+      watch.entries.push_back(
+          {.key = entry.key,
+           .value = has ? std::optional(entry.value) : std::nullopt});
     }
     set->visit_classes(
         [&](std::uint32_t cidr_id) { count_class(watch, cidr_id, has, left); });
@@ -156,9 +176,8 @@ void Translator::Impl::collect(NodeWatch& watch,
     if (it == sets.changes().sets.end()) {
       continue;
     }
-    for (const auto& change : it->second.entries) {
-      watch.entries[change.key] = change.value;
-    }
+    watch.entries.insert(watch.entries.end(), it->second.entries.begin(),
+                         it->second.entries.end());
     for (const auto& [cidr_id, added] : it->second.classes) {
       count_class(watch, cidr_id, added, left);
     }
@@ -407,9 +426,7 @@ Transaction Translator::Impl::take_changes(NodeWatch& watch) const {
         {.prefix = prefix,
          .cidr_id = classes.entry(prefix, watch.node, watch.class_refs)});
   }
-  for (const auto& [key, value] : std::exchange(watch.entries, {})) {
-    changes.entries.push_back({.key = key, .value = value});
-  }
+  changes.entries = one_per_key(std::exchange(watch.entries, {}));
   for (const auto& name : std::exchange(watch.endpoints, {})) {
     const auto* record = find_endpoint(watch.node, name);
     const auto sent = watch.sent_endpoints.find(name);

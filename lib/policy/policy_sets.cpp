@@ -473,6 +473,12 @@ void PolicySets::update() {
     drop_class(cidr_id);
   }
   retry_over_share();
+  // Once, for every node that has the set.
+  for (auto& [id, change] : changes_.sets) {
+    std::ranges::stable_sort(change.entries, [](const auto& a, const auto& b) {
+      return PolicyKeyLess{}(a.key, b.key);
+    });
+  }
 }
 
 void PolicySets::discard(std::uint32_t set_id) {

@@ -2,6 +2,7 @@
 // The policy-map entries of policy sets: which classes a set has to be compiled
 // for, and when again.
 #include <algorithm>
+#include <deque>
 #include <tuple>
 #include <utility>
 
@@ -40,18 +41,25 @@ sluice_policy_key map_key(std::uint32_t set, Direction direction,
           .port = htons(entry.port)};
 }
 
+// The places in `rules` of those that apply to a class, in order.
+std::vector<std::size_t> rules_for(const SetDirection& direction,
+                                   const ClassKey& peer) {
+  std::vector<std::size_t> result(direction.any_peer);
+  for (const SelectorId id : peer.selectors) {
+    const auto it = direction.by_selector.find(id);
+    if (it != direction.by_selector.end()) {
+      result.insert(result.end(), it->second.begin(), it->second.end());
+    }
+  }
+  sort_unique(result);
+  return result;
+}
+
 }  // namespace
 
 std::vector<Candidate> PolicySets::candidates(const SetDirection& direction,
                                               const ClassKey& peer) {
-  std::vector<std::size_t> applicable(direction.any_peer);
-  for (const SelectorId id : peer.selectors) {
-    const auto it = direction.by_selector.find(id);
-    if (it != direction.by_selector.end()) {
-      applicable.insert(applicable.end(), it->second.begin(), it->second.end());
-    }
-  }
-  sort_unique(applicable);
+  const auto applicable = rules_for(direction, peer);
   std::vector<Candidate> result;
   result.reserve(applicable.size());
   for (const std::size_t i : applicable) {
@@ -73,11 +81,18 @@ std::vector<L4Entry> PolicySets::compile(const SetRecord& set, Direction which,
     return compile_l4(*direction.any_decision, nothing,
                       fallback(direction.isolated, which, false));
   }
-  const auto applicable = candidates(direction, peer);
+  const auto applicable = rules_for(direction, peer);
+  std::deque<Candidate> resolved;  // with ports that the class names
   std::vector<const Candidate*> pointers;
   pointers.reserve(applicable.size());
-  for (const auto& candidate : applicable) {
-    pointers.push_back(&candidate);
+  for (const std::size_t i : applicable) {
+    const auto& placed = direction.rules[i];
+    pointers.push_back(&placed.candidate);
+    if (placed.named_at_peer) {
+      resolve_names(resolved.emplace_back(placed.candidate),
+                    placed.rule->rule->l4, peer.ports);
+      pointers.back() = &resolved.back();
+    }
   }
   Decision decision(pointers, direction.isolated);
   const auto* ports = which == Direction::kEgress ? frontend(cidr_id) : nullptr;
@@ -98,27 +113,29 @@ void PolicySets::note_entries(const SetRecord& set, Direction direction,
                               std::uint32_t cidr_id,
                               const std::vector<L4Entry>& before,
                               const std::vector<L4Entry>& after) {
+  auto& noted = changes_.sets[set.id].entries;
   const auto note = [&](const L4Entry& entry, bool present) {
-    changes_.sets[set.id].entries.push_back(
+    noted.push_back(
         {.key = map_key(set.id, direction, cidr_id, entry),
          .value = present ? std::optional(entry.value) : std::nullopt});
   };
-  const auto less = [](const L4Entry& a, const L4Entry& b) {
-    return std::tuple(a.protocol, a.prefixlen, a.port) <
-           std::tuple(b.protocol, b.prefixlen, b.port);
+  const auto place = [](const L4Entry& entry) {
+    return std::tuple(entry.protocol, entry.port, entry.prefixlen);
   };
-  const std::set<L4Entry, decltype(less)> now(after.begin(), after.end());
-  const std::set<L4Entry, decltype(less)> then(before.begin(), before.end());
-  for (const auto& entry : then) {
-    if (!now.contains(entry)) {
-      note(entry, false);
+  // compile_l4() writes them in this order.
+  auto then = before.begin();
+  for (const auto& entry : after) {
+    for (; then != before.end() && place(*then) < place(entry); ++then) {
+      note(*then, false);
     }
-  }
-  for (const auto& entry : now) {
-    const auto it = then.find(entry);
-    if (it == then.end() || !(*it == entry)) {
+    const bool present = then != before.end() && place(*then) == place(entry);
+    if (!present || !(*then == entry)) {
       note(entry, true);
     }
+    then += present ? 1 : 0;
+  }
+  for (; then != before.end(); ++then) {
+    note(*then, false);
   }
 }
 

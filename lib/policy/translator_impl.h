@@ -50,8 +50,7 @@ struct NodeWatch {
   // For the next take().
   std::set<IpPrefix> peers;
   std::set<std::string> endpoints;
-  std::map<sluice_policy_key, std::optional<sluice_policy_value>, PolicyKeyLess>
-      entries;
+  std::vector<Transaction::EntryChange> entries;  // later ones win
   std::map<std::uint32_t, std::optional<RuleInfo>> rules;
   std::map<std::uint32_t, std::optional<PolicySetInfo>> infos;
 
