@@ -2,12 +2,14 @@
 #include "lib/wire/server.h"
 
 #include <algorithm>
-#include <map>
 #include <random>
+#include <string_view>
 #include <unordered_map>
 #include <utility>
 
+#include "lib/base/printable.h"
 #include "lib/wire/announcement.h"
+#include "lib/wire/deadlines.h"
 #include "lib/wire/report_service.h"
 #include "lib/wire/session.h"
 #include "lib/wire/transport.h"
@@ -28,12 +30,10 @@ bool is_node_name(const std::string& name) {
          });
 }
 
-std::string printable(const std::string& text) {
+// As much of a text from an agent as a message should repeat.
+std::string excerpt(const std::string& text) {
   constexpr std::size_t kMax = 64;
-  std::string result = text.substr(0, kMax);
-  std::ranges::replace_if(
-      result, [](char c) { return c < ' ' || c > '~'; }, '?');
-  return result;
+  return printable(std::string_view(text).substr(0, kMax));
 }
 
 std::string text_of(const Version& version) {
@@ -65,9 +65,9 @@ struct Server::Impl {
   std::unordered_map<std::string, Node> nodes;
   std::deque<std::string> snapshot_queue;
   std::size_t snapshots_active = 0;
-  std::multimap<Clock::time_point, std::weak_ptr<Stream>> hello_by;
-  std::multimap<Clock::time_point, std::weak_ptr<Stream>> abort_at;
-  std::multimap<Clock::time_point, std::string> forget_at;
+  Deadlines<std::weak_ptr<Stream>> hello_by;
+  Deadlines<std::weak_ptr<Stream>> abort_at;
+  Deadlines<std::string> forget_at;
   std::uint64_t merged = 0;
 
   Result<void> open();
@@ -80,6 +80,7 @@ struct Server::Impl {
   void on_addresses(Stream& stream, const v1::NodeAddresses& message);
   void on_question(Stream& stream, const v1::Question& message);
   [[nodiscard]] bool may_ask(Stream::Notes& notes) const;
+  [[nodiscard]] Node* node_of(const Stream& stream);
   void answer(const std::string& name, const Answer& answer);
   void on_identity(const std::shared_ptr<Stream>& stream,
                    const StreamEvent& event);
@@ -133,12 +134,18 @@ Server::Impl::Node* Server::Impl::find(const std::string& name) {
   return found == nodes.end() ? nullptr : &found->second;
 }
 
+// nullptr if another stream has taken the node's place.
+Server::Impl::Node* Server::Impl::node_of(const Stream& stream) {
+  auto* node = find(stream.notes.node);
+  return node != nullptr && node->stream.get() == &stream ? node : nullptr;
+}
+
 // An agent that reads nothing does not receive the reason, but the stream ends
 // all the same.
 void Server::Impl::end(Stream& stream, grpc::StatusCode code,
                        const std::string& why) {
   stream.end(grpc::Status(code, why));
-  abort_at.emplace(Clock::now() + kLastWords, stream.weak_from_this());
+  abort_at.add(Clock::now() + kLastWords, stream.weak_from_this());
   events->poller().notify();
 }
 
@@ -169,7 +176,7 @@ void Server::Impl::on_hello(Stream& stream, const v1::Hello& hello) {
   }
   if (!is_node_name(hello.node())) {
     refuse(stream, grpc::StatusCode::INVALID_ARGUMENT,
-           "not a node's name: \"" + printable(hello.node()) + "\"");
+           "not a node's name: \"" + excerpt(hello.node()) + "\"");
     return;
   }
   stream.notes.state = Stream::Notes::kAsking;
@@ -250,7 +257,7 @@ void Server::Impl::subscribe(const std::shared_ptr<Stream>& stream) {
   if (handlers.on_connect) {
     handlers.on_connect({.node = notes.node,
                          .peer = stream->peer(),
-                         .agent_version = printable(hello.program_version()),
+                         .agent_version = excerpt(hello.program_version()),
                          .version = decode(hello.version()),
                          .resumed = resumed});
   }
@@ -292,13 +299,13 @@ void Server::Impl::ask_for_snapshots() {
 }
 
 void Server::Impl::on_progress(Stream& stream, const v1::Progress& progress) {
-  auto* node = find(stream.notes.node);
   auto ack = decode(progress);
   if (!ack) {
     refuse(stream, grpc::StatusCode::INVALID_ARGUMENT, ack.error().message);
     return;
   }
-  if (node == nullptr || node->stream.get() != &stream) {
+  auto* node = node_of(stream);
+  if (node == nullptr) {
     return;
   }
   bool current = false;
@@ -329,8 +336,7 @@ void Server::Impl::on_announcement(Stream& stream,
     refuse(stream, grpc::StatusCode::INVALID_ARGUMENT, pods.error().message);
     return;
   }
-  const auto* node = find(stream.notes.node);
-  if (node == nullptr || node->stream.get() != &stream) {
+  if (node_of(stream) == nullptr) {
     return;
   }
   stream.read();
@@ -347,8 +353,7 @@ void Server::Impl::on_addresses(Stream& stream,
            addresses.error().message);
     return;
   }
-  const auto* node = find(stream.notes.node);
-  if (node == nullptr || node->stream.get() != &stream) {
+  if (node_of(stream) == nullptr) {
     return;
   }
   stream.read();
@@ -357,25 +362,15 @@ void Server::Impl::on_addresses(Stream& stream,
   }
 }
 
-// A bucket that fills with `questions_per_second` and holds as many.
 bool Server::Impl::may_ask(Stream::Notes& notes) const {
-  const auto now = Clock::now();
-  const auto most = std::max(1.0, options.questions_per_second);
-  const std::chrono::duration<double> since = now - notes.asked_at;
-  const double filled = since.count() * options.questions_per_second;
-  notes.questions =
-      notes.questions < 0 ? most : std::min(most, notes.questions + filled);
-  notes.asked_at = now;
-  if (notes.questions < 1) {
-    return false;
+  if (!notes.questions) {
+    notes.questions.emplace(options.questions_per_second);
   }
-  notes.questions -= 1;
-  return true;
+  return notes.questions->take(Clock::now());
 }
 
 void Server::Impl::on_question(Stream& stream, const v1::Question& message) {
-  const auto* node = find(stream.notes.node);
-  if (node == nullptr || node->stream.get() != &stream) {
+  if (node_of(stream) == nullptr) {
     return;
   }
   stream.read();
@@ -454,7 +449,7 @@ void Server::Impl::on_gone(const std::shared_ptr<Stream>& stream) {
   node->stream.reset();
   snapshot_over(*node);
   node->forget_at = Clock::now() + options.resume_for;
-  forget_at.emplace(node->forget_at, stream->notes.node);
+  forget_at.add(node->forget_at, stream->notes.node);
   if (handlers.on_disconnect) {
     handlers.on_disconnect(stream->notes.node, stream->notes.why.empty()
                                                    ? "the stream has ended"
@@ -487,44 +482,31 @@ void Server::Impl::handle(StreamEvent& event) {
 
 void Server::Impl::run_timers() {
   const auto now = Clock::now();
-  while (!hello_by.empty() && hello_by.begin()->first <= now) {
-    const auto stream = hello_by.begin()->second.lock();
-    hello_by.erase(hello_by.begin());
+  hello_by.run(now, [&](const std::weak_ptr<Stream>& waiting, auto) {
+    const auto stream = waiting.lock();
     if (stream && stream->notes.state != Stream::Notes::kKnown) {
       refuse(*stream, grpc::StatusCode::DEADLINE_EXCEEDED,
              stream->notes.state == Stream::Notes::kNew
                  ? "no hello in time"
                  : "the token could not be checked in time");
     }
-  }
-  while (!abort_at.empty() && abort_at.begin()->first <= now) {
-    if (const auto stream = abort_at.begin()->second.lock()) {
+  });
+  abort_at.run(now, [](const std::weak_ptr<Stream>& ended, auto) {
+    if (const auto stream = ended.lock()) {
       stream->abort();
     }
-    abort_at.erase(abort_at.begin());
-  }
-  while (!forget_at.empty() && forget_at.begin()->first <= now) {
-    const auto [moment, name] = *forget_at.begin();
-    forget_at.erase(forget_at.begin());
+  });
+  forget_at.run(now, [&](const std::string& name, Clock::time_point when) {
     const auto* node = find(name);
-    if (node != nullptr && !node->stream && node->forget_at == moment) {
+    if (node != nullptr && !node->stream && node->forget_at == when) {
       nodes.erase(name);
       if (handlers.on_forget) {
         handlers.on_forget(name);
       }
     }
-  }
-  auto next = Clock::time_point::max();
-  if (!hello_by.empty()) {
-    next = std::min(next, hello_by.begin()->first);
-  }
-  if (!abort_at.empty()) {
-    next = std::min(next, abort_at.begin()->first);
-  }
-  if (!forget_at.empty()) {
-    next = std::min(next, forget_at.begin()->first);
-  }
-  events->poller().wake_at(next);
+  });
+  events->poller().wake_at(
+      std::min({hello_by.next(), abort_at.next(), forget_at.next()}));
 }
 
 Server::Server() : impl_(std::make_unique<Impl>()) {}
@@ -568,7 +550,7 @@ void Server::dispatch() {
   auto& impl = *impl_;
   impl.events->poller().drain();
   for (const auto& stream : impl.service->take_new()) {
-    impl.hello_by.emplace(Clock::now() + impl.options.hello_timeout, stream);
+    impl.hello_by.add(Clock::now() + impl.options.hello_timeout, stream);
   }
   for (auto& event : impl.events->take()) {
     impl.handle(event);

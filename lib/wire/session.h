@@ -13,6 +13,7 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include "lib/base/rate_limit.h"
 #include "lib/wire/backlog.h"
 #include "lib/wire/poller.h"
 #include "lib/wire/protocol.h"
@@ -108,9 +109,8 @@ class Stream : public grpc::ServerBidiReactor<v1::FromAgent, v1::FromOperator>,
     State state = kNew;
     v1::Hello hello;
     std::string node;
-    std::string why;        // it was ended
-    double questions = -1;  // that may be asked at once; negative: none yet
-    std::chrono::steady_clock::time_point asked_at;
+    std::string why;                     // it was ended
+    std::optional<RateLimit> questions;  // nullopt: none has been asked yet
   };
   Notes notes;
 
