@@ -68,7 +68,11 @@ void ClusterWatch::take(Watched& watched, const std::vector<Event>& events) {
       spdlog::warn("{}: {}; its previous version still counts", name_of(event),
                    event.error);
     }
-    told = store_.take(event) || told;
+    const bool held = watched.policy_kind < versions_.size() &&
+                      !event.ns.empty() && synced() && pacing_.hold(event);
+    if (!held) {
+      told = store_.take(event) || told;
+    }
     watched.newest =
         std::max(watched.newest, op::version_number(event.resource_version));
   }
@@ -85,6 +89,28 @@ void ClusterWatch::settle(Watched& watched) {
       watched.reflector->state() == Reflector::State::kWatching) {
     versions_[watched.policy_kind] = watched.newest;
   }
+}
+
+op::Versions ClusterWatch::versions() const {
+  auto result = versions_;
+  for (std::size_t kind = 0; kind < result.size(); ++kind) {
+    if (const auto held = pacing_.oldest_held(kind); held != 0) {
+      result[kind] = std::min(result[kind], held - 1);
+    }
+  }
+  return result;
+}
+
+bool ClusterWatch::hand_over(std::chrono::steady_clock::time_point now) {
+  const auto events = pacing_.take_due(now);
+  bool told = false;
+  for (const auto& event : events) {
+    told = store_.take(event) || told;
+  }
+  if (told) {
+    on_change_();
+  }
+  return !events.empty();
 }
 
 void ClusterWatch::changed(Watched& watched) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -12,6 +13,7 @@
 #include "lib/kube/api/reflector.h"
 #include "operator/cluster_store.h"
 #include "operator/enforcement.h"
+#include "operator/pacing.h"
 
 namespace sluice::operatord {
 
@@ -45,7 +47,19 @@ class ClusterWatch {
   [[nodiscard]] std::string problem() const;
   // For every kind of policy, the newest resourceVersion such that the store
   // has this version and everything older.
-  [[nodiscard]] const op::Versions& versions() const { return versions_; }
+  [[nodiscard]] op::Versions versions() const;
+
+  // The policies of namespaces whose changes are expensive are passed to the
+  // store later, see op::Pacing. What it took to translate the changes since
+  // the last call, in computing time.
+  void charge(std::chrono::nanoseconds spent) { pacing_.charge(spent); }
+  // Passes the policies of one such namespace whose time has come. False if
+  // there is none; otherwise charge_alone() has to follow.
+  bool hand_over(std::chrono::steady_clock::time_point now);
+  void charge_alone(std::chrono::nanoseconds spent,
+                    std::chrono::steady_clock::time_point now) {
+    pacing_.charge_alone(spent, now);
+  }
   [[nodiscard]] std::vector<Kind> kinds() const;
 
  private:
@@ -59,6 +73,7 @@ class ClusterWatch {
   std::function<void()> on_change_;
   std::vector<std::unique_ptr<Watched>> watched_;
   std::vector<const Watched*> unsynced_;
+  op::Pacing pacing_;
   op::Versions versions_{};
 };
 
