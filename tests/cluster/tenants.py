@@ -108,8 +108,7 @@ def _policies(api, numbers, _random, useless):
     name = f"huge-{number % 4}"
     rules = nested(40 if number % 8 else 400, 1000 + number % 3)
     if useless:
-        _write(api, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": HOSTILE, "name": name},
-                     "data": {"rules": repr(rules)}})
+        _write(api, cnp(HOSTILE + "-idle", name, {"app": "nobody"}, ingress=rules))
     else:
         _write(api, cnp(HOSTILE, name, {"app": "hostile"}, ingress=rules))
 
@@ -186,8 +185,10 @@ class Hostile:
         self.cluster, api = cluster, cluster.api
         for namespace in (HOSTILE, HOSTILE + "-idle"):
             cluster.plane.ensure_namespace(namespace, {"kubernetes.io/metadata.name": namespace})
+        self.pods = []
         for at, node in enumerate(nodes):
-            cluster.add_pod(f"{HOSTILE}/real-{at}", node, _SUBNET, first_number + at, labels={"app": "hostile"}, ports={})
+            self.pods.append(cluster.add_pod(f"{HOSTILE}/real-{at}", node, _SUBNET, first_number + at,
+                                             labels={"app": "hostile"}, ports={}))
         for number in range(40):
             self._idle_pod(api, f"extra-{number}", nodes[number % len(nodes)], f"10.0.{_SUBNET + 1}.{number + 1}")
             api.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": HOSTILE, "name": f"extra-{number}"}})
@@ -217,6 +218,23 @@ class Hostile:
         api.create({"apiVersion": "discovery.k8s.io/v1beta1", "kind": "EndpointSlice", "addressType": "IPv4",
                     "metadata": {"namespace": HOSTILE, "name": name, "labels": {"kubernetes.io/service-name": name}},
                     "endpoints": [], "ports": [{"port": 80, "protocol": "TCP"}]})
+
+    def seconds_to_end_large_policies(self, sender):
+        """Lets each of its large policies open one port instead: seconds until packets pass to all these ports."""
+        begun, numbers, pod = time.monotonic(), range(4), self.pods[0]
+        for number in numbers:
+            _write(self.cluster.api, cnp(HOSTILE, f"huge-{number}", {"app": "hostile"}, ingress=[
+                {"fromEntities": ["all"], "toPorts": ports(f"{2000 + number}/UDP")}]))
+        for number in numbers:
+            with pod.ns.entered():
+                receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            with receiver:
+                receiver.bind((pod.ipv4, 2000 + number))
+                while not select.select([receiver], [], [], 0.01)[0]:
+                    if time.monotonic() > begun + _GIVE_UP_SECONDS:
+                        raise AssertionError(f"huge-{number}: not in force after {_GIVE_UP_SECONDS} s")
+                    sender.sendto(b"x", (pod.ipv4, 2000 + number))
+        return time.monotonic() - begun
 
     def set_mode(self, mode):
         self.mode.value = mode

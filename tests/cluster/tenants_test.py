@@ -3,12 +3,14 @@
 
 SLUICE_TENANTS_ROUNDS says how often the phases follow one another.
 
-The goal is that the others wait at most twice as long. It is not reached, and the test does not assert it: it prints
-what was measured. Label churn, Services' churn and annotations alone keep to it, by and large. Large policies do not: the operator
-translates a change of one in one piece, an agent applies it in one piece, and the changes of others wait behind both.
-On two processors with a load of 13, others' changes waited 3/20/53 ms (median, 9 of 10, 99 of 100) beside writes that
-concern nobody, and 37/667/1636 ms beside the attack. What is asserted is that nobody starves: a queue that grows with
-the attack would give waits of seconds.
+The goal is that the others wait at most twice as long. It is reached for label churn, Services' churn and annotations
+alone, by and large. It is not reached for large policies, and the test does not assert it: it prints what was
+measured. The policies that concern nobody are as large as the attack's, because the API server alone makes the others
+wait when it takes them in. On two processors with a load of 5, others' changes waited 3/15/123 ms (median, 9 of 10,
+99 of 100) beside those and 9/90/458 ms beside the attack: an agent applies a change of tens of thousands of entries
+in one piece, and the operator translates it in one. What is asserted is that nobody starves: half of the changes wait
+a small multiple of what they wait beside writes that concern nobody. A queue that grows with the attack would give
+waits of seconds.
 """
 
 import os
@@ -21,7 +23,7 @@ _TENANTS = 19
 _BLOCK_SECONDS = 4
 _ROUNDS = int(os.environ.get("SLUICE_TENANTS_ROUNDS", "2"))
 _NODES = ("node1", "node2", "node3")
-_STARVES = 100  # times
+_STARVES = 25  # times
 _ALONE, _BUSY, _ATTACKED = 0, 1, 2
 _NAMES = {_ALONE: "alone", _BUSY: "beside writes that concern nobody", _ATTACKED: "beside the hostile tenant"}
 
@@ -71,6 +73,10 @@ class Tenants(suite.ClusterCase):
         for way, count in self.hostile.written(_ATTACKED).items():
             self.assertGreater(count, 2, f"the attack by {way} took place")
         self.assertLess(self.hostile.refused, 10)
+        # What the operator has held back of the hostile tenant comes into force too.
+        self.hostile.set_mode(_ALONE)
+        print(f"its last changes in force after {self.hostile.seconds_to_end_large_policies(self.sender):.1f} s ...",
+              end=" ", flush=True)
         busy, attacked = (tenants.percentile(waits[mode], 0.5) for mode in (_BUSY, _ATTACKED))
         self.assertLess(attacked, _STARVES * max(busy, tenants.RESOLUTION_SECONDS))
 
