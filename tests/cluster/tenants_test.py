@@ -23,7 +23,7 @@ _TENANTS = 19
 _BLOCK_SECONDS = 4
 _ROUNDS = int(os.environ.get("SLUICE_TENANTS_ROUNDS", "2"))
 _NODES = ("node1", "node2", "node3")
-_STARVES = 25  # times
+_STARVES = 50  # times; 4 on a quiet machine, 10 on one with several builds
 _ALONE, _BUSY, _ATTACKED = 0, 1, 2
 _NAMES = {_ALONE: "alone", _BUSY: "beside writes that concern nobody", _ATTACKED: "beside the hostile tenant"}
 
