@@ -14,8 +14,8 @@
 #include <nlohmann/json.hpp>
 #include <zlib.h>
 
+#include "lib/base/utf8.h"
 #include "lib/kube/manifest_builder.h"
-#include "lib/kube/utf8.h"
 
 namespace sluice::cli {
 namespace {
@@ -181,7 +181,7 @@ Result<std::vector<Document>> parse_file(std::string_view text,
                                          ScenarioFormat format,
                                          const std::filesystem::path& path) {
   for (std::string_view rest = text; !rest.empty();) {
-    if (!kube::take_character(rest)) {
+    if (!take_character(rest)) {
       const auto before = text.substr(0, text.size() - rest.size());
       const auto line = std::ranges::count(before, '\n') + 1;
       return fail(where(path, static_cast<int>(line)) + ": not UTF-8");

@@ -1,47 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/base/printable.h"
 
-#include <array>
-#include <cstddef>
-#include <optional>
+#include "lib/base/utf8.h"
 
 namespace sluice {
 namespace {
-
-struct Rune {
-  char32_t value = 0;
-  std::size_t length = 1;
-};
-
-// Returns the code point at the beginning of `text`; nullopt if it is not
-// UTF-8.
-std::optional<Rune> decode(std::string_view text) {
-  const auto first = static_cast<unsigned char>(text[0]);
-  if (first < 0x80) {
-    return Rune{.value = first, .length = 1};
-  }
-  std::size_t length = 2;
-  if (first >= 0xe0) {
-    length = first >= 0xf0 ? 4 : 3;
-  }
-  if (first < 0xc2 || first > 0xf4 || text.size() < length) {
-    return std::nullopt;
-  }
-  char32_t value = first & (0xffU >> (length + 1));
-  for (std::size_t i = 1; i < length; ++i) {
-    const auto next = static_cast<unsigned char>(text[i]);
-    if ((next & 0xc0U) != 0x80U) {
-      return std::nullopt;
-    }
-    value = value << 6 | (next & 0x3fU);
-  }
-  constexpr std::array<char32_t, 5> kSmallest{0, 0, 0x80, 0x800, 0x10000};
-  if (value < kSmallest[length] || value > 0x10ffff ||
-      (value >= 0xd800 && value <= 0xdfff)) {
-    return std::nullopt;
-  }
-  return Rune{.value = value, .length = length};
-}
 
 bool is_safe(char32_t rune) {
   const bool control = rune < 0x20 || (rune >= 0x7f && rune < 0xa0);
@@ -68,14 +31,17 @@ std::string printable(std::string_view text) {
   std::string out;
   out.reserve(text.size());
   while (!text.empty()) {
-    const auto rune = decode(text);
-    const auto length = rune ? rune->length : 1;
-    if (rune && is_safe(rune->value)) {
-      out += text.substr(0, length);
-    } else {
-      escape(out, text.substr(0, length));
+    const auto rest = text;
+    const auto character = take_character(text);
+    if (!character) {
+      text.remove_prefix(1);
     }
-    text.remove_prefix(length);
+    const auto bytes = rest.substr(0, rest.size() - text.size());
+    if (character && is_safe(*character)) {
+      out += bytes;
+    } else {
+      escape(out, bytes);
+    }
   }
   return out;
 }

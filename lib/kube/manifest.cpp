@@ -10,9 +10,9 @@
 #include <iconv.h>
 #include <nlohmann/json.hpp>
 
+#include "lib/base/utf8.h"
 #include "lib/kube/field.h"
 #include "lib/kube/manifest_builder.h"
-#include "lib/kube/utf8.h"
 
 namespace sluice::kube {
 namespace {

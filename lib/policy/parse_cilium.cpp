@@ -8,7 +8,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "lib/kube/utf8.h"
+#include "lib/base/utf8.h"
 #include "lib/policy/parse_l4.h"
 #include "lib/policy/parse_labels.h"
 #include "lib/policy/parse_names.h"
@@ -61,7 +61,7 @@ bool is_printable(char32_t c) {
 std::optional<std::size_t> count_printable(std::string_view text) {
   std::size_t count = 0;
   while (!text.empty()) {
-    const auto point = kube::take_character(text);
+    const auto point = take_character(text);
     if (!point || !is_printable(*point)) {
       return std::nullopt;
     }

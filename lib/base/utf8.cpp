@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lib/kube/utf8.h"
+#include "lib/base/utf8.h"
 
 #include <array>
 #include <cstddef>
 
-namespace sluice::kube {
+namespace sluice {
 namespace {
 
 // Bytes of the sequence that begins with `lead`; 0 if none does.
@@ -47,4 +47,4 @@ std::optional<char32_t> take_character(std::string_view& text) {
   return point;
 }
 
-}  // namespace sluice::kube
+}  // namespace sluice
