@@ -10,10 +10,10 @@
 
 #include <nlohmann/json.hpp>
 
+#include "lib/base/loop.h"
 #include "lib/explain/view_text.h"
 #include "lib/kube/api/client.h"
 #include "lib/kube/api/cluster_config.h"
-#include "lib/kube/api/loop.h"
 #include "lib/kube/api/requests.h"
 #include "lib/kube/api/resource.h"
 
@@ -29,7 +29,7 @@ constexpr const char* kAccount = "sluice-explain";
 
 class Conversation {
  public:
-  Conversation(kube::Loop& loop, kube::Client& client)
+  Conversation(Loop& loop, kube::Client& client)
       : loop_(&loop), client_(&client) {}
 
   // The body of the answer, or why there is none.
@@ -50,7 +50,7 @@ class Conversation {
   }
 
  private:
-  kube::Loop* loop_;
+  Loop* loop_;
   kube::Client* client_;
 };
 
@@ -83,13 +83,13 @@ Result<std::string> token_for(Conversation& conversation,
 
 }  // namespace
 
-Result<instance::ExplainView> ask_operator(
-    const OperatorAccess& access, const instance::ExplainRequest& request) {
+Result<node::ExplainView> ask_operator(const OperatorAccess& access,
+                                       const node::ExplainRequest& request) {
   auto config = kube::load_cluster_config(access.kubeconfig, access.context);
   if (!config) {
     return std::unexpected(config.error());
   }
-  auto loop = kube::Loop::create();
+  auto loop = Loop::create();
   if (!loop) {
     return std::unexpected(loop.error());
   }

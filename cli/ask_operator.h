@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <string>
 
-#include "agent/instance/policy_source.h"
+#include "agent/node/policy_source.h"
 #include "lib/base/result.h"
 
 namespace sluice::cli {
@@ -19,7 +19,7 @@ struct OperatorAccess {
 
 // Asks the operator of a cluster through the API server. Needs the rights of
 // the Role sluice-explain. Waits for some seconds at most.
-Result<instance::ExplainView> ask_operator(
-    const OperatorAccess& access, const instance::ExplainRequest& request);
+Result<node::ExplainView> ask_operator(const OperatorAccess& access,
+                                       const node::ExplainRequest& request);
 
 }  // namespace sluice::cli

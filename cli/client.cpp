@@ -9,8 +9,8 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
-#include "agent/instance/files.h"
-#include "agent/instance/json_text.h"
+#include "agent/node/files.h"
+#include "agent/node/json_text.h"
 #include "lib/base/fd.h"
 
 namespace sluice::cli {
@@ -23,7 +23,7 @@ constexpr int kReplySecondsMax = 30;
 class Connection {
  public:
   static Result<Connection> open(const std::filesystem::path& path) {
-    const auto address = instance::socket_address(path);
+    const auto address = node::socket_address(path);
     if (!address) {
       return std::unexpected(address.error());
     }
@@ -107,7 +107,7 @@ std::optional<Error> error_in(const json& line) {
     return std::nullopt;
   }
   return Error{.message = found->is_string() ? found->get<std::string>()
-                                             : instance::dump(*found),
+                                             : node::dump(*found),
                .code = 0};
 }
 
@@ -120,7 +120,7 @@ Result<json> ask(const std::filesystem::path& socket, const json& request,
     return std::unexpected(connection.error());
   }
   connection->limit_wait(kReplySecondsMax);
-  if (auto sent = connection->send_line(instance::dump(request)); !sent) {
+  if (auto sent = connection->send_line(node::dump(request)); !sent) {
     return std::unexpected(sent.error());
   }
   json view;
@@ -156,7 +156,7 @@ Result<void> follow(const std::filesystem::path& socket, const json& request,
   if (!connection) {
     return std::unexpected(connection.error());
   }
-  if (auto sent = connection->send_line(instance::dump(request)); !sent) {
+  if (auto sent = connection->send_line(node::dump(request)); !sent) {
     return std::unexpected(sent.error());
   }
   while (true) {

@@ -38,9 +38,8 @@ void Cluster::take(const op::ManifestDir::Change& change) {
   }
 }
 
-std::vector<instance::ProblemView> Cluster::problems(
-    bool without_policies) const {
-  std::vector<instance::ProblemView> views;
+std::vector<node::ProblemView> Cluster::problems(bool without_policies) const {
+  std::vector<node::ProblemView> views;
   for (auto& problem : store_->problems()) {
     if (!without_policies || !problem.policy) {
       views.push_back({.severity = severity_text(problem.severity),
@@ -70,16 +69,16 @@ std::string Cluster::shortfall(const op::ObjectStatus& status) const {
                        : std::string{};
 }
 
-std::vector<instance::ProblemView> Cluster::errors() const {
+std::vector<node::ProblemView> Cluster::errors() const {
   auto views = problems(false);
-  std::erase_if(views, [](const instance::ProblemView& view) {
+  std::erase_if(views, [](const node::ProblemView& view) {
     return view.severity != severity_text(op::Severity::kError);
   });
   return views;
 }
 
-instance::PolicyListView Cluster::policy_list() const {
-  instance::PolicyListView view;
+node::PolicyListView Cluster::policy_list() const {
+  node::PolicyListView view;
   for (auto& status : store_->objects()) {
     if (!status.policy) {
       continue;
@@ -150,8 +149,8 @@ Result<std::string> choose_node(Cluster& cluster, const std::string& wanted) {
   return chosen;
 }
 
-Result<instance::ExplainView> explain(const Cluster& cluster,
-                                      const instance::ExplainRequest& request) {
+Result<node::ExplainView> explain(const Cluster& cluster,
+                                  const node::ExplainRequest& request) {
   return explain::explain_cluster(cluster.translator(), request);
 }
 

@@ -5,8 +5,8 @@
 #include <memory>
 #include <string>
 
-#include "agent/instance/policy_source.h"
-#include "agent/instance/views.h"
+#include "agent/node/policy_source.h"
+#include "agent/node/views.h"
 #include "lib/base/result.h"
 #include "lib/policy/translator.h"
 #include "operator/manifest_dir.h"
@@ -30,13 +30,13 @@ class Cluster {
   // Takes a change of the folder; commit() makes it effective.
   void take(const op::ManifestDir::Change& change);
 
-  [[nodiscard]] instance::PolicyListView policy_list() const;
+  [[nodiscard]] node::PolicyListView policy_list() const;
   // Returns the problems of the store, or only those that concern no policy.
-  [[nodiscard]] std::vector<instance::ProblemView> problems(
+  [[nodiscard]] std::vector<node::ProblemView> problems(
       bool without_policies) const;
   // Returns the invalid objects and files, so that users do not take the valid
   // ones for the whole input.
-  [[nodiscard]] std::vector<instance::ProblemView> errors() const;
+  [[nodiscard]] std::vector<node::ProblemView> errors() const;
 
  private:
   // Why pods that the policy selects are isolated instead; or empty.
@@ -55,7 +55,7 @@ Result<Cluster> load_cluster(const std::filesystem::path& path,
 Result<std::string> choose_node(Cluster& cluster, const std::string& wanted);
 
 // The verdict at both ends in every address family that the two share.
-Result<instance::ExplainView> explain(const Cluster& cluster,
-                                      const instance::ExplainRequest& request);
+Result<node::ExplainView> explain(const Cluster& cluster,
+                                  const node::ExplainRequest& request);
 
 }  // namespace sluice::cli

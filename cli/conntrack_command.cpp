@@ -6,8 +6,8 @@
 #include <nlohmann/json.hpp>
 #include <strings.h>
 
-#include "agent/instance/command_line.h"
-#include "agent/instance/views_json.h"
+#include "agent/node/command_line.h"
+#include "agent/node/views_json.h"
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/show.h"
@@ -27,7 +27,7 @@ struct Arguments {
   bool stale = false;
 };
 
-bool matches(const instance::ConntrackView& flow, const Arguments& filter) {
+bool matches(const node::ConntrackView& flow, const Arguments& filter) {
   return (filter.endpoint.empty() || flow.endpoint == filter.endpoint) &&
          (filter.remote.empty() || flow.remote == filter.remote ||
           flow.remote_name == filter.remote) &&
@@ -40,12 +40,12 @@ bool matches(const instance::ConntrackView& flow, const Arguments& filter) {
 }
 
 int list(const Arguments& arguments) {
-  auto view = ask_view<instance::ConntrackListView>(
+  auto view = ask_view<node::ConntrackListView>(
       arguments.socket, {{"command", "conntrack list"}}, "entries");
   if (!view) {
-    return instance::complain(view.error().message);
+    return node::complain(view.error().message);
   }
-  std::erase_if(view->entries, [&](const instance::ConntrackView& flow) {
+  std::erase_if(view->entries, [&](const node::ConntrackView& flow) {
     return !matches(flow, arguments);
   });
   if (!view->names_problem.empty()) {
@@ -53,7 +53,7 @@ int list(const Arguments& arguments) {
               << printable(view->names_problem) << '\n';
   }
   show(*view, arguments.format);
-  return instance::kExitOk;
+  return node::kExitOk;
 }
 
 }  // namespace
@@ -67,7 +67,7 @@ void add_conntrack(CLI::App& app, int& exit_code) {
 A flow marked "older policies" is judged again at its next packet. Only flows
 that match all given filters are listed.)");
   const auto arguments = std::make_shared<Arguments>();
-  instance::add_socket_option(*command, arguments->socket);
+  node::add_socket_option(*command, arguments->socket);
   add_output_option(*command, arguments->format);
   command
       ->add_option("--endpoint", arguments->endpoint, "Only flows of this pod")

@@ -5,8 +5,8 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include "agent/instance/command_line.h"
-#include "agent/instance/views_json.h"
+#include "agent/node/command_line.h"
+#include "agent/node/views_json.h"
 #include "cli/ask_operator.h"
 #include "cli/cluster.h"
 #include "cli/commands.h"
@@ -20,7 +20,7 @@ namespace sluice::cli {
 namespace {
 
 struct Arguments {
-  instance::ExplainRequest request;
+  node::ExplainRequest request;
   std::filesystem::path dir;
   std::filesystem::path socket;
   bool by_operator = false;
@@ -28,17 +28,17 @@ struct Arguments {
   Format format = Format::kTable;
 };
 
-Result<instance::ExplainView> answer(const Arguments& arguments) {
+Result<node::ExplainView> answer(const Arguments& arguments) {
   const auto& request = arguments.request;
   if (arguments.by_operator) {
     return ask_operator(arguments.access, request);
   }
   if (arguments.dir.empty()) {
-    return ask_view<instance::ExplainView>(arguments.socket,
-                                           {{"command", "explain"},
-                                            {"from", request.from},
-                                            {"to", request.to},
-                                            {"port", request.port}});
+    return ask_view<node::ExplainView>(arguments.socket,
+                                       {{"command", "explain"},
+                                        {"from", request.from},
+                                        {"to", request.to},
+                                        {"port", request.port}});
   }
   auto cluster = load_cluster(arguments.dir);
   if (!cluster) {
@@ -112,17 +112,17 @@ if all of them accept it.)");
   auto* dir = command->add_option(
       "DIR", arguments->dir,
       "Folder of manifests, or one file; default: ask the running program");
-  instance::add_socket_option(*command, arguments->socket);
+  node::add_socket_option(*command, arguments->socket);
   add_operator_options(*command, *arguments, *dir);
   add_output_option(*command, arguments->format);
   command->callback([arguments, &exit_code] {
     const auto view = answer(*arguments);
     if (!view) {
-      exit_code = instance::complain(view.error().message);
+      exit_code = node::complain(view.error().message);
       return;
     }
     show(*view, arguments->format);
-    exit_code = view->allowed ? instance::kExitOk : instance::kExitNegative;
+    exit_code = view->allowed ? node::kExitOk : node::kExitNegative;
   });
 }
 

@@ -4,8 +4,8 @@
 
 #include <CLI/CLI.hpp>
 
-#include "agent/instance/command_line.h"
-#include "agent/instance/version.h"
+#include "agent/node/command_line.h"
+#include "agent/node/version.h"
 #include "cli/commands.h"
 
 namespace {
@@ -28,9 +28,8 @@ int run(int argc, char** argv) {
   CLI::App app(kDescription, "sluice");
   app.footer(kFooter);
   app.require_subcommand(1);
-  app.set_version_flag("--version",
-                       std::string("sluice ") + instance::kVersion);
-  int exit_code = instance::kExitOk;
+  app.set_version_flag("--version", std::string("sluice ") + node::kVersion);
+  int exit_code = node::kExitOk;
   for (const auto add :
        {add_run, add_cleanup, add_status, add_endpoint, add_policy, add_peer,
         add_conntrack, add_monitor, add_explain, add_test}) {
@@ -39,7 +38,7 @@ int run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? instance::kExitOk : instance::kExitError;
+    return app.exit(error) == 0 ? node::kExitOk : node::kExitError;
   }
   return exit_code;
 }
@@ -53,6 +52,6 @@ int main(int argc, char** argv) {
   try {
     return run(argc, argv);
   } catch (const std::exception& error) {
-    return sluice::instance::complain(error.what());
+    return sluice::node::complain(error.what());
   }
 }

@@ -8,7 +8,7 @@ namespace sluice::cli {
 ManifestSource::ManifestSource(const Cluster& cluster, std::string dir)
     : cluster_(&cluster), dir_(std::move(dir)) {}
 
-void ManifestSource::describe(instance::StatusView& view) const {
+void ManifestSource::describe(node::StatusView& view) const {
   view.source = dir_;
   for (const auto& object : cluster_->store().objects()) {
     ++view.objects;
@@ -20,7 +20,7 @@ void ManifestSource::describe(instance::StatusView& view) const {
   view.problems = cluster_->problems(false);
 }
 
-instance::PolicyListView ManifestSource::policy_list() const {
+node::PolicyListView ManifestSource::policy_list() const {
   return cluster_->policy_list();
 }
 
@@ -28,8 +28,8 @@ std::string ManifestSource::name_of(const IpAddress& address) const {
   return cluster_->store().name_of(address);
 }
 
-Result<instance::ExplainView> ManifestSource::explain(
-    const instance::ExplainRequest& request) const {
+Result<node::ExplainView> ManifestSource::explain(
+    const node::ExplainRequest& request) const {
   return cli::explain(*cluster_, request);
 }
 

@@ -3,21 +3,21 @@
 
 #include <string>
 
-#include "agent/instance/policy_source.h"
+#include "agent/node/policy_source.h"
 #include "cli/cluster.h"
 
 namespace sluice::cli {
 
 // The policies of a folder of manifests. Holds a reference to the cluster.
-class ManifestSource : public instance::PolicySource {
+class ManifestSource : public node::PolicySource {
  public:
   ManifestSource(const Cluster& cluster, std::string dir);
 
-  void describe(instance::StatusView& view) const override;
-  [[nodiscard]] instance::PolicyListView policy_list() const override;
+  void describe(node::StatusView& view) const override;
+  [[nodiscard]] node::PolicyListView policy_list() const override;
   [[nodiscard]] std::string name_of(const IpAddress& address) const override;
-  [[nodiscard]] Result<instance::ExplainView> explain(
-      const instance::ExplainRequest& request) const override;
+  [[nodiscard]] Result<node::ExplainView> explain(
+      const node::ExplainRequest& request) const override;
 
  private:
   const Cluster* cluster_;

@@ -4,9 +4,9 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include "agent/instance/command_line.h"
-#include "agent/instance/json_text.h"
-#include "agent/instance/views_json.h"
+#include "agent/node/command_line.h"
+#include "agent/node/json_text.h"
+#include "agent/node/views_json.h"
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/show.h"
@@ -26,11 +26,11 @@ struct Arguments {
 bool show_line(const json& line, Format format) {
   if (format == Format::kJson) {
     const auto event = line.find("event");
-    std::cout << instance::dump(event == line.end() ? line : *event) << '\n';
+    std::cout << node::dump(event == line.end() ? line : *event) << '\n';
   } else if (line.contains("event")) {
-    print(std::cout, line["event"].get<instance::FlowView>());
+    print(std::cout, line["event"].get<node::FlowView>());
   } else if (line.contains("lost")) {
-    std::cout << "-- " << instance::dump(line["lost"])
+    std::cout << "-- " << node::dump(line["lost"])
               << " events lost: this reader is too slow\n";
   }
   return static_cast<bool>(std::cout.flush());
@@ -46,8 +46,7 @@ int monitor(const Arguments& arguments) {
           return true;  // from a newer version; ignored
         }
       });
-  return followed ? instance::kExitOk
-                  : instance::complain(followed.error().message);
+  return followed ? node::kExitOk : node::complain(followed.error().message);
 }
 
 }  // namespace
@@ -61,7 +60,7 @@ policy and rule that decided. For a default deny, the policies that isolate the
 pod are named. With -o json, one object per line; {"lost": N} counts events
 lost because this reader was too slow. Ends when the running program ends.)");
   const auto arguments = std::make_shared<Arguments>();
-  instance::add_socket_option(*command, arguments->socket);
+  node::add_socket_option(*command, arguments->socket);
   add_output_option(*command, arguments->format);
   command->add_flag("--drops", arguments->drops, "Only drops");
   command->callback(

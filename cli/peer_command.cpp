@@ -6,8 +6,8 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include "agent/instance/command_line.h"
-#include "agent/instance/views_json.h"
+#include "agent/node/command_line.h"
+#include "agent/node/views_json.h"
 #include "cli/cluster.h"
 #include "cli/commands.h"
 #include "cli/options.h"
@@ -50,15 +50,15 @@ int list(const Arguments& arguments) {
                          ? read_pinned_peers(arguments.pin_dir)
                          : peers_of_dir(arguments);
   if (!peers) {
-    return instance::complain(peers.error().message);
+    return node::complain(peers.error().message);
   }
-  instance::PeerListView view;
+  node::PeerListView view;
   for (const auto& peer : *peers) {
     view.peers.push_back(
         {.prefix = to_string(peer.prefix), .cidr_id = peer.cidr_id});
   }
   show(view, arguments.format);
-  return instance::kExitOk;
+  return node::kExitOk;
 }
 
 }  // namespace
@@ -76,7 +76,7 @@ void add_peer(CLI::App& app, int& exit_code) {
       ->add_option("--node", arguments->node,
                    "With DIR: the node whose peers are shown")
       ->type_name("NAME");
-  instance::add_pin_dir_option(*command, arguments->pin_dir);
+  node::add_pin_dir_option(*command, arguments->pin_dir);
   add_output_option(*command, arguments->format);
   command->callback([arguments, &exit_code] { exit_code = list(*arguments); });
 }

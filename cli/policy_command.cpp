@@ -8,10 +8,10 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include "agent/instance/command_line.h"
-#include "agent/instance/files.h"
-#include "agent/instance/names.h"
-#include "agent/instance/views_json.h"
+#include "agent/node/command_line.h"
+#include "agent/node/files.h"
+#include "agent/node/names.h"
+#include "agent/node/views_json.h"
 #include "cli/cluster.h"
 #include "cli/commands.h"
 #include "cli/options.h"
@@ -44,87 +44,85 @@ struct Arguments {
 
 int list(const Arguments& arguments) {
   if (arguments.dir.empty()) {
-    auto view = ask_view<instance::PolicyListView>(
-        arguments.socket, {{"command", "policy list"}});
+    auto view = ask_view<node::PolicyListView>(arguments.socket,
+                                               {{"command", "policy list"}});
     if (!view) {
-      return instance::complain(view.error().message);
+      return node::complain(view.error().message);
     }
     show(*view, arguments.format);
-    return instance::kExitOk;
+    return node::kExitOk;
   }
   const auto cluster = load_cluster(arguments.dir);
   if (!cluster) {
-    return instance::complain(cluster.error().message);
+    return node::complain(cluster.error().message);
   }
   const auto view = cluster->policy_list();
   show(view, arguments.format);
   const bool all_valid =
-      std::ranges::all_of(view.policies, &instance::PolicyView::valid) &&
-      std::ranges::none_of(view.problems,
-                           [](const instance::ProblemView& problem) {
-                             return problem.severity == "error";
-                           });
-  return all_valid ? instance::kExitOk : instance::kExitNegative;
+      std::ranges::all_of(view.policies, &node::PolicyView::valid) &&
+      std::ranges::none_of(view.problems, [](const node::ProblemView& problem) {
+        return problem.severity == "error";
+      });
+  return all_valid ? node::kExitOk : node::kExitNegative;
 }
 
 int dump_dir(const Arguments& arguments) {
   auto cluster = load_cluster(arguments.dir);
   if (!cluster) {
-    return instance::complain(cluster.error().message);
+    return node::complain(cluster.error().message);
   }
   const auto node = choose_node(*cluster, arguments.node);
   if (!node) {
-    return instance::complain(node.error().message);
+    return node::complain(node.error().message);
   }
   print(std::cerr, cluster->errors());
   const auto state = cluster->translator().snapshot(*node);
-  const instance::Names names(state);
-  instance::PolicyDumpView view;
+  const node::Names names(state);
+  node::PolicyDumpView view;
   for (const auto& entry : state.entries) {
     view.entries.push_back(names.entry_view(entry, false));
   }
   show(view, arguments.format);
-  return instance::kExitOk;
+  return node::kExitOk;
 }
 
 int dump_pins(const Arguments& arguments) {
   auto entries = read_pinned_policy(arguments.pin_dir);
   if (!entries) {
-    return instance::complain("no running program at " +
-                              arguments.socket.string() +
-                              ", and no pins: " + entries.error().message);
+    return node::complain("no running program at " + arguments.socket.string() +
+                          ", and no pins: " + entries.error().message);
   }
-  auto names = instance::Names::load(instance::names_file(arguments.socket));
+  auto names = node::Names::load(node::names_file(arguments.socket));
   if (!names) {
     std::cerr << "note: no names: " << printable(names.error().message) << '\n';
-    names = instance::Names();
+    names = node::Names();
   }
   if (const auto peers = read_pinned_peers(arguments.pin_dir)) {
     names->set_peers(*peers);
   }
-  instance::PolicyDumpView view;
+  node::PolicyDumpView view;
   for (const auto& entry : *entries) {
     view.entries.push_back(names->entry_view(entry, true));
   }
   show(view, arguments.format);
-  return instance::kExitOk;
+  return node::kExitOk;
 }
 
 int dump_policy(const Arguments& arguments) {
   if (!arguments.dir.empty()) {
     return dump_dir(arguments);
   }
-  auto view = ask_view<instance::PolicyDumpView>(
+  auto view = ask_view<node::PolicyDumpView>(
       arguments.socket, {{"command", "policy dump"}}, "entries");
   if (!view && (view.error().code == ENOENT ||
                 view.error().code == ECONNREFUSED)) {  // no program is running
     return dump_pins(arguments);
   }
   if (!view) {
-    return instance::complain(view.error().message);
+    return node::complain(view.error().message);
   }
   show(*view, arguments.format);
-  return instance::kExitOk;
+  return node::kExitOk;
 }
 
 }  // namespace
@@ -140,7 +138,7 @@ void add_policy(CLI::App& app, int& exit_code) {
   const auto list_arguments = std::make_shared<Arguments>();
   list_command->add_option("DIR", list_arguments->dir,
                            "Folder of manifests, or one file");
-  instance::add_socket_option(*list_command, list_arguments->socket);
+  node::add_socket_option(*list_command, list_arguments->socket);
   add_output_option(*list_command, list_arguments->format);
   list_command->callback(
       [list_arguments, &exit_code] { exit_code = list(*list_arguments); });
@@ -155,8 +153,8 @@ void add_policy(CLI::App& app, int& exit_code) {
       ->add_option("--node", dump_arguments->node,
                    "With DIR: the node whose entries are shown")
       ->type_name("NAME");
-  instance::add_socket_option(*dump_command, dump_arguments->socket);
-  instance::add_pin_dir_option(*dump_command, dump_arguments->pin_dir);
+  node::add_socket_option(*dump_command, dump_arguments->socket);
+  node::add_pin_dir_option(*dump_command, dump_arguments->pin_dir);
   add_output_option(*dump_command, dump_arguments->format);
   dump_command->callback([dump_arguments, &exit_code] {
     exit_code = dump_policy(*dump_arguments);

@@ -5,8 +5,8 @@
 #include <CLI/CLI.hpp>
 
 #include "agent/agent.h"
-#include "agent/instance/cleanup.h"
-#include "agent/instance/command_line.h"
+#include "agent/node/cleanup.h"
+#include "agent/node/command_line.h"
 #include "cli/commands.h"
 #include "cli/standalone.h"
 #include "cni/install.h"
@@ -42,8 +42,8 @@ struct RunArguments {
 
 int clean_up_and_report(const std::filesystem::path& pin_dir,
                         const std::filesystem::path& socket) {
-  const auto done = instance::clean_up(pin_dir, socket);
-  return done ? instance::kExitOk : instance::complain(done.error().message);
+  const auto done = node::clean_up(pin_dir, socket);
+  return done ? node::kExitOk : node::complain(done.error().message);
 }
 
 int run(const RunArguments& arguments) {
@@ -52,21 +52,21 @@ int run(const RunArguments& arguments) {
     return arguments.cleanup
                ? clean_up_and_report(options.agent.datapath.pin_dir,
                                      options.socket)
-               : instance::complain("DIR is required");
+               : node::complain("DIR is required");
   }
   start_log("sluice");
   {
     auto standalone = Standalone::start(options);
     if (!standalone) {
-      return instance::complain(standalone.error().message);
+      return node::complain(standalone.error().message);
     }
     if (auto result = standalone->run(); !result) {
-      return instance::complain(result.error().message);
+      return node::complain(result.error().message);
     }
   }
   return arguments.cleanup ? clean_up_and_report(options.agent.datapath.pin_dir,
                                                  options.socket)
-                           : instance::kExitOk;
+                           : node::kExitOk;
 }
 
 }  // namespace
@@ -80,13 +80,13 @@ void add_run(CLI::App& app, int& exit_code) {
   command->add_option("DIR", options.dir, "Folder of manifests");
   command->add_option("--node", options.node, "Name of this node; see below")
       ->type_name("NAME");
-  instance::add_pin_dir_option(*command, options.agent.datapath.pin_dir);
-  instance::add_socket_option(*command, options.socket);
+  node::add_pin_dir_option(*command, options.agent.datapath.pin_dir);
+  node::add_socket_option(*command, options.socket);
   command->add_flag("--cleanup", arguments->cleanup,
                     "Remove every trace at the end; without DIR, do only that");
-  instance::add_agent_options(*command, options.agent);
+  node::add_agent_options(*command, options.agent);
   op::add_policy_options(*command, options.translator, options.on_invalid);
-  instance::add_size_options(*command, options.agent.datapath);
+  node::add_size_options(*command, options.agent.datapath);
   command->callback([arguments, &exit_code] { exit_code = run(*arguments); });
 }
 
@@ -109,15 +109,15 @@ void add_cleanup(CLI::App& app, int& exit_code) {
       ->add_option("--cni-bin-dir", arguments->cni_bin_dir,
                    "Folder of plugins to remove sluice-cni from")
       ->type_name("DIR");
-  instance::add_pin_dir_option(*command, arguments->pin_dir);
-  instance::add_socket_option(*command, arguments->socket);
+  node::add_pin_dir_option(*command, arguments->pin_dir);
+  node::add_socket_option(*command, arguments->socket);
   command->callback([arguments, &exit_code] {
     // First, because starting pods would wait for an agent that is gone.
     const auto removed =
         cni::remove_plugin(arguments->cni_conf_dir, arguments->cni_bin_dir);
     exit_code = removed
                     ? clean_up_and_report(arguments->pin_dir, arguments->socket)
-                    : instance::complain(removed.error().message);
+                    : node::complain(removed.error().message);
   });
 }
 

@@ -7,8 +7,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "agent/instance/command_line.h"
-#include "agent/instance/json_text.h"
+#include "agent/node/command_line.h"
+#include "agent/node/json_text.h"
 #include "cli/client.h"
 #include "cli/output.h"
 #include "cli/tables.h"
@@ -18,7 +18,7 @@ namespace sluice::cli {
 template <typename View>
 void show(const View& view, Format format) {
   if (format == Format::kJson) {
-    std::cout << instance::dump(nlohmann::json(view), 2) << '\n';
+    std::cout << node::dump(nlohmann::json(view), 2) << '\n';
   } else {
     print(std::cout, view);
   }

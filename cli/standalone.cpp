@@ -13,15 +13,15 @@
 #include <poll.h>
 #include <spdlog/spdlog.h>
 
-#include "agent/instance/files.h"
-#include "agent/instance/flow.h"
-#include "agent/instance/json_text.h"
-#include "agent/instance/locks.h"
-#include "agent/instance/names.h"
-#include "agent/instance/progress.h"
-#include "agent/instance/requests.h"
-#include "agent/instance/server.h"
-#include "agent/instance/views_json.h"
+#include "agent/node/files.h"
+#include "agent/node/flow.h"
+#include "agent/node/json_text.h"
+#include "agent/node/locks.h"
+#include "agent/node/names.h"
+#include "agent/node/progress.h"
+#include "agent/node/requests.h"
+#include "agent/node/server.h"
+#include "agent/node/views_json.h"
 #include "cli/cluster.h"
 #include "cli/host.h"
 #include "cli/manifest_source.h"
@@ -58,19 +58,19 @@ struct Standalone::Impl {
         cluster(options.translator, options.on_invalid) {}
 
   RunOptions options;
-  instance::Locks locks;
+  node::Locks locks;
   Fd signals;
   Cluster cluster;
-  instance::Names names;
+  node::Names names;
   std::optional<op::ManifestDir> dir;
   std::optional<agent::Agent> agent;
-  std::optional<instance::Server> server;
+  std::optional<node::Server> server;
   std::string node;
   std::vector<IpAddress> told_addresses;
   bool replaced = false;  // the first snapshot is in force
   bool stopping = false;
   bool names_dirty = false;
-  instance::Progress progress;
+  node::Progress progress;
   std::set<std::string> logged;  // problems of the objects
   std::string logged_dir_problem;
   Clock::time_point scan_at = Clock::time_point::max();
@@ -90,7 +90,7 @@ struct Standalone::Impl {
   void on_event(const sluice_flow_event& event);
   void on_signal();
   void on_notice();
-  instance::Server::Answer answer(const std::string& request);
+  node::Server::Answer answer(const std::string& request);
   [[nodiscard]] int wait_ms() const;
   void run_timers();
   Result<void> loop();
@@ -136,7 +136,7 @@ Result<void> Standalone::Impl::prepare() {
   }
   signals = std::move(*opened_signals);
   auto locked =
-      instance::take_locks(options.socket, options.agent.datapath.pin_dir);
+      node::take_locks(options.socket, options.agent.datapath.pin_dir);
   if (!locked) {
     return std::unexpected(locked.error());
   }
@@ -159,7 +159,7 @@ Result<void> Standalone::Impl::prepare() {
   cluster.store().commit();
   tell_addresses();
   cluster.translator().watch_node(node);
-  auto opened_server = instance::Server::open(
+  auto opened_server = node::Server::open(
       options.socket,
       [this](const std::string& request) { return answer(request); });
   if (!opened_server) {
@@ -169,18 +169,18 @@ Result<void> Standalone::Impl::prepare() {
   return {};
 }
 
-instance::Server::Answer Standalone::Impl::answer(const std::string& request) {
+node::Server::Answer Standalone::Impl::answer(const std::string& request) {
   auto problem = progress.problem();
   if (problem.empty() && dir) {
     problem = dir->problem();
   }
   const ManifestSource source(cluster, options.dir.string());
-  return instance::answer_request({.source = &source,
-                                   .agent = &*agent,
-                                   .names = &names,
-                                   .node = node,
-                                   .problem = std::move(problem)},
-                                  request);
+  return node::answer_request({.source = &source,
+                               .agent = &*agent,
+                               .names = &names,
+                               .node = node,
+                               .problem = std::move(problem)},
+                              request);
 }
 
 void Standalone::Impl::log_problems() {
@@ -213,7 +213,7 @@ void Standalone::Impl::enforce() {
   const auto transaction = cluster.translator().take(node);
   if (!replaced) {
     const auto state = cluster.translator().snapshot(node);
-    names = instance::Names(state);
+    names = node::Names(state);
     replaced = true;
     progress.note(agent->replace(state, transaction.revision));
   } else {
@@ -243,7 +243,7 @@ void Standalone::Impl::save_names() {
   if (!std::exchange(names_dirty, false)) {
     return;
   }
-  if (auto saved = names.save(instance::names_file(options.socket)); !saved) {
+  if (auto saved = names.save(node::names_file(options.socket)); !saved) {
     spdlog::warn("names for `policy dump`: {}", saved.error().message);
   }
 }
@@ -265,10 +265,10 @@ void Standalone::Impl::on_event(const sluice_flow_event& event) {
   if (!server || !server->has_subscribers()) {
     return;
   }
-  const auto flow = instance::make_flow(
+  const auto flow = node::make_flow(
       event, agent->endpoint_name(event.ifindex), names,
       [this](const IpAddress& address) { return name_of(address); });
-  server->publish(instance::dump(nlohmann::json{{"event", flow}}),
+  server->publish(node::dump(nlohmann::json{{"event", flow}}),
                   event.verdict != SLUICE_VERDICT_ALLOW);
 }
 

@@ -4,8 +4,8 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include "agent/instance/command_line.h"
-#include "agent/instance/views_json.h"
+#include "agent/node/command_line.h"
+#include "agent/node/views_json.h"
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/show.h"
@@ -21,23 +21,23 @@ struct Arguments {
 
 int status(const Arguments& arguments) {
   auto view =
-      ask_view<instance::StatusView>(arguments.socket, {{"command", "status"}});
+      ask_view<node::StatusView>(arguments.socket, {{"command", "status"}});
   if (!view) {
-    return instance::complain(view.error().message);
+    return node::complain(view.error().message);
   }
   show(*view, arguments.format);
-  return arguments.check && !view->enforced ? instance::kExitNegative
-                                            : instance::kExitOk;
+  return arguments.check && !view->enforced ? node::kExitNegative
+                                            : node::kExitOk;
 }
 
 int endpoint_list(const Arguments& arguments) {
-  auto view = ask_view<instance::EndpointListView>(
-      arguments.socket, {{"command", "endpoint list"}});
+  auto view = ask_view<node::EndpointListView>(arguments.socket,
+                                               {{"command", "endpoint list"}});
   if (!view) {
-    return instance::complain(view.error().message);
+    return node::complain(view.error().message);
   }
   show(*view, arguments.format);
-  return instance::kExitOk;
+  return node::kExitOk;
 }
 
 }  // namespace
@@ -50,7 +50,7 @@ enforced: yes if the kernel holds the current valid policies. Below it: the
 usage of the maps, packets by reason, and all problems of the objects, with file
 and line.)");
   const auto arguments = std::make_shared<Arguments>();
-  instance::add_socket_option(*command, arguments->socket);
+  node::add_socket_option(*command, arguments->socket);
   add_output_option(*command, arguments->format);
   command->add_flag("--check", arguments->check,
                     "Exit with 1 if the policies are not in force");
@@ -67,7 +67,7 @@ void add_endpoint(CLI::App& app, int& exit_code) {
 ISOLATED: the directions in which traffic is denied unless a rule allows it. A
 pod whose interface is not attached is not protected; STATE says why.)");
   const auto arguments = std::make_shared<Arguments>();
-  instance::add_socket_option(*command, arguments->socket);
+  node::add_socket_option(*command, arguments->socket);
   add_output_option(*command, arguments->format);
   command->callback(
       [arguments, &exit_code] { exit_code = endpoint_list(*arguments); });

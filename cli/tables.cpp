@@ -35,7 +35,7 @@ std::string rule_of(const std::string& policy, const std::string& path) {
   return path.empty() ? policy : policy + " " + path;
 }
 
-void print_side(std::ostream& out, const instance::SideView& side) {
+void print_side(std::ostream& out, const node::SideView& side) {
   if (!side.unknown.empty()) {
     out << "  " << side.direction << ": " << printable(side.unknown) << '\n';
     return;
@@ -73,8 +73,7 @@ void print_side(std::ostream& out, const instance::SideView& side) {
 
 }  // namespace
 
-void print(std::ostream& out,
-           const std::vector<instance::ProblemView>& problems) {
+void print(std::ostream& out, const std::vector<node::ProblemView>& problems) {
   for (const auto& problem : problems) {
     out << printable(problem.severity) << ": " << printable(problem.source)
         << ": ";
@@ -85,7 +84,7 @@ void print(std::ostream& out,
   }
 }
 
-void print(std::ostream& out, const instance::StatusView& view) {
+void print(std::ostream& out, const node::StatusView& view) {
   out << "version      " << printable(view.version) << '\n'
       << "node         " << printable(view.node) << '\n'
       << "source       " << printable(view.source) << '\n'
@@ -128,7 +127,7 @@ void print(std::ostream& out, const instance::StatusView& view) {
   }
 }
 
-void print(std::ostream& out, const instance::EndpointListView& view) {
+void print(std::ostream& out, const node::EndpointListView& view) {
   Table table(
       {"ENDPOINT", "INTERFACE", "ADDRESSES", "ISOLATED", "POLICIES", "STATE"});
   for (const auto& endpoint : view.endpoints) {
@@ -142,7 +141,7 @@ void print(std::ostream& out, const instance::EndpointListView& view) {
   table.print(out);
 }
 
-void print(std::ostream& out, const instance::PolicyListView& view) {
+void print(std::ostream& out, const node::PolicyListView& view) {
   Table table(
       {"KIND", "NAMESPACE", "NAME", "VALID", "IN FORCE", "SOURCE", "REASON"});
   for (const auto& policy : view.policies) {
@@ -166,7 +165,7 @@ void print(std::ostream& out, const instance::PolicyListView& view) {
   print(out, view.problems);
 }
 
-void print(std::ostream& out, const instance::PolicyDumpView& view) {
+void print(std::ostream& out, const node::PolicyDumpView& view) {
   Table table({"POLICY ID", "ENDPOINTS", "DIRECTION", "PEERS", "CLASS", "PORT",
                "VERDICT", "RULE"});
   for (const auto& entry : view.entries) {
@@ -179,7 +178,7 @@ void print(std::ostream& out, const instance::PolicyDumpView& view) {
   table.print(out);
 }
 
-void print(std::ostream& out, const instance::PeerListView& view) {
+void print(std::ostream& out, const node::PeerListView& view) {
   Table table({"ADDRESSES", "CLASS"});
   for (const auto& peer : view.peers) {
     table.row({peer.prefix, std::to_string(peer.cidr_id)});
@@ -187,7 +186,7 @@ void print(std::ostream& out, const instance::PeerListView& view) {
   table.print(out);
 }
 
-void print(std::ostream& out, const instance::ConntrackListView& view) {
+void print(std::ostream& out, const node::ConntrackListView& view) {
   Table table({"ENDPOINT", "OPENED BY", "PROTOCOL", "LOCAL", "REMOTE", "STATE",
                "REASON", "PACKETS IN/OUT", "RULE"});
   for (const auto& entry : view.entries) {
@@ -208,7 +207,7 @@ void print(std::ostream& out, const instance::ConntrackListView& view) {
   table.print(out);
 }
 
-void print(std::ostream& out, const instance::ExplainView& view) {
+void print(std::ostream& out, const node::ExplainView& view) {
   out << printable(view.from) << " -> " << printable(view.to) << " "
       << printable(view.port) << ": " << (view.allowed ? "allowed" : "denied");
   if (!view.summary.empty()) {
@@ -220,7 +219,7 @@ void print(std::ostream& out, const instance::ExplainView& view) {
   }
 }
 
-void print(std::ostream& out, const instance::FlowView& view) {
+void print(std::ostream& out, const node::FlowView& view) {
   out << printable(view.time) << ' ' << printable(view.verdict) << ' '
       << view.direction << ' '
       << printable(

@@ -4,21 +4,20 @@
 #include <iosfwd>
 #include <vector>
 
-#include "agent/instance/views.h"
+#include "agent/node/views.h"
 
 // Prints views as tables for people.
 namespace sluice::cli {
 
-void print(std::ostream& out,
-           const std::vector<instance::ProblemView>& problems);
-void print(std::ostream& out, const instance::StatusView& view);
-void print(std::ostream& out, const instance::EndpointListView& view);
-void print(std::ostream& out, const instance::PolicyListView& view);
-void print(std::ostream& out, const instance::PolicyDumpView& view);
-void print(std::ostream& out, const instance::PeerListView& view);
-void print(std::ostream& out, const instance::ConntrackListView& view);
-void print(std::ostream& out, const instance::ExplainView& view);
+void print(std::ostream& out, const std::vector<node::ProblemView>& problems);
+void print(std::ostream& out, const node::StatusView& view);
+void print(std::ostream& out, const node::EndpointListView& view);
+void print(std::ostream& out, const node::PolicyListView& view);
+void print(std::ostream& out, const node::PolicyDumpView& view);
+void print(std::ostream& out, const node::PeerListView& view);
+void print(std::ostream& out, const node::ConntrackListView& view);
+void print(std::ostream& out, const node::ExplainView& view);
 // One line.
-void print(std::ostream& out, const instance::FlowView& view);
+void print(std::ostream& out, const node::FlowView& view);
 
 }  // namespace sluice::cli

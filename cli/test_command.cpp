@@ -11,9 +11,9 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include "agent/instance/command_line.h"
-#include "agent/instance/json_text.h"
-#include "agent/instance/views_json.h"
+#include "agent/node/command_line.h"
+#include "agent/node/json_text.h"
+#include "agent/node/views_json.h"
 #include "cli/commands.h"
 #include "cli/judge.h"
 #include "cli/options.h"
@@ -158,18 +158,18 @@ class Results {
   }
   int finish() {
     if (!error_.empty()) {
-      return instance::complain(error_);
+      return node::complain(error_);
     }
     if (format_ == Format::kJson) {
-      std::cout << instance::dump(json{{"scenarios", next_},
-                                       {"probes", probes_},
-                                       {"lookups", questions_},
-                                       {"not_asked", unasked_},
-                                       {"not_sent", unsent_},
-                                       {"failed", failed_},
-                                       {"failures", failures_},
-                                       {"notes", notes_}},
-                                  2)
+      std::cout << node::dump(json{{"scenarios", next_},
+                                   {"probes", probes_},
+                                   {"lookups", questions_},
+                                   {"not_asked", unasked_},
+                                   {"not_sent", unsent_},
+                                   {"failed", failed_},
+                                   {"failures", failures_},
+                                   {"notes", notes_}},
+                              2)
                 << '\n';
     } else {
       if (unasked_ > 0) {
@@ -185,7 +185,7 @@ class Results {
                 << probes_ << (probes_ == 1 ? " probe, " : " probes, ")
                 << failed_ << " failed\n";
     }
-    return failed_ == 0 ? instance::kExitOk : instance::kExitNegative;
+    return failed_ == 0 ? node::kExitOk : node::kExitNegative;
   }
 
  private:
@@ -247,10 +247,9 @@ void work(Queue& queue, Results& results, bool use_kernel) {
 int test(const Arguments& arguments) {
   for (const auto& file : arguments.files) {
     if (!is_scenario_file(file)) {
-      return instance::complain(
-          file.string() +
-          ": not a scenario file (.jsonl, .jsonl.gz, .json, "
-          ".yaml, .yml)");
+      return node::complain(file.string() +
+                            ": not a scenario file (.jsonl, .jsonl.gz, .json, "
+                            ".yaml, .yml)");
     }
   }
   Queue queue;

@@ -8,7 +8,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "agent/instance/json_text.h"
+#include "agent/node/json_text.h"
 
 namespace sluice::agentd {
 namespace {
@@ -164,7 +164,7 @@ Result<void> save_pods(const std::filesystem::path& file,
   auto hidden = file;
   hidden += ".new";
   std::ofstream stream(hidden, std::ios::binary | std::ios::trunc);
-  stream << instance::dump({{"boot", boot_id()}, {"pods", std::move(list)}});
+  stream << node::dump({{"boot", boot_id()}, {"pods", std::move(list)}});
   stream.close();
   if (!stream) {
     return fail_errno(hidden.string());

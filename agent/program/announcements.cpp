@@ -7,14 +7,14 @@
 #include <nlohmann/json.hpp>
 #include <spdlog/spdlog.h>
 
-#include "agent/instance/json_text.h"
+#include "agent/node/json_text.h"
 #include "agent/program/sibling.h"
 
 namespace sluice::agentd {
 namespace {
 
-using instance::Server;
 using nlohmann::json;
+using node::Server;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
@@ -28,8 +28,7 @@ constexpr milliseconds kConnectDelay{500};
 constexpr seconds kCheckInterval{1};
 
 Server::Answer line(const json& object) {
-  return {.reply = instance::reply_line(instance::dump(object)),
-          .drops_only = false};
+  return {.reply = node::reply_line(node::dump(object)), .drops_only = false};
 }
 
 }  // namespace
@@ -277,7 +276,7 @@ std::string Announcements::why_not_enforced(const std::string& name) const {
   return "the operator has not sent the policies of the pod yet";
 }
 
-void Announcements::send(const Waiting& waiting, instance::Reply reply) {
+void Announcements::send(const Waiting& waiting, node::Reply reply) {
   if (const auto found = pods_.find(waiting.pod);
       found != pods_.end() && found->second.ifindex == waiting.ifindex) {
     // Processes may run in it from now on.
@@ -288,14 +287,13 @@ void Announcements::send(const Waiting& waiting, instance::Reply reply) {
 }
 
 void Announcements::reply(const Waiting& waiting, const char* state) {
-  send(waiting,
-       instance::reply_line(instance::dump({{"view", {{"state", state}}}})));
+  send(waiting, node::reply_line(node::dump({{"view", {{"state", state}}}})));
 }
 
 void Announcements::reply_error(const Waiting& waiting,
                                 const std::string& why) {
   spdlog::warn("new pod {}: {}", waiting.pod, why);
-  send(waiting, instance::reply_line(instance::dump({{"error", why}})));
+  send(waiting, node::reply_line(node::dump({{"error", why}})));
 }
 
 void Announcements::on_time_over(const Waiting& waiting,

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "agent/agent.h"
-#include "agent/instance/server.h"
+#include "agent/node/server.h"
 #include "agent/program/announced_pod.h"
 #include "agent/program/operator_source.h"
 #include "lib/health/metric_families.h"
@@ -44,14 +44,14 @@ class Announcements {
   // Applies a change of this node's endpoints that no operator has sent.
   using Change = std::function<void(const Transaction::EndpointChange&)>;
   // To be called before the first run(). The arguments must outlive it.
-  void serve(wire::Client& client, instance::Server& server, Change change);
+  void serve(wire::Client& client, node::Server& server, Change change);
   // To be called when the operator has sent a change or a snapshot. From then
   // on, the pods in it have the operator's policies.
   void on_transaction(const Transaction& transaction);
   void on_snapshot();
 
   // nullopt if the request is not one of the plugin's.
-  std::optional<instance::Server::Answer> answer(const std::string& request);
+  std::optional<node::Server::Answer> answer(const std::string& request);
   // To be called after every turn of the program's loop: answers the requests
   // that can be answered.
   void run();
@@ -72,10 +72,10 @@ class Announcements {
   };
 
   [[nodiscard]] bool is_there(const AnnouncedPod& announced) const;
-  instance::Server::Answer announce(const PodRequest& request);
+  node::Server::Answer announce(const PodRequest& request);
   void withdraw(const std::string& container);
   void collect_garbage(const PodRequest& request);
-  [[nodiscard]] instance::Server::Answer check(const PodRequest& request) const;
+  [[nodiscard]] node::Server::Answer check(const PodRequest& request) const;
   void remove(const std::string& name);
   void remove_gone();
   // True if the request has been answered.
@@ -85,7 +85,7 @@ class Announcements {
   bool use_siblings(AnnouncedPod& announced);
   void stop_using_siblings(AnnouncedPod& announced);
   void on_time_over(const Waiting& waiting, AnnouncedPod& announced);
-  void send(const Waiting& waiting, instance::Reply reply);
+  void send(const Waiting& waiting, node::Reply reply);
   void reply(const Waiting& waiting, const char* state);
   void reply_error(const Waiting& waiting, const std::string& why);
   [[nodiscard]] std::string why_not_enforced(const std::string& name) const;
@@ -96,7 +96,7 @@ class Announcements {
   const OperatorLink* link_;
   agent::Agent* agent_;
   wire::Client* client_ = nullptr;
-  instance::Server* server_ = nullptr;
+  node::Server* server_ = nullptr;
   Change change_;
   std::map<std::string, AnnouncedPod> pods_;  // by "namespace/name"
   std::vector<Waiting> waiting_;

@@ -14,16 +14,16 @@
 #include <poll.h>
 #include <spdlog/spdlog.h>
 
-#include "agent/instance/files.h"
-#include "agent/instance/flow.h"
-#include "agent/instance/json_text.h"
-#include "agent/instance/locks.h"
-#include "agent/instance/names.h"
-#include "agent/instance/progress.h"
-#include "agent/instance/requests.h"
-#include "agent/instance/server.h"
-#include "agent/instance/version.h"
-#include "agent/instance/views_json.h"
+#include "agent/node/files.h"
+#include "agent/node/flow.h"
+#include "agent/node/json_text.h"
+#include "agent/node/locks.h"
+#include "agent/node/names.h"
+#include "agent/node/progress.h"
+#include "agent/node/requests.h"
+#include "agent/node/server.h"
+#include "agent/node/version.h"
+#include "agent/node/views_json.h"
 #include "agent/program/announcements.h"
 #include "agent/program/metrics.h"
 #include "agent/program/operator_source.h"
@@ -63,14 +63,14 @@ struct Daemon::Impl {
   explicit Impl(DaemonOptions options_in) : options(std::move(options_in)) {}
 
   DaemonOptions options;
-  instance::Locks locks;
+  node::Locks locks;
   Fd signals;
-  instance::Names names;
+  node::Names names;
   std::optional<agent::Agent> agent;
   std::optional<Announcements> announcements;
   std::optional<CniInstaller> cni;
   std::optional<wire::Client> client;
-  std::optional<instance::Server> server;
+  std::optional<node::Server> server;
   std::optional<Questions> questions;
   std::optional<health::HealthServer> health;
   health::Durations apply_times;
@@ -79,7 +79,7 @@ struct Daemon::Impl {
   std::optional<Clock::time_point> behind_since;
   std::uint64_t received = 0;
   std::uint64_t applied = 0;
-  instance::Progress progress;
+  node::Progress progress;
   std::optional<wire::Ack> told;
   std::optional<std::vector<IpAddress>> told_addresses;  // of the node
   std::string logged_disconnect;
@@ -125,9 +125,9 @@ struct Daemon::Impl {
   void on_signal();
   [[nodiscard]] std::string problem() const;
   [[nodiscard]] std::string unready() const;
-  instance::Server::Answer answer(const std::string& request);
-  instance::Server::Answer answer_with(const std::string& request,
-                                       const Heard& heard);
+  node::Server::Answer answer(const std::string& request);
+  node::Server::Answer answer_with(const std::string& request,
+                                   const Heard& heard);
   void run_timers();
   Result<void> loop();
 };
@@ -141,7 +141,7 @@ Result<void> Daemon::Impl::open_agent() {
   agent->on_notice([](const std::string& text) { spdlog::info(text); });
   agent->on_event([this](const sluice_flow_event& event) { on_event(event); });
   // The names of the state that the last process left in force.
-  if (auto kept = instance::Names::load(instance::names_file(options.socket))) {
+  if (auto kept = node::Names::load(node::names_file(options.socket))) {
     names = std::move(*kept);
   }
   resume_from_journal();
@@ -151,7 +151,7 @@ Result<void> Daemon::Impl::open_agent() {
 // Resumes from the journal of the previous process. Unclaimed interfaces come
 // first, so that those claimed by an endpoint are taken over in one step.
 void Daemon::Impl::resume_from_journal() {
-  const auto file = instance::journal_file(options.socket);
+  const auto file = node::journal_file(options.socket);
   journal.emplace(file, options.client.node);
   auto kept = wire::Journal::load(file, options.client.node);
   if (!kept) {
@@ -159,7 +159,7 @@ void Daemon::Impl::resume_from_journal() {
   } else if (*kept) {
     told_unknown = (*kept)->on_unknown;
   }
-  announcements.emplace(instance::pods_file(options.socket), link, *agent);
+  announcements.emplace(node::pods_file(options.socket), link, *agent);
   announcements->load();
   deny_unknown = denies(told_unknown);
   if (auto denied = agent->deny_unclaimed(deny_unknown); !denied) {
@@ -172,7 +172,7 @@ void Daemon::Impl::resume_from_journal() {
   }
   State& state = (*kept)->state;
   announcements->add_siblings(state);
-  names = instance::Names(state);
+  names = node::Names(state);
   names_dirty = true;
   const auto result = agent->replace(state);
   from_journal = true;
@@ -198,7 +198,7 @@ void Daemon::Impl::rewrite_journal(const State& state) {
 }
 
 Result<void> Daemon::Impl::open_servers() {
-  auto opened = instance::Server::open(
+  auto opened = node::Server::open(
       options.socket,
       [this](const std::string& request) { return answer(request); });
   if (!opened) {
@@ -269,7 +269,7 @@ Result<void> Daemon::Impl::prepare() {
   }
   signals = std::move(*opened);
   auto locked =
-      instance::take_locks(options.socket, options.agent.datapath.pin_dir);
+      node::take_locks(options.socket, options.agent.datapath.pin_dir);
   if (!locked) {
     return std::unexpected(locked.error());
   }
@@ -303,7 +303,7 @@ void Daemon::Impl::on_snapshot(std::uint64_t revision, const State& state) {
   received = revision;
   applied = 0;  // of another numbering
   told.reset();
-  names = instance::Names(state);
+  names = node::Names(state);
   names_dirty = pods_dirty = true;
   rewrite_journal(state);
   announcements->on_snapshot();
@@ -436,7 +436,7 @@ void Daemon::Impl::save_names() {
   if (!std::exchange(names_dirty, false)) {
     return;
   }
-  if (auto saved = names.save(instance::names_file(options.socket)); !saved) {
+  if (auto saved = names.save(node::names_file(options.socket)); !saved) {
     spdlog::warn("names for `policy dump`: {}", saved.error().message);
   }
 }
@@ -444,7 +444,7 @@ void Daemon::Impl::save_names() {
 void Daemon::Impl::measure() {
   measured_at = Clock::now();
   health->set_metrics(
-      metrics_text({.version = instance::kVersion,
+      metrics_text({.version = node::kVersion,
                     .node = options.client.node,
                     .agent = agent->status(),
                     .client = client->stats(),
@@ -487,10 +487,10 @@ void Daemon::Impl::on_event(const sluice_flow_event& event) {
   if (!server || !server->has_subscribers()) {
     return;
   }
-  const auto flow = instance::make_flow(
+  const auto flow = node::make_flow(
       event, agent->endpoint_name(event.ifindex), names,
       [this](const IpAddress& address) { return pod_of(address); });
-  server->publish(instance::dump(nlohmann::json{{"event", flow}}),
+  server->publish(node::dump(nlohmann::json{{"event", flow}}),
                   event.verdict != SLUICE_VERDICT_ALLOW);
 }
 
@@ -519,7 +519,7 @@ std::string Daemon::Impl::unready() const {
   return "no operator has connected yet: " + link.problem;
 }
 
-instance::Server::Answer Daemon::Impl::answer(const std::string& request) {
+node::Server::Answer Daemon::Impl::answer(const std::string& request) {
   if (auto answered = announcements->answer(request)) {
     return std::move(*answered);
   }
@@ -529,18 +529,18 @@ instance::Server::Answer Daemon::Impl::answer(const std::string& request) {
   return answer_with(request, {});
 }
 
-instance::Server::Answer Daemon::Impl::answer_with(const std::string& request,
-                                                   const Heard& heard) {
+node::Server::Answer Daemon::Impl::answer_with(const std::string& request,
+                                               const Heard& heard) {
   const auto why = problem();
   const OperatorSource source(
       link, *agent,
       [this](const IpAddress& address) { return pod_of(address); }, why, heard);
-  return instance::answer_request({.source = &source,
-                                   .agent = &*agent,
-                                   .names = &names,
-                                   .node = options.client.node,
-                                   .problem = why},
-                                  request);
+  return node::answer_request({.source = &source,
+                               .agent = &*agent,
+                               .names = &names,
+                               .node = options.client.node,
+                               .problem = why},
+                              request);
 }
 
 void Daemon::Impl::run_timers() {

@@ -10,9 +10,9 @@
 
 #include <CLI/CLI.hpp>
 
-#include "agent/instance/cleanup.h"
-#include "agent/instance/command_line.h"
-#include "agent/instance/version.h"
+#include "agent/node/cleanup.h"
+#include "agent/node/command_line.h"
+#include "agent/node/version.h"
 #include "agent/program/daemon.h"
 #include "agent/program/target.h"
 #include "cni/install.h"
@@ -62,25 +62,25 @@ int run(Arguments& arguments) {
     if (auto removed = cni::remove_plugin(options.cni.install.conf_dir,
                                           options.cni.install.bin_dir);
         !removed) {
-      return instance::complain(removed.error().message);
+      return node::complain(removed.error().message);
     }
     const auto done =
-        instance::clean_up(options.agent.datapath.pin_dir, options.socket);
-    return done ? instance::kExitOk : instance::complain(done.error().message);
+        node::clean_up(options.agent.datapath.pin_dir, options.socket);
+    return done ? node::kExitOk : node::complain(done.error().message);
   }
   if (auto checked = check(options); !checked) {
-    return instance::complain(checked.error().message);
+    return node::complain(checked.error().message);
   }
   start_log("sluice-agent");
   options.cni.install.plugin.socket = options.socket.string();
   auto daemon = Daemon::start(options);
   if (!daemon) {
-    return instance::complain(daemon.error().message);
+    return node::complain(daemon.error().message);
   }
   if (auto result = daemon->run(); !result) {
-    return instance::complain(result.error().message);
+    return node::complain(result.error().message);
   }
-  return instance::kExitOk;
+  return node::kExitOk;
 }
 
 void add_operator_options(CLI::App& app, DaemonOptions& options) {
@@ -129,7 +129,7 @@ void add_node_options(CLI::App& app, DaemonOptions& options) {
          "annotation sluice.io/interface; default veth*,cali*,lxc*,eni*")
       ->delimiter(',')
       ->type_name("PATTERN,...");
-  instance::add_agent_options(app, options.agent);
+  node::add_agent_options(app, options.agent);
   app.add_option(
          "--health", options.health,
          "Address of /healthz, /readyz and /metrics; default: not served")
@@ -200,22 +200,22 @@ int parse_and_run(int argc, char** argv) {
   CLI::App app("Sluice's agent: enforces network policy on a Kubernetes node",
                "sluice-agent");
   app.footer(kFooter);
-  app.set_version_flag("--version", instance::kVersion);
+  app.set_version_flag("--version", node::kVersion);
   Arguments arguments;
   auto& options = arguments.options;
-  options.client.program_version = instance::kVersion;
+  options.client.program_version = node::kVersion;
   add_operator_options(app, options);
   add_node_options(app, options);
-  instance::add_pin_dir_option(app, options.agent.datapath.pin_dir);
-  instance::add_socket_option(app, options.socket);
+  node::add_pin_dir_option(app, options.agent.datapath.pin_dir);
+  node::add_socket_option(app, options.socket);
   add_cni_options(app, options.cni);
-  instance::add_size_options(app, options.agent.datapath);
+  node::add_size_options(app, options.agent.datapath);
   app.add_flag("--cleanup", arguments.cleanup,
                "Remove programs, maps and files of an agent, and exit");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? instance::kExitOk : instance::kExitError;
+    return app.exit(error) == 0 ? node::kExitOk : node::kExitError;
   }
   return run(arguments);
 }
@@ -229,6 +229,6 @@ int main(int argc, char** argv) {
   try {
     return sluice::agentd::parse_and_run(argc, argv);
   } catch (const std::exception& error) {
-    return sluice::instance::complain(error.what());
+    return sluice::node::complain(error.what());
   }
 }

@@ -67,8 +67,8 @@ Result<NodeExplainer::End> NodeExplainer::find_end(const std::string& text,
   return End{{.text = text, .ips = {*ip}}, nullptr};
 }
 
-Result<instance::ExplainView> NodeExplainer::explain(
-    const std::string& from, const std::string& to) const {
+Result<node::ExplainView> NodeExplainer::explain(const std::string& from,
+                                                 const std::string& to) const {
   const auto source = find_end(from, "--from");
   if (!source) {
     return std::unexpected(source.error());
@@ -82,7 +82,7 @@ Result<instance::ExplainView> NodeExplainer::explain(
   }
   return explain::explain_ends(
       *source, *destination, port_,
-      [&](instance::ExplainView& view, instance::SideView side,
+      [&](node::ExplainView& view, node::SideView side,
           sluice_direction direction, const IpAddress& own,
           const IpAddress& peer) {
         const auto& end = direction == SLUICE_EGRESS ? *source : *destination;
@@ -98,7 +98,7 @@ Result<instance::ExplainView> NodeExplainer::explain(
       });
 }
 
-void NodeExplainer::describe(instance::SideView& view,
+void NodeExplainer::describe(node::SideView& view,
                              const EndpointEntry& endpoint,
                              policy::Direction direction, const IpAddress& peer,
                              std::uint16_t port) const {
@@ -117,11 +117,11 @@ void NodeExplainer::describe(instance::SideView& view,
   }
 }
 
-bool NodeExplainer::is_own(const instance::SideView& side) const {
+bool NodeExplainer::is_own(const node::SideView& side) const {
   return model_.endpoint(side.endpoint) != nullptr;
 }
 
-instance::ExplainView NodeExplainer::judge(instance::ExplainView view) const {
+node::ExplainView NodeExplainer::judge(node::ExplainView view) const {
   for (auto& side : view.sides) {
     const auto* endpoint = model_.endpoint(side.endpoint);
     const auto peer = parse_ip(side.peer);
@@ -140,7 +140,7 @@ instance::ExplainView NodeExplainer::judge(instance::ExplainView view) const {
         side.direction == explain::direction_text(SLUICE_EGRESS)
             ? policy::Direction::kEgress
             : policy::Direction::kIngress;
-    instance::SideView own;
+    node::SideView own;
     own.direction = side.direction;
     own.node = side.node;
     own.peer = side.peer;
@@ -157,12 +157,11 @@ instance::ExplainView NodeExplainer::judge(instance::ExplainView view) const {
     }
     side = std::move(own);
   }
-  view.allowed = std::ranges::all_of(view.sides, &instance::SideView::allowed);
+  view.allowed = std::ranges::all_of(view.sides, &node::SideView::allowed);
   return view;
 }
 
-void NodeExplainer::add_set(instance::SideView& view,
-                            const EndpointEntry& endpoint,
+void NodeExplainer::add_set(node::SideView& view, const EndpointEntry& endpoint,
                             policy::Direction direction) const {
   const auto side = static_cast<std::size_t>(direction);
   view.isolated = endpoint.isolated.at(side);
@@ -174,7 +173,7 @@ void NodeExplainer::add_set(instance::SideView& view,
 
 // A node has only the entries that rules became, so a rule is known by its
 // entries: what another rule of the set overrides of it does not show.
-void NodeExplainer::add_near_misses(instance::SideView& view,
+void NodeExplainer::add_near_misses(node::SideView& view,
                                     const EndpointEntry& endpoint,
                                     const policy::Model::Verdict& verdict,
                                     const policy::Packet& packet) const {

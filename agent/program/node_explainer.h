@@ -3,8 +3,8 @@
 
 #include <string>
 
-#include "agent/instance/names.h"
-#include "agent/instance/views.h"
+#include "agent/node/names.h"
+#include "agent/node/views.h"
 #include "lib/base/result.h"
 #include "lib/explain/text.h"
 #include "lib/policy/model.h"
@@ -21,31 +21,31 @@ class NodeExplainer {
   NodeExplainer(const State& state, explain::PortArgument port);
 
   // `from` and `to`: "namespace/pod" of this node, or an address.
-  [[nodiscard]] Result<instance::ExplainView> explain(
-      const std::string& from, const std::string& to) const;
+  [[nodiscard]] Result<node::ExplainView> explain(const std::string& from,
+                                                  const std::string& to) const;
 
   // Replaces what an operator says of this node's pods by what the node's state
   // says of them. They differ while the node lags behind.
-  [[nodiscard]] instance::ExplainView judge(instance::ExplainView view) const;
+  [[nodiscard]] node::ExplainView judge(node::ExplainView view) const;
   // True if the side is that of a pod of this node.
-  [[nodiscard]] bool is_own(const instance::SideView& side) const;
+  [[nodiscard]] bool is_own(const node::SideView& side) const;
 
  private:
   struct End;
   [[nodiscard]] Result<End> find_end(const std::string& text,
                                      const char* option) const;
-  void describe(instance::SideView& view, const EndpointEntry& endpoint,
+  void describe(node::SideView& view, const EndpointEntry& endpoint,
                 policy::Direction direction, const IpAddress& peer,
                 std::uint16_t port) const;
-  void add_set(instance::SideView& view, const EndpointEntry& endpoint,
+  void add_set(node::SideView& view, const EndpointEntry& endpoint,
                policy::Direction direction) const;
-  void add_near_misses(instance::SideView& view, const EndpointEntry& endpoint,
+  void add_near_misses(node::SideView& view, const EndpointEntry& endpoint,
                        const policy::Model::Verdict& verdict,
                        const policy::Packet& packet) const;
 
   const State* state_;
   explain::PortArgument port_;
-  instance::Names names_;
+  node::Names names_;
   policy::Model model_;
 };
 

@@ -37,7 +37,7 @@ OperatorSource::OperatorSource(const OperatorLink& link,
       problem_(std::move(problem)),
       heard_(&heard) {}
 
-void OperatorSource::describe(instance::StatusView& view) const {
+void OperatorSource::describe(node::StatusView& view) const {
   view.source = "operator " + link_->address;
   view.policies = policies_of(*agent_).size();
   view.objects = view.policies;
@@ -50,12 +50,12 @@ void OperatorSource::describe(instance::StatusView& view) const {
   }
 }
 
-instance::PolicyListView OperatorSource::policy_list() const {
-  instance::PolicyListView list;
+node::PolicyListView OperatorSource::policy_list() const {
+  node::PolicyListView list;
   for (const auto& [policy, problem] : policies_of(*agent_)) {
     const auto first = policy.find('/');
     const auto last = policy.rfind('/');
-    instance::PolicyView view;
+    node::PolicyView view;
     view.kind = policy.substr(0, first);
     view.name = last == std::string::npos ? "" : policy.substr(last + 1);
     view.ns = first < last ? policy.substr(first + 1, last - first - 1) : "";
@@ -80,8 +80,8 @@ std::string OperatorSource::names_problem() const {
   return heard_->problem;
 }
 
-Result<instance::ExplainView> OperatorSource::explain(
-    const instance::ExplainRequest& request) const {
+Result<node::ExplainView> OperatorSource::explain(
+    const node::ExplainRequest& request) const {
   const auto port = explain::parse_port(request.port);
   if (!port) {
     return std::unexpected(port.error());
@@ -89,10 +89,9 @@ Result<instance::ExplainView> OperatorSource::explain(
   const State state = agent_->view();
   const NodeExplainer explainer(state, *port);
   const auto& problem = heard_->problem;
-  auto view =
-      heard_->view
-          ? Result<instance::ExplainView>(explainer.judge(*heard_->view))
-          : explainer.explain(request.from, request.to);
+  auto view = heard_->view
+                  ? Result<node::ExplainView>(explainer.judge(*heard_->view))
+                  : explainer.explain(request.from, request.to);
   if (!view) {
     return problem.empty() ? std::move(view)
                            : fail(view.error().message + " (" + problem + ")");

@@ -7,7 +7,7 @@
 #include <unordered_map>
 
 #include "agent/agent.h"
-#include "agent/instance/policy_source.h"
+#include "agent/node/policy_source.h"
 
 namespace sluice::agentd {
 
@@ -20,7 +20,7 @@ struct OperatorLink {
 
 // What the operator has said to a question.
 struct Heard {
-  std::optional<instance::ExplainView> view;
+  std::optional<node::ExplainView> view;
   std::unordered_map<IpAddress, std::string> names;
   std::string problem;  // why it has not said it; or empty
 };
@@ -28,7 +28,7 @@ struct Heard {
 // The policies from an operator. The operator has the objects; an agent knows
 // only the names of those that concern its pods. Holds references to link,
 // agent and `heard`.
-class OperatorSource : public instance::PolicySource {
+class OperatorSource : public node::PolicySource {
  public:
   // Returns the pod of this node that has the address; empty if none has it.
   using PodOf = std::function<std::string(const IpAddress& address)>;
@@ -37,15 +37,15 @@ class OperatorSource : public instance::PolicySource {
   OperatorSource(const OperatorLink& link, const agent::Agent& agent,
                  PodOf pod_of, std::string problem, const Heard& heard);
 
-  void describe(instance::StatusView& view) const override;
-  [[nodiscard]] instance::PolicyListView policy_list() const override;
+  void describe(node::StatusView& view) const override;
+  [[nodiscard]] node::PolicyListView policy_list() const override;
   // The node's own pods, and what the operator has said.
   [[nodiscard]] std::string name_of(const IpAddress& address) const override;
   [[nodiscard]] std::string names_problem() const override;
   // Explains from the wanted state of this node's maps, for ends that are pods
   // of this node. Other ends are as the operator has explained them.
-  [[nodiscard]] Result<instance::ExplainView> explain(
-      const instance::ExplainRequest& request) const override;
+  [[nodiscard]] Result<node::ExplainView> explain(
+      const node::ExplainRequest& request) const override;
 
  private:
   const OperatorLink* link_;

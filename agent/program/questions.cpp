@@ -25,7 +25,7 @@ std::string text(const nlohmann::json& request, const char* name) {
 
 }  // namespace
 
-Questions::Questions(wire::Client& client, instance::Server& server,
+Questions::Questions(wire::Client& client, node::Server& server,
                      const OperatorLink& link, const agent::Agent& agent,
                      Finish finish)
     : client_(&client),
@@ -92,7 +92,7 @@ std::string Questions::ask(const wire::Question& question) const {
                           : "no operator is connected: " + link_->problem;
 }
 
-std::optional<instance::Server::Answer> Questions::take(
+std::optional<node::Server::Answer> Questions::take(
     const std::string& request) {
   auto question = question_of(request);
   if (!question) {
@@ -107,7 +107,7 @@ std::optional<instance::Server::Answer> Questions::take(
                       .request = request,
                       .addresses = std::move(question->addresses),
                       .until = Clock::now() + kPatience});
-  return instance::Server::Answer{
+  return node::Server::Answer{
       .reply = {}, .drops_only = false, .ticket = question->id};
 }
 

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "agent/agent.h"
-#include "agent/instance/server.h"
+#include "agent/node/server.h"
 #include "agent/program/operator_source.h"
 #include "lib/wire/client.h"
 
@@ -23,15 +23,15 @@ namespace sluice::agentd {
 class Questions {
  public:
   // Answers a request, with what the operator has said.
-  using Finish = std::function<instance::Server::Answer(
-      const std::string& request, const Heard& heard)>;
+  using Finish = std::function<node::Server::Answer(const std::string& request,
+                                                    const Heard& heard)>;
 
   // Holds references to all of them.
-  Questions(wire::Client& client, instance::Server& server,
+  Questions(wire::Client& client, node::Server& server,
             const OperatorLink& link, const agent::Agent& agent, Finish finish);
 
   // nullopt: the request needs no operator.
-  std::optional<instance::Server::Answer> take(const std::string& request);
+  std::optional<node::Server::Answer> take(const std::string& request);
   void on_answer(const wire::Answer& answer);
   // The operator answers nothing more that was asked before.
   void on_disconnect();
@@ -54,7 +54,7 @@ class Questions {
   void finish(const Waiting& waiting, const Heard& heard);
 
   wire::Client* client_;
-  instance::Server* server_;
+  node::Server* server_;
   const OperatorLink* link_;
   const agent::Agent* agent_;
   Finish finish_;

@@ -14,7 +14,7 @@
 namespace sluice::operatord {
 namespace {
 
-using Clock = kube::Loop::Clock;
+using Clock = Loop::Clock;
 
 // Names of extra fields of a bound token: Kubernetes' ServiceAccount tokens
 // have "authentication.kubernetes.io/node-name" from 1.30 on, "/pod-name"

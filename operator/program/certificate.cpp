@@ -80,7 +80,7 @@ struct Certificate::Impl {
   std::optional<wire::TlsMaterial> current;
   std::string problem = "the certificate has not been read yet";
   kube::Call call;
-  kube::Timer timer;
+  Timer timer;
 
   void look();
   void look_at_files();

@@ -9,9 +9,9 @@
 #include <nlohmann/json.hpp>
 #include <spdlog/spdlog.h>
 
+#include "lib/base/loop.h"
 #include "lib/kube/api/backoff.h"
 #include "lib/kube/api/event.h"
-#include "lib/kube/api/loop.h"
 #include "lib/kube/api/reflector.h"
 #include "lib/kube/api/requests.h"
 #include "lib/kube/api/resource.h"
@@ -91,7 +91,7 @@ struct KeptVersions::Impl {
     std::string told_problem;
     kube::Call call;
     kube::Backoff backoff{kRetryFirst, kRetryMost};
-    kube::Timer retry;
+    Timer retry;
   };
 
   kube::Client* client = nullptr;

@@ -69,7 +69,7 @@ struct Operator::Impl {
                 }) {}
 
   OperatorOptions options;
-  std::unique_ptr<kube::Loop> loop;
+  std::unique_ptr<Loop> loop;
   std::unique_ptr<kube::Client> client;
   policy::Translator translator;
   op::ClusterStore store;
@@ -210,7 +210,7 @@ void Operator::Impl::prepare_parts() {
 }
 
 Result<void> Operator::Impl::prepare() {
-  auto made_loop = kube::Loop::create();
+  auto made_loop = Loop::create();
   if (!made_loop) {
     return std::unexpected(made_loop.error());
   }

@@ -6,10 +6,10 @@
 #include <string>
 #include <vector>
 
+#include "lib/base/loop.h"
 #include "lib/base/result.h"
 #include "lib/kube/api/client.h"
 #include "lib/kube/api/cluster_config.h"
-#include "lib/kube/api/loop.h"
 #include "lib/policy/translator.h"
 #include "lib/wire/server.h"
 #include "operator/object.h"

@@ -13,8 +13,8 @@
 #include <nlohmann/json.hpp>
 #include <spdlog/spdlog.h>
 
+#include "lib/base/loop.h"
 #include "lib/kube/api/json_fields.h"
-#include "lib/kube/api/loop.h"
 #include "lib/kube/api/requests.h"
 
 namespace sluice::operatord {
@@ -60,7 +60,7 @@ struct OtherEngines::Impl {
   std::deque<kube::EventNote> notes;
   std::set<std::string> told;  // "plural.group"
   kube::Call call;
-  kube::Timer timer;
+  Timer timer;
 
   void scan();
   void run_next();

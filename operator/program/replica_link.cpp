@@ -31,7 +31,7 @@ std::string address_of(const std::string& identity) {
   return at == std::string::npos ? std::string{} : identity.substr(at + 1);
 }
 
-ReplicaLink::ReplicaLink(kube::Loop& loop, const op::NodeProgress& progress,
+ReplicaLink::ReplicaLink(Loop& loop, const op::NodeProgress& progress,
                          const op::ClusterStore& store, std::string identity,
                          OnFound on_found)
     : loop_(loop),

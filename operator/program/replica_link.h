@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "lib/kube/api/loop.h"
+#include "lib/base/loop.h"
 #include "lib/wire/replication.h"
 #include "lib/wire/tls.h"
 #include "operator/cluster_store.h"
@@ -33,7 +33,7 @@ class ReplicaLink {
   using OnFound = std::function<void(const std::vector<wire::FoundAddresses>&)>;
 
   // All arguments must outlive this object. `identity` is this replica's.
-  ReplicaLink(kube::Loop& loop, const op::NodeProgress& progress,
+  ReplicaLink(Loop& loop, const op::NodeProgress& progress,
               const op::ClusterStore& store, std::string identity,
               OnFound on_found);
   ReplicaLink(const ReplicaLink&) = delete;
@@ -58,7 +58,7 @@ class ReplicaLink {
   void outcome(const wire::ReportSender::Outcome& outcome);
   void tell_all();
 
-  kube::Loop& loop_;
+  Loop& loop_;
   const op::NodeProgress& progress_;
   const op::ClusterStore& store_;
   const std::string identity_;

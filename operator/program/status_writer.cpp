@@ -185,7 +185,7 @@ struct StatusWriter::Impl {
     bool busy = false;
     std::string told_problem;
     kube::Backoff backoff{kRetryFirst, kRetryMost};
-    kube::Timer retry;
+    Timer retry;
   };
 
   kube::Client* client = nullptr;

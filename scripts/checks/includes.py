@@ -24,9 +24,9 @@ ALLOWED = {
     "lib/health": {"lib/base"},
     "cni": {"lib/base"},
     "agent": {"include/sluice", "lib/base"},
-    "agent/instance": {"include/sluice", "lib/base", "lib/explain", "agent"},
+    "agent/node": {"include/sluice", "lib/base", "lib/explain", "agent"},
     "agent/program": {"include/sluice", "lib/base", "lib/explain", "lib/policy", "lib/wire", "lib/health",
-                      "cni", "agent", "agent/instance"},
+                      "cni", "agent", "agent/node"},
     "operator": {"include/sluice", "lib/base", "lib/dns", "lib/kube", "lib/policy", "lib/wire"},
     "operator/program": {"include/sluice", "lib/base", "lib/dns", "lib/kube", "lib/explain", "lib/policy",
                          "lib/wire", "lib/health", "operator"},
@@ -123,7 +123,7 @@ def _allowed(path, module, found):
 def self_test():
     """What must be found is found, what is right is not."""
     files = {"lib/base/ip.h", "lib/kube/objects.h", "agent/agent.h", "include/sluice/abi.h",
-             "include/sluice/state.h", "lib/policy/rule.h", "cli/main.h", "agent/instance/x.h",
+             "include/sluice/state.h", "lib/policy/rule.h", "cli/main.h", "agent/node/x.h",
              "agent/program/x.h"}
     cases = [
         ("lib/base/x.h", '#include "lib/kube/objects.h"', 1),
@@ -141,10 +141,10 @@ def self_test():
         ("bpf/x.bpf.h", '#include "sluice/abi.h"\n#include <linux/bpf.h>', 0),
         ("cli/x.cpp", '#include "agent/agent.h"\n#include <nlohmann/json.hpp>', 0),
         ("agent/x.cpp", "#include <fstream>", 0),
-        ("agent/program/x.cpp", '#include "agent/agent.h"\n#include "agent/instance/x.h"', 0),
+        ("agent/program/x.cpp", '#include "agent/agent.h"\n#include "agent/node/x.h"', 0),
         ("agent/program/x.cpp", '#include "cli/main.h"', 1),
-        ("agent/instance/x.cpp", '#include "lib/policy/rule.h"', 1),
-        ("agent/x.cpp", '#include "agent/instance/x.h"', 1),
+        ("agent/node/x.cpp", '#include "lib/policy/rule.h"', 1),
+        ("agent/x.cpp", '#include "agent/node/x.h"', 1),
         ("agent/x.cpp", '#include "agent/program/x.h"', 1),
     ]
     includers = {"lib/policy/rule.h": {"lib/policy/model.h"}, "lib/policy/model.h": {"cli/main.h"},

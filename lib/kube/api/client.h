@@ -13,9 +13,9 @@
 #include <utility>
 #include <vector>
 
+#include "lib/base/loop.h"
 #include "lib/base/result.h"
 #include "lib/kube/api/cluster_config.h"
-#include "lib/kube/api/loop.h"
 
 // HTTP requests to the API server: TLS with verification, client certificates
 // or tokens, HTTP/2 if both ends support it, gzip. Every answer is bounded in

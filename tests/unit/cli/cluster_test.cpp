@@ -7,7 +7,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "agent/instance/requests.h"
+#include "agent/node/requests.h"
 #include "cli/judge.h"
 #include "cli/manifest_source.h"
 #include "cli/tables.h"
@@ -207,11 +207,11 @@ spec:
   policyTypes: [Ingress]
 )" + (from.empty() ? "" : "  ingress: [{from: [" + from + "]}]\n"));
   }
-  instance::ExplainView ask(const std::string& from, const std::string& to,
+  node::ExplainView ask(const std::string& from, const std::string& to,
                             const std::string& port) {
     auto view = explain(cluster_, {.from = from, .to = to, .port = port});
     EXPECT_TRUE(view.has_value()) << view.error().message;
-    return view ? std::move(*view) : instance::ExplainView{};
+    return view ? std::move(*view) : node::ExplainView{};
   }
 };
 
@@ -269,23 +269,23 @@ spec: {clusterIP: 10.96.0.11, selector: {app: none}, ports: [{port: 80}]}
 
 TEST_F(ClusterTest, ExplainRefusesBadInput) {
   for (const auto& request :
-       {instance::ExplainRequest{"x/none", "x/a", "80"},
-        instance::ExplainRequest{"x/b", "a", "80"},
-        instance::ExplainRequest{"x/b", "x/a", "80/XYZ"},
-        instance::ExplainRequest{"192.0.2.1", "192.0.2.2", "80"},
-        instance::ExplainRequest{"", "", ""}}) {
+       {node::ExplainRequest{"x/none", "x/a", "80"},
+        node::ExplainRequest{"x/b", "a", "80"},
+        node::ExplainRequest{"x/b", "x/a", "80/XYZ"},
+        node::ExplainRequest{"192.0.2.1", "192.0.2.2", "80"},
+        node::ExplainRequest{"", "", ""}}) {
     EXPECT_FALSE(explain(cluster_, request).has_value()) << request.from;
   }
 }
 
 TEST_F(ClusterTest, HostileRequestsGetErrors) {
   const ManifestSource source(cluster_, "dir");
-  const instance::RequestContext context{.source = &source};
+  const node::RequestContext context{.source = &source};
   for (const auto* request :
        {"", "[]", "null", "{", R"({"command":1})", R"({"command":"x"})",
         R"({"command":"explain","from":[],"to":{},"port":1})", "\xff\xfe",
         R"({"a":"\ud800"})"}) {
-    auto answer = instance::answer_request(context, request);
+    auto answer = node::answer_request(context, request);
     ASSERT_TRUE(answer.reply) << request;
     const auto line = answer.reply();
     ASSERT_TRUE(line.has_value());

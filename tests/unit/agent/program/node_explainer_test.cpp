@@ -60,22 +60,22 @@ class NodeExplainerTest : public ::testing::Test {
     cluster_.store().commit();
     state_ = cluster_.translator().snapshot("n1");
   }
-  [[nodiscard]] Result<instance::ExplainView> explain(
+  [[nodiscard]] Result<node::ExplainView> explain(
       const std::string& from, const std::string& to,
       const std::string& port) const {
     return NodeExplainer(state_, *explain::parse_port(port)).explain(from, to);
   }
   // The receiver's, of the first family.
-  [[nodiscard]] instance::SideView ingress(const std::string& from,
+  [[nodiscard]] node::SideView ingress(const std::string& from,
                                            const std::string& to,
                                            const std::string& port) const {
     const auto view = explain(from, to, port);
     EXPECT_TRUE(view) << view.error().message;
-    return view ? view->sides.at(1) : instance::SideView{};
+    return view ? view->sides.at(1) : node::SideView{};
   }
 
   static std::vector<std::string> told(
-      const std::vector<instance::NearMissView>& misses) {
+      const std::vector<node::NearMissView>& misses) {
     std::vector<std::string> result;
     result.reserve(misses.size());
     for (const auto& miss : misses) {

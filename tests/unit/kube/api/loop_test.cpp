@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lib/kube/api/loop.h"
+#include "lib/base/loop.h"
 
 #include <memory>
 #include <string>

@@ -17,7 +17,7 @@
 
 #include "lib/base/fd.h"
 #include "lib/kube/api/client.h"
-#include "lib/kube/api/loop.h"
+#include "lib/base/loop.h"
 
 // A false API server for tests: HTTP/1.1 over plain sockets or TLS, with a
 // thread for every connection, that answers as each test wants.

@@ -67,7 +67,7 @@ class PolicyStatusTest : public testing::Test {
   }
 
   Clock::time_point now_ = Clock::now();
-  std::unique_ptr<kube::Loop> loop_ = *kube::Loop::create();
+  std::unique_ptr<Loop> loop_ = *Loop::create();
   std::unique_ptr<kube::Client> client_ = *kube::Client::create(
       *loop_, kube::ClusterConfig{.server = "http://127.0.0.1:1"});
   policy::Translator translator_;

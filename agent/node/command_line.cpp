@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/node/command_line.h"
+
+#include <iostream>
+#include <map>
+#include <string>
+
+#include <CLI/CLI.hpp>
+
+#include "lib/base/printable.h"
+
+namespace sluice::node {
+
+int complain(std::string_view what) {
+  std::cerr << "error: " << printable(what) << '\n';
+  return kExitError;
+}
+
+void add_socket_option(CLI::App& command, std::filesystem::path& socket) {
+  socket = kDefaultSocket;
+  command
+      .add_option("--socket", socket,
+                  std::string("Socket of the running program; default ") +
+                      kDefaultSocket)
+      ->envname("SLUICE_SOCKET")
+      ->type_name("PATH");
+}
+
+void add_pin_dir_option(CLI::App& command, std::filesystem::path& pin_dir) {
+  pin_dir = kDefaultPinDir;
+  command
+      .add_option("--pin-dir", pin_dir,
+                  std::string("Folder of a BPF file system that holds maps and "
+                              "programs; default ") +
+                      kDefaultPinDir)
+      ->envname("SLUICE_PIN_DIR")
+      ->type_name("DIR");
+}
+
+void add_agent_options(CLI::App& command, agent::AgentOptions& options) {
+  static const std::map<std::string, std::uint32_t> changes{
+      {"reevaluate", SLUICE_CHANGE_REEVALUATE},
+      {"continue", SLUICE_CHANGE_CONTINUE},
+      {"reset", SLUICE_CHANGE_RESET}};
+  static const std::map<std::string, bool> events{{"all", true},
+                                                  {"drops", false}};
+  command
+      .add_option(
+          "--on-policy-change", options.on_policy_change,
+          "What happens to established flows when policy changes: reevaluate "
+          "(the default: they are judged again at their next packet), continue "
+          "(they keep their verdict) or reset (they are judged again, and both "
+          "ends of a denied TCP connection get a reset)")
+      ->transform(CLI::CheckedTransformer(changes).description(""))
+      ->type_name("reevaluate|continue|reset");
+  command
+      .add_option("--events", options.events_new_flows,
+                  "Report drops and every new flow (all, the default), or "
+                  "drops only")
+      ->transform(CLI::CheckedTransformer(events).description(""))
+      ->type_name("all|drops");
+  command
+      .add_option(
+          "--events-per-second", options.events_per_second,
+          "Limit of events per second and CPU; the others are only counted")
+      ->type_name("N")
+      ->capture_default_str();
+}
+
+void add_size_options(CLI::App& command, agent::DatapathOptions& sizes) {
+  const auto size = [&](const char* name, std::uint32_t& value,
+                        const char* what) {
+    command.add_option(name, value, what)
+        ->type_name("N")
+        ->check(CLI::Range(1U, 1U << 26U).description(""))
+        ->capture_default_str()
+        ->group("Sizes");
+  };
+  size("--policy-entries", sizes.policy_entries, "Entries of the policy map");
+  size("--peers", sizes.peers, "Peer addresses, of each family");
+  size("--prefixes", sizes.prefixes, "Peer prefixes, of each family");
+  size("--conntrack", sizes.conntrack, "Entries of conntrack, of each family");
+  size("--fragments", sizes.fragments,
+       "Fragmented datagrams tracked, of each family");
+}
+
+}  // namespace sluice::node

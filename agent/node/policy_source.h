@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+
+#include "agent/node/views.h"
+#include "lib/base/ip.h"
+#include "lib/base/result.h"
+
+namespace sluice::node {
+
+using explain::ExplainRequest;
+
+// The source of a program's policies, and the answers that depend on it.
+class PolicySource {
+ public:
+  PolicySource() = default;
+  PolicySource(const PolicySource&) = delete;
+  PolicySource& operator=(const PolicySource&) = delete;
+  PolicySource(PolicySource&&) = delete;
+  PolicySource& operator=(PolicySource&&) = delete;
+  virtual ~PolicySource() = default;
+
+  // Fills in the source, its objects and their problems.
+  virtual void describe(StatusView& view) const = 0;
+  [[nodiscard]] virtual PolicyListView policy_list() const = 0;
+  // Returns the owner of an address, "namespace/pod" or "node/name"; empty if
+  // unknown.
+  [[nodiscard]] virtual std::string name_of(const IpAddress& address) const = 0;
+  // Why name_of() lacks names; empty if it does not.
+  [[nodiscard]] virtual std::string names_problem() const { return {}; }
+  [[nodiscard]] virtual Result<ExplainView> explain(
+      const ExplainRequest& request) const = 0;
+};
+
+}  // namespace sluice::node
