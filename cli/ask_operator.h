@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <string>
 
-#include "agent/node/policy_source.h"
+#include "agent/node/policy_info.h"
 #include "lib/base/result.h"
 
 namespace sluice::cli {

@@ -5,7 +5,7 @@
 #include <memory>
 #include <string>
 
-#include "agent/node/policy_source.h"
+#include "agent/node/policy_info.h"
 #include "agent/node/views.h"
 #include "lib/base/result.h"
 #include "lib/policy/translator.h"

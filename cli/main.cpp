@@ -24,7 +24,7 @@ Exit status: 0 all is well, 1 the answer is no (denied, a check failed),
 
 int run(int argc, char** argv) {
   using namespace sluice::cli;  // NOLINT(google-build-using-namespace)
-  namespace instance = sluice::instance;
+  namespace node = sluice::node;
   CLI::App app(kDescription, "sluice");
   app.footer(kFooter);
   app.require_subcommand(1);

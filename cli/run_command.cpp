@@ -7,8 +7,9 @@
 #include "agent/agent.h"
 #include "agent/node/cleanup.h"
 #include "agent/node/command_line.h"
+#include "agent/node/runtime.h"
 #include "cli/commands.h"
-#include "cli/standalone.h"
+#include "cli/manifest_source.h"
 #include "cni/install.h"
 #include "lib/base/process.h"
 #include "operator/command_line.h"
@@ -36,7 +37,8 @@ constexpr const char* kCleanupFooter = R"(
 No policy is enforced any more. Refused while an instance is running.)";
 
 struct RunArguments {
-  RunOptions options;
+  ManifestSourceOptions source;
+  node::RuntimeOptions runtime;
   bool cleanup = false;
 };
 
@@ -46,26 +48,24 @@ int clean_up_and_report(const std::filesystem::path& pin_dir,
   return done ? node::kExitOk : node::complain(done.error().message);
 }
 
+Result<void> enforce(const RunArguments& arguments) {
+  auto runtime = node::Runtime::start(
+      arguments.runtime, std::make_unique<ManifestSource>(arguments.source));
+  return runtime ? (*runtime)->run() : std::unexpected(runtime.error());
+}
+
 int run(const RunArguments& arguments) {
-  const auto& options = arguments.options;
-  if (options.dir.empty()) {
-    return arguments.cleanup
-               ? clean_up_and_report(options.agent.datapath.pin_dir,
-                                     options.socket)
-               : node::complain("DIR is required");
-  }
-  start_log("sluice");
-  {
-    auto standalone = Standalone::start(options);
-    if (!standalone) {
-      return node::complain(standalone.error().message);
+  const auto& runtime = arguments.runtime;
+  if (!arguments.source.dir.empty()) {
+    start_log("sluice");
+    if (auto done = enforce(arguments); !done) {
+      return node::complain(done.error().message);
     }
-    if (auto result = standalone->run(); !result) {
-      return node::complain(result.error().message);
-    }
+  } else if (!arguments.cleanup) {
+    return node::complain("DIR is required");
   }
-  return arguments.cleanup ? clean_up_and_report(options.agent.datapath.pin_dir,
-                                                 options.socket)
+  return arguments.cleanup ? clean_up_and_report(runtime.agent.datapath.pin_dir,
+                                                 runtime.socket)
                            : node::kExitOk;
 }
 
@@ -76,17 +76,18 @@ void add_run(CLI::App& app, int& exit_code) {
       "run", "Enforce the policies of a folder of manifests on this host");
   command->footer(kRunFooter);
   const auto arguments = std::make_shared<RunArguments>();
-  auto& options = arguments->options;
-  command->add_option("DIR", options.dir, "Folder of manifests");
-  command->add_option("--node", options.node, "Name of this node; see below")
+  auto& source = arguments->source;
+  auto& runtime = arguments->runtime;
+  command->add_option("DIR", source.dir, "Folder of manifests");
+  command->add_option("--node", source.node, "Name of this node; see below")
       ->type_name("NAME");
-  node::add_pin_dir_option(*command, options.agent.datapath.pin_dir);
-  node::add_socket_option(*command, options.socket);
+  node::add_pin_dir_option(*command, runtime.agent.datapath.pin_dir);
+  node::add_socket_option(*command, runtime.socket);
   command->add_flag("--cleanup", arguments->cleanup,
                     "Remove every trace at the end; without DIR, do only that");
-  node::add_agent_options(*command, options.agent);
-  op::add_policy_options(*command, options.translator, options.on_invalid);
-  node::add_size_options(*command, options.agent.datapath);
+  node::add_agent_options(*command, runtime.agent);
+  op::add_policy_options(*command, source.translator, source.on_invalid);
+  node::add_size_options(*command, runtime.agent.datapath);
   command->callback([arguments, &exit_code] { exit_code = run(*arguments); });
 }
 

@@ -124,7 +124,7 @@ Server::Answer status(const RequestContext& context) {
                               .bytes = reason.bytes});
     }
   }
-  context.source->describe(view);
+  context.policies->describe(view);
   return view_answer(view);
 }
 
@@ -159,7 +159,7 @@ std::string name_of(const PolicyView& policy) {
 
 // Of which policies the node's policy map has no room is known here only.
 Server::Answer policy_list(const RequestContext& context) {
-  auto list = context.source->policy_list();
+  auto list = context.policies->policy_list();
   for (const auto& [id, why] : context.agent->shortfalls()) {
     const auto* set = context.names->set(id);
     for (auto& policy : list.policies) {
@@ -192,7 +192,7 @@ Server::Answer conntrack_list(const RequestContext& context) {
     return error_answer(entries.error().message);
   }
   const auto name_of = [&](const IpAddress& address) {
-    return context.source->name_of(address);
+    return context.policies->name_of(address);
   };
   const auto epoch = context.agent->status().epoch;
   std::vector<ConntrackView> views;
@@ -204,7 +204,7 @@ Server::Answer conntrack_list(const RequestContext& context) {
   }
   return rows_answer(
       std::move(views), [](const ConntrackView& view) { return json(view); },
-      json{{"names_problem", context.source->names_problem()}});
+      json{{"names_problem", context.policies->names_problem()}});
 }
 
 Server::Answer explain_flow(const RequestContext& context,
@@ -215,7 +215,7 @@ Server::Answer explain_flow(const RequestContext& context,
                ? found->get<std::string>()
                : std::string{};
   };
-  auto view = context.source->explain(
+  auto view = context.policies->explain(
       {.from = text("from"), .to = text("to"), .port = text("port")});
   return view ? view_answer(*view) : error_answer(view.error().message);
 }

@@ -5,14 +5,14 @@
 
 #include "agent/agent.h"
 #include "agent/node/names.h"
-#include "agent/node/policy_source.h"
+#include "agent/node/policy_info.h"
 #include "agent/node/server.h"
 
 namespace sluice::node {
 
 // The objects that answers are made from.
 struct RequestContext {
-  const PolicySource* source = nullptr;
+  const PolicyInfo* policies = nullptr;
   const agent::Agent* agent = nullptr;
   const Names* names = nullptr;
   std::string node;

@@ -13,7 +13,7 @@
 #include "agent/agent.h"
 #include "agent/node/server.h"
 #include "agent/program/announced_pod.h"
-#include "agent/program/operator_source.h"
+#include "agent/program/operator_policies.h"
 #include "lib/health/metric_families.h"
 #include "lib/wire/client.h"
 #include "sluice/state.h"

@@ -2,109 +2,350 @@
 #include "agent/program/operator_source.h"
 
 #include <algorithm>
-#include <map>
+#include <chrono>
+#include <iterator>
+#include <string_view>
 #include <utility>
 
-#include "agent/program/node_explainer.h"
-#include "lib/explain/text.h"
+#include <spdlog/spdlog.h>
+#include <sys/epoll.h>
+
+#include "agent/node/files.h"
+#include "agent/node/runtime.h"
+#include "agent/node/version.h"
+#include "agent/program/announcements.h"
+#include "agent/program/journal_keeper.h"
+#include "agent/program/operator_policies.h"
+#include "agent/program/questions.h"
+#include "lib/base/printable.h"
 
 namespace sluice::agentd {
 namespace {
 
-// "Kind/namespace/name" of every policy that this node has received, and why
-// the pods that it selects are isolated instead.
-std::map<std::string, std::string> policies_of(const agent::Agent& agent) {
-  std::map<std::string, std::string> result;
-  for (const auto& set : agent.wanted().sets) {
-    for (const auto& policy : set.policies) {
-      auto& problem = result[policy];
-      if (problem.empty() && !set.problem.empty()) {
-        problem = "pods of it are isolated: " + set.problem;
-      }
-    }
+using Clock = std::chrono::steady_clock;
+
+constexpr std::chrono::seconds kHousekeeping{1};
+
+// The map that an error of the applier names, or empty.
+std::string map_in(const std::string& message) {
+  constexpr std::string_view kPrefix = "map ";
+  if (!message.starts_with(kPrefix)) {
+    return {};
   }
-  return result;
+  const auto end = message.find_first_of(": ", kPrefix.size());
+  return message.substr(kPrefix.size(), end - kPrefix.size());
 }
+
+// How far the node is with what the operator has sent.
+struct Applied {
+  std::uint64_t received = 0;  // revision
+  std::uint64_t applied = 0;   // revision
+  health::Durations times;
+  std::uint64_t failures = 0;
+  std::optional<Clock::time_point> behind_since;
+};
 
 }  // namespace
 
-OperatorSource::OperatorSource(const OperatorLink& link,
-                               const agent::Agent& agent, PodOf pod_of,
-                               std::string problem, const Heard& heard)
-    : link_(&link),
-      agent_(&agent),
-      pod_of_(std::move(pod_of)),
-      problem_(std::move(problem)),
-      heard_(&heard) {}
+struct OperatorSource::Impl {
+  explicit Impl(OperatorSourceOptions options_in)
+      : options(std::move(options_in)) {
+    link.address = options.client.target;
+    link.problem = "not yet";
+  }
 
-void OperatorSource::describe(node::StatusView& view) const {
-  view.source = "operator " + link_->address;
-  view.policies = policies_of(*agent_).size();
-  view.objects = view.policies;
-  if (!link_->connected) {
-    view.problems.push_back({.severity = "note",
-                             .source = "operator",
-                             .object = {},
-                             .message = "not connected: " + link_->problem +
-                                        "; its last state stays in force"});
+  OperatorSourceOptions options;
+  node::Runtime* runtime = nullptr;
+  OperatorLink link;
+  const Heard nothing_heard;
+  std::optional<OperatorPolicies> policies;
+  std::optional<JournalKeeper> journal;
+  std::optional<Announcements> announcements;
+  std::optional<wire::Client> client;
+  std::optional<Questions> questions;
+  Applied progress;
+  std::optional<wire::Ack> acknowledged;  // to this operator
+  bool denies_unknown = false;
+  std::string logged_disconnect;
+  Timer housekeeping_timer;
+
+  void resume();
+  Result<void> connect();
+  [[nodiscard]] wire::Client::Handlers handlers();
+  void on_snapshot(std::uint64_t revision, const State& state);
+  void on_transaction(const Transaction& transaction);
+  void on_local_change(const Transaction::EndpointChange& change);
+  [[nodiscard]] bool denies(wire::OnUnknown value) const;
+  void on_unknown(wire::OnUnknown value);
+  void on_connect(bool resumed, const std::string& version);
+  void on_disconnect(const std::string& why);
+  void acknowledge();
+  void housekeeping();
+};
+
+// Resumes from the journal of the previous process. Unclaimed interfaces come
+// first, so that those claimed by an endpoint are taken over in one step.
+void OperatorSource::Impl::resume() {
+  auto& agent = runtime->agent();
+  auto kept = journal->load();
+  announcements->load();
+  denies_unknown = denies(journal->on_unknown());
+  if (auto denied = agent.deny_unclaimed(denies_unknown); !denied) {
+    spdlog::error("traffic of unknown pods cannot be denied: {}",
+                  denied.error().message);
+    runtime->retry_later();
+  }
+  if (!kept) {
+    return;
+  }
+  State& state = kept->state;
+  announcements->add_siblings(state);
+  runtime->resume(state);
+  spdlog::info("resuming from the journal: {} endpoints, {} entries, {} peers",
+               state.endpoints.size(), state.entries.size(),
+               state.peers.size());
+}
+
+wire::Client::Handlers OperatorSource::Impl::handlers() {
+  return {
+      .on_snapshot = [this](
+                         std::uint64_t revision,
+                         const State& state) { on_snapshot(revision, state); },
+      .on_transaction =
+          [this](const Transaction& transaction) {
+            on_transaction(transaction);
+          },
+      .on_unknown = [this](wire::OnUnknown value) { on_unknown(value); },
+      .on_answer =
+          [this](const wire::Answer& answer) { questions->on_answer(answer); },
+      .on_connect =
+          [this](bool resumed, const std::string& version) {
+            on_connect(resumed, version);
+          },
+      .on_disconnect = [this](const std::string& why) { on_disconnect(why); }};
+}
+
+Result<void> OperatorSource::Impl::connect() {
+  auto begun = wire::Client::start(options.client, handlers());
+  if (!begun) {
+    return std::unexpected(begun.error());
+  }
+  client = std::move(*begun);
+  questions.emplace(*client, runtime->server(), link, runtime->agent(),
+                    [this](const std::string& request, const Heard& heard) {
+                      return runtime->answer(
+                          request, OperatorPolicies(link, *runtime, heard));
+                    });
+  announcements->serve(*client, runtime->server(),
+                       [this](const auto& change) { on_local_change(change); });
+  housekeeping_timer =
+      runtime->loop().after(kHousekeeping, [this] { housekeeping(); });
+  return runtime->loop().set_fd(client->poll_fd(), EPOLLIN,
+                                [this](std::uint32_t) { client->dispatch(); });
+}
+
+void OperatorSource::Impl::on_snapshot(std::uint64_t revision,
+                                       const State& state) {
+  progress.received = revision;
+  progress.applied = 0;  // of another numbering
+  acknowledged.reset();
+  journal->rewrite(state);
+  announcements->on_snapshot();
+  // A failure is reported by on_outcome().
+  (void)runtime->snapshot(revision, state);
+  spdlog::info("snapshot: revision {}, {} endpoints, {} entries, {} peers",
+               revision, state.endpoints.size(), state.entries.size(),
+               state.peers.size());
+}
+
+void OperatorSource::Impl::on_transaction(const Transaction& transaction) {
+  progress.received = transaction.revision;
+  journal->add(transaction);
+  announcements->on_transaction(transaction);
+  (void)runtime->change(transaction);
+}
+
+void OperatorSource::Impl::on_local_change(
+    const Transaction::EndpointChange& change) {
+  Transaction transaction;
+  transaction.revision = progress.received;
+  transaction.endpoints.push_back(change);
+  (void)runtime->change(transaction);
+}
+
+bool OperatorSource::Impl::denies(wire::OnUnknown value) const {
+  return value == wire::OnUnknown::kDeny ||
+         (value == wire::OnUnknown::kAgentDefault && options.deny_unknown);
+}
+
+void OperatorSource::Impl::on_unknown(wire::OnUnknown value) {
+  const bool deny = denies(value);
+  journal->set_on_unknown(value);
+  if (deny != denies_unknown) {
+    spdlog::info("pods without a known verdict: {}",
+                 deny ? "denied" : "allowed");
+  }
+  denies_unknown = deny;
+  if (const auto done = runtime->agent().deny_unclaimed(deny); !done) {
+    runtime->report_failure(done);
   }
 }
 
-node::PolicyListView OperatorSource::policy_list() const {
-  node::PolicyListView list;
-  for (const auto& [policy, problem] : policies_of(*agent_)) {
-    const auto first = policy.find('/');
-    const auto last = policy.rfind('/');
-    node::PolicyView view;
-    view.kind = policy.substr(0, first);
-    view.name = last == std::string::npos ? "" : policy.substr(last + 1);
-    view.ns = first < last ? policy.substr(first + 1, last - first - 1) : "";
-    view.valid = true;
-    view.in_force = problem_.empty();
-    view.reason = problem_.empty() ? problem : problem_;
-    view.source = link_->address;
-    list.policies.push_back(std::move(view));
-  }
-  return list;
+void OperatorSource::Impl::on_connect(bool resumed,
+                                      const std::string& version) {
+  spdlog::info("connected to operator {} at {}{}", printable(version),
+               options.client.target, resumed ? ", resuming" : "");
+  logged_disconnect.clear();
+  link.connected = true;
+  link.problem.clear();
 }
 
-std::string OperatorSource::name_of(const IpAddress& address) const {
-  if (const auto found = heard_->names.find(address);
-      found != heard_->names.end() && !found->second.empty()) {
-    return found->second;
+// Logs each reason once, because connecting is retried again and again.
+void OperatorSource::Impl::on_disconnect(const std::string& why) {
+  link.connected = false;
+  link.problem = why;
+  questions->on_disconnect();
+  if (why != logged_disconnect) {
+    logged_disconnect = why;
+    spdlog::warn("no operator is connected; its last state stays in force: {}",
+                 why);
   }
-  return pod_of_(address);
 }
 
-std::string OperatorSource::names_problem() const {
-  return heard_->problem;
+// Reports changes since the last report to the operator.
+void OperatorSource::Impl::acknowledge() {
+  if (runtime->phase() < node::Phase::kReceived) {
+    return;
+  }
+  wire::Ack ack{.received = progress.received,
+                .applied = progress.applied,
+                .failures = {}};
+  if (const auto& problem = runtime->apply_problem(); !problem.empty()) {
+    ack.failures.push_back({.policy_set = 0,
+                            .map = map_in(problem),
+                            .endpoint = {},
+                            .message = problem});
+  }
+  for (auto& [name, problem] : runtime->agent().endpoint_problems()) {
+    ack.failures.push_back({.policy_set = 0,
+                            .map = {},
+                            .endpoint = name,
+                            .message = std::move(problem)});
+  }
+  if (acknowledged != ack) {
+    client->acknowledge(ack);
+    acknowledged = std::move(ack);
+  }
 }
 
-Result<node::ExplainView> OperatorSource::explain(
-    const node::ExplainRequest& request) const {
-  const auto port = explain::parse_port(request.port);
-  if (!port) {
-    return std::unexpected(port.error());
+void OperatorSource::Impl::housekeeping() {
+  housekeeping_timer =
+      runtime->loop().after(kHousekeeping, [this] { housekeeping(); });
+  // Without a message to this process there is nothing to start a journal with.
+  if (journal->wants_rewrite(progress.received != 0)) {
+    journal->rewrite(runtime->agent().wanted());
   }
-  const State state = agent_->view();
-  const NodeExplainer explainer(state, *port);
-  const auto& problem = heard_->problem;
-  auto view = heard_->view
-                  ? Result<node::ExplainView>(explainer.judge(*heard_->view))
-                  : explainer.explain(request.from, request.to);
-  if (!view) {
-    return problem.empty() ? std::move(view)
-                           : fail(view.error().message + " (" + problem + ")");
+}
+
+OperatorSource::OperatorSource(OperatorSourceOptions options)
+    : impl_(std::make_unique<Impl>(std::move(options))) {}
+
+OperatorSource::~OperatorSource() = default;
+
+Result<void> OperatorSource::start(node::Runtime& runtime) {
+  auto& impl = *impl_;
+  const auto& socket = runtime.options().socket;
+  impl.runtime = &runtime;
+  impl.policies.emplace(impl.link, runtime, impl.nothing_heard);
+  impl.journal.emplace(node::journal_file(socket), impl.options.client.node);
+  impl.announcements.emplace(node::pods_file(socket), impl.link,
+                             runtime.agent());
+  impl.resume();
+  return impl.connect();
+}
+
+const std::string& OperatorSource::node() const {
+  return impl_->options.client.node;
+}
+
+const node::PolicyInfo& OperatorSource::policies() const {
+  return *impl_->policies;
+}
+
+std::string OperatorSource::problem() const {
+  return impl_->runtime->phase() == node::Phase::kWaiting
+             ? "no operator has connected yet; what was in force stays in force"
+             : "";
+}
+
+// Link-local addresses are not reported.
+void OperatorSource::on_node_addresses(
+    const std::vector<IpAddress>& addresses) {
+  std::vector<IpAddress> global;
+  std::ranges::copy_if(addresses, std::back_inserter(global), is_global);
+  if (global.size() > wire::kNodeAddressesMax) {
+    spdlog::warn(
+        "only {} of the node's {} addresses are reported to the operator",
+        wire::kNodeAddressesMax, global.size());
   }
-  for (auto& side : view->sides) {
-    if (!side.unknown.empty() && !problem.empty()) {
-      side.unknown += ": " + problem;
-    }
-    if (!problem_.empty() && explainer.is_own(side)) {
-      side.reason += " (not in force: " + problem_ + ")";
-    }
+  impl_->client->set_addresses(global);
+}
+
+void OperatorSource::on_outcome(const node::Outcome& outcome) {
+  auto& progress = impl_->progress;
+  if (outcome.result) {
+    progress.times.add(Clock::now() - outcome.begun);
+    progress.applied = progress.received;
+    progress.behind_since.reset();
+  } else {
+    ++progress.failures;
+    progress.behind_since = progress.behind_since.value_or(outcome.begun);
   }
-  return view;
+  impl_->acknowledge();
+}
+
+std::optional<node::Server::Answer> OperatorSource::answer(
+    const std::string& request) {
+  if (auto answered = impl_->announcements->answer(request)) {
+    return answered;
+  }
+  return impl_->questions->take(request);
+}
+
+void OperatorSource::turn() {
+  impl_->announcements->run();
+  impl_->questions->turn();
+  // Interfaces may have come or gone.
+  impl_->acknowledge();
+}
+
+// An agent that has resumed from the journal is not ready until it has
+// connected to an operator, so that a roll-out stops at an agent that cannot
+// reach any.
+std::string OperatorSource::unready() const {
+  const auto& runtime = *impl_->runtime;
+  return runtime.apply_problem().empty() &&
+                 runtime.phase() != node::Phase::kInForce
+             ? "no operator has connected yet: " + impl_->link.problem
+             : runtime.apply_problem();
+}
+
+Measured OperatorSource::measured() const {
+  const auto& progress = impl_->progress;
+  return {.version = node::kVersion,
+          .node = impl_->options.client.node,
+          .agent = impl_->runtime->agent().status(),
+          .client = impl_->client->stats(),
+          .apply_times = progress.times,
+          .apply_failures = progress.failures,
+          .pod_start_times = impl_->announcements->waits(),
+          .journal_failures = impl_->journal->failures(),
+          .behind = progress.behind_since
+                        ? Clock::now() - *progress.behind_since
+                        : Clock::duration::zero(),
+          .received = progress.received,
+          .applied = progress.applied,
+          .deny_unknown = impl_->denies_unknown};
 }
 
 }  // namespace sluice::agentd

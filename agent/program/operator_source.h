@@ -1,58 +1,55 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <functional>
+#include <memory>
 #include <optional>
 #include <string>
-#include <unordered_map>
+#include <vector>
 
-#include "agent/agent.h"
-#include "agent/node/policy_source.h"
+#include "agent/node/source.h"
+#include "agent/program/metrics.h"
+#include "lib/base/ip.h"
+#include "lib/base/result.h"
+#include "lib/wire/client.h"
 
 namespace sluice::agentd {
 
-// The connection to the operator.
-struct OperatorLink {
-  std::string address;
-  bool connected = false;
-  std::string problem;  // why it is not connected
+struct OperatorSourceOptions {
+  wire::ClientOptions client;
+  bool deny_unknown = false;  // pods, unless the operator says otherwise
 };
 
-// What the operator has said to a question.
-struct Heard {
-  std::optional<node::ExplainView> view;
-  std::unordered_map<IpAddress, std::string> names;
-  std::string problem;  // why it has not said it; or empty
-};
-
-// The policies from an operator. The operator has the objects; an agent knows
-// only the names of those that concern its pods. Holds references to link,
-// agent and `heard`.
-class OperatorSource : public node::PolicySource {
+// The wanted state from an operator. Resumes from the journal of the previous
+// process and continues with what operators send, reports to them what is in
+// force, and handles what a CNI plugin announces.
+class OperatorSource : public node::Source {
  public:
-  // Returns the pod of this node that has the address; empty if none has it.
-  using PodOf = std::function<std::string(const IpAddress& address)>;
+  explicit OperatorSource(OperatorSourceOptions options);
+  OperatorSource(const OperatorSource&) = delete;
+  OperatorSource& operator=(const OperatorSource&) = delete;
+  OperatorSource(OperatorSource&&) = delete;
+  OperatorSource& operator=(OperatorSource&&) = delete;
+  ~OperatorSource() override;
 
-  // `problem`: why the wanted state is not in force; empty if it is.
-  OperatorSource(const OperatorLink& link, const agent::Agent& agent,
-                 PodOf pod_of, std::string problem, const Heard& heard);
+  Result<void> start(node::Runtime& runtime) override;
+  [[nodiscard]] const std::string& node() const override;
+  [[nodiscard]] const node::PolicyInfo& policies() const override;
+  [[nodiscard]] std::string problem() const override;
+  void on_node_addresses(const std::vector<IpAddress>& addresses) override;
+  void on_outcome(const node::Outcome& outcome) override;
+  std::optional<node::Server::Answer> answer(
+      const std::string& request) override;
+  void turn() override;
 
-  void describe(node::StatusView& view) const override;
-  [[nodiscard]] node::PolicyListView policy_list() const override;
-  // The node's own pods, and what the operator has said.
-  [[nodiscard]] std::string name_of(const IpAddress& address) const override;
-  [[nodiscard]] std::string names_problem() const override;
-  // Explains from the wanted state of this node's maps, for ends that are pods
-  // of this node. Other ends are as the operator has explained them.
-  [[nodiscard]] Result<node::ExplainView> explain(
-      const node::ExplainRequest& request) const override;
+  // Why the agent is not ready; empty if it is. Valid after start(), like the
+  // next one.
+  [[nodiscard]] std::string unready() const;
+  // The values of all metrics.
+  [[nodiscard]] Measured measured() const;
 
  private:
-  const OperatorLink* link_;
-  const agent::Agent* agent_;
-  PodOf pod_of_;
-  std::string problem_;
-  const Heard* heard_;
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
 };
 
 }  // namespace sluice::agentd

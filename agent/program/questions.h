@@ -11,7 +11,7 @@
 
 #include "agent/agent.h"
 #include "agent/node/server.h"
-#include "agent/program/operator_source.h"
+#include "agent/program/operator_policies.h"
 #include "lib/wire/client.h"
 
 namespace sluice::agentd {

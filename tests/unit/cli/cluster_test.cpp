@@ -9,7 +9,7 @@
 
 #include "agent/node/requests.h"
 #include "cli/judge.h"
-#include "cli/manifest_source.h"
+#include "cli/manifest_policies.h"
 #include "cli/tables.h"
 #include "lib/kube/manifest.h"
 
@@ -208,7 +208,7 @@ spec:
 )" + (from.empty() ? "" : "  ingress: [{from: [" + from + "]}]\n"));
   }
   node::ExplainView ask(const std::string& from, const std::string& to,
-                            const std::string& port) {
+                        const std::string& port) {
     auto view = explain(cluster_, {.from = from, .to = to, .port = port});
     EXPECT_TRUE(view.has_value()) << view.error().message;
     return view ? std::move(*view) : node::ExplainView{};
@@ -279,7 +279,7 @@ TEST_F(ClusterTest, ExplainRefusesBadInput) {
 }
 
 TEST_F(ClusterTest, HostileRequestsGetErrors) {
-  const ManifestSource source(cluster_, "dir");
+  const ManifestPolicies source(cluster_, "dir");
   const node::RequestContext context{.source = &source};
   for (const auto* request :
        {"", "[]", "null", "{", R"({"command":1})", R"({"command":"x"})",

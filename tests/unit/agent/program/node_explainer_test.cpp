@@ -67,8 +67,8 @@ class NodeExplainerTest : public ::testing::Test {
   }
   // The receiver's, of the first family.
   [[nodiscard]] node::SideView ingress(const std::string& from,
-                                           const std::string& to,
-                                           const std::string& port) const {
+                                       const std::string& to,
+                                       const std::string& port) const {
     const auto view = explain(from, to, port);
     EXPECT_TRUE(view) << view.error().message;
     return view ? view->sides.at(1) : node::SideView{};

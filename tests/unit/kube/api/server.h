@@ -16,8 +16,8 @@
 #include <vector>
 
 #include "lib/base/fd.h"
-#include "lib/kube/api/client.h"
 #include "lib/base/loop.h"
+#include "lib/kube/api/client.h"
 
 // A false API server for tests: HTTP/1.1 over plain sockets or TLS, with a
 // thread for every connection, that answers as each test wants.

@@ -8,10 +8,10 @@
 
 namespace sluice::node {
 
-// The outcome of the last change on this node, and the time of the next retry
-// after a failure. A failure is logged when it begins, when its reason changes
-// and when it ends.
-class Progress {
+// Whether the wanted state is in force: the outcome of the last attempt, and
+// the time of the next one after a failure. A failure is logged when it begins,
+// when its reason changes and when it ends.
+class ApplyState {
  public:
   using Clock = std::chrono::steady_clock;
 

@@ -11,15 +11,16 @@ namespace sluice::node {
 
 using explain::ExplainRequest;
 
-// The source of a program's policies, and the answers that depend on it.
-class PolicySource {
+// What answers need to know of the policies and their objects. Every source of
+// policies has its own.
+class PolicyInfo {
  public:
-  PolicySource() = default;
-  PolicySource(const PolicySource&) = delete;
-  PolicySource& operator=(const PolicySource&) = delete;
-  PolicySource(PolicySource&&) = delete;
-  PolicySource& operator=(PolicySource&&) = delete;
-  virtual ~PolicySource() = default;
+  PolicyInfo() = default;
+  PolicyInfo(const PolicyInfo&) = delete;
+  PolicyInfo& operator=(const PolicyInfo&) = delete;
+  PolicyInfo(PolicyInfo&&) = delete;
+  PolicyInfo& operator=(PolicyInfo&&) = delete;
+  virtual ~PolicyInfo() = default;
 
   // Fills in the source, its objects and their problems.
   virtual void describe(StatusView& view) const = 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "agent/node/progress.h"
+#include "agent/node/apply_state.h"
 
 #include <algorithm>
 
@@ -7,7 +7,7 @@
 
 namespace sluice::node {
 
-void Progress::note(const Result<void>& result) {
+void ApplyState::note(const Result<void>& result) {
   if (result) {
     if (!problem_.empty()) {
       spdlog::info("the policies are in force again");
@@ -25,7 +25,7 @@ void Progress::note(const Result<void>& result) {
   wait_ = std::min(wait_ * 2, kMost);
 }
 
-void Progress::retry_later() {
+void ApplyState::retry_later() {
   retry_at_ = Clock::now() + wait_;
 }
 

@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/node/runtime.h"
+
+#include <utility>
+
+#include <nlohmann/json.hpp>
+#include <poll.h>
+#include <spdlog/spdlog.h>
+#include <sys/epoll.h>
+
+#include "agent/node/files.h"
+#include "agent/node/flow.h"
+#include "agent/node/json_text.h"
+#include "agent/node/requests.h"
+#include "agent/node/views_json.h"
+#include "lib/base/process.h"
+
+namespace sluice::node {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+// The datapath never wakes the reader of flow events (a wake-up costs more than
+// a hundred packets), so they are fetched at this interval.
+constexpr milliseconds kTurn{100};
+constexpr seconds kHousekeeping{1};
+
+}  // namespace
+
+Runtime::Runtime(RuntimeOptions options, std::unique_ptr<Source> source)
+    : options_(std::move(options)),
+      flows_([this](const auto& event) { return make_flow(event); }),
+      source_(std::move(source)) {}
+
+Runtime::~Runtime() = default;
+
+Result<std::unique_ptr<Runtime>> Runtime::start(
+    RuntimeOptions options, std::unique_ptr<Source> source) {
+  std::unique_ptr<Runtime> runtime(
+      new Runtime(std::move(options), std::move(source)));
+  if (auto ready = runtime->prepare(); !ready) {
+    return std::unexpected(ready.error());
+  }
+  return runtime;
+}
+
+Result<void> Runtime::prepare() {
+  // Before any library starts a thread.
+  auto signals = open_signals();
+  if (!signals) {
+    return std::unexpected(signals.error());
+  }
+  signals_ = std::move(*signals);
+  auto locks = take_locks(options_.socket, options_.agent.datapath.pin_dir);
+  if (!locks) {
+    return std::unexpected(locks.error());
+  }
+  locks_ = std::move(*locks);
+  auto loop = Loop::create();
+  if (!loop) {
+    return std::unexpected(loop.error());
+  }
+  loop_ = std::move(*loop);
+  if (auto opened = source_->open(); !opened) {
+    return opened;
+  }
+  using Step = Result<void> (Runtime::*)();
+  for (const Step step :
+       {&Runtime::open_agent, &Runtime::open_server, &Runtime::watch}) {
+    if (auto done = (this->*step)(); !done) {
+      return done;
+    }
+  }
+  return source_->start(*this);
+}
+
+Result<void> Runtime::open_agent() {
+  auto agent = agent::Agent::start(options_.agent);
+  if (!agent) {
+    return std::unexpected(agent.error());
+  }
+  agent_ = std::move(*agent);
+  agent_->on_notice([](const std::string& text) { spdlog::info(text); });
+  agent_->on_event(
+      [this](const sluice_flow_event& event) { flows_.on_event(event); });
+  // The names of the state that the last process has left in force.
+  if (auto kept = Names::load(names_file(options_.socket))) {
+    names_ = std::move(*kept);
+  }
+  return {};
+}
+
+Result<void> Runtime::open_server() {
+  auto server = Server::open(options_.socket, [this](const std::string& text) {
+    auto answered = source_->answer(text);
+    return answered ? std::move(*answered) : answer(text, source_->policies());
+  });
+  if (!server) {
+    return std::unexpected(server.error());
+  }
+  server_ = std::move(*server);
+  flows_.add({.wants = [this] { return server_->has_subscribers(); },
+              .take =
+                  [this](const FlowView& flow, bool denied) {
+                    server_->publish(dump(nlohmann::json{{"event", flow}}),
+                                     denied);
+                  }});
+  return {};
+}
+
+Result<void> Runtime::watch() {
+  using Handler = void (Runtime::*)();
+  const auto call = [this](int fd, Handler handler) {
+    return loop_->set_fd(
+        fd, EPOLLIN, [this, handler](std::uint32_t) { (this->*handler)(); });
+  };
+  if (auto done = call(signals_.get(), &Runtime::on_signal); !done) {
+    return done;
+  }
+  if (auto done = call(agent_->poll_fd(), &Runtime::follow_node); !done) {
+    return done;
+  }
+  housekeeping_timer_ = loop_->after(kHousekeeping, [this] { housekeeping(); });
+  return loop_->set_fd(server_->poll_fd(), EPOLLIN,
+                       [this](std::uint32_t) { server_->dispatch(); });
+}
+
+// Handles changes of the node's interfaces and addresses, and flow events. A
+// failure that lasts is noted once; retry() says when it is over.
+void Runtime::follow_node() {
+  const auto begun = Clock::now();
+  if (const auto followed = agent_->dispatch();
+      !followed && followed.error().message != apply_state_.problem()) {
+    finish(followed, begun);
+  }
+  if (addresses_ != agent_->node_addresses()) {
+    addresses_ = agent_->node_addresses();
+    source_->on_node_addresses(*addresses_);
+  }
+}
+
+void Runtime::finish(const Result<void>& result, Clock::time_point begun) {
+  apply_state_.note(result);
+  if (result && phase_ == Phase::kReceived) {
+    phase_ = Phase::kInForce;
+  }
+  plan_retry();
+  source_->on_outcome({.result = result, .begun = begun});
+}
+
+void Runtime::plan_retry() {
+  const auto at = apply_state_.retry_at();
+  retry_timer_ = at == Clock::time_point::max()
+                     ? Timer()
+                     : loop_->after(at - Clock::now(), [this] { retry(); });
+}
+
+void Runtime::retry() {
+  const auto begun = Clock::now();
+  finish(agent_->retry(), begun);
+}
+
+void Runtime::report_failure(const Result<void>& failure) {
+  finish(failure, Clock::now());
+}
+
+void Runtime::retry_later() {
+  apply_state_.retry_later();
+  plan_retry();
+}
+
+void Runtime::resume(const State& state) {
+  names_ = Names(state);
+  names_changed_ = true;
+  pods_.reset();
+  phase_ = Phase::kResumed;
+  // This says nothing about the source, so it gets no outcome.
+  apply_state_.note(agent_->replace(state));
+  plan_retry();
+}
+
+Result<void> Runtime::snapshot(std::uint64_t revision, const State& state) {
+  const auto begun = Clock::now();
+  names_ = Names(state);
+  names_changed_ = true;
+  pods_.reset();
+  if (phase_ != Phase::kInForce) {
+    phase_ = Phase::kReceived;
+  }
+  auto result = agent_->replace(state, revision);
+  finish(result, begun);
+  return result;
+}
+
+Result<void> Runtime::change(const Transaction& transaction) {
+  const auto begun = Clock::now();
+  names_.apply(transaction);
+  names_changed_ = true;
+  if (!transaction.endpoints.empty()) {
+    pods_.reset();
+  }
+  auto result = agent_->apply(transaction);
+  finish(result, begun);
+  return result;
+}
+
+std::string Runtime::problem() const {
+  return apply_problem().empty() ? source_->problem() : apply_problem();
+}
+
+std::string Runtime::pod_of(const IpAddress& address) const {
+  if (!pods_) {
+    pods_.emplace();
+    for (const auto& endpoint : agent_->wanted().endpoints) {
+      for (const auto& ip : endpoint.ips) {
+        (*pods_)[ip] = endpoint.name;
+      }
+    }
+  }
+  const auto found = pods_->find(address);
+  return found == pods_->end() ? std::string{} : found->second;
+}
+
+Server::Answer Runtime::answer(const std::string& request,
+                               const PolicyInfo& policies) const {
+  return answer_request({.policies = &policies,
+                         .agent = &*agent_,
+                         .names = &names_,
+                         .node = source_->node(),
+                         .problem = problem()},
+                        request);
+}
+
+FlowView Runtime::make_flow(const sluice_flow_event& event) const {
+  return node::make_flow(event, agent_->endpoint_name(event.ifindex), names_,
+                         [this](const IpAddress& address) {
+                           return source_->policies().name_of(address);
+                         });
+}
+
+void Runtime::save_names() {
+  if (!std::exchange(names_changed_, false)) {
+    return;
+  }
+  if (auto saved = names_.save(names_file(options_.socket)); !saved) {
+    spdlog::warn("names for `policy dump`: {}", saved.error().message);
+  }
+}
+
+void Runtime::housekeeping() {
+  housekeeping_timer_ = loop_->after(kHousekeeping, [this] { housekeeping(); });
+  save_names();
+  server_->expire(Clock::now());
+}
+
+void Runtime::on_signal() {
+  const auto arrived = read_signals(signals_.get());
+  if (arrived.stop) {
+    spdlog::info("stopping; what is in force stays in force");
+    stopping_ = true;
+  }
+  if (arrived.reload) {
+    source_->reload();
+  }
+}
+
+Result<void> Runtime::turn_until_stopped() {
+  pollfd ready{.fd = loop_->poll_fd(), .events = POLLIN, .revents = 0};
+  while (!stopping_) {
+    if (::poll(&ready, 1, static_cast<int>(kTurn.count())) < 0 &&
+        errno != EINTR) {
+      return fail_errno("poll");
+    }
+    // Interfaces first, because the source's messages refer to existing ones.
+    follow_node();
+    loop_->dispatch();
+    source_->turn();
+  }
+  return {};
+}
+
+Result<void> Runtime::run() {
+  auto result = turn_until_stopped();
+  save_names();
+  return result;
+}
+
+}  // namespace sluice::node

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "agent/agent.h"
+#include "agent/node/apply_state.h"
+#include "agent/node/flow_hub.h"
+#include "agent/node/locks.h"
+#include "agent/node/names.h"
+#include "agent/node/server.h"
+#include "agent/node/source.h"
+#include "lib/base/fd.h"
+#include "lib/base/loop.h"
+#include "lib/base/result.h"
+#include "sluice/state.h"
+
+namespace sluice::node {
+
+struct RuntimeOptions {
+  agent::AgentOptions agent;
+  std::filesystem::path socket;  // of the `sluice` command
+};
+
+// Whose state the node enforces.
+enum class Phase : std::uint8_t {
+  kWaiting,   // that of an earlier process: nothing has been received
+  kResumed,   // what an earlier process has received from the source
+  kReceived,  // the source's, which has not been in force yet
+  kInForce,   // the source's, which has been in force at least once
+};
+
+// What every program that enforces policies on a node consists of, whatever the
+// source of its policies: locks, signals, the agent, the names behind its ids,
+// the socket of the `sluice` command with its answers and flow events, retries,
+// and the loop. All members are called from one thread.
+class Runtime {
+ public:
+  // Takes the locks, loads the datapath, opens the socket and starts the
+  // source, which may put its state into force at once.
+  static Result<std::unique_ptr<Runtime>> start(RuntimeOptions options,
+                                                std::unique_ptr<Source> source);
+  Runtime(const Runtime&) = delete;
+  Runtime& operator=(const Runtime&) = delete;
+  Runtime(Runtime&&) = delete;
+  Runtime& operator=(Runtime&&) = delete;
+  ~Runtime();
+
+  // Runs until SIGTERM or SIGINT; what is in force then stays in force. Fails
+  // only if the loop itself cannot continue.
+  Result<void> run();
+
+  // For the source. A state or change that cannot be put into force is kept and
+  // tried again, so sources do not repeat it.
+
+  // The state that an earlier process has received from the source.
+  void resume(const State& state);
+  // The source's whole state, in place of everything before.
+  Result<void> snapshot(std::uint64_t revision, const State& state);
+  // A change of it.
+  Result<void> change(const Transaction& transaction);
+  // Takes note of another call of the agent that has failed. The next retry
+  // covers it.
+  void report_failure(const Result<void>& failure);
+  // The same, for a failure that the source has logged itself.
+  void retry_later();
+
+  [[nodiscard]] Loop& loop() { return *loop_; }
+  [[nodiscard]] agent::Agent& agent() { return *agent_; }
+  [[nodiscard]] const agent::Agent& agent() const { return *agent_; }
+  [[nodiscard]] Server& server() { return *server_; }
+  [[nodiscard]] FlowHub& flows() { return flows_; }
+  [[nodiscard]] const RuntimeOptions& options() const { return options_; }
+  [[nodiscard]] Phase phase() const { return phase_; }
+  // Why what the source has given is not in force; empty if it is.
+  [[nodiscard]] const std::string& apply_problem() const {
+    return apply_state_.problem();
+  }
+  // Why the newest policies are not in force; empty if they are.
+  [[nodiscard]] std::string problem() const;
+  // Returns the pod of this node that has the address; empty if none has it.
+  [[nodiscard]] std::string pod_of(const IpAddress& address) const;
+  // Answers a request of the `sluice` command; `policies` is the source's part.
+  [[nodiscard]] Server::Answer answer(const std::string& request,
+                                      const PolicyInfo& policies) const;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  using Pods = std::unordered_map<IpAddress, std::string>;
+
+  Runtime(RuntimeOptions options, std::unique_ptr<Source> source);
+  Result<void> prepare();
+  Result<void> open_agent();
+  Result<void> open_server();
+  Result<void> watch();
+  void follow_node();
+  void finish(const Result<void>& result, Clock::time_point begun);
+  void plan_retry();
+  void retry();
+  void save_names();
+  void housekeeping();
+  void on_signal();
+  Result<void> turn_until_stopped();
+  [[nodiscard]] FlowView make_flow(const sluice_flow_event& event) const;
+
+  RuntimeOptions options_;
+  Locks locks_;
+  Fd signals_;
+  std::unique_ptr<Loop> loop_;
+  Names names_;
+  bool names_changed_ = false;
+  FlowHub flows_;
+  std::optional<agent::Agent> agent_;
+  std::optional<Server> server_;
+  ApplyState apply_state_;
+  Phase phase_ = Phase::kWaiting;
+  std::optional<std::vector<IpAddress>> addresses_;  // as told to the source
+  mutable std::optional<Pods> pods_;                 // made when asked for
+  Timer retry_timer_;
+  Timer housekeeping_timer_;
+  bool stopping_ = false;
+  std::unique_ptr<Source> source_;  // destroyed first
+};
+
+}  // namespace sluice::node
