@@ -279,8 +279,8 @@ TEST_F(ClusterTest, ExplainRefusesBadInput) {
 }
 
 TEST_F(ClusterTest, HostileRequestsGetErrors) {
-  const ManifestPolicies source(cluster_, "dir");
-  const node::RequestContext context{.source = &source};
+  const ManifestPolicies policies(cluster_, "dir");
+  const node::RequestContext context{.policies = &policies};
   for (const auto* request :
        {"", "[]", "null", "{", R"({"command":1})", R"({"command":"x"})",
         R"({"command":"explain","from":[],"to":{},"port":1})", "\xff\xfe",
