@@ -128,12 +128,12 @@ void ManifestSource::enforce() {
   const auto transaction = cluster_.translator().take(local_.name);
   // A failure is logged, shown and retried by the runtime.
   if (runtime_->phase() != node::Phase::kWaiting) {
-    (void)runtime_->change(transaction);
+    runtime_->change(transaction);
     return;
   }
   State state;
   apply(state, transaction);
-  (void)runtime_->snapshot(transaction.revision, state);
+  runtime_->snapshot(transaction.revision, state);
 }
 
 void ManifestSource::scan() {

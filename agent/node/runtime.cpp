@@ -180,7 +180,7 @@ void Runtime::resume(const State& state) {
   plan_retry();
 }
 
-Result<void> Runtime::snapshot(std::uint64_t revision, const State& state) {
+void Runtime::snapshot(std::uint64_t revision, const State& state) {
   const auto begun = Clock::now();
   names_ = Names(state);
   names_changed_ = true;
@@ -188,21 +188,17 @@ Result<void> Runtime::snapshot(std::uint64_t revision, const State& state) {
   if (phase_ != Phase::kInForce) {
     phase_ = Phase::kReceived;
   }
-  auto result = agent_->replace(state, revision);
-  finish(result, begun);
-  return result;
+  finish(agent_->replace(state, revision), begun);
 }
 
-Result<void> Runtime::change(const Transaction& transaction) {
+void Runtime::change(const Transaction& transaction) {
   const auto begun = Clock::now();
   names_.apply(transaction);
   names_changed_ = true;
   if (!transaction.endpoints.empty()) {
     pods_.reset();
   }
-  auto result = agent_->apply(transaction);
-  finish(result, begun);
-  return result;
+  finish(agent_->apply(transaction), begun);
 }
 
 std::string Runtime::problem() const {

@@ -58,14 +58,15 @@ class Runtime {
   Result<void> run();
 
   // For the source. A state or change that cannot be put into force is kept and
-  // tried again, so sources do not repeat it.
+  // tried again, so sources do not repeat it; Source::on_outcome() reports
+  // every attempt.
 
   // The state that an earlier process has received from the source.
   void resume(const State& state);
   // The source's whole state, in place of everything before.
-  Result<void> snapshot(std::uint64_t revision, const State& state);
+  void snapshot(std::uint64_t revision, const State& state);
   // A change of it.
-  Result<void> change(const Transaction& transaction);
+  void change(const Transaction& transaction);
   // Takes note of another call of the agent that has failed. The next retry
   // covers it.
   void report_failure(const Result<void>& failure);

@@ -74,7 +74,7 @@ struct OperatorSource::Impl {
   [[nodiscard]] wire::Client::Handlers handlers();
   void on_snapshot(std::uint64_t revision, const State& state);
   void on_transaction(const Transaction& transaction);
-  void on_local_change(const Transaction::EndpointChange& change);
+  void on_local_change(const Transaction::EndpointChange& change) const;
   [[nodiscard]] bool denies(wire::OnUnknown value) const;
   void on_unknown(wire::OnUnknown value);
   void on_connect(bool resumed, const std::string& version);
@@ -151,8 +151,7 @@ void OperatorSource::Impl::on_snapshot(std::uint64_t revision,
   acknowledged.reset();
   journal->rewrite(state);
   announcements->on_snapshot();
-  // A failure is reported by on_outcome().
-  (void)runtime->snapshot(revision, state);
+  runtime->snapshot(revision, state);
   spdlog::info("snapshot: revision {}, {} endpoints, {} entries, {} peers",
                revision, state.endpoints.size(), state.entries.size(),
                state.peers.size());
@@ -162,15 +161,15 @@ void OperatorSource::Impl::on_transaction(const Transaction& transaction) {
   progress.received = transaction.revision;
   journal->add(transaction);
   announcements->on_transaction(transaction);
-  (void)runtime->change(transaction);
+  runtime->change(transaction);
 }
 
 void OperatorSource::Impl::on_local_change(
-    const Transaction::EndpointChange& change) {
+    const Transaction::EndpointChange& change) const {
   Transaction transaction;
   transaction.revision = progress.received;
   transaction.endpoints.push_back(change);
-  (void)runtime->change(transaction);
+  runtime->change(transaction);
 }
 
 bool OperatorSource::Impl::denies(wire::OnUnknown value) const {
