@@ -48,10 +48,11 @@ class WantedState {
         append(later_.entries, transaction.entries) +
         append(later_.endpoints, transaction.endpoints) +
         append(later_.rules, transaction.rules) +
-        append(later_.sets, transaction.sets);
+        append(later_.sets, transaction.sets) +
+        append(later_.names, transaction.names);
     const std::size_t size = state_.peers.size() + state_.entries.size() +
                              state_.endpoints.size() + state_.rules.size() +
-                             state_.sets.size();
+                             state_.sets.size() + state_.names.size();
     if (changes > kSlack + size) {
       (void)get();
     }

@@ -207,6 +207,11 @@ SLUICE_ASSERT(sizeof(struct sluice_endpoint) == 64, "endpoint size");
 #define SLUICE_CIDR_ANY 0u
 #define SLUICE_CIDR_LOCAL_NODE 0x80000000u
 #define SLUICE_CIDR_NODE 0x40000000u
+/*
+ * Not a class, but a selector of DNS names, whose entries are looked up for the addresses that an
+ * endpoint has learned for these names.
+ */
+#define SLUICE_CIDR_NAME 0x20000000u
 
 /*
  * Hashes `peers4`, `peers6`: exact addresses. Key: __be32 or 16 bytes. An address in the hash hides

@@ -76,6 +76,13 @@ struct PolicySetInfo {
   bool operator==(const PolicySetInfo&) const = default;
 };
 
+// A pattern of DNS names, whose id stands in entries in place of a peer class.
+struct NameSelector {
+  std::uint32_t id = 0;
+  std::string pattern;  // as dns::NamePattern::text()
+  bool operator==(const NameSelector&) const = default;
+};
+
 // The whole state, sorted: peers by prefix, entries by key, the rest by id or
 // name.
 struct State {
@@ -84,6 +91,7 @@ struct State {
   std::vector<EndpointEntry> endpoints;
   std::vector<RuleInfo> rules;
   std::vector<PolicySetInfo> sets;
+  std::vector<NameSelector> names;
 };
 
 // A set of changes that takes effect as a whole. An absent value = removed.
@@ -109,6 +117,10 @@ struct Transaction {
     std::uint32_t id = 0;
     std::optional<PolicySetInfo> value;
   };
+  struct NameChange {
+    std::uint32_t id = 0;
+    std::optional<NameSelector> value;
+  };
 
   std::uint64_t revision = 0;
   std::vector<PeerChange> peers;
@@ -116,6 +128,7 @@ struct Transaction {
   std::vector<EndpointChange> endpoints;
   std::vector<RuleChange> rules;
   std::vector<SetChange> sets;
+  std::vector<NameChange> names;
 
   // True if the kernel's maps need no write; names may still have changed.
   [[nodiscard]] bool empty() const {

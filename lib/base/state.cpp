@@ -133,6 +133,11 @@ Transaction diff(const State& from, const State& to) {
                 result.sets.push_back(
                     {e.id, present ? std::optional(e) : std::nullopt});
               });
+  diff_sorted(from.names, to.names, id_of, std::less<>{},
+              [&](const NameSelector& e, bool present) {
+                result.names.push_back(
+                    {e.id, present ? std::optional(e) : std::nullopt});
+              });
   return result;
 }
 
@@ -165,6 +170,8 @@ void apply(State& state, const Transaction& transaction) {
   apply_sorted(state.rules, transaction.rules, id_of, id_of, value_of,
                std::less<>{});
   apply_sorted(state.sets, transaction.sets, id_of, id_of, value_of,
+               std::less<>{});
+  apply_sorted(state.names, transaction.names, id_of, id_of, value_of,
                std::less<>{});
 }
 

@@ -19,7 +19,10 @@ class Ranked {
   explicit Ranked(std::span<const Candidate* const> candidates)
       : order_(candidates.begin(), candidates.end()),
         depth_(candidates.size(), 0),
-        counts_((candidates.size() + kBits - 1) / kBits, 0) {
+        counts_((candidates.size() + kBits - 1) / kBits, 0),
+        names_(std::ranges::any_of(candidates, [](const auto* candidate) {
+          return candidate->name_level != 0;
+        })) {
     const auto before = [](const auto* a, const auto* b) {
       return asked_before(*a, *b);
     };
@@ -40,6 +43,9 @@ class Ranked {
   // are counted.
   void add(std::size_t rank, int change) {
     depth_[rank] += change;
+    if (order_[rank]->name_level != 0) {
+      return;  // decides nothing by itself
+    }
     const auto bit = std::uint64_t{1} << rank % kBits;
     if (depth_[rank] > 0) {
       counts_[rank / kBits] |= bit;
@@ -53,30 +59,65 @@ class Ranked {
       add(rank, depth[rank]);
     }
   }
-  // The first candidate of the tier that counts, or null.
-  [[nodiscard]] const Candidate* first(Tier tier) const {
+  // The candidate that decides in the tier, or null.
+  struct First {
+    const Candidate* candidate = nullptr;
+    std::uint8_t name_levels = 0;  // of rules for names before it
+  };
+  [[nodiscard]] First first(Tier tier) const {
     const auto begin = begins_[static_cast<std::size_t>(tier)];
     const auto end = begins_[static_cast<std::size_t>(tier) + 1];
+    const auto rank = first_rank(begin, end);
+    return {.candidate = rank < end ? order_[rank] : nullptr,
+            .name_levels = name_levels(begin, rank)};
+  }
+  // The first rule for names that counts, and the levels of all.
+  [[nodiscard]] First all_names() const {
+    First result{.name_levels = name_levels(0, order_.size())};
+    for (std::size_t rank = 0; rank < order_.size(); ++rank) {
+      if (depth_[rank] > 0) {
+        result.candidate = order_[rank];
+        break;
+      }
+    }
+    return result;
+  }
+
+ private:
+  // `end` if no candidate counts.
+  [[nodiscard]] std::size_t first_rank(std::size_t begin,
+                                       std::size_t end) const {
     for (auto at = begin; at < end; at = (at / kBits + 1) * kBits) {
       const auto word = counts_[at / kBits] >> at % kBits;
       if (word != 0) {
         const auto rank = at + static_cast<std::size_t>(std::countr_zero(word));
-        return rank < end ? order_[rank] : nullptr;
+        return std::min(rank, end);
       }
     }
-    return nullptr;
+    return end;
+  }
+  [[nodiscard]] std::uint8_t name_levels(std::size_t begin,
+                                         std::size_t end) const {
+    std::uint8_t levels = 0;
+    for (auto rank = begin; names_ && rank < end; ++rank) {
+      if (depth_[rank] > 0) {
+        levels |= order_[rank]->name_level;
+      }
+    }
+    return levels;
   }
 
- private:
   static constexpr std::size_t kBits = 64;
   std::vector<const Candidate*> order_;
   std::vector<int> depth_;               // by rank
-  std::vector<std::uint64_t> counts_;    // depth above 0
+  std::vector<std::uint64_t> counts_;    // depth above 0, rules for names not
+  bool names_ = false;                   // some candidate is a rule for names
   std::array<std::size_t, 4> begins_{};  // of tiers in `order_`
 };
 
 Decided decide(const Ranked& ranked, bool isolated) {
   using Kind = Decided::Kind;
+  std::uint8_t name_levels = 0;
   const auto decided_by = [&](const Candidate& candidate) {
     const bool deny = candidate.action == Action::kDeny;
     if (!deny && !isolated && candidate.jump == SLUICE_JUMP_NONE) {
@@ -86,23 +127,42 @@ Decided decide(const Ranked& ranked, bool isolated) {
         .kind = deny ? Kind::kDeny : Kind::kAllow,
         .jump = deny ? std::uint16_t{SLUICE_JUMP_NONE} : candidate.jump,
         .rule = candidate.rule,
-        .tier = candidate.tier};
+        .tier = candidate.tier,
+        .name_levels = deny ? name_levels : std::uint8_t{0}};
   };
-  const auto* admin = ranked.first(Tier::kAdmin);
+  const auto first = [&](Tier tier) {
+    const auto found = ranked.first(tier);
+    name_levels |= found.name_levels;
+    return found.candidate;
+  };
+  const auto* admin = first(Tier::kAdmin);
   if (admin != nullptr && admin->action != Action::kPass) {
     return decided_by(*admin);
   }
-  if (const auto* normal = ranked.first(Tier::kNormal)) {
+  if (const auto* normal = first(Tier::kNormal)) {
     return decided_by(*normal);
   }
   if (isolated) {
-    return {};  // the normal tier is final for an isolated endpoint
+    // The normal tier is final for an isolated endpoint.
+    return {.name_levels = name_levels};
   }
-  const auto* baseline = ranked.first(Tier::kBaseline);
+  const auto* baseline = first(Tier::kBaseline);
   if (baseline != nullptr && baseline->action != Action::kPass) {
     return decided_by(*baseline);
   }
   return {};
+}
+
+Decided decide_of_name(const Ranked& ranked) {
+  const auto found = ranked.all_names();
+  if (found.candidate == nullptr) {
+    return {};
+  }
+  return {.kind = Decided::Kind::kAllow,
+          .jump = found.candidate->jump,
+          .rule = found.candidate->rule,
+          .tier = found.candidate->tier,
+          .name_levels = found.name_levels};
 }
 
 // Where a candidate begins (+1) or ends (-1) to count.
@@ -112,8 +172,9 @@ struct Edge {
   int change = 0;
 };
 
+template <typename Decide>
 Decision::Segments sweep(Ranked& ranked, std::vector<Edge>& edges,
-                         bool isolated) {
+                         const Decide& decide_now) {
   std::ranges::sort(edges, {}, &Edge::port);
   Decision::Segments result;
   std::uint32_t from = 0;
@@ -121,7 +182,7 @@ Decision::Segments sweep(Ranked& ranked, std::vector<Edge>& edges,
     if (to == from) {
       return;
     }
-    const auto decided = decide(ranked, isolated);
+    const auto decided = decide_now(ranked);
     if (!result.empty() && result.back().decided == decided) {
       result.back().last = static_cast<std::uint16_t>(to - 1);
     } else {
@@ -145,13 +206,13 @@ sluice_policy_value value_of(const Decided& decided, const Decided& fallback) {
   return {.verdict = static_cast<__u8>(effective.kind == Decided::Kind::kDeny
                                            ? SLUICE_VERDICT_DENY
                                            : SLUICE_VERDICT_ALLOW),
-          .flags = 0,
+          .flags = decided.name_levels,
           .jump = effective.jump,
           .rule = effective.rule};
 }
 
 bool same_verdict(const Decided& a, const Decided& b) {
-  return a.kind == b.kind && a.jump == b.jump;
+  return a.kind == b.kind && a.jump == b.jump && a.name_levels == b.name_levels;
 }
 
 // A port range over which both decisions are constant.
@@ -246,8 +307,31 @@ bool asked_before(const Candidate& a, const Candidate& b) {
   return rank(a) < rank(b);
 }
 
-Decision::Decision(std::span<const Candidate* const> candidates,
-                   bool isolated) {
+bool set_name_levels(std::span<Candidate* const> candidates) {
+  std::vector<Candidate*> order(candidates.begin(), candidates.end());
+  std::ranges::stable_sort(
+      order, [](const auto* a, const auto* b) { return asked_before(*a, *b); });
+  int levels = 0;
+  const Candidate* last = nullptr;  // the rule before that shares its level
+  for (auto* candidate : order) {
+    if (candidate->name_level == 0) {
+      last = candidate->action == Action::kAllow ? last : nullptr;
+      continue;
+    }
+    if (last == nullptr || last->tier != candidate->tier) {
+      ++levels;
+    }
+    last = candidate;
+    candidate->name_level = levels > kNameLevelsMax
+                                ? std::uint8_t{0}
+                                : static_cast<std::uint8_t>(1U << (levels - 1));
+  }
+  return levels <= kNameLevelsMax;
+}
+
+template <typename Decide>
+void Decision::fill(std::span<const Candidate* const> candidates,
+                    const Decide& decide_now) {
   Ranked ranked(candidates);
   const auto order = ranked.order();
   std::vector<int> any(order.size(), 0);
@@ -263,11 +347,23 @@ Decision::Decision(std::span<const Candidate* const> candidates,
     }
   }
   ranked.reset(any);
-  any_ = decide(ranked, isolated);
+  any_ = decide_now(ranked);
   for (auto& [protocol, list] : edges) {
     ranked.reset(any);
-    protocols_[protocol] = sweep(ranked, list, isolated);
+    protocols_[protocol] = sweep(ranked, list, decide_now);
   }
+}
+
+Decision::Decision(std::span<const Candidate* const> candidates,
+                   bool isolated) {
+  fill(candidates,
+       [&](const Ranked& ranked) { return decide(ranked, isolated); });
+}
+
+Decision Decision::of_name(std::span<const Candidate* const> candidates) {
+  Decision result;
+  result.fill(candidates, decide_of_name);
+  return result;
 }
 
 Decision::Segments Decision::segments(std::uint8_t protocol) const {

@@ -24,6 +24,10 @@ struct Candidate {
   std::uint16_t jump = SLUICE_JUMP_NONE;
   bool any_l4 = false;
   std::vector<PortRange> ranges;
+  // Not 0: an allow rule whose peers are names. It decides only for addresses
+  // that the endpoint has learned for one of them, which is not known here. The
+  // bit of its level: rules between which nothing can decide share one.
+  std::uint8_t name_level = 0;
 };
 
 // Sorts ranges and merges those that overlap or touch.
@@ -33,6 +37,15 @@ void merge_ranges(std::vector<PortRange>& ranges);
 // by `order`.
 bool asked_before(const Candidate& a, const Candidate& b);
 
+// Levels that an entry's flags have room for.
+inline constexpr int kNameLevelsMax = 8;
+
+// Sets the levels of the candidates whose name_level is not 0, in the order of
+// evaluation: rules of one tier share a level if no rule between them denies or
+// passes. Returns false, with all levels that do not fit left 0, if there are
+// more than kNameLevelsMax.
+bool set_name_levels(std::span<Candidate* const> candidates);
+
 // The result of the rules for one packet. kDefault: no rule decides; the
 // endpoint's default applies.
 struct Decided {
@@ -41,6 +54,10 @@ struct Decided {
   std::uint16_t jump = SLUICE_JUMP_NONE;
   std::uint32_t rule = 0;
   Tier tier = Tier::kNormal;  // of the rule
+  // The levels of rules for names that would have decided before, if the
+  // address is one of their names'. 0 if it is allowed, except by
+  // Decision::of_name().
+  std::uint8_t name_levels = 0;
   // Only ClusterNetworkPolicies have another tier.
   [[nodiscard]] bool denied_by_cluster_policy() const {
     return kind == Kind::kDeny && tier != Tier::kNormal;
@@ -60,6 +77,9 @@ class Decision {
 
   // `isolated`: the endpoint's default is deny, and the normal tier is final.
   Decision(std::span<const Candidate* const> candidates, bool isolated);
+  // The result of rules for one name, all with a name_level: allowed by the
+  // first one with the levels of all, or kDefault.
+  static Decision of_name(std::span<const Candidate* const> candidates);
 
   // The result for every protocol that no candidate names.
   [[nodiscard]] const Decided& any_protocol() const { return any_; }
@@ -73,6 +93,11 @@ class Decision {
                      const Decided& decided);
 
  private:
+  Decision() = default;
+  template <typename Decide>
+  void fill(std::span<const Candidate* const> candidates,
+            const Decide& decide_now);
+
   Decided any_;
   std::map<std::uint8_t, Segments> protocols_;
 };

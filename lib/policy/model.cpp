@@ -113,7 +113,8 @@ std::uint32_t Model::peer_class(const IpAddress& peer) const {
 
 Model::Verdict Model::lookup(const EndpointEntry& endpoint, Direction direction,
                              const IpAddress& peer, std::uint8_t protocol,
-                             std::uint16_t port) const {
+                             std::uint16_t port,
+                             std::span<const std::uint32_t> names) const {
   Verdict verdict;
   if (std::ranges::find(endpoint.ips, peer) != endpoint.ips.end()) {
     verdict.allowed = true;
@@ -131,6 +132,17 @@ Model::Verdict Model::lookup(const EndpointEntry& endpoint, Direction direction,
   if (entry == nullptr) {
     entry = impl_->longest(endpoint.policy_set, SLUICE_CIDR_ANY, side, protocol,
                            port);
+  }
+  if (entry != nullptr && entry->value.verdict != SLUICE_VERDICT_ALLOW) {
+    const auto levels = entry->value.flags;
+    for (const std::uint32_t name : names) {
+      const auto* allowing =
+          impl_->longest(endpoint.policy_set, name, side, protocol, port);
+      if (allowing != nullptr && (allowing->value.flags & levels) != 0) {
+        entry = allowing;
+        break;
+      }
+    }
   }
   if (entry != nullptr) {
     verdict.entry = *entry;

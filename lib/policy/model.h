@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 
 #include "lib/policy/rule.h"
 #include "sluice/state.h"
@@ -31,10 +32,12 @@ class Model {
     std::optional<PolicyEntry> entry;  // the entry that decided, if one did
   };
 
-  // `port` is the destination port; ICMP: type << 8 | code.
+  // `port` is the destination port; ICMP: type << 8 | code. `names`: selectors
+  // of names for which the endpoint has learned the peer's address.
   [[nodiscard]] Verdict lookup(const EndpointEntry& endpoint,
                                Direction direction, const IpAddress& peer,
-                               std::uint8_t protocol, std::uint16_t port) const;
+                               std::uint8_t protocol, std::uint16_t port,
+                               std::span<const std::uint32_t> names = {}) const;
   [[nodiscard]] std::uint32_t peer_class(const IpAddress& peer) const;
   // nullptr if there is no such endpoint.
   [[nodiscard]] const EndpointEntry* endpoint(std::string_view name) const;

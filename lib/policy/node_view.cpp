@@ -106,6 +106,10 @@ void Translator::Impl::send_names(NodeWatch& watch, const SetRecord& set) {
   watch.infos[set.id] = std::move(info);
 }
 
+NameSelector Translator::Impl::name_selector(std::uint32_t id) const {
+  return {.id = id, .pattern = sets.names().text(id)};
+}
+
 void Translator::Impl::count_class(NodeWatch& watch, std::uint32_t cidr_id,
                                    bool add, Watchers& left) {
   const bool before = watch.class_refs.contains(cidr_id);
@@ -116,6 +120,11 @@ void Translator::Impl::count_class(NodeWatch& watch, std::uint32_t cidr_id,
     watch.class_refs.erase(cidr_id);
   }
   if (before == now) {
+    return;
+  }
+  if (is_name_selector(cidr_id)) {
+    watch.names[cidr_id] =
+        now ? std::optional(name_selector(cidr_id)) : std::nullopt;
     return;
   }
   watch.mattered.try_emplace(cidr_id, before);
@@ -379,6 +388,12 @@ State Translator::Impl::snapshot(const std::string& node) const {
     return a.name < b.name;
   });
   state.peers = classes.entries(node, refs);
+  for (const auto& [id, count] : refs) {
+    if (is_name_selector(id)) {
+      state.names.push_back(name_selector(id));
+    }
+  }
+  std::ranges::sort(state.names, {}, &NameSelector::id);
   return state;
 }
 
@@ -416,6 +431,7 @@ Transaction Translator::Impl::take_all(NodeWatch& watch) {
   watch.entries.clear();
   watch.rules.clear();
   watch.infos.clear();
+  watch.names.clear();
   return diff(State{}, state);
 }
 
@@ -448,6 +464,9 @@ Transaction Translator::Impl::take_changes(NodeWatch& watch) const {
   }
   for (auto& [id, info] : std::exchange(watch.infos, {})) {
     changes.sets.push_back({.id = id, .value = std::move(info)});
+  }
+  for (auto& [id, name] : std::exchange(watch.names, {})) {
+    changes.names.push_back({.id = id, .value = std::move(name)});
   }
   return changes;
 }

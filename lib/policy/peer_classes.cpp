@@ -468,9 +468,10 @@ std::uint32_t PeerClasses::hash_id(const ClassKey& key) const {
       hash.add("variant").add(key.frontend.variant);
     }
   }
-  auto id = static_cast<std::uint32_t>(hash.value()) & ~kNodeMarks;
+  constexpr std::uint32_t kMask = SLUICE_CIDR_NAME - 1;
+  auto id = static_cast<std::uint32_t>(hash.value()) & kMask;
   while (id == 0 || classes_.contains(id | marks)) {
-    id = (id + 1) & ~kNodeMarks;
+    id = (id + 1) & kMask;
   }
   return id | marks;
 }

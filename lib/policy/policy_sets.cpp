@@ -68,9 +68,17 @@ std::vector<RuleRecord> PolicySets::acquire_rules(const PolicyKey& key,
     RuleRecord record{.rule = &rule,
                       .id = acquire_rule_id(key, rule.path),
                       .peers = {},
-                      .behind = {}};
+                      .behind = {},
+                      .names = {},
+                      .names_within = std::nullopt};
     for (const auto& peer : rule.peers) {
-      if (!std::holds_alternative<ServicePeer>(peer)) {
+      if (const auto* name = std::get_if<NamePeer>(&peer)) {
+        record.names.push_back(names_.acquire(name->pattern));
+        if (name->external_only && !record.names_within) {
+          record.names_within =
+              selectors_.acquire(Entity::kWorld, SelectorCache::Use::kPeer);
+        }
+      } else if (!std::holds_alternative<ServicePeer>(peer)) {
         record.peers.push_back(
             selectors_.acquire(peer, SelectorCache::Use::kPeer));
       }
@@ -94,6 +102,12 @@ void PolicySets::release_rules(const std::vector<RuleRecord>& rules) {
   for (const auto& record : rules) {
     for (const SelectorId id : record.peers) {
       selectors_.release(id, SelectorCache::Use::kPeer);
+    }
+    for (const std::uint32_t id : record.names) {
+      names_.release(id);
+    }
+    if (record.names_within) {
+      selectors_.release(*record.names_within, SelectorCache::Use::kPeer);
     }
     const auto it = rule_ids_.find(record.id);
     if (--it->second.refs == 0) {
@@ -359,7 +373,14 @@ void PolicySets::place_rules(SetRecord& set, Direction direction) {
         placed.named_at_peer = !rule.rule->l4.named.empty();
       }
       merge_ranges(candidate.ranges);
-      side.rules.push_back(std::move(placed));
+      if (!rule.names.empty()) {
+        side.rules.push_back(placed);
+        side.rules.back().candidate.name_level = 1;
+        side.rules.back().named_at_peer = false;
+      }
+      if (rule.names.empty() || !rule.peers.empty()) {
+        side.rules.push_back(std::move(placed));
+      }
     }
   }
   // Specs are in order of policy and index and rules in order of their place,
@@ -371,6 +392,46 @@ void PolicySets::place_rules(SetRecord& set, Direction direction) {
       });
 }
 
+// By whom the rules apply to. Rules for names that have no level are left out:
+// the set then gets no entries.
+void PolicySets::index_rules(SetDirection& side) {
+  std::vector<Candidate*> candidates;
+  candidates.reserve(side.rules.size());
+  for (auto& placed : side.rules) {
+    placed.candidate.order = static_cast<std::uint32_t>(candidates.size());
+    candidates.push_back(&placed.candidate);
+  }
+  std::vector<std::size_t> for_names;
+  for (std::size_t i = 0; i < side.rules.size(); ++i) {
+    const auto& rule = *side.rules[i].rule;
+    if (side.rules[i].candidate.name_level != 0) {
+      for_names.push_back(i);
+      continue;
+    }
+    if (rule.rule->any_peer) {
+      side.any_peer.push_back(i);
+    }
+    for (const SelectorId id : rule.peers) {
+      side.by_selector[id].push_back(i);
+    }
+  }
+  side.too_many_levels = !set_name_levels(candidates);
+  if (side.too_many_levels) {
+    return;
+  }
+  for (const std::size_t i : for_names) {
+    const auto& rule = *side.rules[i].rule;
+    for (const std::uint32_t id : rule.names) {
+      side.by_name[id].push_back(i);
+    }
+    if (rule.names_within) {
+      side.by_selector[*rule.names_within].push_back(i);
+    } else {
+      side.any_peer.push_back(i);
+    }
+  }
+}
+
 void PolicySets::build(SetRecord& set) {
   for (const Direction direction : kDirections) {
     auto& side = set.directions[index_of(direction)];
@@ -378,16 +439,7 @@ void PolicySets::build(SetRecord& set) {
     side = {};
     side.entries = std::move(entries);
     place_rules(set, direction);
-    for (std::size_t i = 0; i < side.rules.size(); ++i) {
-      side.rules[i].candidate.order = static_cast<std::uint32_t>(i);
-      const auto& rule = *side.rules[i].rule;
-      if (rule.rule->any_peer) {
-        side.any_peer.push_back(i);
-      }
-      for (const SelectorId id : rule.peers) {
-        side.by_selector[id].push_back(i);
-      }
-    }
+    index_rules(side);
     std::vector<const Candidate*> any;
     any.reserve(side.any_peer.size());
     for (const std::size_t i : side.any_peer) {

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include "lib/policy/l4_tree.h"
+#include "lib/policy/name_selectors.h"
 #include "lib/policy/peer_classes.h"
 #include "lib/policy/rule.h"
 #include "lib/policy/selector_cache.h"
@@ -29,6 +31,9 @@ struct RuleRecord {
   std::uint32_t id = 0;
   std::vector<SelectorId> peers;
   std::vector<PeerSelector> behind;  // what its Services mean; sorted
+  std::vector<std::uint32_t> names;  // selectors of names
+  // The peers to which the names may lead: world; nullopt: any.
+  std::optional<SelectorId> names_within;
 };
 
 // A policy's spec: one subject with its rules.
@@ -46,7 +51,9 @@ struct PolicyRecord {
   std::vector<std::unique_ptr<SpecRecord>> specs;
 };
 
-// A rule in its place among all rules of a set and direction.
+// A rule in its place among all rules of a set and direction. A rule with names
+// and other peers has two places: `candidate.name_level` is not 0 in that of
+// the names.
 struct PlacedRule {
   const SpecRecord* spec = nullptr;
   const RuleRecord* rule = nullptr;
@@ -79,8 +86,11 @@ struct SetDirection {
   std::vector<PlacedRule> rules;  // in order
   std::vector<std::size_t> any_peer;
   std::map<SelectorId, std::vector<std::size_t>> by_selector;
+  std::map<std::uint32_t, std::vector<std::size_t>> by_name;
+  bool too_many_levels = false;  // of rules for names; see kNameLevelsMax
   std::unique_ptr<Decision> any_decision;
-  std::map<std::uint32_t, std::vector<L4Entry>> entries;  // by class; 0 = any
+  // By class (0 = any) or selector of names.
+  std::map<std::uint32_t, std::vector<L4Entry>> entries;
 };
 
 struct SetRecord {
@@ -101,7 +111,7 @@ struct SetRecord {
     return side.isolated || (!problem.empty() && !side.rules.empty());
   }
 
-  // Classes other than "any" that have entries.
+  // Classes other than "any", and selectors of names, that have entries.
   template <typename Visit>
   void visit_classes(const Visit& visit) const {
     for (const auto& [cidr_id, entries] : directions[0].entries) {
@@ -213,6 +223,8 @@ class PolicySets {
   [[nodiscard]] static std::vector<Candidate> candidates(
       const SetDirection& direction, const ClassKey& peer);
 
+  [[nodiscard]] const NameSelectors& names() const { return names_; }
+
   // The ports of a Service's address; nullptr if the class is none.
   [[nodiscard]] const std::vector<FrontendPort>* frontend(
       std::uint32_t cidr_id) const;
@@ -246,6 +258,7 @@ class PolicySets {
   void build_dirty(std::set<std::uint32_t>& built);
   static void build(SetRecord& set);
   static void place_rules(SetRecord& set, Direction direction);
+  static void index_rules(SetDirection& side);
   void index(const SetRecord& set, bool add);
   // Entries of one class and direction, compiled and not in the set yet.
   struct Compiled {
@@ -265,6 +278,8 @@ class PolicySets {
   void compile_all(SetRecord& set);
   void compile_one(SetRecord& set, std::uint32_t cidr_id, const ClassKey& peer);
   void put_over(SetRecord& set, std::size_t done, std::size_t classes);
+  void isolate_without_entries(SetRecord& set, std::string problem,
+                               std::size_t classes);
   void retry_oversized();
   void retry_over_share();
   void warn_of_peers(const RuleRecord& rule,
@@ -275,6 +290,8 @@ class PolicySets {
                            std::set<std::uint32_t>& ids) const;
   [[nodiscard]] std::set<std::uint32_t> sets_touched_by(
       std::uint32_t cidr_id) const;
+  [[nodiscard]] static std::vector<L4Entry> compile_name(
+      const SetDirection& direction, std::uint32_t name);
   [[nodiscard]] std::vector<L4Entry> compile(const SetRecord& set,
                                              Direction which,
                                              std::uint32_t cidr_id,
@@ -321,6 +338,7 @@ class PolicySets {
   PeerClasses& classes_;
   const Services& services_;
   EntryLimits limits_;
+  NameSelectors names_;
   std::map<PolicyKey, std::unique_ptr<PolicyRecord>> policies_;
   std::map<SelectorId, std::set<SpecRecord*>> by_subject_;
   std::map<std::uint32_t, RuleId> rule_ids_;

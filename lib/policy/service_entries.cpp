@@ -47,8 +47,8 @@ std::optional<Decided> PolicySets::decide_port(
       last = target;
       rules = candidates(direction, classes_.key(target));
     }
-    const auto decided =
-        decide_at(rules, direction.isolated, port.protocol, number);
+    auto decided = decide_at(rules, direction.isolated, port.protocol, number);
+    decided.name_levels = 0;  // names do not lead to Services
     // A rule that denies is a better explanation than the absence of an
     // allowing rule.
     if (decided.kind == Decided::Kind::kDeny) {

@@ -106,7 +106,9 @@ PolicySets::compile_within_bound(const SetRecord& set, const Touched& classes,
   std::size_t total = 0;
   for (const Direction direction : kDirections) {
     for (const std::uint32_t id : classes[index_of(direction)]) {
-      auto entries = compile(set, direction, id, classes_.key(id));
+      static const ClassKey none;
+      auto entries = compile(set, direction, id,
+                             is_name_selector(id) ? none : classes_.key(id));
       total += entries.size();
       if (total > most) {
         return std::nullopt;
@@ -123,10 +125,19 @@ PolicySets::compile_within_bound(const SetRecord& set, const Touched& classes,
 // Gives the set the entries of all classes.
 void PolicySets::compile_all(SetRecord& set) {
   const auto classes = touched_by(set);
+  const std::size_t count = classes[0].size() + classes[1].size();
+  if (set.directions[1].too_many_levels) {
+    isolate_without_entries(
+        set,
+        "its rules for names need more than " + std::to_string(kNameLevelsMax) +
+            " levels: rules that deny or pass stand between them",
+        count);
+    return;
+  }
   std::size_t done = 0;
   auto compiled = compile_within_bound(set, classes, done);
   if (!compiled) {
-    put_over(set, done, classes[0].size() + classes[1].size());
+    put_over(set, done, count);
     return;
   }
   set.problem.clear();
@@ -169,8 +180,8 @@ void PolicySets::compile_one(SetRecord& set, std::uint32_t cidr_id,
 
 // Takes all its entries. Its last state cannot stay: the classes that its
 // entries name may be gone, and where a rule denies, others would be open.
-void PolicySets::put_over(SetRecord& set, std::size_t done,
-                          std::size_t classes) {
+void PolicySets::isolate_without_entries(SetRecord& set, std::string problem,
+                                         std::size_t classes) {
   for (const Direction direction : kDirections) {
     auto& entries = set.directions[index_of(direction)].entries;
     while (!entries.empty()) {
@@ -178,11 +189,17 @@ void PolicySets::put_over(SetRecord& set, std::size_t done,
       replace_entries(set, direction, id, {});
     }
   }
+  set.problem = std::move(problem);
+  oversized_[set.id] = classes;
+}
+
+void PolicySets::put_over(SetRecord& set, std::size_t done,
+                          std::size_t classes) {
+  isolate_without_entries(set, "", classes);
   const std::size_t most = most_entries(set);
   set.problem = "its policies need more than " + std::to_string(most) +
                 " policy-map entries (after " + std::to_string(done) + " of " +
                 std::to_string(classes) + " peer classes)";
-  oversized_[set.id] = classes;
   if (limits_.of_namespace != 0 && !set.ns.empty() &&
       (limits_.of_set == 0 || most < limits_.of_set)) {
     const std::size_t beside = entries_beside(set);

@@ -72,10 +72,27 @@ std::vector<Candidate> PolicySets::candidates(const SetDirection& direction,
   return result;
 }
 
+// The entries that are looked up for addresses with the name where those of
+// their class deny.
+std::vector<L4Entry> PolicySets::compile_name(const SetDirection& direction,
+                                              std::uint32_t name) {
+  std::vector<const Candidate*> rules;
+  if (const auto found = direction.by_name.find(name);
+      found != direction.by_name.end()) {
+    for (const std::size_t i : found->second) {
+      rules.push_back(&direction.rules[i].candidate);
+    }
+  }
+  return compile_l4(Decision::of_name(rules), Decision({}, true), Decided{});
+}
+
 std::vector<L4Entry> PolicySets::compile(const SetRecord& set, Direction which,
                                          std::uint32_t cidr_id,
                                          const ClassKey& peer) const {
   const auto& direction = set.directions[index_of(which)];
+  if (is_name_selector(cidr_id)) {
+    return compile_name(direction, cidr_id);
+  }
   if (cidr_id == SLUICE_CIDR_ANY) {
     const Decision nothing({}, direction.isolated);
     return compile_l4(*direction.any_decision, nothing,
@@ -191,6 +208,9 @@ std::set<std::uint32_t> PolicySets::classes_touching(const SetRecord& set,
   }
   if (which == Direction::kIngress) {
     return ids;
+  }
+  for (const auto& [name, rules] : direction.by_name) {
+    ids.insert(name);
   }
   for (const auto& own : set.key.own) {
     ids.insert(own.front);

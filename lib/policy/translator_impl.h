@@ -37,7 +37,8 @@ struct NodeWatch {
   std::uint64_t revision = 0;
   std::map<std::string, std::uint32_t> endpoint_sets;  // endpoint -> set
   std::map<std::uint32_t, std::uint32_t> set_refs;  // endpoints by policy set
-  ClassRefs class_refs;  // classes that matter, by how many of its sets
+  // Classes that matter and selectors of names, by how many of its sets.
+  ClassRefs class_refs;
   std::map<std::uint32_t, std::vector<RuleInfo>> set_rules;  // names by set
   std::map<std::uint32_t, std::uint32_t> rule_refs;  // sets that have the rule
   std::map<std::string, EndpointEntry> sent_endpoints;
@@ -53,10 +54,11 @@ struct NodeWatch {
   std::vector<Transaction::EntryChange> entries;  // later ones win
   std::map<std::uint32_t, std::optional<RuleInfo>> rules;
   std::map<std::uint32_t, std::optional<PolicySetInfo>> infos;
+  std::map<std::uint32_t, std::optional<NameSelector>> names;
 
   [[nodiscard]] bool has_changes() const {
     return !peers.empty() || !endpoints.empty() || !entries.empty() ||
-           !rules.empty() || !infos.empty();
+           !rules.empty() || !infos.empty() || !names.empty();
   }
 };
 
@@ -110,6 +112,7 @@ struct Translator::Impl {
                Watchers& left);
   void collect_sets(NodeWatch& watch, const std::map<std::uint32_t, bool>& had,
                     Watchers& left);
+  [[nodiscard]] NameSelector name_selector(std::uint32_t id) const;
   void count_class(NodeWatch& watch, std::uint32_t cidr_id, bool add,
                    Watchers& left);
   void count_endpoint(NodeWatch& watch, const std::string& name,

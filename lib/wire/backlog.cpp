@@ -42,6 +42,7 @@ void append(Transaction& to, const Transaction& later) {
   add(to.endpoints, later.endpoints);
   add(to.rules, later.rules);
   add(to.sets, later.sets);
+  add(to.names, later.names);
 }
 
 void tidy(Transaction& transaction) {
@@ -57,12 +58,13 @@ void tidy(Transaction& transaction) {
       std::less<>{});
   keep_last(transaction.rules, id_of, std::less<>{});
   keep_last(transaction.sets, id_of, std::less<>{});
+  keep_last(transaction.names, id_of, std::less<>{});
 }
 
 std::size_t size_of(const Transaction& transaction) {
   return transaction.peers.size() + transaction.entries.size() +
          transaction.endpoints.size() + transaction.rules.size() +
-         transaction.sets.size();
+         transaction.sets.size() + transaction.names.size();
 }
 
 void Backlog::drop_all() {

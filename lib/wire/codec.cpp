@@ -146,6 +146,21 @@ class Encoder::Builder {
     spend(4);
   }
 
+  void put(const NameSelector& name) {
+    auto& to = *chunk_.add_names();
+    to.set_id(name.id);
+    to.set_pattern(index_of(name.pattern));
+    spend(8);
+  }
+  void put(const Transaction::NameChange& change) {
+    if (change.value) {
+      put(*change.value);
+      return;
+    }
+    chunk_.add_removed_names(change.id);
+    spend(4);
+  }
+
  private:
   void spend(std::size_t bytes) { left_ -= std::min(left_, bytes); }
 
@@ -230,7 +245,8 @@ void Encoder::fill(const Source& source, Builder& builder) {
       walk(source.peers, kPeers, builder) &&
       walk(source.entries, kEntries, builder) &&
       walk(source.endpoints, kEndpoints, builder) &&
-      walk(source.rules, kRules, builder) && walk(source.sets, kSets, builder);
+      walk(source.rules, kRules, builder) &&
+      walk(source.sets, kSets, builder) && walk(source.names, kNames, builder);
 }
 
 void Encoder::next(std::size_t bytes, v1::Chunk& chunk) {

@@ -44,6 +44,7 @@ class Encoder {
     kEndpoints,
     kRules,
     kSets,
+    kNames,
     kEnd
   };
   class Builder;

@@ -138,6 +138,7 @@ class Replay {
     move_to_end(later_.endpoints, from.endpoints);
     move_to_end(later_.rules, from.rules);
     move_to_end(later_.sets, from.sets);
+    move_to_end(later_.names, from.names);
     return {};
   }
 

@@ -20,13 +20,16 @@ struct Version {
   std::uint32_t minor = 0;
   bool operator==(const Version&) const = default;
 };
-inline constexpr Version kVersion{.major = 1, .minor = 4};
+inline constexpr Version kVersion{.major = 1, .minor = 5};
 // From this one on, operators know what PodAddresses are.
 inline constexpr std::uint32_t kAnnouncementsSince = 1;
 // And from this one on, what NodeAddresses are.
 inline constexpr std::uint32_t kNodeAddressesSince = 2;
 // And from this one on, they answer questions.
 inline constexpr std::uint32_t kQuestionsSince = 4;
+
+// Of a pattern of names in a NameSelector, in bytes.
+inline constexpr std::size_t kNamePatternMax = 255;
 
 // Of one node; what is beyond it is left out by the agent and refused by the
 // operator.

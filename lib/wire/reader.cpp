@@ -65,7 +65,8 @@ class ChunkReader {
     for (const Step step :
          {&ChunkReader::strings, &ChunkReader::peers4, &ChunkReader::peers6,
           &ChunkReader::removed_peers, &ChunkReader::entries,
-          &ChunkReader::endpoints, &ChunkReader::rules, &ChunkReader::sets}) {
+          &ChunkReader::endpoints, &ChunkReader::rules, &ChunkReader::sets,
+          &ChunkReader::names}) {
       if (auto result = (this->*step)(); !result) {
         return result;
       }
@@ -392,6 +393,36 @@ class ChunkReader {
                  static_cast<std::size_t>(chunk_.removed_sets_size()));
   }
 
+  Result<void> names() {
+    for (const auto& from : chunk_.names()) {
+      const auto where = "name selector " + std::to_string(from.id());
+      if ((from.id() & SLUICE_CIDR_NAME) == 0 ||
+          from.id() >= 2 * SLUICE_CIDR_NAME) {
+        return fail(where + ": not an id of one");
+      }
+      auto pattern = text(from.pattern());
+      if (!pattern) {
+        return with_context(where, pattern.error());
+      }
+      if (pattern->empty() || pattern->size() > kNamePatternMax) {
+        return fail(where + ": a pattern of " +
+                    std::to_string(pattern->size()) + " bytes");
+      }
+      to_.names.push_back(
+          {.id = from.id(),
+           .value =
+               NameSelector{.id = from.id(), .pattern = std::move(*pattern)}});
+      if (auto room = spend(sizeof(Transaction::NameChange)); !room) {
+        return room;
+      }
+    }
+    for (const auto id : chunk_.removed_names()) {
+      to_.names.push_back({.id = id, .value = std::nullopt});
+    }
+    return spend(sizeof(Transaction::NameChange) *
+                 static_cast<std::size_t>(chunk_.removed_names_size()));
+  }
+
   const v1::Chunk& chunk_;
   Transaction& to_;
   std::size_t& bytes_;
@@ -405,7 +436,8 @@ bool removes_something(const Transaction& transaction) {
          std::ranges::any_of(transaction.entries, removed) ||
          std::ranges::any_of(transaction.endpoints, removed) ||
          std::ranges::any_of(transaction.rules, removed) ||
-         std::ranges::any_of(transaction.sets, removed);
+         std::ranges::any_of(transaction.sets, removed) ||
+         std::ranges::any_of(transaction.names, removed);
 }
 
 }  // namespace
@@ -459,7 +491,8 @@ Result<Update> Decoder::finish() {
       state.entries.size() != parts.entries.size() ||
       state.endpoints.size() != parts.endpoints.size() ||
       state.rules.size() != parts.rules.size() ||
-      state.sets.size() != parts.sets.size()) {
+      state.sets.size() != parts.sets.size() ||
+      state.names.size() != parts.names.size()) {
     return fail("a snapshot that says something twice");
   }
   parts = {};

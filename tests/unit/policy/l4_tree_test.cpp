@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/policy/l4_tree.h"
 
+#include <array>
 #include <functional>
 #include <random>
 
@@ -216,6 +217,170 @@ TEST(CompileL4, RandomRulesGiveTheVerdictOfAskingEachRule) {
       }
     }
   }
+}
+
+// Rules for two names among others: what the datapath finds by class, and then
+// by the names that an address has, is what the rules say if those for other
+// names are left out.
+class Names : public ::testing::Test {
+ protected:
+  struct Rule {
+    Candidate candidate;
+    int name = -1;  // of a rule for a name
+    bool any_peer = false;
+  };
+
+  int number(int low, int high) {
+    return std::uniform_int_distribution(low, high)(random_);
+  }
+
+  std::vector<Rule> random_rules() {
+    std::vector<Rule> rules;
+    const int count = number(1, 8);
+    for (int i = 0; i < count; ++i) {
+      Rule rule{.candidate = random_candidate(
+                    i, [this](int low, int high) { return number(low, high); }),
+                .any_peer = number(0, 1) != 0};
+      if (number(0, 1) != 0) {
+        rule.candidate.action = Action::kAllow;
+        rule.candidate.name_level = 1;
+        rule.name = number(0, 1);
+      }
+      rules.push_back(std::move(rule));
+    }
+    std::vector<Candidate*> pointers;
+    for (auto& rule : rules) {
+      pointers.push_back(&rule.candidate);
+    }
+    EXPECT_TRUE(set_name_levels(pointers));
+    return rules;
+  }
+
+  template <typename Wanted>
+  static std::vector<const Candidate*> those(const std::vector<Rule>& rules,
+                                             const Wanted& wanted) {
+    std::vector<const Candidate*> result;
+    for (const auto& rule : rules) {
+      if (wanted(rule)) {
+        result.push_back(&rule.candidate);
+      }
+    }
+    return result;
+  }
+
+  // The verdict if the address has the names whose bit is set.
+  static bool ask_rules(const std::vector<Rule>& rules, int names,
+                        bool isolated, std::uint8_t protocol, int port) {
+    std::vector<Candidate> all;
+    for (const auto& rule : rules) {
+      if (rule.name < 0 || (names >> rule.name & 1) != 0) {
+        all.push_back(rule.candidate);
+        all.back().name_level = 0;
+      }
+    }
+    const auto kind =
+        decide_at(all, isolated, protocol, static_cast<std::uint16_t>(port))
+            .kind;
+    return kind == Decided::Kind::kDefault ? !isolated
+                                           : kind == Decided::Kind::kAllow;
+  }
+
+ private:
+  std::mt19937 random_{11};
+};
+
+TEST_F(Names, DecideOnlyWhereNoRuleBeforeThemDoes) {
+  const Decision nothing({}, true);
+  int by_name = 0;
+  for (int round = 0; round < 600; ++round) {
+    const bool isolated = number(0, 3) != 0;
+    const auto rules = random_rules();
+    const Decision above(those(rules, [](const Rule&) { return true; }),
+                         isolated);
+    const Decision below(
+        those(rules, [](const Rule& rule) { return rule.any_peer; }), isolated);
+    const Decided fallback = {.kind = isolated ? Decided::Kind::kDeny
+                                               : Decided::Kind::kAllow};
+    const auto entries = compile_l4(above, below, fallback);
+    const auto base = compile_l4(below, Decision({}, isolated), fallback);
+    std::array<std::vector<L4Entry>, 2> of_name;
+    for (int name = 0; name < 2; ++name) {
+      of_name[name] = compile_l4(
+          Decision::of_name(those(
+              rules, [&](const Rule& rule) { return rule.name == name; })),
+          nothing, fallback);
+    }
+    const auto ask_entries = [&](int names, std::uint8_t protocol,
+                                 std::uint16_t port) {
+      const auto* entry = lookup(entries, protocol, port);
+      entry = entry == nullptr ? lookup(base, protocol, port) : entry;
+      if (entry == nullptr) {
+        return !isolated;
+      }
+      if (entry->value.verdict == SLUICE_VERDICT_ALLOW) {
+        return true;
+      }
+      for (int name = 0; name < 2; ++name) {
+        const auto* allowing = lookup(of_name[name], protocol, port);
+        if ((names >> name & 1) != 0 && allowing != nullptr &&
+            (allowing->value.flags & entry->value.flags) != 0) {
+          ++by_name;
+          return true;
+        }
+      }
+      return false;
+    };
+    for (const std::uint8_t protocol : {kTcp, kUdp, std::uint8_t{47}}) {
+      for (int port = 0; port < 520; port += number(1, 3)) {
+        for (int names = 0; names < 4; ++names) {
+          ASSERT_EQ(
+              ask_entries(names, protocol, static_cast<std::uint16_t>(port)),
+              ask_rules(rules, names, isolated, protocol, port))
+              << "round " << round << " protocol " << int{protocol} << " port "
+              << port << " names " << names;
+        }
+      }
+    }
+  }
+  EXPECT_GT(by_name, 10'000);
+}
+
+TEST_F(Names, LevelsEndWhereARuleBetweenThemDenies) {
+  std::vector<Candidate> rules;
+  for (std::uint32_t i = 0; i < 2 * kNameLevelsMax; ++i) {
+    auto rule = i % 2 == 0 ? any(Action::kAllow, i) : any(Action::kDeny, i);
+    rule.tier = Tier::kAdmin;
+    rule.name_level = i % 2 == 0 ? 1 : 0;
+    rules.push_back(rule);
+  }
+  std::vector<Candidate*> pointers;
+  for (auto& rule : rules) {
+    pointers.push_back(&rule);
+  }
+  EXPECT_TRUE(set_name_levels(pointers));
+  EXPECT_EQ(rules[0].name_level, 1);
+  EXPECT_EQ(rules[2].name_level, 2);
+  EXPECT_EQ(rules[2 * kNameLevelsMax - 2].name_level, 128);
+
+  auto more = any(Action::kAllow, 100);
+  more.tier = Tier::kAdmin;
+  more.name_level = 1;
+  pointers.push_back(&more);
+  EXPECT_FALSE(set_name_levels(pointers));
+  EXPECT_EQ(more.name_level, 0);
+}
+
+TEST_F(Names, ADeniedPortWithoutARuleForNamesNeedsNoLookup) {
+  auto name = allow(443, 443, 20);
+  name.name_level = 1;
+  const std::vector<Candidate> rules = {name};
+  const auto entries =
+      compile_l4(decision(rules, true), decision({}, true), kDefaultDeny);
+  ASSERT_EQ(entries.size(), 1U);
+  EXPECT_EQ(entries[0].port, 443);
+  EXPECT_EQ(entries[0].value.verdict, SLUICE_VERDICT_DENY);
+  EXPECT_EQ(entries[0].value.rule, kDefaultDeny.rule);
+  EXPECT_EQ(entries[0].value.flags, 1);
 }
 
 }  // namespace

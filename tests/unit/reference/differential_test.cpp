@@ -68,7 +68,10 @@ std::string first_difference(const State& a, const State& b) {
   if (a.rules != b.rules) {
     return "rules";
   }
-  return a.sets != b.sets ? "sets" : "";
+  if (a.sets != b.sets) {
+    return "sets";
+  }
+  return a.names != b.names ? "names" : "";
 }
 
 constexpr std::array kNodes{"node0", "node1", "node2"};

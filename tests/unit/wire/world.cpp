@@ -88,6 +88,7 @@ State make_state(int pods, std::uint32_t cidr_id) {
       .id = kSet, .policies = {"NetworkPolicy/default/web"}, .isolating = {}};
   set.isolating[0] = set.policies;
   state.sets.push_back(std::move(set));
+  state.names.push_back({.id = SLUICE_CIDR_NAME | 7, .pattern = "*.example"});
   return state;
 }
 
@@ -102,7 +103,8 @@ std::shared_ptr<const Transaction> make_change(std::uint64_t revision, int pod,
 
 bool same(const State& a, const State& b) {
   return a.peers == b.peers && a.entries == b.entries &&
-         a.endpoints == b.endpoints && a.rules == b.rules && a.sets == b.sets;
+         a.endpoints == b.endpoints && a.rules == b.rules && a.sets == b.sets &&
+         a.names == b.names;
 }
 
 ServerOptions Operator::plain() {

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/policy/name_selectors.h"
+
+#include "lib/policy/hash.h"
+
+namespace sluice::policy {
+
+std::uint32_t NameSelectors::acquire(const dns::NamePattern& pattern) {
+  if (const auto known = ids_.find(pattern.text()); known != ids_.end()) {
+    ++records_.at(known->second).refs;
+    return known->second;
+  }
+  constexpr std::uint32_t kMask = SLUICE_CIDR_NAME - 1;
+  const auto hash = StableHash().add(pattern.text()).value();
+  auto id = (static_cast<std::uint32_t>(hash) & kMask) | SLUICE_CIDR_NAME;
+  while (records_.contains(id)) {
+    id = ((id + 1) & kMask) | SLUICE_CIDR_NAME;
+  }
+  ids_.emplace(pattern.text(), id);
+  records_[id] = {.text = pattern.text(), .refs = 1};
+  return id;
+}
+
+void NameSelectors::release(std::uint32_t id) {
+  const auto record = records_.find(id);
+  if (--record->second.refs == 0) {
+    ids_.erase(record->second.text);
+    records_.erase(record);
+  }
+}
+
+const std::string& NameSelectors::text(std::uint32_t id) const {
+  return records_.at(id).text;
+}
+
+}  // namespace sluice::policy
