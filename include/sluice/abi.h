@@ -25,8 +25,8 @@
 #endif
 
 /* Increased when a layout below changes; part of the pin path. */
-#define SLUICE_ABI_VERSION 3
-#define SLUICE_ABI_VERSION_DIR "v3"
+#define SLUICE_ABI_VERSION 4
+#define SLUICE_ABI_VERSION_DIR "v4"
 
 /* ---- directions, verdicts, jumps -------------------------------------- */
 
@@ -55,6 +55,10 @@ enum sluice_jump {
 	SLUICE_JUMP_UNCOMMON_LAST = 6,
 	/* Judges IPv6 packets from the pod that may be messages of the link. */
 	SLUICE_JUMP_LINK_FROM_POD = 7,
+	/* Reads a DNS message to the pod, and learns the addresses of names. */
+	SLUICE_JUMP_DNS_ANSWER = 8,
+	/* Reads a DNS message from the pod, on a flow on which not every name may be asked for. */
+	SLUICE_JUMP_DNS_QUESTION = 9,
 	SLUICE_JUMP_MAX = 16,
 };
 #define SLUICE_JUMP_UNCOMMON(direction, v6)                                                        \
@@ -92,6 +96,8 @@ enum sluice_builtin_rule {
 	X(NEIGHBOUR_DISCOVERY, ALLOW, "neighbour discovery")                                       \
 	X(MULTICAST_LISTENER, ALLOW, "multicast listener discovery")                               \
 	X(RESET, ALLOW, "reset of a flow that is denied")                                          \
+	X(DNS_LEARNED, ALLOW, "dns answer, addresses learned")                                     \
+	X(DNS_UNLEARNED, ALLOW, "dns answer, nothing learned")                                     \
 	X(NOT_AN_ENDPOINT, ALLOW, "not an endpoint")                                               \
 	X(UNPARSED_ALLOW, ALLOW, "not parsed, not isolated")                                       \
 	X(POLICY_DENY, DENY, "policy deny")                                                        \
@@ -107,6 +113,8 @@ enum sluice_builtin_rule {
 	X(ETHERTYPE, DENY, "unknown ethertype")                                                    \
 	X(TUNNEL, DENY, "tunnel from a pod to a node")                                             \
 	X(REPLY_OF_DENIED, DENY, "reply of a flow that is denied")                                 \
+	X(DNS_HELD, DENY, "dns message held for the agent")                                        \
+	X(DNS_REFUSED, DENY, "dns question not allowed")                                           \
 	X(INTERNAL, DENY, "internal error")
 
 enum sluice_reason {
@@ -140,9 +148,13 @@ struct sluice_state {
 	__u32 events_per_second; /* per CPU; events beyond it are counted in event_budget.lost */
 	__u64 flow_seed;	 /* of the flow cache's hash; random, set once */
 	__u32 reset_mark;	 /* skb->mark of resets made here; random, set once, never 0 */
-	__u32 reserved;
-	__u64 reserved2[4];
+	__u32 dns_mark;		 /* of DNS messages that the agent had held; likewise */
+	__u64 name_key[2];	 /* of the hashes of names; random, set once */
+	__u32 name_ttl_min;	 /* seconds: an address is learned for this time at least */
+	__u32 name_grace;	 /* seconds, added to each answer's TTL */
+	__u64 reserved[1];
 };
+SLUICE_ASSERT(sizeof(struct sluice_state) == 64, "state size");
 
 /* ---- endpoints ------------------------------------------------------------ */
 
@@ -262,6 +274,12 @@ SLUICE_ASSERT(sizeof(struct sluice_policy_key) == 16, "policy key size");
 #define SLUICE_PREFIX_PROTOCOL 80
 #define SLUICE_PREFIX_PORT 96
 
+/*
+ * `flags` at egress; see "names". Of an entry that denies: the levels of rules for names that come
+ * before it. Of an entry of a selector of names: the levels of its rules; it decides if the two
+ * have a level in common. Of another entry that allows: the number of the list of names for which
+ * its peers may be asked by DNS, SLUICE_DNS_ANY, or 0 if they are not known to be DNS servers.
+ */
 struct sluice_policy_value {
 	__u8 verdict; /* enum sluice_verdict */
 	__u8 flags;
@@ -276,6 +294,13 @@ SLUICE_ASSERT(sizeof(struct sluice_policy_value) == 8, "policy value size");
  */
 #define SLUICE_POLICY_ID(set, bit) ((__u32)(set) << 1 | ((bit) & 1))
 #define SLUICE_POLICY_SET(policy_id) ((policy_id) >> 1)
+
+/*
+ * In place of a direction in the key of an entry that allows DNS questions: `protocol` is the
+ * number of the list, `cidr_id` a selector of names, prefixlen SLUICE_PREFIX_PROTOCOL.
+ */
+#define SLUICE_QUESTION 2
+#define SLUICE_DNS_ANY 255 /* the list of all names, which has no entries */
 
 /* ---- conntrack -------------------------------------------------------------- */
 
@@ -324,7 +349,7 @@ struct sluice_conntrack {
 	__u8 opened_by; /* enum sluice_direction */
 	__u8 state;	/* enum sluice_conntrack_state */
 	__u8 reason;	/* enum sluice_reason of the decision */
-	__u8 pad;
+	__u8 dns;	/* the list of names that may be asked for, SLUICE_DNS_ANY, or 0: no DNS */
 	__u64 packets[2]; /* by direction */
 	__u64 bytes[2];
 	/*
@@ -333,8 +358,10 @@ struct sluice_conntrack {
 	 * that reaches conntrack.
 	 */
 	__u32 sequence[2];
+	__u32 name; /* the selector of names by which the flow was allowed, or 0 */
+	__u32 reserved;
 };
-SLUICE_ASSERT(sizeof(struct sluice_conntrack) == 56, "conntrack size");
+SLUICE_ASSERT(sizeof(struct sluice_conntrack) == 64, "conntrack size");
 
 /*
  * LRU hashes `origins4`, `origins6`, keyed as conntrack: the source that a
@@ -423,6 +450,59 @@ struct sluice_fragment {
 SLUICE_ASSERT(sizeof(struct sluice_fragment4_key) == 16, "fragment4 key size");
 SLUICE_ASSERT(sizeof(struct sluice_fragment6_key) == 44, "fragment6 key size");
 SLUICE_ASSERT(sizeof(struct sluice_fragment) == 8, "fragment size");
+
+/* ---- names -------------------------------------------------------------------- */
+
+/*
+ * A pod's DNS answers give it addresses for names; see ARCHITECTURE.md, "Names". A selector is an
+ * id for a pattern of names, with SLUICE_CIDR_NAME and without the marks of nodes.
+ */
+
+/*
+ * LRU hash `names`: the selectors that match a name. Only the agent writes it. A name that is not
+ * there has not been compared with the selectors yet.
+ */
+struct sluice_name_key {
+	__u64 hash[2]; /* SipHash-1-3 of the name in wire form, in lower case; state.name_key */
+};
+#define SLUICE_NAME_SELECTORS 8
+struct sluice_name {
+	__u32 selector[SLUICE_NAME_SELECTORS]; /* sorted; 0: no more */
+	__u8 wire[256];			       /* in lower case, then zeros */
+};
+
+/*
+ * Hash of maps `learned`, by the ifindex of an endpoint: what the endpoint has learned, an LRU
+ * hash. Only endpoints whose policy has rules for names have one.
+ */
+struct sluice_learned_key {
+	__u8 address[16]; /* IPv4 as ::ffff:a.b.c.d */
+};
+struct sluice_learned {
+	__u32 selector[SLUICE_NAME_SELECTORS]; /* 0: free */
+	__u32 expires[SLUICE_NAME_SELECTORS];  /* seconds of CLOCK_MONOTONIC */
+};
+
+/* Hash `resolvers`: DNS servers whose answers count even if no policy speaks of DNS. */
+struct sluice_resolver_key {
+	__u8 address[16]; /* IPv4 as ::ffff:a.b.c.d */
+	__be16 port;
+	__u8 protocol;
+	__u8 pad;
+};
+
+/*
+ * In front of a DNS message in the ring buffer `dns_seen`, and of a frame in the perf buffer
+ * `dns_held`.
+ */
+struct sluice_dns_event {
+	__u64 timestamp_ns; /* bpf_ktime_get_ns: CLOCK_MONOTONIC */
+	__u32 ifindex;
+	__u16 size;	/* bytes that follow */
+	__u8 direction; /* enum sluice_direction */
+	__u8 reason;	/* enum sluice_reason */
+};
+SLUICE_ASSERT(sizeof(struct sluice_dns_event) == 16, "dns event size");
 
 /* ---- flow events ----------------------------------------------------------------- */
 
