@@ -116,7 +116,11 @@ constexpr auto kSizeOptions = std::to_array<std::uint32_t DatapathOptions::*>({
 #define SLUICE_SIZE_option(member) &DatapathOptions::member
 #define SLUICE_X(id, name, type, flags, size, ...) SLUICE_SIZE_##size,
 #define SLUICE_RING(id, name, size) SLUICE_SIZE_##size,
-    SLUICE_MAPS(SLUICE_X, SLUICE_RING)
+#define SLUICE_PERF(id, name) nullptr,
+#define SLUICE_OUTER(id, name, size, ...) SLUICE_SIZE_##size,
+    SLUICE_MAPS(SLUICE_X, SLUICE_RING, SLUICE_PERF, SLUICE_OUTER)
+#undef SLUICE_OUTER
+#undef SLUICE_PERF
 #undef SLUICE_RING
 #undef SLUICE_X
 #undef SLUICE_SIZE_option
@@ -237,6 +241,14 @@ Result<void> Datapath::Impl::load_object() {
   if (auto done = set_random(state.get()->reset_mark); !done) {
     return done;
   }
+  if (auto done = set_random(state.get()->dns_mark); !done) {
+    return done;
+  }
+  for (__u64& key : state.get()->name_key) {
+    if (auto done = set_random(key); !done) {
+      return done;
+    }
+  }
   if (auto mapped = flow_cache.map(map_fds[index_of(Map::kFlowCache)],
                                    SLUICE_FLOW_CACHE_SLOTS, "flow_cache");
       !mapped) {
@@ -267,11 +279,12 @@ Result<void> Datapath::Impl::pin_maps(const std::filesystem::path& folder,
 
 Result<ProgramSet> Datapath::Impl::fresh_programs() const {
   const std::array<const bpf_program*, kPinnedPrograms> programs_of_ours = {
-      skeleton->progs.sluice_from_pod, skeleton->progs.sluice_to_pod,
-      skeleton->progs.sluice_log,      skeleton->progs.sluice_reset,
-      skeleton->progs.sluice_from_4,   skeleton->progs.sluice_from_6,
-      skeleton->progs.sluice_to_4,     skeleton->progs.sluice_to_6,
-      skeleton->progs.sluice_link};
+      skeleton->progs.sluice_from_pod,    skeleton->progs.sluice_to_pod,
+      skeleton->progs.sluice_log,         skeleton->progs.sluice_reset,
+      skeleton->progs.sluice_from_4,      skeleton->progs.sluice_from_6,
+      skeleton->progs.sluice_to_4,        skeleton->progs.sluice_to_6,
+      skeleton->progs.sluice_link,        skeleton->progs.sluice_dns_answer,
+      skeleton->progs.sluice_dns_question};
   ProgramSet fresh;
   for (int i = 0; i < kPinnedPrograms; ++i) {
     fresh.programs[i].reset(::dup(bpf_program__fd(programs_of_ours[i])));
@@ -312,10 +325,12 @@ Result<void> Datapath::Impl::choose_programs(
 }
 
 Result<void> Datapath::Impl::fill_jumps() {
-  constexpr std::array<std::pair<std::uint32_t, ProgramIndex>, 7> kJumps = {
+  constexpr std::array<std::pair<std::uint32_t, ProgramIndex>, 9> kJumps = {
       {{SLUICE_JUMP_LOG, kLog},
        {SLUICE_JUMP_RESET, kReset},
        {SLUICE_JUMP_LINK_FROM_POD, kLink},
+       {SLUICE_JUMP_DNS_ANSWER, kDnsAnswer},
+       {SLUICE_JUMP_DNS_QUESTION, kDnsQuestion},
        {SLUICE_JUMP_UNCOMMON(SLUICE_EGRESS, false), kFrom4},
        {SLUICE_JUMP_UNCOMMON(SLUICE_EGRESS, true), kFrom6},
        {SLUICE_JUMP_UNCOMMON(SLUICE_INGRESS, false), kTo4},

@@ -24,6 +24,8 @@ struct DatapathOptions {
   std::uint32_t origins = 65536;        // masqueraded flows, of each family
   std::uint32_t fragments = 8192;       // of each family
   std::uint32_t event_bytes = 1 << 20;  // ring buffer; a power of two
+  std::uint32_t names = 16384;          // DNS names that pods have asked for
+  std::uint32_t dns_bytes = 1 << 20;    // ring buffer; a power of two
 };
 
 // The loaded BPF object: owns its programs' and maps' descriptors and the

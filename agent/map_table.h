@@ -16,7 +16,7 @@ namespace sluice::agent {
 
 enum class Map : std::uint8_t {
 #define SLUICE_X(id, ...) k##id,
-  SLUICE_MAPS(SLUICE_X, SLUICE_X)
+  SLUICE_MAPS(SLUICE_X, SLUICE_X, SLUICE_X, SLUICE_X)
 #undef SLUICE_X
 };
 
@@ -25,6 +25,7 @@ enum class MapUse : std::uint8_t {
   kMapped,
   kApplied,
   kFlows,
+  kNames,
   kCounters,
   kPrivate,
 };
@@ -48,6 +49,8 @@ inline constexpr auto kMapTable = std::to_array<MapDescription>({
       std::is_same_v<value, struct sluice_peer>
 #define SLUICE_USE_FLOWS(key, value) \
   MapUse::kFlows, sizeof(key), sizeof(value), false
+#define SLUICE_USE_NAMES(key, value) \
+  MapUse::kNames, sizeof(key), sizeof(value), false
 #define SLUICE_USE_COUNTERS(key, value) \
   MapUse::kCounters, sizeof(key), sizeof(value), false
 #define SLUICE_USE_PRIVATE(key, value) MapUse::kPrivate, 0, 0, false
@@ -55,11 +58,23 @@ inline constexpr auto kMapTable = std::to_array<MapDescription>({
   {#name, BPF_MAP_TYPE_##type, SLUICE_USE_##use(key, value)},
 #define SLUICE_RING(id, name, size) \
   {#name, BPF_MAP_TYPE_RINGBUF, MapUse::kPrivate, 0, 0, false},
-    SLUICE_MAPS(SLUICE_X, SLUICE_RING)
+#define SLUICE_PERF(id, name) \
+  {#name, BPF_MAP_TYPE_PERF_EVENT_ARRAY, MapUse::kPrivate, 0, 0, false},
+#define SLUICE_OUTER(id, name, size, key, ...) \
+  {#name,                                      \
+   BPF_MAP_TYPE_HASH_OF_MAPS,                  \
+   MapUse::kPrivate,                           \
+   sizeof(key),                                \
+   sizeof(__u32),                              \
+   false},
+    SLUICE_MAPS(SLUICE_X, SLUICE_RING, SLUICE_PERF, SLUICE_OUTER)
+#undef SLUICE_OUTER
+#undef SLUICE_PERF
 #undef SLUICE_RING
 #undef SLUICE_X
 #undef SLUICE_USE_PRIVATE
 #undef SLUICE_USE_COUNTERS
+#undef SLUICE_USE_NAMES
 #undef SLUICE_USE_FLOWS
 #undef SLUICE_USE_APPLIED
 #undef SLUICE_USE_MAPPED

@@ -49,9 +49,11 @@ enum ProgramIndex : std::uint8_t {
   kFrom6,
   kTo4,
   kTo6,
-  kLink
+  kLink,
+  kDnsAnswer,
+  kDnsQuestion
 };
-inline constexpr int kPinnedPrograms = 9;
+inline constexpr int kPinnedPrograms = 11;
 
 // The programs of one load, with their .rodata.
 struct ProgramSet {

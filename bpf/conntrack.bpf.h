@@ -146,6 +146,8 @@ static __always_inline void start_flow(const struct context *c, struct sluice_co
 	if (opened_by != direction)
 		flow->state |= SLUICE_CT_REPLIED;
 	flow->reason = c->decision.reason;
+	flow->dns = c->decision.dns;
+	flow->name = c->decision.name;
 	if (read_segment(c, &s, v6))
 		expect_after(flow, &s, direction, c->length);
 	flow->packets[direction] = 1;

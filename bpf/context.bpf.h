@@ -64,6 +64,12 @@ struct decision {
 	bool new_flow; /* conntrack state was created for it */
 	/* For a packet to the pod: SLUICE_CT_FROM_NODE, _MASQUERADED, _UNTRACED, or none. */
 	__u8 origin_state;
+	/*
+	 * At egress: the list of names for which the peer may be asked; see
+	 * sluice_policy_value.flags. Of an answer, that of its flow.
+	 */
+	__u8 dns;
+	__u32 name; /* the selector of names that allows the flow, or 0 */
 };
 
 struct context {

@@ -52,6 +52,7 @@ static __always_inline void question_of_flow(struct context *c, struct question 
 	__builtin_memset(q, 0, sizeof(*q));
 	q->remote = remote_of(p, direction);
 	q->direction = flow->opened_by & 1;
+	q->name = flow->name;
 	q->protocol = p->protocol;
 	q->prefixlen = p->prefixlen;
 	q->port = q->direction == direction ? p->dport : p->sport;
@@ -78,15 +79,20 @@ static __always_inline bool is_flow_allowed(struct context *c, struct sluice_con
 
 	if (likely(flow->epoch == c->epoch))
 		return true;
-	/* A flow that is older than enforcement was seeded and has not been judged yet. */
+	/*
+	 * A flow that is older than enforcement was seeded and has not been judged yet. The number
+	 * of a list of names has a meaning only in one policy set.
+	 */
 	if (c->state->on_policy_change != SLUICE_CHANGE_CONTINUE ||
-	    flow->rule == SLUICE_RULE_NONE) {
+	    flow->rule == SLUICE_RULE_NONE || flow->dns) {
 		question_of_flow(c, &q, flow, key, p, direction, v6);
 		decide_by_policy(c, &q, d, v6);
 		if (!reason_allows(d->reason))
 			return false;
 		flow->rule = d->rule;
 		flow->reason = d->reason;
+		flow->dns = d->dns;
+		flow->name = d->name;
 	}
 	/* This write comes last: until then the next packet evaluates policy again. */
 	WRITE_ONCE(flow->epoch, c->epoch);

@@ -105,6 +105,7 @@ static __always_inline bool judge_known_flow(struct context *c, struct sluice_co
 			settle_flow(c, flow, place, direction, v6);
 		touch_flow(c, flow, direction, v6);
 		d->jump = SLUICE_JUMP_NONE;
+		d->dns = flow->dns;
 		set_reason(c, reason_of_known(flow->opened_by, direction));
 		return true;
 	}
@@ -197,7 +198,8 @@ static __always_inline void judge_flow(struct context *c, __u32 direction, bool 
 	flow = find_flow(c, &key, p, direction, v6);
 	if (likely(flow)) {
 		if (likely(!is_expired(c, flow, p->protocol) && !starts_over(flow, p, direction))) {
-			if (judge_known_flow(c, flow, &key, &place, direction, v6) && cacheable)
+			if (judge_known_flow(c, flow, &key, &place, direction, v6) && cacheable &&
+			    likely(!flow->dns))
 				cache_flow(c, &place, flow, direction, v6);
 			return;
 		}

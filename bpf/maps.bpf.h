@@ -31,10 +31,34 @@ struct sluice_scratch {
 		__uint(max_entries, SLUICE_SIZE_##size);                                           \
 	} map SEC(".maps");
 
-SLUICE_MAPS(SLUICE_DECLARE, SLUICE_DECLARE_RING)
+#define SLUICE_DECLARE_PERF(id, map)                                                               \
+	struct {                                                                                   \
+		__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);                                       \
+		__type(key, __u32);                                                                \
+		__type(value, __u32);                                                              \
+	} map SEC(".maps");
+/* The agent gives its inner maps another size. */
+#define SLUICE_DECLARE_OUTER(id, map, size, key_type, inner_key, inner_value)                      \
+	struct sluice_##map##_inner {                                                              \
+		__uint(type, BPF_MAP_TYPE_LRU_HASH);                                               \
+		__uint(max_entries, 64);                                                           \
+		__uint(key_size, sizeof(inner_key));                                               \
+		__uint(value_size, sizeof(inner_value));                                           \
+	};                                                                                         \
+	struct {                                                                                   \
+		__uint(type, BPF_MAP_TYPE_HASH_OF_MAPS);                                           \
+		__uint(map_flags, BPF_F_NO_PREALLOC);                                              \
+		__uint(max_entries, SLUICE_SIZE_##size);                                           \
+		__type(key, key_type);                                                             \
+		__array(values, struct sluice_##map##_inner);                                      \
+	} map SEC(".maps");
+
+SLUICE_MAPS(SLUICE_DECLARE, SLUICE_DECLARE_RING, SLUICE_DECLARE_PERF, SLUICE_DECLARE_OUTER)
 
 #undef SLUICE_DECLARE
 #undef SLUICE_DECLARE_RING
+#undef SLUICE_DECLARE_PERF
+#undef SLUICE_DECLARE_OUTER
 #undef SLUICE_SIZE_fixed
 #undef SLUICE_SIZE_option
 

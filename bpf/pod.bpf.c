@@ -4,6 +4,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "counters.bpf.h"
+#include "dns.bpf.h"
 #include "events.bpf.h"
 #include "judge.bpf.h"
 #include "reset.bpf.h"
@@ -25,8 +26,12 @@ static __always_inline bool is_reported(const struct context *c)
 {
 	if (!c->state)
 		return false;
-	/* The program that logs later does not have the original source any more. */
-	if (c->decision.jump == SLUICE_JUMP_LOG && c->decision.origin_state & SLUICE_CT_MASQUERADED)
+	/*
+	 * The program that logs later does not have the original source any more, and a DNS message
+	 * goes to another program.
+	 */
+	if (c->decision.jump == SLUICE_JUMP_LOG &&
+	    (c->decision.origin_state & SLUICE_CT_MASQUERADED || c->decision.dns))
 		return true;
 	return !reason_allows(c->decision.reason) ||
 	       (c->decision.new_flow && c->state->events_new_flows);
@@ -51,7 +56,7 @@ static __always_inline void report_and_jump(struct context *c, __u32 direction)
 
 	if (reported)
 		emit_event(c->skb, c->state, &r);
-	if (d->jump) {
+	if (d->jump && !d->dns) {
 		store_report(c->skb, &r, reported);
 		bpf_tail_call(c->skb, &jumps, d->jump);
 	}
@@ -68,8 +73,30 @@ static __always_inline struct context context_of(struct __sk_buff *skb)
 	return c;
 }
 
+/*
+ * Hands a DNS message to the program that reads it, which counts the packet. Returns only if this
+ * program is missing: then names may not be restricted, and are not learned.
+ */
+static __always_inline void jump_to_dns(struct context *c, __u32 direction)
+{
+	store_dns_place(c);
+	bpf_tail_call(c->skb, &jumps,
+		      direction == SLUICE_EGRESS ? SLUICE_JUMP_DNS_QUESTION
+						 : SLUICE_JUMP_DNS_ANSWER);
+	if (direction == SLUICE_EGRESS && c->decision.dns != SLUICE_DNS_ANY)
+		set_reason(c, SLUICE_REASON_INTERNAL);
+}
+
 static __always_inline int conclude(struct context *c, __u32 direction)
 {
+	if (unlikely(c->decision.dns)) {
+		if (c->decision.new_flow)
+			report_and_jump(c, direction);
+		if (may_be_dns(c))
+			jump_to_dns(c, direction);
+		c->decision.jump = SLUICE_JUMP_NONE;
+		c->decision.new_flow = false;
+	}
 	count(c->decision.reason, direction, c->length);
 	if (unlikely(!reason_allows(c->decision.reason) || c->decision.new_flow ||
 		     c->decision.jump))
@@ -170,6 +197,26 @@ int sluice_reset(struct __sk_buff *skb)
 
 	load_report(skb, &r);
 	return answer_with_reset(skb, r.direction);
+}
+
+/* jumps[SLUICE_JUMP_DNS_ANSWER]: learns the addresses of names from an allowed packet. */
+SEC("tc")
+int sluice_dns_answer(struct __sk_buff *skb)
+{
+	const __u32 reason = learn_from_answer(skb);
+
+	count(reason, SLUICE_INGRESS, skb->len);
+	return verdict_of(reason);
+}
+
+/* jumps[SLUICE_JUMP_DNS_QUESTION]: notes what an allowed packet asks for. */
+SEC("tc")
+int sluice_dns_question(struct __sk_buff *skb)
+{
+	const __u32 reason = note_question(skb);
+
+	count(reason, SLUICE_EGRESS, skb->len);
+	return verdict_of(reason);
 }
 
 /* Does nothing; measures the cost of a test run itself. */

@@ -478,12 +478,17 @@ struct sluice_name {
 struct sluice_learned_key {
 	__u8 address[16]; /* IPv4 as ::ffff:a.b.c.d */
 };
-struct sluice_learned {
-	__u32 selector[SLUICE_NAME_SELECTORS]; /* 0: free */
-	__u32 expires[SLUICE_NAME_SELECTORS];  /* seconds of CLOCK_MONOTONIC */
+struct sluice_learned_slot {
+	__u32 selector; /* 0: free */
+	__u32 expires;	/* seconds of CLOCK_MONOTONIC; written together with the selector */
 };
+struct sluice_learned {
+	struct sluice_learned_slot slot[SLUICE_NAME_SELECTORS];
+};
+SLUICE_ASSERT(sizeof(struct sluice_learned) == 64, "learned size");
 
 /* Hash `resolvers`: DNS servers whose answers count even if no policy speaks of DNS. */
+#define SLUICE_RESOLVERS_MAX 1024
 struct sluice_resolver_key {
 	__u8 address[16]; /* IPv4 as ::ffff:a.b.c.d */
 	__be16 port;
@@ -492,8 +497,30 @@ struct sluice_resolver_key {
 };
 
 /*
+ * LRU hash `questions`: what pods have asked their DNS servers lately. An answer counts only if it
+ * has the id and the name of a question.
+ */
+struct sluice_question_key {
+	__u32 ifindex;
+	__u8 remote[16]; /* IPv4 as ::ffff:a.b.c.d */
+	__be16 local_port;
+	__be16 remote_port;
+	__u16 id;
+	__u8 protocol;
+	__u8 pad;
+};
+SLUICE_ASSERT(sizeof(struct sluice_question_key) == 28, "question key size");
+struct sluice_question {
+	struct sluice_name_key name;
+	__u32 asked; /* seconds of CLOCK_MONOTONIC */
+	__u32 reserved;
+};
+#define SLUICE_QUESTIONS_MAX 32768
+#define SLUICE_QUESTION_SECONDS 30 /* later answers do not count */
+
+/*
  * In front of a DNS message in the ring buffer `dns_seen`, and of a frame in the perf buffer
- * `dns_held`.
+ * `dns_held`. DNS_LEARNED, DNS_UNLEARNED: the pod has received the answer. DNS_HELD: it has not.
  */
 struct sluice_dns_event {
 	__u64 timestamp_ns; /* bpf_ktime_get_ns: CLOCK_MONOTONIC */

@@ -22,16 +22,23 @@ SLUICE_ASSERT(sizeof(struct sluice_peer6_key) == 16, "peer6 key size");
  * name     in the kernel and in bpffs
  * TYPE     BPF_MAP_TYPE_*
  * size     number of elements: fixed(n), or option(member of
- * sluice::agent::DatapathOptions) USE      MAPPED    an array that user space
- * maps into its memory APPLIED   elements that only the applier writes; it
- * writes new elements map by map in the order of this table, because an address
- * may refer to a class only if the entries of the class exist FLOWS     an LRU
- * hash that the programs fill, keyed by flow COUNTERS  per CPU, read by user
- * space PRIVATE   only the programs know the key and the value
+ *          sluice::agent::DatapathOptions)
+ * USE      MAPPED    an array that user space maps into its memory
+ *          APPLIED   elements that only the applier writes; it writes new
+ *                    elements map by map in the order of this table, because an
+ *                    address may refer to a class only if the entries of the
+ *                    class exist
+ *          FLOWS     an LRU hash that the programs fill, keyed by flow
+ *          NAMES     elements that only the agent writes, beside transactions
+ *          COUNTERS  per CPU, read by user space
+ *          PRIVATE   only the programs know the key and the value
  *
  * RING(Id, name, size): a ring buffer; its size is in bytes.
+ * PERF(Id, name): a perf event array; the agent makes a buffer for each CPU.
+ * OUTER(Id, name, size, key, inner key, inner value): a hash of maps, whose
+ * inner maps are LRU hashes that the agent makes.
  */
-#define SLUICE_MAPS(X, RING)                                                   \
+#define SLUICE_MAPS(X, RING, PERF, OUTER)                                      \
   X(State, state, ARRAY, BPF_F_MMAPABLE, fixed(1), __u32, struct sluice_state, \
     MAPPED)                                                                    \
   X(Endpoints, endpoints, ARRAY, BPF_F_MMAPABLE, fixed(SLUICE_ENDPOINTS_MAX),  \
@@ -72,6 +79,18 @@ SLUICE_ASSERT(sizeof(struct sluice_peer6_key) == 16, "peer6 key size");
   X(EventBudget, event_budget, PERCPU_ARRAY, 0, fixed(1), __u32,               \
     struct sluice_event_budget, COUNTERS)                                      \
   RING(Events, events, option(event_bytes))                                    \
+  X(Names, names, LRU_HASH, 0, option(names), struct sluice_name_key,          \
+    struct sluice_name, NAMES)                                                 \
+  X(Resolvers, resolvers, HASH, 0, fixed(SLUICE_RESOLVERS_MAX),                \
+    struct sluice_resolver_key, __u32, NAMES)                                  \
+  X(Questions, questions, LRU_HASH, 0, fixed(SLUICE_QUESTIONS_MAX),            \
+    struct sluice_question_key, struct sluice_question, FLOWS)                 \
+  OUTER(Learned, learned, fixed(SLUICE_ENDPOINTS_MAX), __u32,                  \
+        struct sluice_learned_key, struct sluice_learned)                      \
+  RING(DnsSeen, dns_seen, option(dns_bytes))                                   \
+  PERF(DnsHeld, dns_held)                                                      \
+  X(DnsReader, dns_reader, PERCPU_ARRAY, 0, fixed(1), __u32,                   \
+    struct sluice_dns_reader, PRIVATE)                                         \
   X(Scratch, scratch, PERCPU_ARRAY, 0, fixed(1), __u32, struct sluice_scratch, \
     PRIVATE)                                                                   \
   X(Jumps, jumps, PROG_ARRAY, 0, fixed(SLUICE_JUMP_MAX), __u32, __u32, PRIVATE)

@@ -1,0 +1,504 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+#include "context.bpf.h"
+#include "events.bpf.h"
+#include "maps.bpf.h"
+#include "names.bpf.h"
+#include "parse.bpf.h"
+#include "reset.bpf.h"
+
+/*
+ * Reads the DNS messages of pods. A question is noted; an answer to it gives the endpoint the
+ * addresses of names before the pod has them. Names that no selector has been compared with yet are
+ * for the agent: it is given the packet, and sends it on with the mark state.dns_mark. If it does
+ * not run, the packet goes on and nothing is learned.
+ *
+ * The functions that are not inline are global ones, because the verifier looks at each of these
+ * once. They take nothing but numbers (Linux 5.10), so what they work on is in the map
+ * `dns_reader`.
+ */
+
+#define DNS_NAME(m, at) ((__u32)dns_name(at))
+int dns_name(__u32 at);
+
+#include "dns_message.bpf.h"
+
+/* RFC 8767, 4: nobody should trust an answer for longer than seven days. */
+#define DNS_TTL_MAX 604800
+#define DNS_HELD_MAX 9018 /* bytes of a frame; larger ones are not held */
+
+struct sluice_dns_reader {
+	__u32 ifindex;
+	__u32 policy_id;
+	__u32 now;     /* seconds */
+	__u32 ttl_min; /* seconds */
+	__u32 grace;   /* seconds */
+	__u32 selectors;
+	__u32 selector[SLUICE_NAME_SELECTORS];
+	__u32 upto[DNS_NAMES_MAX]; /* how many of the selectors match name[0] to name[i] */
+	struct sluice_question_key question;
+	__u32 list; /* of names that may be asked for */
+	struct sluice_learned fresh;
+	struct dns_message m;
+};
+_Static_assert(offsetof(struct dns_message, bytes) ==
+		       offsetof(struct dns_message, head) + sizeof(struct sluice_dns_event),
+	       "an event stands in front of its message");
+_Static_assert(sizeof(struct sluice_name_key) == sizeof(struct dns_name), "key of names");
+
+/* Where the message is; what a tail-called program receives in skb->cb. */
+struct dns_place {
+	__u32 l4;
+	__u32 end;
+	__u32 policy_id;
+	__u32 rule;
+	__u8 protocol;
+	__u8 list;
+	__u8 fragment;
+};
+
+static __always_inline bool may_be_dns(const struct context *c)
+{
+	const struct packet *p = &c->packet;
+
+	return reason_allows(c->decision.reason) && p->fragment != FRAGMENT_LATER &&
+	       (p->protocol == IPPROTO_UDP || p->protocol == IPPROTO_TCP);
+}
+
+static __always_inline void store_dns_place(const struct context *c)
+{
+	const struct packet *p = &c->packet;
+	const bool v6 = c->ethertype == bpf_htons(ETH_P_IPV6);
+	const __u32 header = v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
+
+	c->skb->cb[0] = p->plain ? ETH_HLEN + header : p->l4;
+	c->skb->cb[1] = p->plain ? c->length : p->end;
+	c->skb->cb[2] = c->policy_id;
+	c->skb->cb[3] = c->decision.rule;
+	c->skb->cb[4] = p->protocol | (__u32)c->decision.dns << 8 | (__u32)p->fragment << 16;
+}
+
+static __always_inline struct dns_place load_dns_place(const struct __sk_buff *skb)
+{
+	const __u32 last = skb->cb[4];
+	struct dns_place place = {
+		.l4 = skb->cb[0],
+		.end = skb->cb[1],
+		.policy_id = skb->cb[2],
+		.rule = skb->cb[3],
+		.protocol = last,
+		.list = last >> 8,
+		.fragment = last >> 16,
+	};
+
+	return place;
+}
+
+static __always_inline struct sluice_dns_reader *the_reader(void)
+{
+	const __u32 zero = 0;
+
+	return bpf_map_lookup_elem(&dns_reader, &zero);
+}
+
+/* ---- reading ---- */
+
+__attribute__((noinline)) int dns_hash_name(void)
+{
+	struct sluice_dns_reader *r = the_reader();
+
+	if (r)
+		dns_hash(&r->m);
+	return 0;
+}
+
+__attribute__((noinline)) int dns_name(__u32 at)
+{
+	struct sluice_dns_reader *r = the_reader();
+	const int end = r ? (int)dns_copy_name(&r->m, at) : 0;
+
+	if (end)
+		dns_hash_name();
+	return end;
+}
+
+__attribute__((noinline)) int dns_record(void)
+{
+	struct sluice_dns_reader *r = the_reader();
+
+	return r ? dns_next(&r->m) : DNS_DAMAGED;
+}
+
+/* Finds the message in the packet. DNS_UNUSUAL: no payload, or not exactly one whole message. */
+static __always_inline int find_message(struct __sk_buff *skb, const struct dns_place *place,
+					__u32 *at, __u32 *length)
+{
+	__be16 prefix;
+
+	*at = place->l4 + UDP_HEADER;
+	if (place->protocol == IPPROTO_TCP) {
+		__u8 offset = 0;
+
+		if (bpf_skb_load_bytes(skb, place->l4 + offsetof(struct tcp_header, offset),
+				       &offset, sizeof(offset)))
+			return DNS_DAMAGED;
+		*at = place->l4 + (offset >> 4) * 4;
+		if (*at + sizeof(prefix) > place->end ||
+		    bpf_skb_load_bytes(skb, *at, &prefix, sizeof(prefix)))
+			return DNS_UNUSUAL;
+		*at += sizeof(prefix);
+		if (*at + bpf_ntohs(prefix) != place->end)
+			return DNS_UNUSUAL;
+	}
+	if (*at >= place->end)
+		return DNS_UNUSUAL;
+	*length = place->end - *at;
+	return DNS_OK;
+}
+
+static __always_inline bool is_empty_segment(struct __sk_buff *skb, const struct dns_place *place)
+{
+	__u8 offset = 0;
+
+	return place->protocol == IPPROTO_TCP &&
+	       !bpf_skb_load_bytes(skb, place->l4 + offsetof(struct tcp_header, offset), &offset,
+				   sizeof(offset)) &&
+	       place->l4 + (offset >> 4) * 4 >= place->end;
+}
+
+static __always_inline int load_message(struct __sk_buff *skb, const struct dns_place *place,
+					struct dns_message *m)
+{
+	__u32 at;
+	__u32 length;
+	const int status = find_message(skb, place, &at, &length);
+
+	m->names = 0;
+	m->addresses = 0;
+	m->length = 0;
+	if (status)
+		return status;
+	if (length > DNS_MESSAGE_MAX)
+		return DNS_TOO_LARGE;
+	m->length = length;
+	/* The same number, in a form in which the verifier of 5.10 sees that it is 1 to 4096. */
+	asm volatile("" : "+r"(length));
+	length = ((length - 1) & (DNS_MESSAGE_MAX - 1)) + 1;
+	return bpf_skb_load_bytes(skb, at, m->bytes, length) ? DNS_DAMAGED : DNS_OK;
+}
+
+/* Fills the key of `questions` but for the id. `direction` is the packet's. */
+static __always_inline bool identify_flow(struct __sk_buff *skb, const struct dns_place *place,
+					  struct sluice_dns_reader *r, __u32 direction)
+{
+	struct sluice_question_key *key = &r->question;
+	const bool egress = direction == SLUICE_EGRESS;
+	struct l4_ports ports;
+	__be16 type = 0;
+
+	__builtin_memset(key, 0, sizeof(*key));
+	key->ifindex = skb->ifindex;
+	key->protocol = place->protocol;
+	if (bpf_skb_load_bytes(skb, place->l4, &ports, sizeof(ports)) ||
+	    bpf_skb_load_bytes(skb, offsetof(struct ethhdr, h_proto), &type, sizeof(type)))
+		return false;
+	key->local_port = egress ? ports.source : ports.destination;
+	key->remote_port = egress ? ports.destination : ports.source;
+	if (type == bpf_htons(ETH_P_IPV6)) {
+		const __u32 at =
+			egress ? offsetof(struct ipv6hdr, daddr) : offsetof(struct ipv6hdr, saddr);
+
+		return !bpf_skb_load_bytes(skb, ETH_HLEN + at, key->remote, 16);
+	}
+
+	const __u32 at = egress ? offsetof(struct iphdr, daddr) : offsetof(struct iphdr, saddr);
+
+	*(__be32 *)&key->remote[8] = bpf_htonl(0xffff);
+	return !bpf_skb_load_bytes(skb, ETH_HLEN + at, &key->remote[12], 4);
+}
+
+/* ---- learning ---- */
+
+static __always_inline void add_selector(struct sluice_dns_reader *r, __u32 selector)
+{
+	const __u32 count = DNS_FRESH(r->selectors);
+
+	for (__u32 i = 0; i < SLUICE_NAME_SELECTORS; i++) {
+		if (i >= count)
+			break;
+		if (r->selector[i] == selector)
+			return;
+	}
+	if (count >= SLUICE_NAME_SELECTORS)
+		return;
+	r->selector[count & (SLUICE_NAME_SELECTORS - 1)] = selector;
+	DNS_FRESH(r->selectors) = count + 1;
+}
+
+/* Adds the selectors of one name of the chain. 0: the name is unknown. */
+__attribute__((noinline)) int dns_match(__u32 index)
+{
+	struct sluice_dns_reader *r = the_reader();
+	const struct sluice_name *name;
+
+	if (!r)
+		return 0;
+	name = bpf_map_lookup_elem(&names, &r->m.name[index & (DNS_NAMES_MAX - 1)]);
+	if (!name)
+		return 0;
+	for (__u32 i = 0; i < SLUICE_NAME_SELECTORS; i++) {
+		const __u32 selector = READ_ONCE(name->selector[i]);
+
+		if (!selector)
+			break;
+		add_selector(r, selector);
+	}
+	r->upto[index & (DNS_NAMES_MAX - 1)] = r->selectors;
+	return 1;
+}
+
+/* False: a name of the chain is unknown. */
+static __always_inline bool match_chain(struct sluice_dns_reader *r)
+{
+	r->selectors = 0;
+	for (__u32 i = 0; i < DNS_NAMES_MAX; i++) {
+		if (i >= r->m.names)
+			break;
+		if (!dns_match(i))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * The slot of a selector: the one that it has, else a free or expired one, else that which expires
+ * first. Different selectors look at different slots first, so that two CPUs rarely choose the
+ * same.
+ */
+static __always_inline void put_slot(struct sluice_learned *to, __u32 selector, __u32 expires,
+				     __u32 now)
+{
+	__u32 chosen = 0;
+	__u32 least = ~0u;
+
+	for (__u32 i = 0; i < SLUICE_NAME_SELECTORS; i++) {
+		const __u32 index = (selector + i) & (SLUICE_NAME_SELECTORS - 1);
+		const struct sluice_learned_slot slot = read_slot(&to->slot[index]);
+		const __u32 left = is_live(&slot, now) ? slot.expires - now + 1 : 0;
+
+		if (slot.selector == selector) {
+			chosen = index;
+			if (left && (__s32)(slot.expires - expires) > 0)
+				expires = slot.expires;
+			break;
+		}
+		if (left < least) {
+			least = left;
+			chosen = index;
+		}
+	}
+
+	const union {
+		struct sluice_learned_slot slot;
+		__u64 word;
+	} both = {.slot = {.selector = selector, .expires = expires}};
+
+	WRITE_ONCE(*(__u64 *)&to->slot[chosen & (SLUICE_NAME_SELECTORS - 1)], both.word);
+}
+
+static __always_inline void put_slots(const struct sluice_dns_reader *r, struct sluice_learned *to,
+				      __u32 count, __u32 expires)
+{
+	for (__u32 i = 0; i < SLUICE_NAME_SELECTORS; i++) {
+		if (i >= count)
+			break;
+		put_slot(to, r->selector[i], expires, r->now);
+	}
+}
+
+/* Stores one address of the message with the selectors of its names. */
+__attribute__((noinline)) int dns_learn(__u32 index)
+{
+	struct sluice_dns_reader *r = the_reader();
+	const struct dns_address *address;
+	struct sluice_learned *known;
+	__be32 key[4] = {};
+	void *inner;
+	__u32 ifindex;
+	__u32 count;
+	__u32 ttl;
+
+	if (!r)
+		return 0;
+	ifindex = r->ifindex;
+	inner = bpf_map_lookup_elem(&learned, &ifindex);
+	if (!inner)
+		return 0;
+	address = &r->m.address[index & (DNS_RECORDS_MAX - 1)];
+	map_address(key, (const union address *)address->bytes, false);
+	if (address->v6)
+		copy_words(key, (const __be32 *)address->bytes);
+	count = r->upto[(address->names - 1) & (DNS_NAMES_MAX - 1)];
+	if (!count)
+		return 0;
+	ttl = address->ttl < r->ttl_min ? r->ttl_min : address->ttl;
+	if (ttl > DNS_TTL_MAX)
+		ttl = DNS_TTL_MAX;
+
+	const __u32 expires = r->now + ttl + r->grace;
+
+	known = bpf_map_lookup_elem(inner, key);
+	if (!known) {
+		__builtin_memset(&r->fresh, 0, sizeof(r->fresh));
+		put_slots(r, &r->fresh, count, expires);
+		if (!bpf_map_update_elem(inner, key, &r->fresh, BPF_NOEXIST))
+			return 1;
+		/* Another CPU was faster. */
+		known = bpf_map_lookup_elem(inner, key);
+		if (!known)
+			return 0;
+	}
+	put_slots(r, known, count, expires);
+	return 1;
+}
+
+/* ---- what becomes of a message ---- */
+
+/* Tells the agent of a message that goes on to the pod. */
+static __always_inline void tell_seen(struct sluice_dns_reader *r, __u32 reason)
+{
+	struct sluice_dns_event *event = (struct sluice_dns_event *)r->m.head;
+	__u32 size = r->m.length;
+
+	event->timestamp_ns = bpf_ktime_get_ns();
+	event->ifindex = r->ifindex;
+	event->size = size;
+	event->direction = SLUICE_INGRESS;
+	event->reason = reason;
+	asm volatile("" : "+r"(size));
+	size = ((size - 1) & (DNS_MESSAGE_MAX - 1)) + 1;
+	bpf_ringbuf_output(&dns_seen, event, sizeof(*event) + size, BPF_RB_NO_WAKEUP);
+}
+
+/* True if the agent has taken the packet. Fails if no agent runs, or if it cannot keep up. */
+static __always_inline bool hold(struct __sk_buff *skb, __u32 direction)
+{
+	const __u64 size = skb->len;
+	struct sluice_dns_event event = {
+		.timestamp_ns = bpf_ktime_get_ns(),
+		.ifindex = skb->ifindex,
+		.size = size,
+		.direction = direction,
+		.reason = SLUICE_REASON_DNS_HELD,
+	};
+
+	if (size > DNS_HELD_MAX || skb->gso_segs > 1)
+		return false;
+	return !bpf_perf_event_output(skb, &dns_held, BPF_F_CURRENT_CPU | size << 32, &event,
+				      sizeof(event));
+}
+
+static __always_inline bool is_answer_to_question(struct sluice_dns_reader *r)
+{
+	const struct sluice_question *asked;
+
+	r->question.id = r->m.id;
+	asked = bpf_map_lookup_elem(&questions, &r->question);
+	return asked && asked->name.hash[0] == r->m.name[0].hash[0] &&
+	       asked->name.hash[1] == r->m.name[0].hash[1] &&
+	       r->now - asked->asked <= SLUICE_QUESTION_SECONDS;
+}
+
+/*
+ * Reads the answer in the packet. A first fragment, like a truncated answer, is read as far as it
+ * goes; every other message that breaks off counts as damaged.
+ */
+static __always_inline bool read_answer(struct __sk_buff *skb, const struct dns_place *place,
+					struct sluice_dns_reader *r)
+{
+	int status = load_message(skb, place, &r->m);
+
+	if (!status)
+		status = dns_open(&r->m);
+	if (status || !(r->m.flags & DNS_FLAG_RESPONSE) || !is_answer_to_question(r))
+		return false;
+	for (__u32 i = 0; i < DNS_RECORDS_MAX && !status; i++) {
+		if (!r->m.records)
+			break;
+		status = dns_record();
+	}
+	return !status || place->fragment == FRAGMENT_FIRST;
+}
+
+static __always_inline bool prepare(struct __sk_buff *skb, struct sluice_dns_reader *r,
+				    const struct sluice_state *s)
+{
+	r->ifindex = skb->ifindex;
+	r->now = monotonic_seconds();
+	r->ttl_min = s->name_ttl_min;
+	r->grace = s->name_grace;
+	r->m.key[0] = s->name_key[0];
+	r->m.key[1] = s->name_key[1];
+	return true;
+}
+
+/* Returns the reason. */
+static __always_inline __u32 learn_from_answer(struct __sk_buff *skb)
+{
+	const struct dns_place place = load_dns_place(skb);
+	struct sluice_dns_reader *r = the_reader();
+	__u32 zero = 0;
+	const struct sluice_state *s = bpf_map_lookup_elem(&state, &zero);
+	__u32 ifindex = skb->ifindex;
+	bool was_held;
+
+	if (!r || !s)
+		return SLUICE_REASON_DNS_UNLEARNED;
+	if (is_empty_segment(skb, &place))
+		return SLUICE_REASON_REPLY;
+	was_held = skb->mark == s->dns_mark;
+	if (was_held)
+		skb->mark = 0;
+	prepare(skb, r, s);
+	if (!identify_flow(skb, &place, r, SLUICE_INGRESS) || !read_answer(skb, &place, r))
+		return SLUICE_REASON_DNS_UNLEARNED;
+	if (bpf_map_lookup_elem(&learned, &ifindex)) {
+		if (match_chain(r)) {
+			for (__u32 i = 0; i < DNS_RECORDS_MAX; i++) {
+				if (i >= r->m.addresses)
+					break;
+				dns_learn(i);
+			}
+			tell_seen(r, SLUICE_REASON_DNS_LEARNED);
+			return SLUICE_REASON_DNS_LEARNED;
+		}
+		if (!was_held && hold(skb, SLUICE_INGRESS))
+			return SLUICE_REASON_DNS_HELD;
+	}
+	tell_seen(r, SLUICE_REASON_DNS_UNLEARNED);
+	return SLUICE_REASON_DNS_UNLEARNED;
+}
+
+/* Notes the question in the packet. Returns the reason. */
+static __always_inline __u32 note_question(struct __sk_buff *skb)
+{
+	const struct dns_place place = load_dns_place(skb);
+	struct sluice_dns_reader *r = the_reader();
+	__u32 zero = 0;
+	const struct sluice_state *s = bpf_map_lookup_elem(&state, &zero);
+	struct sluice_question question = {};
+
+	if (!r || !s || is_empty_segment(skb, &place))
+		return SLUICE_REASON_ESTABLISHED;
+	prepare(skb, r, s);
+	if (!identify_flow(skb, &place, r, SLUICE_EGRESS) || load_message(skb, &place, &r->m) ||
+	    dns_open(&r->m) || r->m.flags & DNS_FLAG_RESPONSE)
+		return SLUICE_REASON_ESTABLISHED;
+	r->question.id = r->m.id;
+	question.name.hash[0] = r->m.name[0].hash[0];
+	question.name.hash[1] = r->m.name[0].hash[1];
+	question.asked = r->now;
+	bpf_map_update_elem(&questions, &r->question, &question, BPF_ANY);
+	return SLUICE_REASON_ESTABLISHED;
+}
