@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <list>
+#include <map>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "agent/dns/message.h"
+#include "agent/dns/table.h"
+#include "lib/base/ip.h"
+#include "lib/dns/name.h"
+#include "sluice/abi.h"
+
+namespace sluice::agent {
+
+// An address as a key of the map `learned`, and back.
+sluice_learned_key learned_key(const IpAddress& address);
+IpAddress address_of(const sluice_learned_key& key);
+
+// What every endpoint has resolved, whether or not its policy has rules for
+// names: what a policy that comes later is to know, and what people ask for.
+// An element is a name and one of its addresses; it stays after it has expired
+// until newer ones need its place. Bounded for each endpoint and altogether; an
+// endpoint with many elements makes room first. Pure: no descriptors, no clock
+// (times are seconds of CLOCK_MONOTONIC). One thread.
+class Lookups {
+ public:
+  struct Limits {
+    std::size_t per_endpoint = 4096;
+    std::size_t total = 131072;
+    std::uint32_t ttl_min = 0;  // as sluice_state.name_ttl_min
+    std::uint32_t grace = 0;    // as sluice_state.name_grace
+  };
+  struct Learned {
+    sluice_learned_key key{};
+    sluice_learned value{};
+  };
+  // For people.
+  struct Row {
+    std::uint32_t ifindex = 0;
+    dns::Name name;
+    IpAddress address;
+    std::uint32_t heard = 0;    // the time of the last answer
+    std::uint32_t expires = 0;  // the time; it may be over
+    std::vector<std::uint32_t> selectors;
+    bool operator==(const Row&) const = default;
+  };
+
+  explicit Lookups(const Limits& limits) : limits_(limits) {}
+
+  // Takes over an answer's addresses for each name of its chain that they
+  // belong to. An expiry never becomes earlier.
+  void add(std::uint32_t ifindex, const Answer& answer, std::uint32_t now);
+  // Nothing happens if there is no such endpoint.
+  void forget(std::uint32_t ifindex);
+  // A change of the limits takes effect with the next answer.
+  void set_limits(const Limits& limits) { limits_ = limits; }
+
+  // What the map `learned` of an endpoint is to hold by these selectors: every
+  // address with those that match one of its names, and their expiries. What
+  // has expired counts for the selectors in `fresh` (sorted) alone, until
+  // `revived_until`: a policy that has just come does not cut what was resolved
+  // before it. Sorted by address.
+  [[nodiscard]] std::vector<Learned> learned(
+      std::uint32_t ifindex, const NameTable& table, std::uint32_t now,
+      std::span<const std::uint32_t> fresh = {},
+      std::uint32_t revived_until = 0) const;
+
+  // All elements of an endpoint, sorted by name and address.
+  [[nodiscard]] std::vector<Row> rows(std::uint32_t ifindex,
+                                      const NameTable& table) const;
+  // The names of an address, the one heard last first.
+  [[nodiscard]] std::vector<dns::Name> names_of(std::uint32_t ifindex,
+                                                const IpAddress& address) const;
+  [[nodiscard]] std::vector<std::uint32_t> endpoints() const;
+  [[nodiscard]] std::size_t size() const { return size_; }
+  // Elements that have made room before they had expired.
+  [[nodiscard]] std::uint64_t pushed_out() const { return pushed_out_; }
+
+ private:
+  using Key = std::pair<dns::Name, IpAddress>;
+  struct Element {
+    std::uint32_t heard = 0;
+    std::uint32_t expires = 0;
+    std::list<Key>::iterator place;
+  };
+  struct Endpoint {
+    std::map<Key, Element> elements;
+    std::list<Key> order;  // the one heard last is the last
+  };
+
+  void add_one(Endpoint& endpoint, Key key, std::uint32_t expires,
+               std::uint32_t now);
+  void drop_oldest(Endpoint& endpoint, std::uint32_t now);
+  // The one with the most elements; there is one.
+  Endpoint& largest();
+
+  Limits limits_;
+  std::map<std::uint32_t, Endpoint> endpoints_;
+  std::size_t size_ = 0;
+  std::uint64_t pushed_out_ = 0;
+};
+
+}  // namespace sluice::agent
