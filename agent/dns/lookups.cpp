@@ -12,6 +12,9 @@ namespace {
 constexpr std::array<std::uint8_t, 12> kMapped{0, 0, 0, 0, 0,    0,
                                                0, 0, 0, 0, 0xff, 0xff};
 
+// RFC 8767, 4: nobody should trust an answer for longer than seven days.
+constexpr std::uint32_t kTtlMax = 604800;
+
 std::uint32_t add_saturated(std::uint32_t a, std::uint32_t b) {
   return b > std::numeric_limits<std::uint32_t>::max() - a
              ? std::numeric_limits<std::uint32_t>::max()
@@ -22,14 +25,13 @@ std::uint32_t add_saturated(std::uint32_t a, std::uint32_t b) {
 // nothing.
 void add_selector(sluice_learned& value, std::uint32_t selector,
                   std::uint32_t expires) {
-  for (std::size_t i = 0; i < SLUICE_NAME_SELECTORS; ++i) {
-    if (value.selector[i] == selector) {
-      value.expires[i] = std::max(value.expires[i], expires);
+  for (sluice_learned_slot& slot : value.slot) {
+    if (slot.selector == selector) {
+      slot.expires = std::max(slot.expires, expires);
       return;
     }
-    if (value.selector[i] == 0) {
-      value.selector[i] = selector;
-      value.expires[i] = expires;
+    if (slot.selector == 0) {
+      slot = {.selector = selector, .expires = expires};
       return;
     }
   }
@@ -67,9 +69,10 @@ void Lookups::add(std::uint32_t ifindex, const Answer& answer,
   }
   Endpoint& endpoint = endpoints_[ifindex];
   for (const AnswerAddress& address : answer.addresses) {
-    const std::uint32_t expires = add_saturated(
-        now,
-        add_saturated(std::max(address.ttl, limits_.ttl_min), limits_.grace));
+    const std::uint32_t ttl =
+        std::min(std::max(address.ttl, limits_.ttl_min), kTtlMax);
+    const std::uint32_t expires =
+        add_saturated(now, add_saturated(ttl, limits_.grace));
     const std::size_t names = std::min(address.names, answer.names.size());
     for (std::size_t i = 0; i < names; ++i) {
       add_one(endpoint, {answer.names[i], address.address}, expires, now);
@@ -104,7 +107,7 @@ void Lookups::add_one(Endpoint& endpoint, Key key, std::uint32_t expires,
 
 void Lookups::drop_oldest(Endpoint& endpoint, std::uint32_t now) {
   const auto found = endpoint.elements.find(endpoint.order.front());
-  if (found->second.expires > now) {
+  if (found->second.expires >= now) {
     ++pushed_out_;
   }
   endpoint.elements.erase(found);
@@ -145,10 +148,10 @@ std::vector<Lookups::Learned> Lookups::learned(
     }
     for (const std::uint32_t selector : selectors) {
       std::uint32_t expires = element.expires;
-      if (expires <= now && std::ranges::binary_search(fresh, selector)) {
+      if (expires < now && std::ranges::binary_search(fresh, selector)) {
         expires = revived_until;
       }
-      if (expires > now) {
+      if (expires >= now) {
         add_selector(values[address], selector, expires);
       }
     }

@@ -45,7 +45,7 @@ class Lookups {
     dns::Name name;
     IpAddress address;
     std::uint32_t heard = 0;    // the time of the last answer
-    std::uint32_t expires = 0;  // the time; it may be over
+    std::uint32_t expires = 0;  // the last second; it may be over
     std::vector<std::uint32_t> selectors;
     bool operator==(const Row&) const = default;
   };

@@ -56,9 +56,9 @@ std::map<std::string, std::map<std::uint32_t, std::uint32_t>> readable(
   std::map<std::string, std::map<std::uint32_t, std::uint32_t>> result;
   for (const auto& one : all) {
     auto& selectors = result[to_string(address_of(one.key))];
-    for (std::size_t i = 0; i < SLUICE_NAME_SELECTORS; ++i) {
-      if (one.value.selector[i] != 0) {
-        selectors[one.value.selector[i]] = one.value.expires[i];
+    for (const auto& slot : one.value.slot) {
+      if (slot.selector != 0) {
+        selectors[slot.selector] = slot.expires;
       }
     }
   }
@@ -97,9 +97,9 @@ TEST(Lookups, TheLatestExpiryCountsAndNoneIsShorterThanTheLeast) {
   EXPECT_THAT(
       readable(lookups.learned(kPod, table({"a.com", "b.com"}), 10)),
       ElementsAre(Pair("192.0.2.1", ElementsAre(Pair(1, 105), Pair(2, 45)))));
-  EXPECT_THAT(readable(lookups.learned(kPod, table({"a.com", "b.com"}), 45)),
+  EXPECT_THAT(readable(lookups.learned(kPod, table({"a.com", "b.com"}), 46)),
               ElementsAre(Pair("192.0.2.1", ElementsAre(Pair(1, 105)))));
-  EXPECT_THAT(lookups.learned(kPod, table({"a.com", "b.com"}), 105), IsEmpty());
+  EXPECT_THAT(lookups.learned(kPod, table({"a.com", "b.com"}), 106), IsEmpty());
 }
 
 TEST(Lookups, WhatHasExpiredCountsForASelectorThatHasJustCome) {
@@ -112,6 +112,14 @@ TEST(Lookups, WhatHasExpiredCountsForASelectorThatHasJustCome) {
               ElementsAre(Pair("192.0.2.1", ElementsAre(Pair(2, 560))),
                           Pair("192.0.2.2",
                                ElementsAre(Pair(1, 1000), Pair(2, 1000)))));
+}
+
+TEST(Lookups, NoAnswerIsTrustedForLongerThanSevenDays) {
+  Lookups lookups({.grace = 1});
+  lookups.add(kPod, answer({"a.com"}, {"192.0.2.1"}, 0x7fffffffU), 1000);
+  EXPECT_THAT(readable(lookups.learned(kPod, table({"a.com"}), 605801)),
+              ElementsAre(Pair("192.0.2.1", ElementsAre(Pair(1, 605801)))));
+  EXPECT_THAT(lookups.learned(kPod, table({"a.com"}), 605802), IsEmpty());
 }
 
 TEST(Lookups, TimesDoNotOverflow) {
