@@ -49,10 +49,12 @@ class WantedState {
         append(later_.endpoints, transaction.endpoints) +
         append(later_.rules, transaction.rules) +
         append(later_.sets, transaction.sets) +
-        append(later_.names, transaction.names);
+        append(later_.names, transaction.names) +
+        append(later_.resolvers, transaction.resolvers);
     const std::size_t size = state_.peers.size() + state_.entries.size() +
                              state_.endpoints.size() + state_.rules.size() +
-                             state_.sets.size() + state_.names.size();
+                             state_.sets.size() + state_.names.size() +
+                             state_.resolvers.size();
     if (changes > kSlack + size) {
       (void)get();
     }

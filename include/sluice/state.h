@@ -83,8 +83,16 @@ struct NameSelector {
   bool operator==(const NameSelector&) const = default;
 };
 
-// The whole state, sorted: peers by prefix, entries by key, the rest by id or
-// name.
+// A DNS server of the cluster, whose answers count for every endpoint.
+struct Resolver {
+  IpAddress address;
+  std::uint16_t port = 0;
+  std::uint8_t protocol = 0;  // IPPROTO_TCP or IPPROTO_UDP
+  auto operator<=>(const Resolver&) const = default;
+};
+
+// The whole state, sorted: peers by prefix, entries by key, resolvers by all
+// their members, the rest by id or name.
 struct State {
   std::vector<PeerEntry> peers;
   std::vector<PolicyEntry> entries;
@@ -92,6 +100,7 @@ struct State {
   std::vector<RuleInfo> rules;
   std::vector<PolicySetInfo> sets;
   std::vector<NameSelector> names;
+  std::vector<Resolver> resolvers;
 };
 
 // A set of changes that takes effect as a whole. An absent value = removed.
@@ -121,6 +130,10 @@ struct Transaction {
     std::uint32_t id = 0;
     std::optional<NameSelector> value;
   };
+  struct ResolverChange {
+    Resolver resolver;
+    bool present = false;  // false = removed
+  };
 
   std::uint64_t revision = 0;
   std::vector<PeerChange> peers;
@@ -129,8 +142,10 @@ struct Transaction {
   std::vector<RuleChange> rules;
   std::vector<SetChange> sets;
   std::vector<NameChange> names;
+  std::vector<ResolverChange> resolvers;
 
-  // True if the kernel's maps need no write; names may still have changed.
+  // True if the maps of policy need no write; `rules`, `sets`, `names` and
+  // `resolvers` may still have changed.
   [[nodiscard]] bool empty() const {
     return peers.empty() && entries.empty() && endpoints.empty();
   }

@@ -2,6 +2,7 @@
 #include "sluice/state.h"
 
 #include <algorithm>
+#include <functional>
 #include <tuple>
 #include <utility>
 
@@ -138,6 +139,10 @@ Transaction diff(const State& from, const State& to) {
                 result.names.push_back(
                     {e.id, present ? std::optional(e) : std::nullopt});
               });
+  diff_sorted(from.resolvers, to.resolvers, std::identity{}, std::less<>{},
+              [&](const Resolver& e, bool present) {
+                result.resolvers.push_back({e, present});
+              });
   return result;
 }
 
@@ -173,6 +178,13 @@ void apply(State& state, const Transaction& transaction) {
                std::less<>{});
   apply_sorted(state.names, transaction.names, id_of, id_of, value_of,
                std::less<>{});
+  apply_sorted(
+      state.resolvers, transaction.resolvers, std::identity{},
+      [](const auto& c) { return c.resolver; },
+      [](const auto& c) {
+        return c.present ? std::optional(c.resolver) : std::nullopt;
+      },
+      std::less<>{});
 }
 
 }  // namespace sluice

@@ -320,6 +320,20 @@ void Translator::Impl::consider_members(NodeWatch& watch) {
   watch.mattered.clear();
 }
 
+// Every node has the cluster's resolvers.
+void Translator::Impl::distribute_resolvers() {
+  const auto& changes = services.resolver_changes();
+  if (changes.empty()) {
+    return;
+  }
+  for (auto& [node, watch] : watches) {
+    if (!watch.fresh) {
+      watch.resolvers.insert(changes.begin(), changes.end());
+      pending.insert(&watch);
+    }
+  }
+}
+
 // Gives every watched node its part of the changes of this flush. Nodes
 // unaffected by a change cost nothing.
 void Translator::Impl::distribute() {
@@ -349,6 +363,7 @@ void Translator::Impl::distribute() {
   for (const auto& [watch, ids] : changed) {
     consider_members(*watch);
   }
+  distribute_resolvers();
 }
 
 State Translator::Impl::snapshot(const std::string& node) const {
@@ -394,6 +409,7 @@ State Translator::Impl::snapshot(const std::string& node) const {
     }
   }
   std::ranges::sort(state.names, {}, &NameSelector::id);
+  state.resolvers = services.resolvers();
   return state;
 }
 
@@ -467,6 +483,10 @@ Transaction Translator::Impl::take_changes(NodeWatch& watch) const {
   }
   for (auto& [id, name] : std::exchange(watch.names, {})) {
     changes.names.push_back({.id = id, .value = std::move(name)});
+  }
+  for (const auto& resolver : std::exchange(watch.resolvers, {})) {
+    changes.resolvers.push_back(
+        {.resolver = resolver, .present = services.is_resolver(resolver)});
   }
   return changes;
 }

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <utility>
 
+#include <netinet/in.h>
+
 #include "lib/policy/identity.h"
 
 namespace sluice::policy {
@@ -176,8 +178,60 @@ void Services::tell(const std::string& name, Record& record,
   record.backends = std::move(backends);
 }
 
+std::set<Resolver> Services::resolvers_of(
+    const Record& record, const std::vector<ServicePortView>& ports) {
+  constexpr std::uint16_t kDnsPort = 53;
+  std::set<Resolver> result;
+  const auto& service = record.object;
+  const auto label = service.labels.find("k8s-app");
+  if (!record.known || service.ns != "kube-system" ||
+      label == service.labels.end() || label->second != "kube-dns") {
+    return result;
+  }
+  for (const auto& port : ports) {
+    if (port.port != kDnsPort ||
+        (port.protocol != IPPROTO_UDP && port.protocol != IPPROTO_TCP)) {
+      continue;
+    }
+    for (const auto& address : service.cluster_ips) {
+      result.insert(
+          {.address = address, .port = port.port, .protocol = port.protocol});
+    }
+    port.visit_all([&](const Backend& backend) {
+      result.insert({.address = backend.address,
+                     .port = backend.port,
+                     .protocol = port.protocol});
+    });
+  }
+  return result;
+}
+
+void Services::count_resolvers(Record& record, std::set<Resolver> now) {
+  for (const auto& resolver : now) {
+    if (!record.resolvers.contains(resolver) && ++resolvers_[resolver] == 1) {
+      resolver_changes_.insert(resolver);
+    }
+  }
+  for (const auto& resolver : record.resolvers) {
+    if (!now.contains(resolver) && --resolvers_[resolver] == 0) {
+      resolvers_.erase(resolver);
+      resolver_changes_.insert(resolver);
+    }
+  }
+  record.resolvers = std::move(now);
+}
+
+std::vector<Resolver> Services::resolvers() const {
+  std::vector<Resolver> result;
+  for (const auto& [resolver, services] : resolvers_) {
+    result.push_back(resolver);
+  }
+  return result;
+}
+
 void Services::update_one(const std::string& name, Record& record) {
   auto ports = record.hosted.empty() ? resolve(record) : resolve_hosted(record);
+  count_resolvers(record, resolvers_of(record, ports));
   std::set<IpAddress> addresses;
   std::set<IpAddress> backends;
   bool node_ports = false;
@@ -255,6 +309,7 @@ void Services::update() {
 void Services::clear_changes() {
   changes_.clear();
   moved_.clear();
+  resolver_changes_.clear();
   peers_changed_ = false;
   node_ports_changed_ = false;
 }

@@ -16,6 +16,7 @@
 #include "lib/kube/objects.h"
 #include "lib/policy/peer_classes.h"
 #include "lib/policy/rule.h"
+#include "sluice/state.h"
 
 // Services: their addresses and the backends of their ports.
 namespace sluice::policy {
@@ -137,6 +138,19 @@ class Services {
   [[nodiscard]] bool peers_changed() const { return peers_changed_; }
   void clear_changes();
 
+  // The cluster's DNS servers: cluster addresses and endpoints of the Services
+  // of kube-system that are labelled k8s-app=kube-dns, at port 53. Other
+  // namespaces do not count, because who owns one could make a Service of this
+  // kind and answer his own pods' questions.
+  [[nodiscard]] std::vector<Resolver> resolvers() const;
+  [[nodiscard]] bool is_resolver(const Resolver& resolver) const {
+    return resolvers_.contains(resolver);
+  }
+  // Those that were added or removed since the last clear_changes().
+  [[nodiscard]] const std::set<Resolver>& resolver_changes() const {
+    return resolver_changes_;
+  }
+
   // Empty if there is no such Service. `name` is "namespace/name".
   [[nodiscard]] const std::vector<ServicePortView>& ports(
       const std::string& name) const;
@@ -176,6 +190,7 @@ class Services {
     std::vector<ServicePortView> ports;
     std::set<IpAddress> addresses;  // known to the classes
     std::set<IpAddress> backends;   // likewise
+    std::set<Resolver> resolvers;   // counted
     [[nodiscard]] bool derived() const {
       return known && slices.empty() && !object.selector.empty();
     }
@@ -185,6 +200,9 @@ class Services {
   void update_one(const std::string& name, Record& record);
   void tell(const std::string& name, Record& record,
             std::set<IpAddress> addresses, std::set<IpAddress> backends);
+  static std::set<Resolver> resolvers_of(
+      const Record& record, const std::vector<ServicePortView>& ports);
+  void count_resolvers(Record& record, std::set<Resolver> now);
   [[nodiscard]] std::vector<ServicePortView> resolve(
       const Record& record) const;
   struct Found;
@@ -208,6 +226,8 @@ class Services {
   std::set<std::string> dirty_;
   std::set<std::string> changes_;
   std::set<IpAddress> moved_;
+  std::map<Resolver, std::uint32_t> resolvers_;  // by how many Services
+  std::set<Resolver> resolver_changes_;
   std::set<std::string> with_zones_;
   bool peers_changed_ = false;
   bool node_ports_changed_ = false;

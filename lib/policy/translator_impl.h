@@ -55,10 +55,12 @@ struct NodeWatch {
   std::map<std::uint32_t, std::optional<RuleInfo>> rules;
   std::map<std::uint32_t, std::optional<PolicySetInfo>> infos;
   std::map<std::uint32_t, std::optional<NameSelector>> names;
+  std::set<Resolver> resolvers;
 
   [[nodiscard]] bool has_changes() const {
     return !peers.empty() || !endpoints.empty() || !entries.empty() ||
-           !rules.empty() || !infos.empty() || !names.empty();
+           !rules.empty() || !infos.empty() || !names.empty() ||
+           !resolvers.empty();
   }
 };
 
@@ -101,6 +103,7 @@ struct Translator::Impl {
   [[nodiscard]] EndpointEntry endpoint(const PodRecord& record) const;
   void distribute();
   void distribute_peers(const Watchers& left);
+  void distribute_resolvers();
   [[nodiscard]] std::unordered_set<NodeWatch*> concerned_by(
       const IpPrefix& prefix, const PeerClasses::Seen& before,
       const PeerClasses::Seen& now, const Watchers& left);

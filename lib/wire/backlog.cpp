@@ -43,6 +43,7 @@ void append(Transaction& to, const Transaction& later) {
   add(to.rules, later.rules);
   add(to.sets, later.sets);
   add(to.names, later.names);
+  add(to.resolvers, later.resolvers);
 }
 
 void tidy(Transaction& transaction) {
@@ -59,12 +60,16 @@ void tidy(Transaction& transaction) {
   keep_last(transaction.rules, id_of, std::less<>{});
   keep_last(transaction.sets, id_of, std::less<>{});
   keep_last(transaction.names, id_of, std::less<>{});
+  keep_last(
+      transaction.resolvers, [](const auto& c) { return c.resolver; },
+      std::less<>{});
 }
 
 std::size_t size_of(const Transaction& transaction) {
   return transaction.peers.size() + transaction.entries.size() +
          transaction.endpoints.size() + transaction.rules.size() +
-         transaction.sets.size() + transaction.names.size();
+         transaction.sets.size() + transaction.names.size() +
+         transaction.resolvers.size();
 }
 
 void Backlog::drop_all() {

@@ -74,6 +74,12 @@ class Encoder::Builder {
       return;
     }
     auto& group = group_of(change.key.policy_id);
+    if (change.key.direction == SLUICE_QUESTION) {
+      group.add_removed_asked_name(change.key.cidr_id);
+      group.add_removed_asked_list(change.key.protocol);
+      spend(6);
+      return;
+    }
     group.add_removed_cidr_id(change.key.cidr_id);
     group.add_removed_l4(pack_l4(change.key));
     spend(8);
@@ -161,6 +167,15 @@ class Encoder::Builder {
     spend(4);
   }
 
+  void put(const Resolver& resolver) {
+    put_resolver(resolver, *chunk_.add_resolvers());
+  }
+  void put(const Transaction::ResolverChange& change) {
+    put_resolver(change.resolver, change.present
+                                      ? *chunk_.add_resolvers()
+                                      : *chunk_.add_removed_resolvers());
+  }
+
  private:
   void spend(std::size_t bytes) { left_ -= std::min(left_, bytes); }
 
@@ -180,6 +195,13 @@ class Encoder::Builder {
     }
   }
 
+  void put_resolver(const Resolver& resolver, v1::Resolver& to) {
+    append_bytes(*to.mutable_address(), resolver.address);
+    to.set_port(resolver.port);
+    to.set_protocol(resolver.protocol);
+    spend(28);
+  }
+
   v1::Entries& group_of(std::uint32_t policy_set) {
     const int size = chunk_.entries_size();
     if (size > 0 && chunk_.entries(size - 1).policy_set() == policy_set) {
@@ -194,6 +216,13 @@ class Encoder::Builder {
   void put_entry(const sluice_policy_key& key,
                  const sluice_policy_value& value) {
     auto& group = group_of(key.policy_id);
+    if (key.direction == SLUICE_QUESTION) {
+      group.add_asked_name(key.cidr_id);
+      group.add_asked_list(key.protocol);
+      group.add_asked_rule(value.rule);
+      spend(10);
+      return;
+    }
     group.add_cidr_id(key.cidr_id);
     group.add_l4(pack_l4(key));
     group.add_action(std::uint32_t{value.verdict} |
@@ -246,7 +275,9 @@ void Encoder::fill(const Source& source, Builder& builder) {
       walk(source.entries, kEntries, builder) &&
       walk(source.endpoints, kEndpoints, builder) &&
       walk(source.rules, kRules, builder) &&
-      walk(source.sets, kSets, builder) && walk(source.names, kNames, builder);
+      walk(source.sets, kSets, builder) &&
+      walk(source.names, kNames, builder) &&
+      walk(source.resolvers, kResolvers, builder);
 }
 
 void Encoder::next(std::size_t bytes, v1::Chunk& chunk) {

@@ -45,6 +45,7 @@ class Encoder {
     kRules,
     kSets,
     kNames,
+    kResolvers,
     kEnd
   };
   class Builder;

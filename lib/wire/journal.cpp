@@ -139,6 +139,7 @@ class Replay {
     move_to_end(later_.rules, from.rules);
     move_to_end(later_.sets, from.sets);
     move_to_end(later_.names, from.names);
+    move_to_end(later_.resolvers, from.resolvers);
     return {};
   }
 

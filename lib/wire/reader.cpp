@@ -5,6 +5,8 @@
 #include <string_view>
 #include <utility>
 
+#include <netinet/in.h>
+
 #include "lib/wire/codec.h"
 #include "lib/wire/l4.h"
 #include "lib/wire/permits.h"
@@ -66,7 +68,7 @@ class ChunkReader {
          {&ChunkReader::strings, &ChunkReader::peers4, &ChunkReader::peers6,
           &ChunkReader::removed_peers, &ChunkReader::entries,
           &ChunkReader::endpoints, &ChunkReader::rules, &ChunkReader::sets,
-          &ChunkReader::names}) {
+          &ChunkReader::names, &ChunkReader::resolvers}) {
       if (auto result = (this->*step)(); !result) {
         return result;
       }
@@ -246,8 +248,59 @@ class ChunkReader {
       }
       to_.entries.push_back({.key = *key, .value = std::nullopt});
     }
+    if (auto asked = add_asked(group); !asked) {
+      return asked;
+    }
     return spend(sizeof(Transaction::EntryChange) *
                  static_cast<std::size_t>(count + group.removed_l4_size()));
+  }
+
+  static Result<sluice_policy_key> asked_key(std::uint32_t set,
+                                             std::uint32_t name,
+                                             std::uint32_t list) {
+    if ((name & SLUICE_CIDR_NAME) == 0 || name >= 2 * SLUICE_CIDR_NAME ||
+        list == 0 || list >= SLUICE_DNS_ANY) {
+      return fail("entries: no list of names: " + std::to_string(name) +
+                  " in " + std::to_string(list));
+    }
+    sluice_policy_key key{};
+    key.prefixlen = SLUICE_PREFIX_PROTOCOL;
+    key.policy_id = set;
+    key.cidr_id = name;
+    key.direction = SLUICE_QUESTION;
+    key.protocol = static_cast<std::uint8_t>(list);
+    return key;
+  }
+
+  Result<void> add_asked(const v1::Entries& group) {
+    const int count = group.asked_name_size();
+    const int removed = group.removed_asked_name_size();
+    if (group.asked_list_size() != count || group.asked_rule_size() != count ||
+        group.removed_asked_list_size() != removed) {
+      return fail("entries: columns of questions of different lengths");
+    }
+    for (int i = 0; i < count; ++i) {
+      const auto key = asked_key(group.policy_set(), group.asked_name(i),
+                                 group.asked_list(i));
+      if (!key) {
+        return std::unexpected(key.error());
+      }
+      sluice_policy_value value{};
+      value.verdict = SLUICE_VERDICT_ALLOW;
+      value.rule = group.asked_rule(i);
+      to_.entries.push_back({.key = *key, .value = value});
+    }
+    for (int i = 0; i < removed; ++i) {
+      const auto key =
+          asked_key(group.policy_set(), group.removed_asked_name(i),
+                    group.removed_asked_list(i));
+      if (!key) {
+        return std::unexpected(key.error());
+      }
+      to_.entries.push_back({.key = *key, .value = std::nullopt});
+    }
+    return spend(sizeof(Transaction::EntryChange) *
+                 static_cast<std::size_t>(count + removed));
   }
 
   static Result<std::vector<IpAddress>> ips_of(const v1::Endpoint& endpoint) {
@@ -423,6 +476,35 @@ class ChunkReader {
                  static_cast<std::size_t>(chunk_.removed_names_size()));
   }
 
+  Result<void> resolvers() {
+    for (const auto* list :
+         {&chunk_.resolvers(), &chunk_.removed_resolvers()}) {
+      for (const auto& from : *list) {
+        const auto address = ip_of(from.address());
+        if (!address) {
+          return fail("resolvers: an address of " +
+                      std::to_string(from.address().size()) + " bytes");
+        }
+        if (from.port() == 0 || from.port() > 0xffff ||
+            (from.protocol() != IPPROTO_UDP &&
+             from.protocol() != IPPROTO_TCP)) {
+          return fail("resolvers: no such port and protocol: " +
+                      std::to_string(from.port()) + ", " +
+                      std::to_string(from.protocol()));
+        }
+        to_.resolvers.push_back(
+            {.resolver = {.address = *address,
+                          .port = static_cast<std::uint16_t>(from.port()),
+                          .protocol =
+                              static_cast<std::uint8_t>(from.protocol())},
+             .present = list == &chunk_.resolvers()});
+      }
+    }
+    return spend(sizeof(Transaction::ResolverChange) *
+                 static_cast<std::size_t>(chunk_.resolvers_size() +
+                                          chunk_.removed_resolvers_size()));
+  }
+
   const v1::Chunk& chunk_;
   Transaction& to_;
   std::size_t& bytes_;
@@ -437,7 +519,9 @@ bool removes_something(const Transaction& transaction) {
          std::ranges::any_of(transaction.endpoints, removed) ||
          std::ranges::any_of(transaction.rules, removed) ||
          std::ranges::any_of(transaction.sets, removed) ||
-         std::ranges::any_of(transaction.names, removed);
+         std::ranges::any_of(transaction.names, removed) ||
+         std::ranges::any_of(transaction.resolvers,
+                             [](const auto& c) { return !c.present; });
 }
 
 }  // namespace
@@ -492,7 +576,8 @@ Result<Update> Decoder::finish() {
       state.endpoints.size() != parts.endpoints.size() ||
       state.rules.size() != parts.rules.size() ||
       state.sets.size() != parts.sets.size() ||
-      state.names.size() != parts.names.size()) {
+      state.names.size() != parts.names.size() ||
+      state.resolvers.size() != parts.resolvers.size()) {
     return fail("a snapshot that says something twice");
   }
   parts = {};

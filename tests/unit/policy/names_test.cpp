@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rules whose peers are DNS names: what they become, and for which addresses
 // they count.
+#include <map>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 
 #include "lib/policy/model.h"
 #include "lib/policy/parse.h"
@@ -16,6 +19,7 @@ namespace {
 using test::pod;
 using testing::ElementsAre;
 using testing::IsEmpty;
+using testing::SizeIs;
 
 constexpr auto kWorld = "203.0.113.7";
 
@@ -161,6 +165,101 @@ TEST_F(NamesTest, OnlyNodesWithEndpointsThatUseThemHearOfPatterns) {
   sluice::apply(state, t_.take("n1"));
   EXPECT_THAT(state.names, IsEmpty());
   EXPECT_EQ(patterns(t_.snapshot("n1")), patterns(state));
+}
+
+kube::Service cluster_dns() {
+  kube::Service service;
+  service.ns = "kube-system";
+  service.name = "kube-dns";
+  service.labels = {{"k8s-app", "kube-dns"}};
+  service.cluster_ips = {*parse_ip("10.96.0.10"), *parse_ip("fd00::10")};
+  for (const std::uint8_t protocol : {IPPROTO_UDP, IPPROTO_TCP}) {
+    service.ports.push_back({.name = std::to_string(int{protocol}),
+                             .protocol = protocol,
+                             .port = 53,
+                             .target_port = 1053,
+                             .target_name = {}});
+  }
+  service.ports.push_back({.name = "metrics",
+                           .protocol = IPPROTO_TCP,
+                           .port = 9153,
+                           .target_port = 9153,
+                           .target_name = {}});
+  return service;
+}
+
+kube::EndpointSlice dns_endpoints(const std::string& address) {
+  kube::EndpointSlice slice{.ns = "kube-system",
+                            .name = "kube-dns-1",
+                            .service = "kube-dns",
+                            .ports = {},
+                            .endpoints = {{.addresses = {*parse_ip(address)}}}};
+  for (const std::uint8_t protocol : {IPPROTO_UDP, IPPROTO_TCP}) {
+    slice.ports.push_back({.name = std::to_string(int{protocol}),
+                           .protocol = protocol,
+                           .port = 1053});
+  }
+  return slice;
+}
+
+std::vector<std::string> texts(const std::vector<Resolver>& resolvers) {
+  std::vector<std::string> result;
+  for (const auto& resolver : resolvers) {
+    result.push_back(to_string(resolver.address) + " " +
+                     std::to_string(resolver.port) +
+                     (resolver.protocol == IPPROTO_UDP ? "/udp" : "/tcp"));
+  }
+  return result;
+}
+
+TEST_F(NamesTest, EveryNodeKnowsTheClustersResolvers) {
+  std::map<std::string, State> states;
+  const auto take = [&] {
+    for (const char* node : {"n1", "n2"}) {
+      sluice::apply(states[node], t_.take(node));
+      EXPECT_EQ(texts(states[node].resolvers),
+                texts(t_.snapshot(node).resolvers));
+    }
+    return texts(states["n2"].resolvers);
+  };
+  EXPECT_THAT(take(), IsEmpty());
+  t_.set(cluster_dns());
+  t_.set(dns_endpoints("10.0.2.53"));
+  EXPECT_THAT(take(), ElementsAre("10.0.2.53 1053/tcp", "10.0.2.53 1053/udp",
+                                  "10.96.0.10 53/tcp", "10.96.0.10 53/udp",
+                                  "fd00::10 53/tcp", "fd00::10 53/udp"));
+  EXPECT_EQ(texts(states["n1"].resolvers), texts(states["n2"].resolvers));
+
+  t_.set(dns_endpoints("10.0.2.54"));
+  EXPECT_THAT(take(), testing::Contains("10.0.2.54 1053/udp"));
+  EXPECT_THAT(take(), testing::Not(testing::Contains("10.0.2.53 1053/udp")));
+
+  auto unlabelled = cluster_dns();
+  unlabelled.labels.clear();
+  t_.set(unlabelled);
+  EXPECT_THAT(take(), IsEmpty());
+  t_.set(cluster_dns());
+  EXPECT_THAT(take(), SizeIs(6));
+  t_.remove_service("kube-system", "kube-dns");
+  EXPECT_THAT(take(), IsEmpty());
+}
+
+TEST_F(NamesTest, AServiceOfAnotherNamespaceIsNoResolver) {
+  auto service = cluster_dns();
+  service.ns = "x";
+  t_.set(service);
+  EXPECT_THAT(t_.snapshot("n1").resolvers, IsEmpty());
+}
+
+TEST_F(NamesTest, AResolverOfTwoServicesStaysWithOne) {
+  t_.set(cluster_dns());
+  auto other = cluster_dns();
+  other.name = "kube-dns-upstream";
+  t_.set(other);
+  (void)t_.take("n1");
+  t_.remove_service("kube-system", "kube-dns");
+  EXPECT_THAT(t_.take("n1").resolvers, IsEmpty());
+  EXPECT_THAT(t_.snapshot("n1").resolvers, SizeIs(4));
 }
 
 TEST_F(NamesTest, APodWithMoreLevelsThanFitIsIsolated) {

@@ -71,7 +71,10 @@ std::string first_difference(const State& a, const State& b) {
   if (a.sets != b.sets) {
     return "sets";
   }
-  return a.names != b.names ? "names" : "";
+  if (a.names != b.names) {
+    return "names";
+  }
+  return a.resolvers != b.resolvers ? "resolvers" : "";
 }
 
 constexpr std::array kNodes{"node0", "node1", "node2"};

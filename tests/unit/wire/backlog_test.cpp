@@ -152,7 +152,7 @@ TEST(WireBacklog, TidyKeepsTheLastOfEachKind) {
   auto all = diff(State{}, from);
   append(all, diff(from, to));
   tidy(all);
-  EXPECT_EQ(size_of(all), 2U + 2U + 2U + 1U + 1U);
+  EXPECT_EQ(size_of(all), 2U + 2U + 2U + 1U + 1U + 1U + 1U);
   State state;
   sluice::apply(state, all);
   EXPECT_TRUE(same(state, to));

@@ -35,6 +35,15 @@ State everything() {
     entry.value.jump = SLUICE_JUMP_LOG;
     state.entries.push_back(entry);
   }
+  auto question = state.entries[0];
+  question.key.prefixlen = SLUICE_PREFIX_PROTOCOL;
+  question.key.cidr_id = SLUICE_CIDR_NAME | 7;
+  question.key.direction = SLUICE_QUESTION;
+  question.key.protocol = 3;
+  question.key.port = 0;
+  state.entries.push_back(question);
+  state.resolvers.push_back(
+      {.address = *parse_ip("fd00::a"), .port = 5353, .protocol = 6});
   State sorted;
   sluice::apply(sorted, diff(State{}, state));
   return sorted;
@@ -155,6 +164,14 @@ TEST(WireCodec, L4OfEveryPolicyKeyAndNoOther) {
   EXPECT_EQ(valid, 80);
 }
 
+v1::Entries& asked_group(v1::Chunk& chunk) {
+  int i = 0;
+  while (chunk.entries(i).asked_name_size() == 0) {
+    ++i;
+  }
+  return *chunk.mutable_entries(i);
+}
+
 using Damage = std::function<void(v1::Chunk&)>;
 struct BadChunk {
   const char* what;
@@ -270,7 +287,32 @@ INSTANTIATE_TEST_SUITE_P(
         BadChunk{"empty string", [](auto& c) { c.add_strings(""); }},
         BadChunk{"long string",
                  [](auto& c) { c.add_strings(std::string(70'000, 'a')); }},
-        BadChunk{"set 0", [](auto& c) { c.mutable_sets(0)->set_id(0); }}));
+        BadChunk{"set 0", [](auto& c) { c.mutable_sets(0)->set_id(0); }},
+        BadChunk{"columns of questions",
+                 [](auto& c) { c.mutable_entries(0)->add_asked_name(1); }},
+        BadChunk{
+            "columns of removed questions",
+            [](auto& c) { c.mutable_entries(0)->add_removed_asked_list(1); }},
+        BadChunk{"question for a peer class",
+                 [](auto& c) { asked_group(c).set_asked_name(0, 7); }},
+        BadChunk{"list 0",
+                 [](auto& c) { asked_group(c).set_asked_list(0, 0); }},
+        BadChunk{
+            "list of all names",
+            [](auto& c) { asked_group(c).set_asked_list(0, SLUICE_DNS_ANY); }},
+        BadChunk{"name selector with a class's id",
+                 [](auto& c) { c.mutable_names(0)->set_id(7); }},
+        BadChunk{"empty pattern",
+                 [](auto& c) { c.mutable_names(0)->set_pattern(0); }},
+        BadChunk{"resolver's address",
+                 [](auto& c) { c.mutable_resolvers(0)->set_address("12345"); }},
+        BadChunk{"resolver's port",
+                 [](auto& c) { c.mutable_resolvers(0)->set_port(65536); }},
+        BadChunk{"resolver's protocol",
+                 [](auto& c) { c.mutable_resolvers(0)->set_protocol(132); }},
+        BadChunk{"snapshot that removes a resolver", [](auto& c) {
+                   *c.add_removed_resolvers() = c.resolvers(0);
+                 }}));
 
 TEST(WireCodec, ChunksOfDifferentThingsDoNotMix) {
   const auto chunks = snapshot_chunks(everything(), 50);

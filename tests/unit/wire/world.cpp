@@ -89,6 +89,8 @@ State make_state(int pods, std::uint32_t cidr_id) {
   set.isolating[0] = set.policies;
   state.sets.push_back(std::move(set));
   state.names.push_back({.id = SLUICE_CIDR_NAME | 7, .pattern = "*.example"});
+  state.resolvers.push_back(
+      {.address = *parse_ip("10.96.0.10"), .port = 53, .protocol = 17});
   return state;
 }
 
@@ -104,7 +106,7 @@ std::shared_ptr<const Transaction> make_change(std::uint64_t revision, int pod,
 bool same(const State& a, const State& b) {
   return a.peers == b.peers && a.entries == b.entries &&
          a.endpoints == b.endpoints && a.rules == b.rules && a.sets == b.sets &&
-         a.names == b.names;
+         a.names == b.names && a.resolvers == b.resolvers;
 }
 
 ServerOptions Operator::plain() {
