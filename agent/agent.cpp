@@ -16,6 +16,7 @@
 #include "agent/endpoints.h"
 #include "agent/flows.h"
 #include "agent/interfaces.h"
+#include "agent/learning.h"
 #include "agent/own_addresses.h"
 #include "agent/own_peers.h"
 #include "agent/tracking.h"
@@ -103,7 +104,7 @@ Transaction changes_for(const OwnPeers::Layer& layer) {
 struct Agent::Impl {
   Impl(Datapath loaded, Applier taken_over, Interfaces found,
        OwnAddresses known, Flows opened, std::unique_ptr<SeedStore> seeds,
-       KernelClock opened_clock)
+       KernelClock opened_clock, std::unique_ptr<Learning> learned)
       : datapath(std::move(loaded)),
         applier(std::move(taken_over)),
         interfaces(std::move(found)),
@@ -115,7 +116,8 @@ struct Agent::Impl {
         unclaimed(interfaces, endpoints, *attacher, applier,
                   isolated_unclaimed),
         adoption(kernel_tracking(), std::move(seeds)),
-        clock(std::move(opened_clock)) {
+        clock(std::move(opened_clock)),
+        learning(std::move(learned)) {
     applier.on_effect([this] { adoption.finish(); });
   }
 
@@ -136,6 +138,7 @@ struct Agent::Impl {
   Unclaimed unclaimed;
   Adoption adoption;
   KernelClock clock;
+  std::unique_ptr<Learning> learning;
   std::chrono::steady_clock::time_point adoption_checked;
   Fd poll;
   WantedState wanted;
@@ -159,6 +162,7 @@ struct Agent::Impl {
   // Applies changes of interfaces together with everything still pending.
   Result<void> apply_interfaces(const Interfaces::Changes& changes);
   // Before every call of the applier that may put endpoints into force.
+  void prepare();
   void adopt();
   // Ends adoption for endpoints whose adoption time is over.
   void end_adoption();
@@ -174,6 +178,13 @@ Result<void> Agent::Impl::watch(int fd) const {
     return fail_errno("epoll_ctl");
   }
   return {};
+}
+
+void Agent::Impl::prepare() {
+  adopt();
+  if (auto prepared = learning->prepare(endpoints.all()); !prepared && notice) {
+    notice("names: " + prepared.error().message);
+  }
 }
 
 void Agent::Impl::adopt() {
@@ -233,13 +244,16 @@ Result<void> Agent::Impl::finish(Result<void> result) {
     endpoints.settle();
   }
   unclaimed.settle();
+  if (auto settled = learning->settle(endpoints.all()); !settled && notice) {
+    notice("names: " + settled.error().message);
+  }
   return {};
 }
 
 Result<void> Agent::Impl::apply_interfaces(const Interfaces::Changes& changes) {
   Transaction transaction;
   transaction.endpoints = unclaimed.update(changes, !started);
-  adopt();
+  prepare();
   return finish(transaction.empty() ? applier.retry()
                                     : applier.apply(transaction));
 }
@@ -281,7 +295,7 @@ Result<void> Agent::Impl::apply_pending_peers() {
   if (transaction.empty()) {
     return {};
   }
-  adopt();
+  prepare();
   return finish(applier.apply(transaction));
 }
 
@@ -319,19 +333,24 @@ Result<Agent> Agent::start(const AgentOptions& options) {
   if (!clock) {
     return std::unexpected(clock.error());
   }
+  auto learning =
+      Learning::open(*datapath, options.datapath.pin_dir, options.learning);
+  if (!learning) {
+    return std::unexpected(learning.error());
+  }
   Agent agent;
   agent.impl_ = std::make_unique<Impl>(
       std::move(*datapath), std::move(*applier), std::move(*interfaces),
       std::move(*addresses), std::move(*flows), std::move(*seeds),
-      std::move(*clock));
+      std::move(*clock), std::move(*learning));
   auto& impl = *agent.impl_;
   (void)impl.own.set_addresses(impl.addresses.all(), State{});
   impl.poll.reset(epoll_create1(EPOLL_CLOEXEC));
   if (!impl.poll.valid()) {
     return fail_errno("epoll_create1");
   }
-  for (const int fd :
-       {impl.interfaces.fd(), impl.addresses.fd(), impl.flows.fd()}) {
+  for (const int fd : {impl.interfaces.fd(), impl.addresses.fd(),
+                       impl.flows.fd(), impl.learning->fd()}) {
     if (auto watched = impl.watch(fd); !watched) {
       return std::unexpected(watched.error());
     }
@@ -350,10 +369,11 @@ Result<void> Agent::replace(const State& wanted, std::uint64_t revision) {
   impl.wanted_revision = revision;
   impl.started = true;
   impl.endpoints.replace(wanted.endpoints);
+  impl.learning->replace(wanted);
   (void)impl.unclaimed.update({}, false);
   impl.own.replace(wanted);
   impl.pending_peers = {};
-  impl.adopt();
+  impl.prepare();
   auto beside = changes_for(impl.own.layer());
   for (auto& entry : impl.unclaimed.entries()) {
     beside.endpoints.push_back({.name = entry.name, .value = entry});
@@ -370,11 +390,12 @@ Result<void> Agent::apply(const Transaction& transaction) {
   }
   impl.wanted_revision = transaction.revision;
   impl.endpoints.apply(transaction.endpoints);
+  impl.learning->apply(transaction);
   const auto unclaimed = impl.unclaimed.update({}, false);
   auto own = std::exchange(impl.pending_peers, {});
   own.add(impl.own.apply(transaction,
                          [&]() -> const State& { return impl.wanted.get(); }));
-  impl.adopt();
+  impl.prepare();
   if (unclaimed.empty() && own.empty()) {
     return impl.finish(impl.applier.apply(transaction));
   }
@@ -458,6 +479,7 @@ int Agent::poll_fd() const {
 Result<void> Agent::dispatch() {
   auto& impl = *impl_;
   impl.flows.dispatch();
+  impl.learning->dispatch();
   impl.end_adoption();
   auto addresses = impl.handle_address_changes();
   impl.last_dispatch = impl.handle_interface_changes();

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "agent/datapath.h"
+#include "agent/learning.h"
 #include "lib/base/result.h"
 #include "sluice/state.h"
 
@@ -23,6 +24,7 @@ struct AgentOptions {
   std::uint32_t on_policy_change = SLUICE_CHANGE_REEVALUATE;
   bool events_new_flows = true;
   std::uint32_t events_per_second = 1000;  // per CPU
+  LearningOptions learning;
   // Which interfaces are pods', for deny_unclaimed() and for endpoints that
   // name one (empty: these may name any): shell patterns of names.
   std::vector<std::string> pod_interfaces;

@@ -409,6 +409,9 @@ int Datapath::from_pod_fd() const {
 int Datapath::to_pod_fd() const {
   return impl_->programs.programs[kToPod].get();
 }
+int Datapath::resend_fd() const {
+  return bpf_program__fd(impl_->skeleton->progs.sluice_resend);
+}
 int Datapath::floor_fd() const {
   return bpf_program__fd(impl_->skeleton->progs.sluice_floor);
 }

@@ -52,6 +52,9 @@ class Datapath {
   // direction egress) and to the pod (clsact egress).
   [[nodiscard]] int from_pod_fd() const;
   [[nodiscard]] int to_pod_fd() const;
+  // Sends a frame on its way again that a program has held; for
+  // BPF_PROG_TEST_RUN, see bpf/dns.bpf.h.
+  [[nodiscard]] int resend_fd() const;
   // A program that does nothing, the baseline of measurements.
   [[nodiscard]] int floor_fd() const;
   // Jiffies per second, the unit of sluice_conntrack.last_seen.

@@ -26,7 +26,9 @@ int dns_name(__u32 at);
 
 /* RFC 8767, 4: nobody should trust an answer for longer than seven days. */
 #define DNS_TTL_MAX 604800
-#define DNS_HELD_MAX 9018 /* bytes of a frame; larger ones are not held */
+#define DNS_RCODE_REFUSED 5
+/* Bytes of a frame: more does not fit into the page in which the agent sends it (test_run.c). */
+#define DNS_HELD_MAX 3400
 
 struct sluice_dns_reader {
 	__u32 ifindex;
@@ -431,7 +433,7 @@ static __always_inline bool read_answer(struct __sk_buff *skb, const struct dns_
 	return !status || place->fragment == FRAGMENT_FIRST;
 }
 
-static __always_inline bool prepare(struct __sk_buff *skb, struct sluice_dns_reader *r,
+static __always_inline void prepare(struct __sk_buff *skb, struct sluice_dns_reader *r,
 				    const struct sluice_state *s)
 {
 	r->ifindex = skb->ifindex;
@@ -440,7 +442,6 @@ static __always_inline bool prepare(struct __sk_buff *skb, struct sluice_dns_rea
 	r->grace = s->name_grace;
 	r->m.key[0] = s->name_key[0];
 	r->m.key[1] = s->name_key[1];
-	return true;
 }
 
 /* Returns the reason. */
@@ -480,25 +481,171 @@ static __always_inline __u32 learn_from_answer(struct __sk_buff *skb)
 	return SLUICE_REASON_DNS_UNLEARNED;
 }
 
-/* Notes the question in the packet. Returns the reason. */
-static __always_inline __u32 note_question(struct __sk_buff *skb)
+/*
+ * Sends a packet that was held on its way again: cb[0] is the interface, cb[1] the direction. The
+ * agent runs this program by BPF_PROG_TEST_RUN, which needs no more rights than it has.
+ */
+static __always_inline int resend(struct __sk_buff *skb)
 {
-	const struct dns_place place = load_dns_place(skb);
-	struct sluice_dns_reader *r = the_reader();
 	__u32 zero = 0;
 	const struct sluice_state *s = bpf_map_lookup_elem(&state, &zero);
+
+	if (!s)
+		return TC_ACT_SHOT;
+	skb->mark = s->dns_mark;
+	return bpf_clone_redirect(skb, skb->cb[0], skb->cb[1] == SLUICE_EGRESS ? BPF_F_INGRESS : 0)
+		       ? TC_ACT_SHOT
+		       : TC_ACT_OK;
+}
+
+/* ---- questions ---- */
+
+/* True if the list has a selector that matches the question's name. */
+static __always_inline bool may_ask(const struct sluice_name *name, const struct dns_place *place)
+{
+	struct sluice_policy_key key = {
+		.prefixlen = SLUICE_PREFIX_PROTOCOL,
+		.policy_id = place->policy_id,
+		.direction = SLUICE_QUESTION,
+		.protocol = place->list,
+	};
+
+	for (__u32 i = 0; i < SLUICE_NAME_SELECTORS; i++) {
+		const struct sluice_policy_value *value;
+
+		key.cidr_id = READ_ONCE(name->selector[i]);
+		if (!key.cidr_id)
+			break;
+		value = bpf_map_lookup_elem(&policy, &key);
+		if (value && value->verdict == SLUICE_VERDICT_ALLOW)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Turns the question into its own answer with RCODE 5. Addresses and ports change places, which
+ * alters no checksum. False: the packet is no plain one.
+ */
+static __always_inline bool turn_question(struct __sk_buff *skb, __u32 l4)
+{
+	const bool v6 = l4 == ETH_HLEN + sizeof(struct ipv6hdr);
+	const __u32 flags_at = l4 + UDP_HEADER + 2;
+	const __u32 checksum_at = l4 + 6;
+	__be32 addresses[8];
+	__be16 ports[2];
+	__be16 was;
+	__be16 flags;
+
+	if (!v6 && l4 != ETH_HLEN + sizeof(struct iphdr))
+		return false;
+	if (bpf_skb_load_bytes(skb, l4, ports, sizeof(ports)) ||
+	    bpf_skb_load_bytes(skb, flags_at, &was, sizeof(was)))
+		return false;
+
+	const __be16 turned[2] = {ports[1], ports[0]};
+
+	flags = bpf_htons((bpf_ntohs(was) & ~(DNS_FLAG_TRUNCATED | DNS_MASK_RCODE)) |
+			  DNS_FLAG_RESPONSE | DNS_RCODE_REFUSED);
+	if (v6) {
+		const __u32 at = ETH_HLEN + offsetof(struct ipv6hdr, saddr);
+
+		if (bpf_skb_load_bytes(skb, at, addresses, 32) ||
+		    bpf_skb_store_bytes(skb, at, &addresses[4], 16, BPF_F_RECOMPUTE_CSUM) ||
+		    bpf_skb_store_bytes(skb, at + 16, &addresses[0], 16, BPF_F_RECOMPUTE_CSUM))
+			return false;
+	} else {
+		const __u32 at = ETH_HLEN + offsetof(struct iphdr, saddr);
+
+		if (bpf_skb_load_bytes(skb, at, addresses, 8) ||
+		    bpf_skb_store_bytes(skb, at, &addresses[1], 4, BPF_F_RECOMPUTE_CSUM) ||
+		    bpf_skb_store_bytes(skb, at + 4, &addresses[0], 4, BPF_F_RECOMPUTE_CSUM))
+			return false;
+	}
+	return !bpf_skb_store_bytes(skb, l4, turned, sizeof(turned), BPF_F_RECOMPUTE_CSUM) &&
+	       !bpf_l4_csum_replace(skb, checksum_at, was, flags,
+				    BPF_F_MARK_MANGLED_0 | sizeof(flags)) &&
+	       !bpf_skb_store_bytes(skb, flags_at, &flags, sizeof(flags), BPF_F_RECOMPUTE_CSUM);
+}
+
+/* Answers the pod. UDP: the question is refused; TCP: the connection is reset. */
+static __always_inline int refuse(struct __sk_buff *skb, const struct dns_place *place)
+{
+	struct ethhdr ethernet;
+	struct ethhdr turned;
+
+	if (place->protocol == IPPROTO_TCP)
+		return answer_with_reset(skb, SLUICE_EGRESS);
+	if (bpf_skb_load_bytes(skb, 0, &ethernet, sizeof(ethernet)) ||
+	    !turn_question(skb, place->l4))
+		return TC_ACT_SHOT;
+	__builtin_memcpy(turned.h_dest, ethernet.h_source, ETH_ALEN);
+	__builtin_memcpy(turned.h_source, ethernet.h_dest, ETH_ALEN);
+	turned.h_proto = ethernet.h_proto;
+	if (bpf_skb_store_bytes(skb, 0, &turned, sizeof(turned), 0))
+		return TC_ACT_SHOT;
+	return send_back(skb, SLUICE_EGRESS);
+}
+
+static __always_inline void report_refused(struct __sk_buff *skb, const struct sluice_state *s,
+					   const struct dns_place *place)
+{
+	struct l4_ports ports = {};
+	struct report r = {
+		.rule = place->rule,
+		.policy_id = place->policy_id,
+		.reason = SLUICE_REASON_DNS_REFUSED,
+		.direction = SLUICE_EGRESS,
+		.protocol = place->protocol,
+	};
+
+	bpf_skb_load_bytes(skb, place->l4, &ports, sizeof(ports));
+	r.sport = ports.source;
+	r.dport = ports.destination;
+	emit_event(skb, s, &r);
+}
+
+/* Notes the question in the packet, so that its answer counts. False: it is no question. */
+static __always_inline bool read_question(struct __sk_buff *skb, const struct dns_place *place,
+					  struct sluice_dns_reader *r)
+{
 	struct sluice_question question = {};
 
-	if (!r || !s || is_empty_segment(skb, &place))
-		return SLUICE_REASON_ESTABLISHED;
-	prepare(skb, r, s);
-	if (!identify_flow(skb, &place, r, SLUICE_EGRESS) || load_message(skb, &place, &r->m) ||
+	if (!identify_flow(skb, place, r, SLUICE_EGRESS) || load_message(skb, place, &r->m) ||
 	    dns_open(&r->m) || r->m.flags & DNS_FLAG_RESPONSE)
-		return SLUICE_REASON_ESTABLISHED;
+		return false;
 	r->question.id = r->m.id;
 	question.name.hash[0] = r->m.name[0].hash[0];
 	question.name.hash[1] = r->m.name[0].hash[1];
 	question.asked = r->now;
 	bpf_map_update_elem(&questions, &r->question, &question, BPF_ANY);
-	return SLUICE_REASON_ESTABLISHED;
+	return true;
+}
+
+/*
+ * Judges the packet of a flow to a DNS server. Returns the reason. Where not every name may be
+ * asked for, what is not exactly one question is refused, too.
+ */
+static __always_inline __u32 judge_question(struct __sk_buff *skb, const struct dns_place *place,
+					    const struct sluice_state *s)
+{
+	const bool restricted = place->list != SLUICE_DNS_ANY;
+	struct sluice_dns_reader *r = the_reader();
+	const struct sluice_name *name;
+	bool was_held;
+
+	if (!r || is_empty_segment(skb, place))
+		return r || !restricted ? SLUICE_REASON_ESTABLISHED : SLUICE_REASON_INTERNAL;
+	was_held = skb->mark == s->dns_mark;
+	if (was_held)
+		skb->mark = 0;
+	prepare(skb, r, s);
+	if (!read_question(skb, place, r))
+		return restricted ? SLUICE_REASON_DNS_REFUSED : SLUICE_REASON_ESTABLISHED;
+	if (!restricted)
+		return SLUICE_REASON_ESTABLISHED;
+	name = bpf_map_lookup_elem(&names, &r->m.name[0]);
+	if (!name && !was_held && hold(skb, SLUICE_EGRESS))
+		return SLUICE_REASON_DNS_HELD;
+	return name && may_ask(name, place) ? SLUICE_REASON_ESTABLISHED : SLUICE_REASON_DNS_REFUSED;
 }

@@ -209,14 +209,27 @@ int sluice_dns_answer(struct __sk_buff *skb)
 	return verdict_of(reason);
 }
 
-/* jumps[SLUICE_JUMP_DNS_QUESTION]: notes what an allowed packet asks for. */
+/* jumps[SLUICE_JUMP_DNS_QUESTION]: reads what an allowed packet asks for. */
 SEC("tc")
 int sluice_dns_question(struct __sk_buff *skb)
 {
-	const __u32 reason = note_question(skb);
+	const struct dns_place place = load_dns_place(skb);
+	__u32 zero = 0;
+	const struct sluice_state *s = bpf_map_lookup_elem(&state, &zero);
+	const __u32 reason = s ? judge_question(skb, &place, s) : SLUICE_REASON_INTERNAL;
 
 	count(reason, SLUICE_EGRESS, skb->len);
-	return verdict_of(reason);
+	if (reason != SLUICE_REASON_DNS_REFUSED || !s)
+		return verdict_of(reason);
+	report_refused(skb, s, &place);
+	return refuse(skb, &place);
+}
+
+/* Run by the agent alone. */
+SEC("tc")
+int sluice_resend(struct __sk_buff *skb)
+{
+	return resend(skb);
 }
 
 /* Does nothing; measures the cost of a test run itself. */
