@@ -44,8 +44,9 @@ struct sluice_dns_reader {
 	struct sluice_learned fresh;
 	struct dns_message m;
 };
-_Static_assert(offsetof(struct dns_message, bytes) ==
-		       offsetof(struct dns_message, head) + sizeof(struct sluice_dns_event),
+_Static_assert(__builtin_offsetof(struct dns_message, bytes) ==
+		       __builtin_offsetof(struct dns_message, head) +
+			       sizeof(struct sluice_dns_event),
 	       "an event stands in front of its message");
 _Static_assert(sizeof(struct sluice_name_key) == sizeof(struct dns_name), "key of names");
 
