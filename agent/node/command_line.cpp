@@ -10,6 +10,33 @@
 #include "lib/base/printable.h"
 
 namespace sluice::node {
+namespace {
+
+void add_name_options(CLI::App& command, agent::LearningOptions& options) {
+  constexpr std::uint32_t kWeek = 7 * 24 * 60 * 60;
+  const auto seconds = [&](const char* name, std::uint32_t& value,
+                           const char* what) {
+    command.add_option(name, value, what)
+        ->type_name("SECONDS")
+        ->check(CLI::Range(0U, kWeek).description(""))
+        ->capture_default_str()
+        ->group("Names");
+  };
+  seconds("--fqdn-min-ttl", options.ttl_min,
+          "How long an address of a DNS answer counts at least, whatever its "
+          "TTL");
+  seconds("--fqdn-grace", options.grace,
+          "How long it counts after its TTL is over");
+  command
+      .add_option("--fqdn-addresses", options.addresses,
+                  "Addresses that an endpoint can have learned at a time")
+      ->type_name("N")
+      ->check(CLI::Range(16U, 1U << 20U).description(""))
+      ->capture_default_str()
+      ->group("Names");
+}
+
+}  // namespace
 
 int complain(std::string_view what) {
   std::cerr << "error: " << printable(what) << '\n';
@@ -65,6 +92,7 @@ void add_agent_options(CLI::App& command, agent::AgentOptions& options) {
           "Limit of events per second and CPU; the others are only counted")
       ->type_name("N")
       ->capture_default_str();
+  add_name_options(command, options.learning);
 }
 
 void add_size_options(CLI::App& command, agent::DatapathOptions& sizes) {
@@ -80,6 +108,7 @@ void add_size_options(CLI::App& command, agent::DatapathOptions& sizes) {
   size("--peers", sizes.peers, "Peer addresses, of each family");
   size("--prefixes", sizes.prefixes, "Peer prefixes, of each family");
   size("--conntrack", sizes.conntrack, "Entries of conntrack, of each family");
+  size("--names", sizes.names, "DNS names known to the node");
   size("--fragments", sizes.fragments,
        "Fragmented datagrams tracked, of each family");
 }
