@@ -145,11 +145,15 @@ class Planner {
     return it == mirror_.sets.end() ? none : it->second;
   }
 
+  // Of any peer, or of names, whose addresses endpoints learn by themselves.
+  static bool needs_no_peer(std::uint32_t cidr_id) {
+    return cidr_id == SLUICE_CIDR_ANY || (cidr_id & SLUICE_CIDR_NAME) != 0;
+  }
   // True if a packet may look up entries of this class in the view in force.
   [[nodiscard]] bool reachable_now(const PolicySet& set,
                                    std::uint32_t cidr_id) const {
-    return set.records > 0 && (cidr_id == SLUICE_CIDR_ANY ||
-                               mirror_.peers.references(cidr_id) > 0);
+    return set.records > 0 &&
+           (needs_no_peer(cidr_id) || mirror_.peers.references(cidr_id) > 0);
   }
   // The same in the wanted view.
   [[nodiscard]] bool reachable_then(std::uint32_t set,
@@ -157,7 +161,7 @@ class Planner {
     if (targets_.of_set(set).empty()) {
       return false;
     }
-    if (cidr_id == SLUICE_CIDR_ANY) {
+    if (needs_no_peer(cidr_id)) {
       return true;
     }
     const auto it = references_.find(cidr_id);

@@ -253,6 +253,27 @@ TEST(Apply, AClassInUseMakesTheSetBeWrittenAnew) {
   }
 }
 
+// No peer has a selector of names as its class, and packets look its entries up
+// all the same: flows that a removed rule has allowed are judged again.
+TEST(Apply, ASelectorOfNamesIsAlwaysInUse) {
+  constexpr std::uint32_t kName = SLUICE_CIDR_NAME | 5;
+  Watched watched;
+  watched.applier->bind("ns/pod0", 2);
+  Transaction first;
+  first.entries = {{key(1, kName), allow(20)}};
+  first.endpoints = {{"ns/pod0", pod(1)}};
+  ASSERT_TRUE(watched.applier->apply(first));
+  const auto epoch = watched.contents.epoch;
+
+  Transaction second;
+  second.entries = {{key(1, kName), std::nullopt}};
+  ASSERT_TRUE(watched.applier->apply(second));
+  EXPECT_EQ(watched.contents.epoch, epoch + 1);
+
+  ASSERT_TRUE(watched.applier->apply(first));
+  EXPECT_EQ(watched.contents.epoch, epoch + 2);
+}
+
 TEST(Apply, WhatNoPacketCanNoticeStepsNoEpoch) {
   Watched watched;
   watched.applier->bind("ns/pod0", 2);
