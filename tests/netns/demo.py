@@ -10,10 +10,10 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
-from tests.netns import lab, sandbox, show  # noqa: E402
+from tests.netns import dns, lab, sandbox, show  # noqa: E402
 from tests.netns.show import say  # noqa: E402
 from tests.netns.sluice import wait_for  # noqa: E402
-from tests.netns.traffic import DENIED, Probe, verdicts  # noqa: E402
+from tests.netns.traffic import ALLOWED, DENIED, Probe, verdicts  # noqa: E402
 
 _WEB = """\
 apiVersion: cilium.io/v2
@@ -36,6 +36,18 @@ spec:
   - from: [{podSelector: {matchLabels: {app: api}}}]
     ports: [{port: 5432, endPort: 5433}]
 """
+_NAMES = """\
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: web, namespace: shop}
+spec:
+  endpointSelector: {matchLabels: {app: web}}
+  egress:
+  - toEndpoints: [{matchLabels: {"k8s:io.kubernetes.pod.namespace": system, app: dns}}]
+    toPorts: [{ports: [{port: "53"}], rules: {dns: [{matchPattern: "*"}]}}]
+  - toFQDNs: [{matchName: api.example.com}]
+    toPorts: [{ports: [{port: "443"}]}]
+"""
 _BROKEN = _WEB.replace('"8080"', '"80800"')
 
 
@@ -48,7 +60,11 @@ class Demo:
         self.node = self.lab.node("node1", 1)
         for number, name in enumerate(("shop/web", "shop/api", "shop/db", "blog/visitor")):
             self.lab.pod(self.node, name, 0, 11 + number, labels={"app": name.split("/")[1]})
-        self.lab.external("internet", "203.0.113.7", "2001:db8:113::7")
+        outside = self.lab.external("internet", "203.0.113.7", "2001:db8:113::7")
+        self.dns = self.lab.pod(self.node, "system/dns", 0, 21, labels={"app": "dns"})
+        self.names = {"api.example.com": "198.51.100.1", "other.example.com": "198.51.100.2"}
+        for address in self.names.values():
+            outside.add_address(address)
         self.process = None
 
     def main(self):
@@ -59,8 +75,9 @@ class Demo:
         self.with_policies()
         self.look_inside()
         self.mistake_and_crash()
+        self.by_name()
         say("the policies are deleted: everything connects again")
-        for name in ("api.yaml", "db.yaml"):
+        for name in ("api.yaml", "db.yaml", "web.yaml"):
             print(f"$ rm manifests/{name}")
             os.unlink(os.path.join(self.dir, name))
         wait_for(lambda: not self.isolated(), "the policies are gone")
@@ -103,6 +120,28 @@ class Demo:
         self.matrix()
         self.write("api.yaml", _WEB)
         self.start()
+
+    def by_name(self):
+        say("a policy by DNS name: web may connect to api.example.com and to nothing else")
+        print(f"$ cat > manifests/web.yaml\n{textwrap.indent(_NAMES, '    ')}", end="")
+        self.write("web.yaml", _NAMES)
+        wait_for(lambda: "shop/web" in self.isolated(), "the policy is in force")
+        server = dns.Server(self.dns)
+        server.names.update({name: dns.Records((address,), ttl=300) for name, address in self.names.items()})
+        web, outside = self.lab.host("shop/web"), self.lab.host("internet")
+        for name, address in self.names.items():
+            probe = Probe(web, outside, "tcp/443", 4, address)
+            for look_up in (False, True):
+                if look_up:
+                    print(f"  web$ getent hosts {name}")
+                    show.lines(dns.run_in_pod(web, self.dns.ipv4, "getent", "hosts", name)[0], 2)
+                seen = verdicts({probe: ALLOWED if look_up and name.startswith("api") else DENIED})[probe]
+                print(f"  web -> {address}:443 (IPv4)".ljust(34),
+                      show.paint("open" if seen == ALLOWED else "blocked", seen == ALLOWED))
+        say("what web has resolved, and which patterns let it connect")
+        self.run("fqdn", "list")
+        self.run("explain", "--from", "shop/web", "--to", "api.example.com", "--port", "443/TCP")
+        server.close()
 
     # ---- helpers
 

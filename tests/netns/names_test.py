@@ -1,0 +1,544 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Policies by DNS name, with real resolvers and clients: what a pod has resolved it reaches, nothing else."""
+
+import os
+import random
+import select
+import socket
+import struct
+import subprocess
+import tempfile
+import time
+
+from tests.netns import dns, live
+from tests.netns.dns import AAAA, Records, ask
+from tests.netns.lab import run
+from tests.netns.names_lab import API, OTHER, SERVICE, Case, dns_servers, fqdns, policy
+from tests.netns.sluice import cluster_policy, wait_for
+from tests.netns.traffic import ALLOWED, DENIED, Probe
+
+_RACES = int(os.environ.get("SLUICE_TEST_RACES", "3000"))
+_KILLS = int(os.environ.get("SLUICE_TEST_KILLS", "100")) // 10
+
+
+class Names(Case):
+    def test_a_name_opens_its_addresses_and_another_does_not(self):
+        self.start(dns_servers("*"), fqdns("api.example.com"))
+        self.reach(DENIED, *API, *OTHER)
+        for kind in (dns.A, AAAA):
+            self.resolve("api.example.com", kind)
+            self.resolve("other.example.com", kind)
+        self.reach(ALLOWED, *API)
+        self.reach(DENIED, *OTHER)
+        self.reach(DENIED, *API, what="tcp/80")
+
+    def test_over_tcp_and_ipv6(self):
+        self.start(dns_servers("*"), fqdns("api.example.com", "b.example.com"))
+        self.names["b.example.com"] = Records(("198.18.0.3", "2001:db8:18::3"))
+        self.assertEqual(self.resolve("api.example.com", stream=True), [API[0]])
+        self.assertEqual(self.resolve("api.example.com", AAAA, stream=True, family=6), [API[1]])
+        self.assertEqual(self.resolve("b.example.com", AAAA, family=6), ["2001:db8:18::3"])
+        self.reach(ALLOWED, *API, "2001:db8:18::3")
+        self.reach(DENIED, "198.18.0.3")
+
+    def test_patterns(self):
+        self.start(dns_servers("*"), fqdns("*.example.com", "**.example.net", "a*.org"))
+        open_, shut = [], []
+        for number, (name, is_open) in enumerate((
+                ("a.example.com", True), ("a-b_c.example.com", True), ("example.com", False),
+                ("a.b.example.com", False), ("a.example.net", True), ("a.b.example.net", True),
+                ("example.net", False), ("abc.org", True), ("x.abc.org", False), ("xabc.org", False))):
+            address = f"198.18.2.{number}"
+            self.names[name] = Records((address,))
+            self.resolve(name)
+            (open_ if is_open else shut).append(address)
+        self.reach(ALLOWED, *open_)
+        self.reach(DENIED, *shut)
+
+    def test_case_does_not_count(self):
+        self.start(dns_servers("*"), fqdns("API.example.com"))
+        self.assertEqual(self.resolve("aPi.EXAMPLE.cOm"), [API[0]])
+        self.reach(ALLOWED, API[0])
+
+    def test_every_name_of_a_chain_counts(self):
+        """Ten CNAMEs; rules for the first, one inside and the last."""
+        chain = tuple(f"c{i}.example.net" for i in range(10))
+        for number, (question, rule) in enumerate((("first.example.com", "first.example.com"),
+                                                   ("inside.example.com", "c4.example.net"),
+                                                   ("last.example.com", "c9.example.net"))):
+            with self.subTest(rule=rule):
+                address = f"198.18.3.{number}"
+                records = Records((address,), chain=chain)
+                self.names[question] = records
+                for i, link in enumerate(chain):
+                    self.names[link] = Records((address,), chain=chain[i + 1:])
+                if number == 0:
+                    self.start(dns_servers("*"), fqdns(rule))
+                else:
+                    self.sluice.apply("names", policy(dns_servers("*"), fqdns(rule)))
+                self.assertEqual(self.resolve(question), [address])
+                self.reach(ALLOWED, address)
+
+    def test_an_answer_to_a_search_domain_names_what_it_stands_for(self):
+        """As CoreDNS' autopath answers."""
+        self.start(dns_servers("*"), fqdns("api.example.com"))
+        self.names["api.example.com.x.svc.cluster.local"] = Records(API, chain=("api.example.com",))
+        self.assertEqual(self.resolve("api.example.com.x.svc.cluster.local"), [API[0]])
+        self.reach(ALLOWED, API[0])
+
+    def test_pools_of_addresses(self):
+        """1,000 addresses under a name, eight in an answer, TTL 5: each is open when the pod hears of it."""
+        pool = [f"198.18.{8 + i // 250}.{i % 250}" for i in range(1000)]
+        turns = iter(range(1000))
+
+        def some():
+            at = next(turns) * 8 % len(pool)
+            return Records(tuple(pool[at:at + 8]), ttl=5)
+        self.names["pool.example.com"] = some
+        self.start(dns_servers("*"), fqdns("pool.example.com"))
+        seen = set()
+        for _ in range(125):
+            addresses = self.resolve("pool.example.com")
+            self.assertEqual(len(addresses), 8)
+            self.reach(ALLOWED, *addresses)
+            seen.update(addresses)
+        self.assertEqual(len(seen), 1000)
+        self.reach(DENIED, "198.18.12.1")
+
+    def test_large_answers(self):
+        """64 addresses over UDP; 100 truncated, then over TCP."""
+        self.start(dns_servers("*"), fqdns("*.example.com"))
+        for size, how in ((64, {}), (100, {"stream": True})):
+            with self.subTest(addresses=size):
+                pool = tuple(f"198.18.{20 + size // 50}.{i}" for i in range(size))
+                self.names[f"n{size}.example.com"] = Records(pool, truncated=size > 64)
+                if size > 64:
+                    self.assertTrue(ask(self.client, SERVICE[4], f"n{size}.example.com").truncated)
+                self.assertEqual(sorted(self.resolve(f"n{size}.example.com", **how)), sorted(pool))
+                self.reach(ALLOWED, *pool)
+
+    def test_two_names_on_one_address(self):
+        """The known limit: what is open by one name is open by all."""
+        self.start(dns_servers("*"), fqdns("api.example.com"))
+        self.names["twin.example.com"] = Records((API[0],))
+        self.resolve("twin.example.com")
+        self.reach(DENIED, API[0])
+        self.resolve("api.example.com")
+        self.reach(ALLOWED, API[0])
+
+    def test_a_name_inside_the_cluster_is_no_name(self):
+        """toFQDNs are for addresses outside; domainNames, of ClusterNetworkPolicy, for pods too."""
+        pod = self.host("y/c")
+        self.names["pod.example.com"] = Records((pod.ipv4, pod.ipv6))
+        self.start(dns_servers("*"), fqdns("pod.example.com"))
+        self.resolve("pod.example.com")
+        self.check({Probe(self.client, pod, "tcp/443", 4): DENIED})
+        self.sluice.remove("names")
+        self.sluice.apply("admin", cluster_policy(
+            "admin", "Admin", 5, {"pods": {"namespaceSelector": {"matchLabels": {"ns": "x"}},
+                                           "podSelector": {"matchLabels": {"pod": "a"}}}},
+            egress=[{"name": "dns", "action": "Accept",
+                     "to": [{"pods": {"namespaceSelector": {"matchLabels": {"ns": "z"}}, "podSelector": {}}}]},
+                    {"name": "names", "action": "Accept", "to": [{"domainNames": ["pod.example.com"]}]},
+                    {"name": "rest", "action": "Deny", "to": [{"networks": ["0.0.0.0/0", "::/0"]}]}]))
+        self.check({Probe(self.client, pod, "tcp/443", 6): DENIED})
+        self.resolve("pod.example.com")
+        self.resolve("pod.example.com", AAAA)
+        self.check({Probe(self.client, pod, "tcp/443", f): ALLOWED for f in (4, 6)})
+
+    def test_isolation(self):
+        """What one pod resolves opens nothing for another with the same policy."""
+        self.manifests.put("other", policy(dns_servers("*"), fqdns("api.example.com"), pod="b", name="other"))
+        self.start(dns_servers("*"), fqdns("api.example.com"))
+        self.resolve("api.example.com")
+        self.reach(ALLOWED, API[0])
+        self.reach(DENIED, API[0], pod=self.host("x/b"))
+        self.resolve("api.example.com", pod=self.host("x/b"))
+        self.reach(ALLOWED, API[0], pod=self.host("x/b"))
+
+    def test_list(self):
+        self.start(dns_servers("*"), fqdns("api.example.com"))
+        self.resolve("api.example.com")
+
+        def row():
+            rows = self.sluice.query("fqdn", "list")["names"]
+            return next((r for r in rows if r["name"] == "api.example.com" and r["endpoint"] == "x/a"
+                         and r["address"] == API[0]), None)
+        found = wait_for(row, lambda: f"a row, in {self.sluice.command('fqdn', 'list')}")
+        self.assertEqual(found["selectors"], ["api.example.com"])
+
+
+class Clients(Case):
+    """Programs that people run, by whatever resolver is in their C library."""
+
+    def setUp(self):
+        super().setUp()
+        with self.outside.ns.entered():
+            self.listener = socket.create_server(("0.0.0.0", 443), backlog=1024)
+        self.addCleanup(self.listener.close)
+
+    def run_in(self, *command, **how):
+        return dns.run_in_pod(self.client, SERVICE[4], *command, **how)
+
+    def test_getent_with_search_domains(self):
+        self.start(dns_servers("*"), fqdns("api.example.com"))
+        text, code = self.run_in("getent", "ahosts", "api.example.com", options="ndots:5",
+                                 search="x.svc.cluster.local svc.cluster.local cluster.local")
+        self.assertEqual(code, 0, text)
+        for address in API:
+            self.assertIn(address, text)
+        self.assertIn("api.example.com.x.svc.cluster.local", self.upstream.heard)
+        self.reach(ALLOWED, *API)
+
+    def test_getent_of_a_truncated_answer(self):
+        pool = tuple(f"198.18.30.{i}" for i in range(100))
+        self.names["pool.example.com"] = Records(pool, truncated=True)
+        self.start(dns_servers("*"), fqdns("pool.example.com"))
+        text, code = self.run_in("getent", "ahostsv4", "pool.example.com")
+        self.assertEqual((text.count("STREAM"), code), (100, 0), text)
+        self.reach(ALLOWED, *pool)
+
+    def test_dig(self):
+        self.start(dns_servers("*"), fqdns("api.example.com"))
+        for options in (["+notcp"], ["+tcp"], ["+noedns"], ["+bufsize=4096"]):
+            with self.subTest(options=options):
+                text, code = self.run_in("dig", "+short", "+tries=1", "+time=10", *options, "API.example.com")
+                self.assertEqual((text.strip(), code), (API[0], 0))
+        self.reach(ALLOWED, API[0])
+
+    def test_curl_connects_at_once(self):
+        """The first connection, over and over, to names and addresses that the node has not met."""
+        self.start(dns_servers("*"), fqdns("*.example.com"))
+        for number in range(20):
+            address = f"198.18.40.{number}"
+            self.names[f"n{number}.example.com"] = Records((address,))
+            # Nobody speaks HTTP there: it has connected if it waits for an answer.
+            process = self.client.ns.popen(
+                "curl", "--silent", "--ipv4", "--max-time", "60", "--dns-servers", SERVICE[4],
+                f"http://n{number}.example.com:443/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) \
+                if _curl_has_ares() else None
+            if process is None:
+                text, code = self.run_in("bash", "-c", f"exec 3<>/dev/tcp/n{number}.example.com/443")
+                self.assertEqual(code, 0, text)
+                self.listener.accept()[0].close()
+                continue
+            self.listener.settimeout(60)
+            connection, _ = self.listener.accept()
+            self.assertIn(f"Host: n{number}.example.com".encode(), connection.recv(4096))
+            connection.close()
+            process.wait(10)
+
+    def test_musl(self):
+        """musl asks for A and AAAA at once, from one port, and takes every server's first answer."""
+        with tempfile.TemporaryDirectory(dir="/run") as folder:
+            source = os.path.join(folder, "main.c")
+            with open(source, "w", encoding="ascii") as file:
+                file.write("#include <netdb.h>\n#include <sys/socket.h>\n#include <unistd.h>\n"
+                           "int main(int n, char **a) {\n"
+                           " struct addrinfo *r, h = {.ai_socktype = SOCK_STREAM};\n"
+                           " if (n < 3 || getaddrinfo(a[1], a[2], &h, &r)) return 1;\n"
+                           " for (; r; r = r->ai_next) {\n"
+                           "  int s = socket(r->ai_family, r->ai_socktype, 0);\n"
+                           "  if (connect(s, r->ai_addr, r->ai_addrlen) == 0) return 0;\n"
+                           "  close(s);\n }\n return 2;\n}\n")
+            program = os.path.join(folder, "connect")
+            run("musl-gcc", "-static", "-o", program, source)
+            self.start(dns_servers("*"), fqdns("*.example.com"))
+            for number in range(20):
+                self.names[f"m{number}.example.com"] = Records((f"198.18.41.{number}",))
+                text, code = self.run_in(program, f"m{number}.example.com", "443", options="ndots:5",
+                                         search="x.svc.cluster.local")
+                self.assertEqual(code, 0, text)
+
+
+def _curl_has_ares():
+    return "c-ares" in run("curl", "--version")
+
+
+class Unbound(Case):
+    program = "unbound"
+
+    def test_a_chain_by_another_resolver(self):
+        chain = tuple(f"c{i}.example.net" for i in range(8))
+        for i, link in enumerate(("www.example.com",) + chain):
+            self.names[link] = Records(("198.18.3.9",), chain=chain[i:i + 1])
+        self.start(dns_servers("*"), fqdns("c7.example.net"))
+        for stream in (False, True):
+            self.assertEqual(self.resolve("www.example.com", stream=stream), ["198.18.3.9"])
+            self.reach(ALLOWED, "198.18.3.9")
+
+
+class Time(Case):
+    options = ("--fqdn-min-ttl", "0", "--fqdn-grace", "1")
+
+    def test_ttl_zero(self):
+        """Open for the grace time: the client connects after it has the answer."""
+        self.names["zero.example.com"] = lambda: Records((API[0],), ttl=0)
+        self.start(dns_servers("*"), fqdns("zero.example.com"))
+        self.resolve("zero.example.com")
+        self.reach(ALLOWED, API[0])
+        self.wait_denied(API[0])
+        self.resolve("zero.example.com")
+        self.reach(ALLOWED, API[0])
+
+    def test_a_flow_outlives_its_name(self):
+        self.names["short.example.com"] = Records(API, ttl=1)
+        self.start(dns_servers("*"), fqdns("short.example.com"))
+        flows = []
+        for family in (4, 6):
+            address = self.resolve("short.example.com", dns.A if family == 4 else AAAA)[0]
+            flows += live.tcp(self.client, self.outside, 443, family, address=address)
+        self.addCleanup(lambda: [f.close() for f in flows])
+        for address in API:
+            self.wait_denied(address)
+        self.lives(flows)
+        with self.subTest("after another change of policy"):
+            self.sluice.apply("names", policy(dns_servers("*"), fqdns("short.example.com", "more.example.com")))
+            self.lives(flows)
+        with self.subTest("after a restart"):
+            self.sluice.kill()
+            self.lives(flows)
+            self.sluice.start()
+            self.lives(flows)
+        self.reach(DENIED, *API)
+        with self.subTest("without the rule"):
+            self.sluice.apply("names", policy(dns_servers("*"), fqdns("more.example.com")))
+            self.assertEqual(len(live.unheard(live.speak(flows, "opener"), 1)), len(flows))
+
+    def lives(self, flows):
+        for who in ("opener", "opened"):
+            self.assertEqual([str(f) for f in live.unheard(live.speak(flows, who), 10)], [])
+
+
+class Agent(Case):
+    """What happens while the agent is away, and when it comes back."""
+
+    def test_names_known_before(self):
+        self.start(dns_servers("*"), fqdns("api.example.com", "more.example.com"))
+        self.resolve("api.example.com")
+        self.sluice.kill()
+        self.reach(ALLOWED, API[0])
+        # A name that the node knows gets new addresses; one that it does not know gets an answer.
+        self.names["api.example.com"] = Records(("198.18.50.1",))
+        self.resolve("api.example.com")
+        self.reach(ALLOWED, "198.18.50.1")
+        self.names["more.example.com"] = Records(("198.18.50.2",))
+        self.assertEqual(self.resolve("more.example.com"), ["198.18.50.2"])
+        self.reach(DENIED, "198.18.50.2", OTHER[0])
+        self.sluice.start()
+        self.reach(ALLOWED, API[0], "198.18.50.1")
+        self.resolve("more.example.com")
+        self.reach(ALLOWED, "198.18.50.2")
+        self.reach(DENIED, OTHER[0])
+
+    def test_no_lookup_is_lost(self):
+        """The agent is killed again and again: every lookup is answered, if need be when it is repeated, and
+        what is forbidden stays so."""
+        self.start(dns_servers("*"), fqdns("*.allowed.test"))
+        at = random.Random(1)
+        for kill in range(_KILLS):
+            deadline = time.monotonic() + at.uniform(0, 0.3)
+            number = 0
+            while number == 0 or time.monotonic() < deadline:
+                number += 1
+                name, address = f"n{kill}-{number}", f"198.19.{kill}.{number % 250}"
+                for suffix in ("allowed.test", "forbidden.test"):
+                    self.names[f"{name}.{suffix}"] = Records((address if suffix[0] == "a" else OTHER[0],))
+                    wait_for(lambda n=f"{name}.{suffix}": ask(self.client, SERVICE[4], n, seconds=2),
+                             f"an answer about {name}.{suffix}")
+            self.sluice.kill()
+            self.sluice.spawn()
+        self.sluice.wait_enforced()
+        self.reach(DENIED, OTHER[0])
+
+    def test_a_policy_comes_to_a_pod_that_has_resolved(self):
+        """Flows to what it has resolved continue, new ones to the same addresses work."""
+        self.start()
+        for kind in (dns.A, AAAA):
+            self.resolve("api.example.com", kind)
+            self.resolve("other.example.com", kind)
+        flows = [f for a, family in zip(API, (4, 6))
+                 for f in live.tcp(self.client, self.outside, 443, family, address=a)]
+        cut = live.tcp(self.client, self.outside, 443, 4, address=OTHER[0])
+        self.addCleanup(lambda: [f.close() for f in flows + cut])
+        self.sluice.apply("names", policy(dns_servers("*"), fqdns("api.example.com")))
+        self.assertEqual(live.unheard(live.speak(flows, "opener"), 10), [])
+        self.reach(ALLOWED, *API)
+        self.reach(DENIED, *OTHER)
+        self.assertEqual(len(live.unheard(live.speak(cut, "opener"), 1)), 1)
+
+
+class Questions(Case):
+    """rules.dns restricts what may be asked for."""
+
+    def test_others_are_refused(self):
+        self.start(dns_servers("api.example.com", "*.ok.test"), fqdns("*"))
+        self.names["a.ok.test"] = Records(("198.18.51.1",))
+        for stream in (False, True):
+            for family in (4, 6):
+                with self.subTest(stream=stream, family=family):
+                    how = {"stream": stream, "family": family}
+                    self.assertEqual(self.resolve("api.example.com", **how), [API[0]])
+                    self.assertEqual(self.resolve("A.OK.test", **how), ["198.18.51.1"])
+                    reply = ask(self.client, SERVICE[family], "other.example.com", stream=stream)
+                    self.assertEqual(reply and reply.code, dns.REFUSED)
+        self.assertNotIn("other.example.com", self.upstream.heard)
+        self.reach(ALLOWED, API[0], "198.18.51.1")
+        self.reach(DENIED, OTHER[0])
+
+    def test_without_the_agent(self):
+        """Known names are asked for and refused as before."""
+        self.start(dns_servers("api.example.com"), fqdns("*"))
+        self.resolve("api.example.com")
+        self.assertEqual(ask(self.client, SERVICE[4], "other.example.com").code, dns.REFUSED)
+        self.sluice.kill()
+        self.assertEqual(self.resolve("api.example.com"), [API[0]])
+        self.assertEqual(ask(self.client, SERVICE[4], "other.example.com").code, dns.REFUSED)
+        self.assertNotIn("other.example.com", self.upstream.heard)
+
+
+class Hostile(Case):
+    """Nothing is learned from whom nobody has asked."""
+
+    def setUp(self):
+        super().setUp()
+        # E may be asked, but no rule says that it is a DNS server.
+        cidrs = {"toCIDR": [f"{self.outside.ipv4}/32", f"{self.outside.ipv6}/128"]}
+        self.start(dns_servers("*"), dns_servers(to=cidrs), fqdns("*"))
+        self.reach(DENIED, *API)
+
+    def send_from_dns(self, message, port):
+        """Datagrams of the DNS server that are no answers of the resolver's."""
+        with self.host("z/a").ns.entered(), socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP) as raw:
+            raw.sendto(struct.pack("!4H", 53, port, 8 + len(message), 0) + message, (self.client.ipv4, 0))
+
+    def test_a_server_that_no_rule_names(self):
+        for stream in (False, True):
+            self.assertEqual(ask(self.client, self.outside.ipv4, "api.example.com", stream=stream).addresses,
+                             [API[0]])
+        self.reach(DENIED, API[0])
+
+    def test_an_answer_without_a_question(self):
+        """Right server, right port, other id or name; and the same answer again after the right one."""
+        server = self.host("z/a").ipv4
+        with self.client.ns.entered():
+            made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(made.close)
+        made.settimeout(10)
+        made.connect((server, 53))
+        asked = dns.question("other.example.com", number=0x1111)
+        made.send(asked)
+        self.assertEqual(dns.read_reply(made.recv(4096)).addresses, [OTHER[0]])
+        port = made.getsockname()[1]
+        for name, number in (("other.example.com", 0x2222), ("api.example.com", 0x1111)):
+            forged = dns.question(name, number=number)
+            self.send_from_dns(dns.answer(forged, Records(API)), port)
+            # It arrives, and nothing comes of it.
+            self.assertEqual(dns.read_reply(made.recv(4096)).addresses, [API[0]])
+            self.reach(DENIED, API[0])
+
+    def test_damaged_answers(self):
+        """Loops of pointers, counts that are too large, records that break off: they arrive, and open nothing."""
+        row = b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 30, 4) + socket.inet_aton(API[0])
+        head = struct.pack("!5H", 0x8180, 1, 1, 0, 0)
+        server = self.host("z/a").ipv4
+        self.resolver.close()
+        raw = dns.Server(self.host("z/a"))
+        self.addCleanup(raw.close)
+        for number, message in enumerate((
+                bytes(2) + struct.pack("!5H", 0x8180, 1, 2, 0, 0) + row,
+                bytes(2) + head + row[:-1],
+                bytes(2) + head + b"\xc0\xff" + row[2:],
+                bytes(2) + struct.pack("!5H", 0x8180, 1, 0xffff, 0, 0) + row,
+                bytes(2) + struct.pack("!5H", 0x8180, 1, 2, 0, 0) + row + b"\x3f" + bytes(10))):
+            with self.subTest(number=number):
+                raw.names["api.example.com"] = message
+                with self.client.ns.entered():
+                    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                with made:
+                    made.settimeout(10)
+                    made.connect((server, 53))
+                    made.send(dns.question("api.example.com"))
+                    self.assertGreater(len(made.recv(4096)), 12)
+                self.reach(DENIED, API[0])
+        raw.names["api.example.com"] = Records(API)
+        self.assertEqual(ask(self.client, server, "api.example.com").addresses, [API[0]])
+        self.reach(ALLOWED, API[0])
+
+    def test_an_answer_inside_an_answer(self):
+        """Over TCP, text about a name begins where a segment begins, and looks like an answer about another."""
+        self.resolver.close()
+        server = self.host("z/a")
+        with server.ns.entered():
+            listener = socket.create_server((server.ipv4, 53))
+        self.addCleanup(listener.close)
+        listener.settimeout(10)
+        with self.client.ns.entered():
+            made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self.addCleanup(made.close)
+        made.settimeout(10)
+        made.connect((server.ipv4, 53))
+        connection, _ = listener.accept()
+        self.addCleanup(connection.close)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # The pod has asked for this name as well, on the same flow.
+        for asked in (dns.question("api.example.com", number=7), dns.question("evil.test", dns.TXT, number=8)):
+            made.sendall(len(asked).to_bytes(2, "big") + asked)
+        inner = dns.answer(dns.question("api.example.com", number=7), Records(API))
+        inner = len(inner).to_bytes(2, "big") + inner
+        outer = dns.question("evil.test", dns.TXT, number=8, flags=0x8180)
+        outer = outer[:6] + b"\0\1" + outer[8:] + b"\xc0\x0c" + struct.pack("!HHIH", dns.TXT, 1, 30, len(inner))
+        connection.sendall((len(outer) + len(inner)).to_bytes(2, "big") + outer)
+        got = made.recv(4096)  # one segment
+        connection.sendall(inner)
+        while len(got) < 2 + len(outer) + len(inner):
+            got += made.recv(4096)
+        self.reach(DENIED, API[0])
+
+
+class Race(Case):
+    """A datagram that leaves in the same microsecond in which the answer arrives."""
+
+    def test_not_one_is_denied(self):
+        self.names.update({f"n{i}.race.test": Records((f"198.19.{i // 250}.{i % 250}",)) for i in range(_RACES)})
+        again = {f"n{i}.race.test": Records((f"198.18.{100 + i // 250}.{i % 250}",)) for i in range(_RACES)}
+        # The server itself, so that the resolver's time does not count.
+        server = self.outside.ipv4
+        self.start(dns_servers("*", to={"toCIDR": [f"{server}/32"]}), fqdns("*.race.test"))
+        with self.outside.ns.entered():
+            sink = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with sink:
+            sink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+            sink.bind(("0.0.0.0", 443))
+            sink.setblocking(False)
+            for what in ("unknown", "known"):
+                with self.subTest(names=what):
+                    missing = self.send_all(server, sink)
+                    self.assertFalse(missing, f"{len(missing)} of {_RACES} were not heard")
+                self.names.update(again)
+
+    def send_all(self, server, sink):
+        """The numbers of names of which the datagram was not heard."""
+        missing = set(range(_RACES))
+        with self.client.ns.entered():
+            asking, sending = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+        with asking, sending:
+            asking.connect((server, 53))
+            asking.settimeout(60)
+            for number in range(_RACES):
+                asking.send(dns.question(f"n{number}.race.test"))
+                message = asking.recv(4096)
+                sending.sendto(number.to_bytes(4, "big"), (socket.inet_ntoa(message[-4:]), 443))
+                if number % 100 == 0:
+                    _drain(sink, missing)
+        while select.select([sink], [], [], 1)[0]:
+            _drain(sink, missing)
+        return missing
+
+
+def _drain(sink, missing):
+    try:
+        while True:
+            missing.discard(int.from_bytes(sink.recv(16), "big"))
+    except BlockingIOError:
+        pass
