@@ -106,14 +106,14 @@ def peers(word, deny):
         result["toServices"] = array("What stands behind Services.", service())
     if word == "to" and not deny:
         result["toFQDNs"] = array(
-            "Addresses outside the cluster that DNS gives for names. " + _NOT_YET,
+            "Addresses outside the cluster that the pod's DNS servers have given it for names. Not "
+            "beside other peers, nor beside `rules`.",
             dns_names("Names, by exactly one of the two.", oneOf=_NAME_OR_PATTERN))
     return result
 
 
 # ---- names ---------------------------------------------------------------------------
 
-_NOT_YET = "Not enforced yet: a policy that has it is refused, and its status says so."
 _NAME_OR_PATTERN = [{"required": [name]} for name in ("matchName", "matchPattern")]
 
 
@@ -176,7 +176,7 @@ def layer4(word, deny):
     if word == "to" and not deny:
         element["rules"] = struct("Only `dns`; rules for other protocols are not supported.", {
             "dns": array("The names that may be asked for at these ports, which must be single ports "
-                         "of TCP and UDP. " + _NOT_YET,
+                         "of TCP and UDP. What the answers say is learned for toFQDNs. None: every name.",
                          dns_names("Names, by one of the two or both.", anyOf=_NAME_OR_PATTERN))})
     return {
         "toPorts": array("Ports; none: all protocols and ports.", struct("A list of ports.", element)),

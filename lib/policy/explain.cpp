@@ -22,33 +22,70 @@ bool covers(const L4Entry& entry, std::uint8_t protocol, std::uint16_t port) {
          entry.port >> free_bits == port >> free_bits;
 }
 
-// The entry that the datapath finds: the class's longest, else that of any
-// peer, else none. So the answer names the rule that flow events name.
-// `found_at`: the class that has it.
-const L4Entry* find_entry(const SetDirection& direction, std::uint32_t cidr_id,
-                          const Translator::Question& question,
-                          std::uint32_t& found_at) {
-  for (const std::uint32_t id : {cidr_id, SLUICE_CIDR_ANY}) {
-    const auto it = direction.entries.find(id);
-    if (it == direction.entries.end()) {
-      continue;
-    }
-    const L4Entry* best = nullptr;
-    for (const auto& entry : it->second) {
-      if (covers(entry, question.protocol, question.port) &&
-          (best == nullptr || entry.prefixlen > best->prefixlen)) {
-        best = &entry;
-      }
-    }
-    if (best != nullptr) {
-      found_at = id;
-      return best;
+// The longest entry of one class, or selector of names, that covers the packet;
+// null if there is none.
+const L4Entry* longest(const SetDirection& direction, std::uint32_t cidr_id,
+                       const Translator::Question& question) {
+  const auto it = direction.entries.find(cidr_id);
+  if (it == direction.entries.end()) {
+    return nullptr;
+  }
+  const L4Entry* best = nullptr;
+  for (const auto& entry : it->second) {
+    if (covers(entry, question.protocol, question.port) &&
+        (best == nullptr || entry.prefixlen > best->prefixlen)) {
+      best = &entry;
     }
   }
-  return nullptr;
+  return best;
+}
+
+// The entry that the datapath finds: the class's longest, else that of any
+// peer, else none; where it denies, that of a name which comes before it. So
+// the answer names the rule that flow events name. `found_at`: the class, or
+// the selector of names, that has it.
+const L4Entry* find_entry(const SetDirection& direction, std::uint32_t cidr_id,
+                          const NameSelectors& names,
+                          const Translator::Question& question,
+                          std::uint32_t& found_at) {
+  found_at = cidr_id;
+  const auto* found = longest(direction, cidr_id, question);
+  if (found == nullptr) {
+    found_at = SLUICE_CIDR_ANY;
+    found = longest(direction, SLUICE_CIDR_ANY, question);
+  }
+  if (found == nullptr || found->value.verdict == SLUICE_VERDICT_ALLOW) {
+    return found;
+  }
+  for (const auto& [id, rules] : direction.by_name) {
+    const auto* entry = longest(direction, id, question);
+    if (entry != nullptr && (entry->value.flags & found->value.flags) != 0 &&
+        names.matches(id, question.names)) {
+      found_at = id;
+      return entry;
+    }
+  }
+  return found;
 }
 
 using Answer = Translator::Answer;
+
+// Says what a rule for names lacks, as far as names go.
+void say_names(const RuleRecord& rule, const ClassKey& peer, NearMiss& miss) {
+  std::string names;
+  for (const auto& selector : rule.rule->peers) {
+    if (const auto* name = std::get_if<NamePeer>(&selector)) {
+      names += (names.empty() ? "" : ", ") + name->pattern.text();
+    }
+  }
+  const bool possible =
+      !rule.names_within ||
+      std::ranges::binary_search(peer.selectors, *rule.names_within);
+  miss.detail =
+      miss.detail.substr(0, miss.detail.find(", but")) +
+      (possible ? ", if the address belongs to " + names
+                : ", by name (" + names + "), but not in the cluster");
+}
 
 // The near miss that a rule of the set is, if it is one.
 std::optional<NearMiss> near_miss(const PlacedRule& placed,
@@ -65,7 +102,11 @@ std::optional<NearMiss> near_miss(const PlacedRule& placed,
   if (placed.named_at_peer) {
     resolve_names(candidate, rule.rule->l4, peer.ports);
   }
-  auto miss = near_miss(candidate, selects_peer, packet, allowed);
+  const bool by_name = candidate.name_level != 0;
+  auto miss = near_miss(candidate, selects_peer && !by_name, packet, allowed);
+  if (miss && by_name) {
+    say_names(rule, peer, *miss);
+  }
   if (miss) {
     miss->rule = PolicySets::rule_info(*placed.spec, rule);
   }
@@ -102,12 +143,13 @@ void set_default(Answer& answer, const Translator::Question& question,
 
 // The verdict of the entry that the datapath finds, or the default.
 void set_verdict(Answer& answer, const SetRecord& set,
+                 const NameSelectors& names,
                  const Translator::Question& question, std::uint32_t cidr_id,
                  bool local_node) {
   const auto& direction =
       set.directions[static_cast<std::size_t>(question.direction)];
   std::uint32_t found_at = 0;
-  const auto* entry = find_entry(direction, cidr_id, question, found_at);
+  const auto* entry = find_entry(direction, cidr_id, names, question, found_at);
   if (entry == nullptr) {
     set_default(answer, question, local_node);
     return;
@@ -295,7 +337,8 @@ std::optional<Answer> Translator::explain(const Question& question) const {
     return answer;
   }
   say_isolation(*set, question.direction, answer);
-  set_verdict(answer, *set, question, cidr_id, peer.local_node);
+  set_verdict(answer, *set, impl_->sets.names(), question, cidr_id,
+              peer.local_node);
   impl_->add_near_misses(*set, pod, packet, cidr_id, answer);
   return answer;
 }

@@ -20,8 +20,11 @@ class Ranked {
       : order_(candidates.begin(), candidates.end()),
         depth_(candidates.size(), 0),
         counts_((candidates.size() + kBits - 1) / kBits, 0),
-        names_(std::ranges::any_of(candidates, [](const auto* candidate) {
-          return candidate->name_level != 0;
+        names_(std::ranges::any_of(
+            candidates,
+            [](const auto* candidate) { return candidate->name_level != 0; })),
+        dns_(std::ranges::any_of(candidates, [](const auto* candidate) {
+          return candidate->dns != 0;
         })) {
     const auto before = [](const auto* a, const auto* b) {
       return asked_before(*a, *b);
@@ -83,6 +86,23 @@ class Ranked {
     return result;
   }
 
+  // The names for which the tier's allow rules together let the peer be asked.
+  [[nodiscard]] std::uint8_t dns(Tier tier) const {
+    std::uint8_t lists = 0;
+    bool every_name = false;
+    const auto end = begins_[static_cast<std::size_t>(tier) + 1];
+    for (auto rank = begins_[static_cast<std::size_t>(tier)];
+         dns_ && rank < end; ++rank) {
+      const auto& rule = *order_[rank];
+      if (depth_[rank] > 0 && rule.name_level == 0 &&
+          rule.action == Action::kAllow) {
+        lists |= rule.dns;
+        every_name |= rule.dns == 0 || rule.dns == SLUICE_DNS_ANY;
+      }
+    }
+    return lists != 0 && every_name ? std::uint8_t{SLUICE_DNS_ANY} : lists;
+  }
+
  private:
   // `end` if no candidate counts.
   [[nodiscard]] std::size_t first_rank(std::size_t begin,
@@ -112,6 +132,7 @@ class Ranked {
   std::vector<int> depth_;               // by rank
   std::vector<std::uint64_t> counts_;    // depth above 0, rules for names not
   bool names_ = false;                   // some candidate is a rule for names
+  bool dns_ = false;                     // some candidate speaks of DNS
   std::array<std::size_t, 4> begins_{};  // of tiers in `order_`
 };
 
@@ -120,15 +141,20 @@ Decided decide(const Ranked& ranked, bool isolated) {
   std::uint8_t name_levels = 0;
   const auto decided_by = [&](const Candidate& candidate) {
     const bool deny = candidate.action == Action::kDeny;
-    if (!deny && !isolated && candidate.jump == SLUICE_JUMP_NONE) {
-      return Decided{};  // allowed anyway: needs no entry
+    std::uint8_t dns = deny ? std::uint8_t{0} : ranked.dns(candidate.tier);
+    if (!deny && !isolated) {
+      if (candidate.jump == SLUICE_JUMP_NONE && dns == 0) {
+        return Decided{};  // allowed anyway: needs no entry
+      }
+      dns = dns == 0 ? dns : std::uint8_t{SLUICE_DNS_ANY};  // so do questions
     }
     return Decided{
         .kind = deny ? Kind::kDeny : Kind::kAllow,
         .jump = deny ? std::uint16_t{SLUICE_JUMP_NONE} : candidate.jump,
         .rule = candidate.rule,
         .tier = candidate.tier,
-        .name_levels = deny ? name_levels : std::uint8_t{0}};
+        .name_levels = deny ? name_levels : std::uint8_t{0},
+        .dns = dns};
   };
   const auto first = [&](Tier tier) {
     const auto found = ranked.first(tier);
@@ -206,13 +232,14 @@ sluice_policy_value value_of(const Decided& decided, const Decided& fallback) {
   return {.verdict = static_cast<__u8>(effective.kind == Decided::Kind::kDeny
                                            ? SLUICE_VERDICT_DENY
                                            : SLUICE_VERDICT_ALLOW),
-          .flags = decided.name_levels,
+          .flags = static_cast<__u8>(decided.name_levels | decided.dns),
           .jump = effective.jump,
           .rule = effective.rule};
 }
 
 bool same_verdict(const Decided& a, const Decided& b) {
-  return a.kind == b.kind && a.jump == b.jump && a.name_levels == b.name_levels;
+  return a.kind == b.kind && a.jump == b.jump &&
+         a.name_levels == b.name_levels && a.dns == b.dns;
 }
 
 // A port range over which both decisions are constant.
@@ -305,6 +332,17 @@ bool asked_before(const Candidate& a, const Candidate& b) {
     return std::tuple(c.tier, allow_last, c.order, c.rule);
   };
   return rank(a) < rank(b);
+}
+
+std::uint8_t asked_of_both(std::uint8_t a, std::uint8_t b) {
+  if (a == 0 || b == 0) {
+    return a | b;
+  }
+  if (a == SLUICE_DNS_ANY || b == SLUICE_DNS_ANY) {
+    return a & b;
+  }
+  const bool none = a == kDnsNone || b == kDnsNone || (a & b) == 0;
+  return none ? kDnsNone : a & b;
 }
 
 bool set_name_levels(std::span<Candidate* const> candidates) {

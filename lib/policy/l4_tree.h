@@ -28,7 +28,20 @@ struct Candidate {
   // that the endpoint has learned for one of them, which is not known here. The
   // bit of its level: rules between which nothing can decide share one.
   std::uint8_t name_level = 0;
+  // Of an allow rule: for which names its peers may be asked by DNS. The bit of
+  // its list, SLUICE_DNS_ANY, or 0: it does not say that they are DNS servers.
+  std::uint8_t dns = 0;
 };
+
+// The lists of names that the rules of a set can have: what an entry's flags
+// name is a union of them, by their bits.
+inline constexpr int kDnsListsMax = 7;
+// The list without names.
+inline constexpr std::uint8_t kDnsNone = SLUICE_DNS_ANY - 1;
+
+// For which names a server may be asked that stands for two others, of which
+// these are the lists: those that both allow, as far as lists can say it.
+std::uint8_t asked_of_both(std::uint8_t a, std::uint8_t b);
 
 // Sorts ranges and merges those that overlap or touch.
 void merge_ranges(std::vector<PortRange>& ranges);
@@ -58,6 +71,9 @@ struct Decided {
   // address is one of their names'. 0 if it is allowed, except by
   // Decision::of_name().
   std::uint8_t name_levels = 0;
+  // The names for which the peer may be asked by DNS, as in Candidate; several
+  // bits: the union. 0 if it is not allowed.
+  std::uint8_t dns = 0;
   // Only ClusterNetworkPolicies have another tier.
   [[nodiscard]] bool denied_by_cluster_policy() const {
     return kind == Kind::kDeny && tier != Tier::kNormal;

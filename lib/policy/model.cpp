@@ -97,6 +97,18 @@ Model::~Model() = default;
 Model::Model(Model&&) noexcept = default;
 Model& Model::operator=(Model&&) noexcept = default;
 
+const PolicyEntry* Model::may_ask(const PolicyEntry& server,
+                                  std::span<const std::uint32_t> names) const {
+  for (const std::uint32_t name : names) {
+    const auto* entry = impl_->longest(server.key.policy_id, name,
+                                       SLUICE_QUESTION, server.value.flags, 0);
+    if (entry != nullptr) {
+      return entry;
+    }
+  }
+  return nullptr;
+}
+
 std::uint32_t Model::peer_class(const IpAddress& peer) const {
   const auto& lengths = impl_->lengths[peer.v6 ? 1 : 0];
   for (int length = peer.bits(); length >= 0; --length) {

@@ -38,6 +38,12 @@ class Model {
                                Direction direction, const IpAddress& peer,
                                std::uint8_t protocol, std::uint16_t port,
                                std::span<const std::uint32_t> names = {}) const;
+  // The entry that lets a server be asked by DNS for a name, of which these are
+  // the selectors; `server` is the entry that allows the server. nullptr: no
+  // entry does. Asks of nothing where the server's list is that of all names,
+  // or it has none.
+  [[nodiscard]] const PolicyEntry* may_ask(
+      const PolicyEntry& server, std::span<const std::uint32_t> names) const;
   [[nodiscard]] std::uint32_t peer_class(const IpAddress& peer) const;
   // nullptr if there is no such endpoint.
   [[nodiscard]] const EndpointEntry* endpoint(std::string_view name) const;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/policy/name_selectors.h"
 
+#include <algorithm>
+
 #include "lib/policy/hash.h"
 
 namespace sluice::policy {
@@ -17,20 +19,27 @@ std::uint32_t NameSelectors::acquire(const dns::NamePattern& pattern) {
     id = ((id + 1) & kMask) | SLUICE_CIDR_NAME;
   }
   ids_.emplace(pattern.text(), id);
-  records_[id] = {.text = pattern.text(), .refs = 1};
+  records_.emplace(id, Record{.pattern = pattern, .refs = 1});
   return id;
 }
 
 void NameSelectors::release(std::uint32_t id) {
   const auto record = records_.find(id);
   if (--record->second.refs == 0) {
-    ids_.erase(record->second.text);
+    ids_.erase(record->second.pattern.text());
     records_.erase(record);
   }
 }
 
+bool NameSelectors::matches(std::uint32_t id,
+                            std::span<const dns::Name> names) const {
+  const auto& pattern = records_.at(id).pattern;
+  return std::ranges::any_of(
+      names, [&](const dns::Name& name) { return pattern.matches(name); });
+}
+
 const std::string& NameSelectors::text(std::uint32_t id) const {
-  return records_.at(id).text;
+  return records_.at(id).pattern.text();
 }
 
 }  // namespace sluice::policy

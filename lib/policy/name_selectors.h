@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <span>
 #include <string>
 #include <unordered_map>
 
@@ -24,10 +25,13 @@ class NameSelectors {
   void release(std::uint32_t id);
   // The text of a pattern in use.
   [[nodiscard]] const std::string& text(std::uint32_t id) const;
+  // True if a pattern in use matches one of the names.
+  [[nodiscard]] bool matches(std::uint32_t id,
+                             std::span<const dns::Name> names) const;
 
  private:
   struct Record {
-    std::string text;
+    dns::NamePattern pattern;
     std::uint32_t refs = 0;
   };
   std::unordered_map<std::uint32_t, Record> records_;

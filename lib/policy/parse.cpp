@@ -8,7 +8,6 @@
 
 #include "lib/policy/parse_context.h"
 #include "lib/policy/parse_labels.h"
-#include "lib/policy/parse_names.h"
 
 namespace sluice::policy {
 namespace {
@@ -147,9 +146,7 @@ bool is_policy(std::string_view api_version, std::string_view kind) {
   return find_language(api_version, kind) != nullptr;
 }
 
-namespace {
-
-Result<Policy> parse(const json& object, bool names) {
+Result<Policy> parse_policy(const json& object) {
   if (!object.is_object()) {
     return fail("a policy must be an object, is " +
                 std::string(kube::type_name(object)));
@@ -165,23 +162,10 @@ Result<Policy> parse(const json& object, bool names) {
   // The API server validates metadata, whatever the kind.
   read_metadata(Field(object, Field::Null::kAbsent), *language, context);
   language->parse(Field(object, language->null), context);
-  if (!names) {
-    refuse_names(context);
-  }
   if (!context.problems.empty()) {
     return std::unexpected(context.problems.error());
   }
   return std::move(context.policy);
-}
-
-}  // namespace
-
-Result<Policy> parse_policy(const json& object) {
-  return parse(object, false);
-}
-
-Result<Policy> parse_policy_with_names(const json& object) {
-  return parse(object, true);
 }
 
 std::optional<Policy> parse_isolation(const json& object) {

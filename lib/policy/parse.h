@@ -21,13 +21,7 @@ bool is_policy(std::string_view api_version, std::string_view kind);
 // unsupported field makes the whole object invalid. The error names the field:
 // "spec.ingress[0].toPorts[0].ports[0].port: unable to parse port \"65536\"".
 // No exceptions, whatever the input.
-//
-// Rules with DNS names (toFQDNs, rules.dns, domainNames) are validated but not
-// enforced yet: a valid Cilium policy with them is an error, too, and in a
-// ClusterNetworkPolicy they match nothing.
 Result<Policy> parse_policy(const nlohmann::json& object);
-// Likewise, but gives rules with names as they are. Not for enforcement.
-Result<Policy> parse_policy_with_names(const nlohmann::json& object);
 
 // Returns the replacement for a policy that parse_policy() refuses: it isolates
 // the same subjects in the same directions and allows nothing. nullopt if the

@@ -226,6 +226,12 @@ RuleL4 parse_cilium_l4(const Field& field, const Section& section,
   return out;
 }
 
+bool has_names(const Rule& rule) {
+  return std::ranges::any_of(rule.peers, [](const PeerSelector& peer) {
+    return std::holds_alternative<NamePeer>(peer);
+  });
+}
+
 // Adds the rules that an element of a section becomes: one, or more if some of
 // its ports have DNS rules.
 void parse_rule(const Field& field, const Section& section, bool selects_init,
@@ -245,6 +251,9 @@ void parse_rule(const Field& field, const Section& section, bool selects_init,
   const bool only_dns =
       !l4.dns.empty() && l4.plain.ranges.empty() && l4.plain.named.empty();
   for (auto& [ports, dns] : l4.dns) {
+    if (has_names(rule)) {
+      context.problems.add(dns.path + ": not supported in a rule with toFQDNs");
+    }
     Rule with_dns = rule;
     with_dns.l4 = std::move(ports);
     with_dns.dns = std::move(dns);

@@ -168,34 +168,4 @@ void parse_domain_name(const Field& field, Rule& rule, Problems& problems) {
   }
 }
 
-void refuse_names(ParseContext& context) {
-  std::string last;
-  const auto refuse_once = [&](const std::string& path) {
-    if (std::exchange(last, path) != path) {
-      context.problems.add(path + ": not supported");
-    }
-  };
-  for (Spec& spec : context.policy.specs) {
-    for (Rule& rule : spec.rules) {
-      if (rule.dns) {
-        refuse_once(rule.dns->path);
-      }
-      if (std::ranges::none_of(rule.peers, [](const PeerSelector& peer) {
-            return std::holds_alternative<NamePeer>(peer);
-          })) {
-        continue;
-      }
-      if (context.policy.tier == Tier::kNormal) {
-        refuse_once(rule.path + ".toFQDNs");
-      } else {
-        rule.peers.clear();
-        context.policy.warnings.push_back(
-            rule.path +
-            ": has domainNames, which are not supported, so the rule matches "
-            "nothing");
-      }
-    }
-  }
-}
-
 }  // namespace sluice::policy

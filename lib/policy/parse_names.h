@@ -19,10 +19,4 @@ void parse_dns_port(const Field& port, L4& out, ParseContext& context);
 // ClusterNetworkPolicy's domainNames[].
 void parse_domain_name(const Field& field, Rule& rule, Problems& problems);
 
-// Refuses every rule with names, because nothing enforces them yet. This is the
-// only place that knows of it. A ClusterNetworkPolicy stays valid: its Accept
-// rules with names match nothing, as its API specifies for a peer that is not
-// understood.
-void refuse_names(ParseContext& context);
-
 }  // namespace sluice::policy

@@ -22,6 +22,12 @@ bool names_services(const Rule& rule) {
   });
 }
 
+bool asks_for_every_name(const DnsRule& rule) {
+  return std::ranges::any_of(rule.names, [](const dns::NamePattern& pattern) {
+    return pattern.matches_every_name();
+  });
+}
+
 bool names_services(const Spec& spec) {
   return std::ranges::any_of(
       spec.rules, [](const Rule& rule) { return names_services(rule); });
@@ -70,7 +76,8 @@ std::vector<RuleRecord> PolicySets::acquire_rules(const PolicyKey& key,
                       .peers = {},
                       .behind = {},
                       .names = {},
-                      .names_within = std::nullopt};
+                      .names_within = std::nullopt,
+                      .asked = {}};
     for (const auto& peer : rule.peers) {
       if (const auto* name = std::get_if<NamePeer>(&peer)) {
         record.names.push_back(names_.acquire(name->pattern));
@@ -81,6 +88,11 @@ std::vector<RuleRecord> PolicySets::acquire_rules(const PolicyKey& key,
       } else if (!std::holds_alternative<ServicePeer>(peer)) {
         record.peers.push_back(
             selectors_.acquire(peer, SelectorCache::Use::kPeer));
+      }
+    }
+    if (rule.dns && !asks_for_every_name(*rule.dns)) {
+      for (const auto& pattern : rule.dns->names) {
+        record.asked.push_back(names_.acquire(pattern));
       }
     }
     record.behind = behind(rule);
@@ -103,8 +115,10 @@ void PolicySets::release_rules(const std::vector<RuleRecord>& rules) {
     for (const SelectorId id : record.peers) {
       selectors_.release(id, SelectorCache::Use::kPeer);
     }
-    for (const std::uint32_t id : record.names) {
-      names_.release(id);
+    for (const auto* names : {&record.names, &record.asked}) {
+      for (const std::uint32_t id : *names) {
+        names_.release(id);
+      }
     }
     if (record.names_within) {
       selectors_.release(*record.names_within, SelectorCache::Use::kPeer);
@@ -390,46 +404,6 @@ void PolicySets::place_rules(SetRecord& set, Direction direction) {
         return std::tuple(a.candidate.tier, a.spec->policy->priority) <
                std::tuple(b.candidate.tier, b.spec->policy->priority);
       });
-}
-
-// By whom the rules apply to. Rules for names that have no level are left out:
-// the set then gets no entries.
-void PolicySets::index_rules(SetDirection& side) {
-  std::vector<Candidate*> candidates;
-  candidates.reserve(side.rules.size());
-  for (auto& placed : side.rules) {
-    placed.candidate.order = static_cast<std::uint32_t>(candidates.size());
-    candidates.push_back(&placed.candidate);
-  }
-  std::vector<std::size_t> for_names;
-  for (std::size_t i = 0; i < side.rules.size(); ++i) {
-    const auto& rule = *side.rules[i].rule;
-    if (side.rules[i].candidate.name_level != 0) {
-      for_names.push_back(i);
-      continue;
-    }
-    if (rule.rule->any_peer) {
-      side.any_peer.push_back(i);
-    }
-    for (const SelectorId id : rule.peers) {
-      side.by_selector[id].push_back(i);
-    }
-  }
-  side.too_many_levels = !set_name_levels(candidates);
-  if (side.too_many_levels) {
-    return;
-  }
-  for (const std::size_t i : for_names) {
-    const auto& rule = *side.rules[i].rule;
-    for (const std::uint32_t id : rule.names) {
-      side.by_name[id].push_back(i);
-    }
-    if (rule.names_within) {
-      side.by_selector[*rule.names_within].push_back(i);
-    } else {
-      side.any_peer.push_back(i);
-    }
-  }
 }
 
 void PolicySets::build(SetRecord& set) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <functional>
@@ -34,6 +35,9 @@ struct RuleRecord {
   std::vector<std::uint32_t> names;  // selectors of names
   // The peers to which the names may lead: world; nullopt: any.
   std::optional<SelectorId> names_within;
+  // Selectors of the names that its DNS servers may be asked for; none: of
+  // every name, if `rule` has a DNS rule.
+  std::vector<std::uint32_t> asked;
 };
 
 // A policy's spec: one subject with its rules.
@@ -81,6 +85,21 @@ struct SetKey {
   auto operator<=>(const SetKey&) const = default;
 };
 
+// A selector of names that may be asked for.
+struct Asked {
+  std::uint32_t name = 0;
+  std::uint32_t rule = 0;
+};
+
+// A member of a list of names: what may be asked of the servers whose entries
+// name the list.
+struct Question {
+  std::uint32_t name = 0;  // selector of names
+  std::uint8_t list = 0;   // bits of SetDirection::lists
+  std::uint32_t rule = 0;
+  auto operator<=>(const Question&) const = default;
+};
+
 struct SetDirection {
   bool isolated = false;
   std::vector<PlacedRule> rules;  // in order
@@ -88,6 +107,9 @@ struct SetDirection {
   std::map<SelectorId, std::vector<std::size_t>> by_selector;
   std::map<std::uint32_t, std::vector<std::size_t>> by_name;
   bool too_many_levels = false;  // of rules for names; see kNameLevelsMax
+  // By the bit of Candidate::dns, the names of the DNS rules that have it.
+  std::array<std::vector<Asked>, kDnsListsMax> lists;
+  bool too_many_lists = false;
   std::unique_ptr<Decision> any_decision;
   // By class (0 = any) or selector of names.
   std::map<std::uint32_t, std::vector<L4Entry>> entries;
@@ -98,7 +120,10 @@ struct SetRecord {
   SetKey key;
   std::unordered_set<PodRecord*> pods;  // endpoints that have it
   std::array<SetDirection, 2> directions;
-  std::size_t size = 0;  // entries
+  // Lists of names, by how many egress entries name them, and their members.
+  std::map<std::uint8_t, std::size_t> list_refs;
+  std::vector<Question> questions;  // sorted
+  std::size_t size = 0;             // entries and questions
   // Whose share the entries count to: the namespace of the policies; empty if
   // cluster-wide policies alone apply.
   std::string ns;
@@ -111,7 +136,8 @@ struct SetRecord {
     return side.isolated || (!problem.empty() && !side.rules.empty());
   }
 
-  // Classes other than "any", and selectors of names, that have entries.
+  // Classes other than "any" that have entries, and selectors of names that
+  // have some or are in a list.
   template <typename Visit>
   void visit_classes(const Visit& visit) const {
     for (const auto& [cidr_id, entries] : directions[0].entries) {
@@ -125,10 +151,21 @@ struct SetRecord {
         visit(cidr_id);
       }
     }
+    std::uint32_t last = SLUICE_CIDR_ANY;
+    for (const auto& question : questions) {
+      if (question.name != last &&
+          !directions[1].entries.contains(question.name)) {
+        visit(question.name);
+      }
+      last = question.name;
+    }
   }
   [[nodiscard]] bool has_entries(std::uint32_t cidr_id) const {
     return directions[0].entries.contains(cidr_id) ||
-           directions[1].entries.contains(cidr_id);
+           directions[1].entries.contains(cidr_id) || asks_for(cidr_id);
+  }
+  [[nodiscard]] bool asks_for(std::uint32_t name) const {
+    return std::ranges::binary_search(questions, name, {}, &Question::name);
   }
 };
 
@@ -259,6 +296,13 @@ class PolicySets {
   static void build(SetRecord& set);
   static void place_rules(SetRecord& set, Direction direction);
   static void index_rules(SetDirection& side);
+  static void number_lists(SetDirection& side);
+  static void count_lists(SetRecord& set, const std::vector<L4Entry>& before,
+                          const std::vector<L4Entry>& after);
+  static std::vector<Question> questions_of(
+      const SetDirection& egress, const std::set<std::uint8_t>& lists);
+  void update_questions(SetRecord& set);
+  void note_class(SetRecord& set, std::uint32_t cidr_id, bool had);
   void index(const SetRecord& set, bool add);
   // Entries of one class and direction, compiled and not in the set yet.
   struct Compiled {

@@ -89,7 +89,7 @@ struct NodePeer {
 };
 
 // The addresses that DNS answers to the subject give for a name: egress allow
-// rules only. Nothing enforces it yet, see parse_policy().
+// rules only.
 struct NamePeer {
   dns::NamePattern pattern;
   // CiliumNetworkPolicy: only addresses of no pod and no node.
@@ -128,7 +128,7 @@ struct L4 {
 };
 
 // What a rule with it allows is DNS: only questions for these names, and what
-// the answers say is learned. Nothing enforces it yet, see parse_policy().
+// the answers say is learned.
 struct DnsRule {
   std::vector<dns::NamePattern> names;  // sorted, unique, not empty
   std::string path;                     // "spec.egress[0].toPorts[0].rules.dns"

@@ -33,6 +33,7 @@ std::optional<Decided> PolicySets::decide_port(
     return direction.isolated ? std::optional(Decided{}) : std::nullopt;
   }
   std::optional<Decided> result;
+  std::uint8_t dns = 0;
   std::optional<std::uint32_t> last;
   std::vector<Candidate> rules;
   for (const auto& [target, number] : port.targets) {
@@ -54,16 +55,22 @@ std::optional<Decided> PolicySets::decide_port(
     if (decided.kind == Decided::Kind::kDeny) {
       return decided;
     }
+    dns = asked_of_both(dns, decided.dns);
     // Among the allowing rules, prefer one that is logged.
     const bool better = result && !is_denied(*result, direction.isolated) &&
-                        result->jump == SLUICE_JUMP_NONE &&
-                        decided.jump != SLUICE_JUMP_NONE;
+                        ((result->jump == SLUICE_JUMP_NONE &&
+                          decided.jump != SLUICE_JUMP_NONE) ||
+                         (result->kind == Decided::Kind::kDefault &&
+                          decided.kind == Decided::Kind::kAllow));
     if (!result || is_denied(decided, direction.isolated) || better) {
       result = decided;
     }
   }
   if (!result) {
     return Decided{.kind = Decided::Kind::kAllow, .rule = SLUICE_RULE_SELF};
+  }
+  if (result->kind == Decided::Kind::kAllow) {
+    result->dns = dns;
   }
   return result;
 }

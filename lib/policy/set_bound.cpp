@@ -28,21 +28,50 @@ std::size_t width_of(const L4& l4) {
   return width;
 }
 
-// Never less than what the CIDRs and ports of the spec need.
+// Never less than what the CIDRs, names and ports of the spec need.
 std::size_t most_entries(const Spec& spec) {
   std::set<IpPrefix> prefixes;
+  std::size_t names = 0;
+  std::size_t questions = 0;
   std::size_t width = 0;
   for (const auto& rule : spec.rules) {
     width += width_of(rule.l4);
+    questions += rule.dns ? rule.dns->names.size() : 0;
     for (const auto& peer : rule.peers) {
       if (const auto* cidr = std::get_if<CidrPeer>(&peer)) {
         prefixes.insert(cidr->cidr);
         prefixes.insert(cidr->except.begin(), cidr->except.end());
       }
+      names += std::holds_alternative<NamePeer>(peer) ? 1 : 0;
     }
   }
-  // One class for each prefix, and any peer; one entry for what falls through.
-  return (prefixes.size() + 1) * (width + 1);
+  // One class for each prefix, one for what is outside the cluster, and any
+  // peer; one entry for what falls through. A name may be in every list.
+  constexpr std::size_t kLists = std::size_t{1} << kDnsListsMax;
+  return (prefixes.size() + names + 2) * (width + 1) + questions * kLists;
+}
+
+// Adds the lists of names that the entries name.
+void add_lists(const std::vector<L4Entry>& entries,
+               std::set<std::uint8_t>& lists) {
+  for (const auto& entry : entries) {
+    if (const auto list = list_of(entry); list != 0) {
+      lists.insert(list);
+    }
+  }
+}
+
+std::string names_problem(const SetDirection& egress) {
+  if (egress.too_many_levels) {
+    return "its rules for names need more than " +
+           std::to_string(kNameLevelsMax) +
+           " levels: rules that deny or pass stand between them";
+  }
+  if (egress.too_many_lists) {
+    return "its rules for DNS have more than " + std::to_string(kDnsListsMax) +
+           " lists of names for different servers";
+  }
+  return {};
 }
 
 }  // namespace
@@ -104,11 +133,15 @@ PolicySets::compile_within_bound(const SetRecord& set, const Touched& classes,
   std::vector<Compiled> result;
   const std::size_t most = most_entries(set);
   std::size_t total = 0;
+  std::set<std::uint8_t> lists;
   for (const Direction direction : kDirections) {
     for (const std::uint32_t id : classes[index_of(direction)]) {
       static const ClassKey none;
       auto entries = compile(set, direction, id,
                              is_name_selector(id) ? none : classes_.key(id));
+      if (direction == Direction::kEgress && !is_name_selector(id)) {
+        add_lists(entries, lists);
+      }
       total += entries.size();
       if (total > most) {
         return std::nullopt;
@@ -119,6 +152,11 @@ PolicySets::compile_within_bound(const SetRecord& set, const Touched& classes,
                         .entries = std::move(entries)});
     }
   }
+  const auto questions =
+      questions_of(set.directions[index_of(Direction::kEgress)], lists);
+  if (total + questions.size() > most) {
+    return std::nullopt;
+  }
   return result;
 }
 
@@ -126,12 +164,8 @@ PolicySets::compile_within_bound(const SetRecord& set, const Touched& classes,
 void PolicySets::compile_all(SetRecord& set) {
   const auto classes = touched_by(set);
   const std::size_t count = classes[0].size() + classes[1].size();
-  if (set.directions[1].too_many_levels) {
-    isolate_without_entries(
-        set,
-        "its rules for names need more than " + std::to_string(kNameLevelsMax) +
-            " levels: rules that deny or pass stand between them",
-        count);
+  if (auto problem = names_problem(set.directions[1]); !problem.empty()) {
+    isolate_without_entries(set, std::move(problem), count);
     return;
   }
   std::size_t done = 0;
@@ -158,6 +192,7 @@ void PolicySets::compile_all(SetRecord& set) {
   for (auto& part : *compiled) {
     replace_entries(set, part.direction, part.cidr_id, std::move(part.entries));
   }
+  update_questions(set);
 }
 
 void PolicySets::compile_one(SetRecord& set, std::uint32_t cidr_id,
@@ -168,13 +203,19 @@ void PolicySets::compile_one(SetRecord& set, std::uint32_t cidr_id,
     auto entries = compile(set, direction, cidr_id, peer);
     const std::size_t others =
         set.size - (old == stored.end() ? 0 : old->second.size());
-    if (others + entries.size() > most_entries(set)) {
+    const std::size_t most = most_entries(set);
+    bool fits = others + entries.size() <= most;
+    if (fits) {
+      replace_entries(set, direction, cidr_id, std::move(entries));
+      update_questions(set);
+      fits = set.size <= most;
+    }
+    if (!fits) {
       const auto classes = touched_by(set);
       put_over(set, stored.size(), classes[0].size() + classes[1].size());
       changes_.rebuilt.insert(set.id);
       return;
     }
-    replace_entries(set, direction, cidr_id, std::move(entries));
   }
 }
 
@@ -189,6 +230,7 @@ void PolicySets::isolate_without_entries(SetRecord& set, std::string problem,
       replace_entries(set, direction, id, {});
     }
   }
+  update_questions(set);
   set.problem = std::move(problem);
   oversized_[set.id] = classes;
 }

@@ -72,20 +72,6 @@ std::vector<Candidate> PolicySets::candidates(const SetDirection& direction,
   return result;
 }
 
-// The entries that are looked up for addresses with the name where those of
-// their class deny.
-std::vector<L4Entry> PolicySets::compile_name(const SetDirection& direction,
-                                              std::uint32_t name) {
-  std::vector<const Candidate*> rules;
-  if (const auto found = direction.by_name.find(name);
-      found != direction.by_name.end()) {
-    for (const std::size_t i : found->second) {
-      rules.push_back(&direction.rules[i].candidate);
-    }
-  }
-  return compile_l4(Decision::of_name(rules), Decision({}, true), Decided{});
-}
-
 std::vector<L4Entry> PolicySets::compile(const SetRecord& set, Direction which,
                                          std::uint32_t cidr_id,
                                          const ClassKey& peer) const {
@@ -168,6 +154,9 @@ void PolicySets::replace_entries(SetRecord& set, Direction direction,
     note_entries(set, direction, cidr_id, before, entries);
   }
   const bool had = set.has_entries(cidr_id);
+  if (direction == Direction::kEgress && !is_name_selector(cidr_id)) {
+    count_lists(set, before, entries);
+  }
   set.size += entries.size();
   set.size -= before.size();
   count_entries(set, before.size(), entries.size());
@@ -176,11 +165,18 @@ void PolicySets::replace_entries(SetRecord& set, Direction direction,
   } else {
     stored[cidr_id] = std::move(entries);
   }
+  if (cidr_id != SLUICE_CIDR_ANY) {
+    note_class(set, cidr_id, had);
+  }
+}
+
+// The set has got or lost entries of the class. `had`: there were some before.
+void PolicySets::note_class(SetRecord& set, std::uint32_t cidr_id, bool had) {
   const bool has = set.has_entries(cidr_id);
-  if (had == has || cidr_id == SLUICE_CIDR_ANY) {
+  if (had == has) {
     return;
   }
-  if (report) {
+  if (!changes_.created.contains(set.id)) {
     changes_.sets[set.id].classes.emplace_back(cidr_id, has);
   }
   if (has) {
@@ -283,9 +279,11 @@ void PolicySets::drop_class(std::uint32_t cidr_id) {
     return;
   }
   for (const std::uint32_t id : std::set(it->second)) {
+    auto& set = *sets_.at(id);
     for (const Direction direction : kDirections) {
-      replace_entries(*sets_.at(id), direction, cidr_id, {});
+      replace_entries(set, direction, cidr_id, {});
     }
+    update_questions(set);
   }
 }
 
@@ -299,6 +297,10 @@ std::vector<PolicyEntry> PolicySets::entries(const SetRecord& set) {
                           .value = entry.value});
       }
     }
+  }
+  for (const auto& question : set.questions) {
+    result.push_back(
+        {.key = question_key(set.id, question), .value = value_of(question)});
   }
   return result;
 }

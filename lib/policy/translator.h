@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "lib/base/result.h"
+#include "lib/dns/name.h"
 #include "lib/kube/objects.h"
 #include "lib/policy/near_miss.h"
 #include "lib/policy/rule.h"
@@ -129,6 +130,8 @@ class Translator {
     IpAddress peer;
     std::uint8_t protocol = 6;
     std::uint16_t port = 0;  // destination port; ICMP: type << 8 | code
+    // At egress: the names for which the peer's address counts as learned.
+    std::vector<dns::Name> names = {};  // NOLINT(readability-redundant*)
     [[nodiscard]] Packet packet() const {
       return {.direction = direction,
               .peer = peer,

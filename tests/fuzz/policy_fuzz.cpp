@@ -112,12 +112,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data,
   if (!object) {
     return 0;
   }
-  const auto with_names = sluice::policy::parse_policy_with_names(*object);
-  if (with_names) {
-    check_policy(*with_names);
-  }
   const auto policy = sluice::policy::parse_policy(*object);
-  check(with_names || !policy, "names are refused, not understood otherwise");
   if (!policy) {
     check(!policy.error().message.empty(), "an error has a text");
     check(nlohmann::json::accept(nlohmann::json(policy.error().message).dump()),

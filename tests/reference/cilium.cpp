@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "tests/reference/match.h"
+#include "tests/reference/names.h"
 #include "tests/reference/services.h"
 
 namespace sluice::reference {
@@ -184,6 +185,13 @@ bool in_cidr_rule(const json& rule, const Question& question) {
   });
 }
 
+bool has_name(const json& selector, const Peer& peer) {
+  return peer.world() &&
+         std::ranges::any_of(peer.names, [&](const std::string& name) {
+           return fqdn_matches(selector, name);
+         });
+}
+
 bool matches_peer(const json& rule, const std::string& ns, bool has_l4,
                   const Question& question) {
   const std::string way = question.egress ? "to" : "from";
@@ -191,7 +199,7 @@ bool matches_peer(const json& rule, const std::string& ns, bool has_l4,
   bool named = false;
   bool found = false;
   for (const char* list :
-       {"Endpoints", "Entities", "CIDR", "CIDRSet", "Services"}) {
+       {"Endpoints", "Entities", "CIDR", "CIDRSet", "Services", "FQDNs"}) {
     const json& elements = get(rule, way + list);
     if (absent(elements)) {
       continue;
@@ -208,6 +216,8 @@ bool matches_peer(const json& rule, const std::string& ns, bool has_l4,
         found = found || is_entity(text(element), peer);
       } else if (kind == "Services") {
         found = found || is_behind(element, ns, *question.world, peer);
+      } else if (kind == "FQDNs") {
+        found = found || has_name(element, peer);
       } else if (!peer.world()) {
         continue;  // CIDRs mean addresses of no pod and no node
       } else if (kind == "CIDR") {
@@ -255,6 +265,15 @@ bool in_port(const json& element, const Question& question) {
     return true;
   }
   return question.port >= *first && question.port <= std::max(*first, end);
+}
+
+// Ports with DNS rules are not for SCTP.
+bool in_ports(const json& element, const Question& question) {
+  const bool dns = !get(get(element, "rules"), "dns").empty();
+  return !(dns && question.protocol == 132) &&
+         std::ranges::any_of(get(element, "ports"), [&](const json& port) {
+           return in_port(port, question);
+         });
 }
 
 struct IcmpName {
@@ -316,10 +335,8 @@ bool matches_l4(const json& rule, bool has_l4, const Question& question) {
     return true;
   }
   for (const auto& element : get(rule, "toPorts")) {
-    for (const auto& port : get(element, "ports")) {
-      if (in_port(port, question)) {
-        return true;
-      }
+    if (in_ports(element, question)) {
+      return true;
     }
   }
   for (const auto& element : get(rule, "icmps")) {
@@ -330,6 +347,24 @@ bool matches_l4(const json& rule, bool has_l4, const Question& question) {
     }
   }
   return false;
+}
+
+// Adds the DNS rules of an allow rule that matches.
+void add_dns(const json& rule, const Question& question, Said& said) {
+  if (!absent(get(rule, "toFQDNs"))) {
+    return;
+  }
+  static const json none;
+  const json& elements = get(rule, "toPorts");
+  if (elements.empty()) {
+    said.dns.push_back(&none);
+  }
+  for (const auto& element : elements) {
+    const json& dns = get(get(element, "rules"), "dns");
+    if (in_ports(element, question)) {
+      said.dns.push_back(dns.empty() ? &none : &dns);
+    }
+  }
 }
 
 void ask_spec(const json& spec, const std::string& ns, const Question& question,
@@ -348,6 +383,9 @@ void ask_spec(const json& spec, const std::string& ns, const Question& question,
       if (matches_peer(rule, ns, has_l4, question) &&
           matches_l4(rule, has_l4, question)) {
         said.matches.push_back(deny ? Action::kDeny : Action::kAllow);
+        if (!deny) {
+          add_dns(rule, question, said);
+        }
       }
     }
   }

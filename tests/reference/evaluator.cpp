@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 
+#include "tests/reference/names.h"
 #include "tests/reference/services.h"
 
 namespace sluice::reference {
@@ -302,23 +303,99 @@ bool Evaluator::allowed_plainly(const Question& question) const {
 }
 
 Verdict Evaluator::side(const ProbeEnd& subject, const ProbeEnd& other,
-                        bool egress, bool v6, const Probe& probe) const {
+                        bool egress, bool v6, const Probe& probe,
+                        const std::vector<std::string>& names) const {
   const Pod* pod = subject_of(subject);
   if (pod == nullptr) {
     return Verdict::kNone;
   }
-  const Question question{.world = &world_,
-                          .subject = pod,
-                          .egress = egress,
-                          .peer = peer_of(other, *pod, v6),
-                          .protocol = probe.protocol,
-                          .port = probe.port};
+  Question question{.world = &world_,
+                    .subject = pod,
+                    .egress = egress,
+                    .peer = peer_of(other, *pod, v6),
+                    .protocol = probe.protocol,
+                    .port = probe.port};
+  question.peer.names = names;
   return allowed(question) ? Verdict::kAllow : Verdict::kDeny;
 }
 
-Evaluator::Answer Evaluator::judge(const Probe& probe, bool v6) const {
-  return {.egress = side(probe.from, probe.to, true, v6, probe),
-          .ingress = side(probe.to, probe.from, false, v6, probe)};
+Evaluator::Answer Evaluator::judge(
+    const Probe& probe, bool v6, const std::vector<std::string>& names) const {
+  return {.egress = side(probe.from, probe.to, true, v6, probe, names),
+          .ingress = side(probe.to, probe.from, false, v6, probe, {})};
+}
+
+// What allow rules for the peer say together.
+Evaluator::Asking Evaluator::ask_plainly(const Question& question,
+                                         const std::string& name) const {
+  if (ask_tier(world_, "Admin", question) == Action::kAllow) {
+    return Asking::kNoServer;
+  }
+  std::vector<const json*> rules;
+  for (const auto& policy : world_.policies) {
+    const std::string kind = text(get(*policy, "kind"));
+    const Said said =
+        kind == "NetworkPolicy"          ? ask_network_policy(*policy, question)
+        : kind == "ClusterNetworkPolicy" ? Said{}
+                                         : ask_cilium(*policy, question);
+    rules.insert(rules.end(), said.dns.begin(), said.dns.end());
+  }
+  const auto unrestricted = [](const json* rule) { return rule->empty(); };
+  if (std::ranges::all_of(rules, unrestricted)) {
+    return Asking::kNoServer;
+  }
+  const auto patterns = [&](const auto& wanted) {
+    return std::ranges::any_of(rules, [&](const json* rule) {
+      return std::ranges::any_of(*rule, wanted);
+    });
+  };
+  const bool all = patterns([](const json& selector) {
+    const std::string pattern = text(get(selector, "matchPattern"));
+    return !pattern.empty() &&
+           pattern.find_first_not_of('*') == std::string::npos;
+  });
+  if (all || !isolated(question) || std::ranges::any_of(rules, unrestricted)) {
+    return Asking::kEvery;
+  }
+  return patterns(
+             [&](const json& selector) { return fqdn_matches(selector, name); })
+             ? Asking::kYes
+             : Asking::kNo;
+}
+
+std::optional<Evaluator::Asked> Evaluator::ask(const Probe& probe, bool v6,
+                                               const std::string& name) const {
+  const Pod* pod = subject_of(probe.from);
+  if (pod == nullptr) {
+    return std::nullopt;
+  }
+  const Question question{.world = &world_,
+                          .subject = pod,
+                          .egress = true,
+                          .peer = peer_of(probe.to, *pod, v6),
+                          .protocol = probe.protocol,
+                          .port = probe.port};
+  if (question.peer.pod == pod || !allowed(question)) {
+    return std::nullopt;
+  }
+  const auto backends = question.peer.ip
+                            ? behind(world_, pod->node, *question.peer.ip,
+                                     question.protocol, question.port)
+                            : std::nullopt;
+  if (!backends) {
+    return Asked{.asking = ask_plainly(question, name)};
+  }
+  Asked result{.asking = Asking::kYes, .service = true};
+  for (const auto& backend : *backends) {
+    Question asked = question;
+    asked.peer = peer_at(backend.address, *pod);
+    asked.port = backend.port;
+    if (!contains(pod->ips, backend.address) &&
+        ask_plainly(asked, name) == Asking::kNo) {
+      result.asking = Asking::kNo;
+    }
+  }
+  return result;
 }
 
 }  // namespace sluice::reference

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -30,14 +32,31 @@ class Evaluator {
     cli::Verdict egress = cli::Verdict::kNone;
     cli::Verdict ingress = cli::Verdict::kNone;
   };
-  [[nodiscard]] Answer judge(const cli::Probe& probe, bool v6) const;
+  // `names`: for which DNS has given the other end's address to the sender.
+  [[nodiscard]] Answer judge(const cli::Probe& probe, bool v6,
+                             const std::vector<std::string>& names = {}) const;
+
+  // What the sender's policy says of questions to the probe's other end by DNS:
+  // nothing, or that every one is allowed, or that one for this name is, or is
+  // not. nullopt: it allows no packets there, whatever names the address has.
+  enum class Asking : std::uint8_t { kNoServer, kEvery, kYes, kNo };
+  struct Asked {
+    Asking asking = Asking::kNoServer;
+    // The address is that of a Service: servers behind it may differ.
+    bool service = false;
+  };
+  [[nodiscard]] std::optional<Asked> ask(const cli::Probe& probe, bool v6,
+                                         const std::string& name) const;
 
   [[nodiscard]] const World& world() const { return world_; }
 
  private:
   [[nodiscard]] cli::Verdict side(const cli::ProbeEnd& subject,
                                   const cli::ProbeEnd& other, bool egress,
-                                  bool v6, const cli::Probe& probe) const;
+                                  bool v6, const cli::Probe& probe,
+                                  const std::vector<std::string>& names) const;
+  [[nodiscard]] Asking ask_plainly(const Question& question,
+                                   const std::string& name) const;
   [[nodiscard]] const Pod* subject_of(const cli::ProbeEnd& end) const;
   [[nodiscard]] Peer peer_of(const cli::ProbeEnd& end, const Pod& subject,
                              bool v6) const;

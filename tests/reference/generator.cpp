@@ -408,7 +408,11 @@ json Generator::probes(const json& objects) {
       }
     }
     json probe = l4(random_, ports);
-    const bool out = random_.percent(50);
+    const bool dns = random_.percent(15);
+    if (dns) {
+      probe = {{"protocol", random_.percent(50) ? "UDP" : "TCP"}, {"port", 53}};
+    }
+    const bool out = dns || random_.percent(50);
     probe[out ? "from" : "to"] = {{"pod", random_.pick(pods)}};
     probe[out ? "to" : "from"] = probe_end(pods, ips);
     result.push_back(probe);

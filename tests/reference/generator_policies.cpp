@@ -79,15 +79,17 @@ class PolicyMaker {
 
   json cilium_selector(bool subject);
   std::string cilium_key();
-  json cilium_rule(const std::string& way);
+  json cilium_rule(const std::string& way, bool allows);
   void cilium_l3(json& rule, const std::string& way);
-  void cilium_l4(json& rule);
+  void cilium_l4(json& rule, bool dns);
   json cilium_port();
   json cilium_entity();
   json cidr_rule();
   json service_peer();
   json cilium_spec();
   json icmps();
+  json fqdn();
+  json domain_names();
 
   json pods_or_namespaces();
   json cluster_rule(const std::string& way);
@@ -474,7 +476,16 @@ json PolicyMaker::icmps() {
   return json::array({{{"fields", fields}}});
 }
 
-void PolicyMaker::cilium_l4(json& rule) {
+json PolicyMaker::fqdn() {
+  static constexpr std::array kPatterns{
+      "*",           "*.example.com",   "**.example.com", "*example.com",
+      "a*.ex*.com.", "*.*.example.com", "API*.test",      "**.test",
+      "a**.test"};
+  return percent(50) ? json{{"matchName", random_.pick(kNames)}}
+                     : json{{"matchPattern", random_.pick(kPatterns)}};
+}
+
+void PolicyMaker::cilium_l4(json& rule, bool dns) {
   if (percent(35)) {
     return;
   }
@@ -490,13 +501,36 @@ void PolicyMaker::cilium_l4(json& rule) {
     }
     elements.push_back({{"ports", ports}});
   }
+  if (dns && percent(60)) {
+    static constexpr std::array kProtocols{"TCP", "UDP", "ANY"};
+    json names = json::array();
+    for (int i = random_.between(1, 2); i > 0; --i) {
+      names.push_back(fqdn());
+    }
+    elements.push_back(
+        {{"ports", json::array({{{"port", percent(80) ? "53" : "dns"},
+                                 {"protocol", random_.pick(kProtocols)}}})},
+         {"rules", {{"dns", names}}}});
+    if (percent(70)) {
+      elements.erase(elements.begin(), elements.end() - 1);
+    }
+  }
   rule["toPorts"] = elements;
 }
 
-json PolicyMaker::cilium_rule(const std::string& way) {
+json PolicyMaker::cilium_rule(const std::string& way, bool allows) {
   json rule = json::object();
+  if (allows && way == "to" && percent(30)) {
+    json names = json::array();
+    for (int i = random_.between(1, 2); i > 0; --i) {
+      names.push_back(fqdn());
+    }
+    rule["toFQDNs"] = names;
+    cilium_l4(rule, false);
+    return rule;
+  }
   cilium_l3(rule, way);
-  cilium_l4(rule);
+  cilium_l4(rule, allows && way == "to");
   return rule;
 }
 
@@ -507,7 +541,8 @@ json PolicyMaker::cilium_spec() {
     json rules = json::array();
     for (int i = random_.between(least, 2); i > 0; --i) {
       rules.push_back(
-          cilium_rule(std::string(section).starts_with("in") ? "from" : "to"));
+          cilium_rule(std::string(section).starts_with("in") ? "from" : "to",
+                      !std::string(section).ends_with("Deny")));
     }
     spec[section] = rules;
   };
@@ -580,13 +615,27 @@ json PolicyMaker::cluster_protocol(bool names) {
   return {{random_.pick(kKinds), {{"destinationPort", port}}}};
 }
 
+json PolicyMaker::domain_names() {
+  static constexpr std::array kDomains{"*.example.com", "*.apis.test",
+                                       "example.com", "api.Example.com.",
+                                       "*.b.example.com"};
+  json names = json::array({random_.pick(kDomains)});
+  if (percent(30)) {
+    names.push_back(random_.pick(kDomains));
+  }
+  return {{"domainNames", names}};
+}
+
 json PolicyMaker::cluster_rule(const std::string& way) {
   static constexpr std::array kActions{"Accept", "Deny", "Pass"};
   json rule{{"action", random_.pick(kActions)}};
   json peers = json::array();
-  bool networks = false;  // or nodes: no named ports beside these
+  bool networks = false;  // nodes or names: no named ports beside these
   for (int i = random_.between(1, 2); i > 0; --i) {
-    if (way == "to" && percent(35)) {
+    if (way == "to" && rule["action"] == "Accept" && percent(30)) {
+      peers.push_back(domain_names());
+      networks = true;
+    } else if (way == "to" && percent(35)) {
       peers.push_back(
           {{"networks", json::array({random_cidr(random_, v6_, false)})}});
       networks = true;

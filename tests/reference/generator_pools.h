@@ -12,6 +12,9 @@ namespace sluice::reference {
 
 inline const std::vector<int> kIcmp4Types{0, 3, 8, 11, 255};
 inline const std::vector<int> kIcmp6Types{1, 128, 129};
+inline const std::vector<std::string> kNames{
+    "example.com",   "api.example.com", "a.b.example.com",
+    "b.example.com", "apis.test",       "x-1.apis.test"};
 
 // Nested and overlapping prefixes, of pods, nodes and the world; half of them
 // made up from these with another length. `host_bits`: they may be set.

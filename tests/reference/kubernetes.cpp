@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "tests/reference/match.h"
+#include "tests/reference/names.h"
 
 namespace sluice::reference {
 namespace {
@@ -119,7 +120,8 @@ bool selects_pod(const json& selector, const Pod& pod, const World& world) {
 // A kind of peer that we do not support.
 bool not_understood(const json& peer) {
   return absent(get(peer, "networks")) && absent(get(peer, "namespaces")) &&
-         absent(get(peer, "pods")) && absent(get(peer, "nodes"));
+         absent(get(peer, "pods")) && absent(get(peer, "nodes")) &&
+         absent(get(peer, "domainNames"));
 }
 
 bool cluster_peer(const json& peer, const Question& question) {
@@ -137,6 +139,15 @@ bool cluster_peer(const json& peer, const Question& question) {
           const auto it = known.find(node);
           return it != known.end() && selects(nodes, it->second);
         });
+  }
+  const json& domains = get(peer, "domainNames");
+  if (!absent(domains)) {
+    return std::ranges::any_of(domains, [&](const json& domain) {
+      return std::ranges::any_of(question.peer.names,
+                                 [&](const std::string& name) {
+                                   return domain_matches(text(domain), name);
+                                 });
+    });
   }
   return question.peer.pod != nullptr &&
          selects_pod(peer, *question.peer.pod, *question.world);
@@ -210,7 +221,9 @@ Said ask_network_policy(const json& policy, const Question& question) {
             [&](const json& p) { return np_peer(p, ns, question); }) &&
         any_of_or_all(get(rule, "ports"),
                       [&](const json& p) { return np_port(p, question); })) {
+      static const json none;
       said.matches.push_back(Action::kAllow);
+      said.dns.push_back(&none);
     }
   }
   return said;

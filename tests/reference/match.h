@@ -33,6 +33,9 @@ struct Question {
 struct Said {
   bool isolates = false;        // default deny in this direction
   std::vector<Action> matches;  // of the rules that match, in their order
+  // Of the allow rules that match whatever names the peer has, and of each of
+  // their lists of ports that does: rules.dns, or null.
+  std::vector<const json*> dns = {};  // NOLINT(readability-redundant*)
 };
 
 // CiliumNetworkPolicy and CiliumClusterwideNetworkPolicy.

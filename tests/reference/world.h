@@ -85,6 +85,8 @@ struct Peer {
   bool api_server = false;         // alone: outside the cluster
   std::string reserved;            // health, init, unmanaged, ingress, or empty
   bool whole_world = false;  // world-ipv4, world-ipv6: in no prefix but /0
+  // For which DNS has given the address to the pod that asks.
+  std::vector<std::string> names = {};  // NOLINT(readability-redundant*)
 
   // Neither a pod nor a node nor reserved.
   [[nodiscard]] bool world() const {

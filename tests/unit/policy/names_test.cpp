@@ -40,7 +40,7 @@ class NamesTest : public testing::Test {
 
   void apply(const std::string& name, nlohmann::json object) {
     object["metadata"]["name"] = name;
-    const auto policy = parse_policy_with_names(object);
+    const auto policy = parse_policy(object);
     ASSERT_TRUE(policy.has_value()) << policy.error().message;
     t_.set(*policy);
   }

@@ -40,8 +40,6 @@ INSTANTIATE_TEST_SUITE_P(
         Unsupported{"egress", R"({"toNodes": [{}]})", ".toNodes"},
         Unsupported{"egress", R"({"toGroups": [{}]})", ".toGroups"},
         Unsupported{"egress", R"({"toRequires": [{}]})", ".toRequires"},
-        Unsupported{"egress", R"({"toFQDNs": [{"matchName": "a.b"}]})",
-                    ".toFQDNs"},
         Unsupported{"egress",
                     R"({"toPorts": [{"ports": [{"port": "443"}],
                                      "serverNames": ["a.b"]}]})",

@@ -8,8 +8,7 @@
 
 #include "tests/unit/policy/parse_helpers.h"
 
-// DNS names in policies: what they become, what is wrong with them, and that
-// nothing is enforced before something can be.
+// DNS names in policies: what they become, and what is wrong with them.
 namespace sluice::policy::test {
 namespace {
 
@@ -18,14 +17,14 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 
 std::vector<Rule> rules_of(const json& object) {
-  const auto policy = parse_policy_with_names(object);
+  const auto policy = parse_policy(object);
   EXPECT_TRUE(policy) << policy.error().message << "\n" << object;
   return policy && policy->specs.size() == 1 ? policy->specs[0].rules
                                              : std::vector<Rule>{};
 }
 
 std::string error_of(const json& object) {
-  const auto policy = parse_policy_with_names(object);
+  const auto policy = parse_policy(object);
   return policy ? "accepted" : policy.error().message;
 }
 
@@ -260,11 +259,10 @@ TEST(DomainNames, AnErrorNamesTheField) {
               HasSubstr("spec.ingress[0].from[0].domainNames: unknown field"));
 }
 
-// ---- before enforcement ----------------------------------------------------
+// ---- both
+// --------------------------------------------------------------------
 
-TEST(NamesNotEnforced, ACiliumPolicyWithValidNamesIsRefusedByEachPath) {
-  EXPECT_EQ(rejection(cnp_egress(R"({"toFQDNs": [{"matchName": "a"}]})")),
-            "spec.egress[0].toFQDNs: not supported");
+TEST(Names, ARuleForServersThatAreNamesCannotRestrictQuestions) {
   EXPECT_EQ(rejection(cnp(
                 R"({"endpointSelector": {}, "egress": [
                {"toPorts": [{"ports": [{"port": "53"}],
@@ -273,20 +271,8 @@ TEST(NamesNotEnforced, ACiliumPolicyWithValidNamesIsRefusedByEachPath) {
                   {"ports": [{"port": "53"}],
                    "rules": {"dns": [{"matchName": "a"}]}},
                   {"ports": [{"port": "443"}]}]}]})")),
-            "spec.egress[0].toPorts[0].rules.dns: not supported; "
-            "spec.egress[1].toPorts[0].rules.dns: not supported; "
-            "spec.egress[1].toFQDNs: not supported");
-}
-
-TEST(NamesNotEnforced, AnAcceptRuleWithDomainNamesMatchesNothing) {
-  const Policy policy = accepted(kcnp_egress(
-      "Accept", R"({"namespaces": {}}, {"domainNames": ["a.com"]})"));
-  ASSERT_EQ(policy.specs.at(0).rules.size(), 1U);
-  const Rule& rule = policy.specs[0].rules[0];
-  EXPECT_EQ(rule.action, Action::kAllow);
-  EXPECT_FALSE(rule.any_peer);
-  EXPECT_THAT(rule.peers, IsEmpty());
-  EXPECT_THAT(policy.warnings, ElementsAre(HasSubstr("spec.egress[0]")));
+            "spec.egress[1].toPorts[0].rules.dns: not supported in a rule with "
+            "toFQDNs");
 }
 
 }  // namespace

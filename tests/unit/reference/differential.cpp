@@ -5,13 +5,17 @@
 #include <array>
 #include <cstdlib>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "cli/scenario.h"
+#include "lib/base/sequence.h"
+#include "lib/dns/matcher.h"
 #include "lib/kube/decode.h"
 #include "lib/policy/model.h"
 #include "lib/policy/parse.h"
 #include "tests/reference/evaluator.h"
+#include "tests/reference/generator_pools.h"
 
 namespace sluice::testing {
 namespace {
@@ -49,26 +53,91 @@ Result<void> set_decoded(Translator& translator, Result<T> decoded) {
   return {};
 }
 
+// The names that the address has for every pod: two of three have some.
+std::vector<std::string> names_at(const IpAddress& address) {
+  std::size_t bits = std::hash<IpAddress>{}(address);
+  bits ^= bits >> 32U;
+  std::vector<std::string> result;
+  if (bits % 3 != 0) {
+    result.push_back(reference::kNames[bits / 3 % reference::kNames.size()]);
+  }
+  if (bits % 3 == 2) {
+    result.push_back(reference::kNames[bits / 64 % reference::kNames.size()]);
+  }
+  return result;
+}
+
+std::vector<dns::Name> as_names(const IpAddress& address) {
+  std::vector<dns::Name> result;
+  for (const auto& name : names_at(address)) {
+    result.push_back(*dns::Name::from_text(name));
+  }
+  return result;
+}
+
+// The selectors of a state's names.
+class NameIds {
+ public:
+  explicit NameIds(const State& state) {
+    for (const auto& selector : state.names) {
+      matcher_.add(selector.id,
+                   *dns::NamePattern::match_pattern(selector.pattern));
+    }
+  }
+  [[nodiscard]] std::vector<std::uint32_t> of(
+      const std::vector<std::string>& names) const {
+    std::vector<std::uint32_t> result;
+    for (const auto& name : names) {
+      const auto ids = matcher_.match(*dns::Name::from_text(name));
+      result.insert(result.end(), ids.begin(), ids.end());
+    }
+    sort_unique(result);
+    return result;
+  }
+
+ private:
+  dns::Matcher matcher_;
+};
+
 // The kernel's view of every node, as the model of its lookup has it.
 class Nodes {
  public:
   Nodes(const Translator& translator, const reference::World& world) {
     for (const auto& [name, pod] : world.pods) {
       if (!models_.contains(pod.node)) {
-        models_.emplace(pod.node, Model(translator.snapshot(pod.node)));
+        add(pod.node, translator.snapshot(pod.node));
       }
     }
   }
   explicit Nodes(const std::map<std::string, State>& views) {
     for (const auto& [name, state] : views) {
-      models_.emplace(name, Model(state));
+      add(name, state);
     }
   }
   [[nodiscard]] const Model& of(const std::string& node) const {
     return models_.at(node);
   }
+  [[nodiscard]] const NameIds& names_of(const std::string& node) const {
+    return names_.at(node);
+  }
+  // The rules for names of the set do not fit: nothing of it is in force.
+  [[nodiscard]] bool has_problem(std::uint32_t set) const {
+    return problems_.contains(set);
+  }
 
  private:
+  void add(const std::string& node, const State& state) {
+    models_.emplace(node, Model(state));
+    names_.emplace(node, NameIds(state));
+    for (const auto& set : state.sets) {
+      if (!set.problem.empty()) {
+        problems_.insert(set.id);
+      }
+    }
+  }
+
+  std::map<std::string, NameIds> names_;
+  std::set<std::uint32_t> problems_;
   std::map<std::string, Model> models_;
 };
 
@@ -111,6 +180,17 @@ class Comparer {
            Nodes nodes)
       : translator_(translator), world_(world), nodes_(std::move(nodes)) {}
 
+  // Of the address that the sender's packet goes to.
+  [[nodiscard]] std::vector<std::string> names_of(const Probe& probe,
+                                                  bool v6) const {
+    const auto it = world_.pods.find(probe.from.name);
+    if (probe.from.kind != ProbeEnd::Kind::kPod || it == world_.pods.end()) {
+      return {};
+    }
+    const auto peer = address_of(probe.to, it->second, world_, v6);
+    return peer ? names_at(*peer) : std::vector<std::string>();
+  }
+
   // Empty if the model says what is expected.
   std::string check(const Side& side, const Probe& probe, bool v6,
                     Verdict expected) {
@@ -127,9 +207,20 @@ class Comparer {
     if (endpoint == nullptr || !peer) {
       return {};
     }
+    if (nodes_.has_problem(endpoint->policy_set)) {
+      return {};
+    }
     ++checks;
+    const auto names =
+        side.direction == Direction::kEgress
+            ? nodes_.names_of(it->second.node).of(names_at(*peer))
+            : std::vector<std::uint32_t>();
     const auto got = model.lookup(*endpoint, side.direction, *peer,
-                                  probe.protocol, probe.port);
+                                  probe.protocol, probe.port, names);
+    by_name += got.allowed && got.entry &&
+                       (got.entry->key.cidr_id & SLUICE_CIDR_NAME) != 0
+                   ? 1
+                   : 0;
     if (got.allowed != (expected == Verdict::kAllow)) {
       return "model " + told(got.allowed) + " by rule " +
              std::to_string(got.rule) + ", expected " + to_string(expected);
@@ -140,9 +231,62 @@ class Comparer {
     return check_explanation(side, probe, *peer, got);
   }
 
+  // Empty if the sender may ask the other end for the same names by DNS.
+  std::string check_questions(const Probe& probe, bool v6,
+                              const reference::Evaluator& evaluator) {
+    const auto it = world_.pods.find(probe.from.name);
+    if (probe.from.kind != ProbeEnd::Kind::kPod || it == world_.pods.end()) {
+      return {};
+    }
+    const Model& model = nodes_.of(it->second.node);
+    const auto* endpoint = model.endpoint(probe.from.name);
+    const auto peer = address_of(probe.to, it->second, world_, v6);
+    if (endpoint == nullptr || !peer ||
+        nodes_.has_problem(endpoint->policy_set)) {
+      return {};
+    }
+    const auto server = model.lookup(*endpoint, Direction::kEgress, *peer,
+                                     probe.protocol, probe.port);
+    for (const auto& name : reference::kNames) {
+      const auto expected = evaluator.ask(probe, v6, name);
+      if (!expected) {
+        return {};
+      }
+      const auto got =
+          asking(model, server, nodes_.names_of(it->second.node).of({name}));
+      lists += got == Asking::kYes || got == Asking::kNo ? 1 : 0;
+      // Of servers that differ, fewer may be asked than each allows.
+      const bool fits = expected->service ? expected->asking != Asking::kNo ||
+                                                got == Asking::kNo
+                                          : expected->asking == got;
+      if (!fits) {
+        return "question for " + name + ": model says " +
+               std::to_string(static_cast<int>(got)) + ", expected " +
+               std::to_string(static_cast<int>(expected->asking));
+      }
+    }
+    return {};
+  }
+
   std::size_t checks = 0;
+  std::size_t by_name = 0;  // packets that a name allowed
+  std::size_t lists = 0;    // questions that a list allowed or refused
 
  private:
+  using Asking = reference::Evaluator::Asking;
+
+  static Asking asking(const Model& model, const Model::Verdict& server,
+                       const std::vector<std::uint32_t>& names) {
+    if (!server.entry || server.entry->value.flags == 0) {
+      return Asking::kNoServer;
+    }
+    if (server.entry->value.flags == SLUICE_DNS_ANY) {
+      return Asking::kEvery;
+    }
+    return model.may_ask(*server.entry, names) != nullptr ? Asking::kYes
+                                                          : Asking::kNo;
+  }
+
   static std::string told(bool allowed) { return allowed ? "allow" : "deny"; }
 
   std::string check_explanation(const Side& side, const Probe& probe,
@@ -152,7 +296,8 @@ class Comparer {
                                              .direction = side.direction,
                                              .peer = peer,
                                              .protocol = probe.protocol,
-                                             .port = probe.port});
+                                             .port = probe.port,
+                                             .names = as_names(peer)});
     if (!answer) {
       return "explain knows no such endpoint";
     }
@@ -180,7 +325,13 @@ void compare_probe(const Probe& probe, std::size_t index,
                    const reference::Evaluator& evaluator, Comparer& comparer,
                    Comparison& result) {
   for (const bool v6 : evaluator.families(probe)) {
-    const auto expected = evaluator.judge(probe, v6);
+    const auto expected =
+        evaluator.judge(probe, v6, comparer.names_of(probe, v6));
+    if (const auto how = comparer.check_questions(probe, v6, evaluator);
+        !how.empty() && !result.disagrees_at) {
+      result.disagrees_at = index;
+      result.how = to_string(probe) + (v6 ? ", IPv6, " : ", IPv4, ") + how;
+    }
     const std::array sides{
         std::pair(Side{probe.from, probe.to, Direction::kEgress},
                   expected.egress),
@@ -207,6 +358,8 @@ Comparison compare_all(const cli::Scenario& scenario,
     compare_probe(scenario.probes[i], i, evaluator, comparer, result);
   }
   result.checks = comparer.checks;
+  result.by_name = comparer.by_name;
+  result.lists = comparer.lists;
   return result;
 }
 

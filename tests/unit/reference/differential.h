@@ -27,6 +27,8 @@ void set_reserved(policy::Translator& translator);
 
 struct Comparison {
   std::size_t checks = 0;
+  std::size_t by_name = 0;  // packets that a name of the address allowed
+  std::size_t lists = 0;    // questions that a list of names decided
   // The first probe on which the two disagree, by its index, and how.
   std::optional<std::size_t> disagrees_at;
   std::string how;

@@ -24,6 +24,8 @@ TEST(Differential, RandomScenariosGetTheReferenceVerdicts) {
   const auto seed = number_from_environment("SLUICE_SEED", 1);
   const auto count = number_from_environment("SLUICE_SCENARIOS", 400);
   std::size_t checks = 0;
+  std::size_t by_name = 0;
+  std::size_t lists = 0;
   int failures = 0;
   for (std::uint64_t i = 0; i < count && failures < 3; ++i) {
     const json scenario = reference::random_scenario(seed + i);
@@ -32,6 +34,8 @@ TEST(Differential, RandomScenariosGetTheReferenceVerdicts) {
                         << "\n"
                         << scenario.dump();
     checks += result->checks;
+    by_name += result->by_name;
+    lists += result->lists;
     if (result->disagrees_at) {
       ++failures;
       const json small = shrink(scenario);
@@ -43,7 +47,11 @@ TEST(Differential, RandomScenariosGetTheReferenceVerdicts) {
   }
   // Probes between ends without policy check nothing; most must check.
   EXPECT_GT(checks, count * 20);
+  EXPECT_GT(by_name, count / 8);
+  EXPECT_GT(lists, count / 8);
   RecordProperty("checks", static_cast<int>(checks));
+  RecordProperty("by_name", static_cast<int>(by_name));
+  RecordProperty("lists", static_cast<int>(lists));
 }
 
 // ---- one translator, changed step by step
