@@ -279,12 +279,14 @@ Result<void> Datapath::Impl::pin_maps(const std::filesystem::path& folder,
 
 Result<ProgramSet> Datapath::Impl::fresh_programs() const {
   const std::array<const bpf_program*, kPinnedPrograms> programs_of_ours = {
-      skeleton->progs.sluice_from_pod,    skeleton->progs.sluice_to_pod,
-      skeleton->progs.sluice_log,         skeleton->progs.sluice_reset,
-      skeleton->progs.sluice_from_4,      skeleton->progs.sluice_from_6,
-      skeleton->progs.sluice_to_4,        skeleton->progs.sluice_to_6,
-      skeleton->progs.sluice_link,        skeleton->progs.sluice_dns_answer,
-      skeleton->progs.sluice_dns_question};
+      skeleton->progs.sluice_from_pod,     skeleton->progs.sluice_to_pod,
+      skeleton->progs.sluice_log,          skeleton->progs.sluice_reset,
+      skeleton->progs.sluice_from_4,       skeleton->progs.sluice_from_6,
+      skeleton->progs.sluice_to_4,         skeleton->progs.sluice_to_6,
+      skeleton->progs.sluice_link,         skeleton->progs.sluice_dns_answer,
+      skeleton->progs.sluice_dns_question, skeleton->progs.sluice_names_from_4,
+      skeleton->progs.sluice_names_from_6, skeleton->progs.sluice_names_to_4,
+      skeleton->progs.sluice_names_to_6};
   ProgramSet fresh;
   for (int i = 0; i < kPinnedPrograms; ++i) {
     fresh.programs[i].reset(::dup(bpf_program__fd(programs_of_ours[i])));
@@ -325,12 +327,16 @@ Result<void> Datapath::Impl::choose_programs(
 }
 
 Result<void> Datapath::Impl::fill_jumps() {
-  constexpr std::array<std::pair<std::uint32_t, ProgramIndex>, 9> kJumps = {
+  constexpr std::array<std::pair<std::uint32_t, ProgramIndex>, 13> kJumps = {
       {{SLUICE_JUMP_LOG, kLog},
        {SLUICE_JUMP_RESET, kReset},
        {SLUICE_JUMP_LINK_FROM_POD, kLink},
        {SLUICE_JUMP_DNS_ANSWER, kDnsAnswer},
        {SLUICE_JUMP_DNS_QUESTION, kDnsQuestion},
+       {SLUICE_JUMP_NAMES(SLUICE_EGRESS, false), kNamesFrom4},
+       {SLUICE_JUMP_NAMES(SLUICE_EGRESS, true), kNamesFrom6},
+       {SLUICE_JUMP_NAMES(SLUICE_INGRESS, false), kNamesTo4},
+       {SLUICE_JUMP_NAMES(SLUICE_INGRESS, true), kNamesTo6},
        {SLUICE_JUMP_UNCOMMON(SLUICE_EGRESS, false), kFrom4},
        {SLUICE_JUMP_UNCOMMON(SLUICE_EGRESS, true), kFrom6},
        {SLUICE_JUMP_UNCOMMON(SLUICE_INGRESS, false), kTo4},

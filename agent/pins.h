@@ -51,9 +51,13 @@ enum ProgramIndex : std::uint8_t {
   kTo6,
   kLink,
   kDnsAnswer,
-  kDnsQuestion
+  kDnsQuestion,
+  kNamesFrom4,
+  kNamesFrom6,
+  kNamesTo4,
+  kNamesTo6
 };
-inline constexpr int kPinnedPrograms = 11;
+inline constexpr int kPinnedPrograms = 15;
 
 // The programs of one load, with their .rodata.
 struct ProgramSet {

@@ -69,7 +69,8 @@ struct decision {
 	 * sluice_policy_value.flags. Of an answer, that of its flow.
 	 */
 	__u8 dns;
-	__u32 name; /* the selector of names that allows the flow, or 0 */
+	__u32 name;	/* the selector of names that allows the flow, or 0 */
+	bool ask_names; /* denied, but a rule for names may come before: another program judges */
 };
 
 struct context {
@@ -83,6 +84,8 @@ struct context {
 	__u32 now; /* low half of jiffies */
 	__u32 length;
 	__be16 ethertype;
+	/* The program looks up what the endpoint has learned; a constant. */
+	bool knows_names;
 	struct packet packet;
 	struct decision decision;
 };

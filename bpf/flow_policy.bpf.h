@@ -91,7 +91,9 @@ static __always_inline bool is_flow_allowed(struct context *c, struct sluice_con
 			return false;
 		flow->rule = d->rule;
 		flow->reason = d->reason;
-		flow->dns = d->dns;
+		/* A resolver stays one for the flow; see open_flow(). */
+		if (flow->dns != SLUICE_DNS_ANY || d->dns)
+			flow->dns = d->dns;
 		flow->name = d->name;
 	}
 	/* This write comes last: until then the next packet evaluates policy again. */

@@ -109,6 +109,8 @@ static __always_inline bool judge_known_flow(struct context *c, struct sluice_co
 		set_reason(c, reason_of_known(flow->opened_by, direction));
 		return true;
 	}
+	if (d->ask_names)
+		return false;
 	if (!opener)
 		set_reason(c, SLUICE_REASON_REPLY_OF_DENIED);
 	if (c->state->on_policy_change == SLUICE_CHANGE_RESET)
@@ -176,6 +178,10 @@ static __always_inline void open_flow(struct context *c, struct sluice_conntrack
 	c->decision.new_flow = true;
 	if (c->decision.origin_state & SLUICE_CT_MASQUERADED)
 		store_origin(key, v6);
+	/* Resolvers of the cluster may be asked for every name if no rule says otherwise. */
+	if (direction == SLUICE_EGRESS && unlikely(c->packet.dport == bpf_htons(DNS_PORT)) &&
+	    !c->decision.dns && is_resolver(&c->packet, v6))
+		c->decision.dns = SLUICE_DNS_ANY;
 	if (flow)
 		start_flow(c, flow, direction, direction, v6);
 	else
@@ -207,6 +213,8 @@ static __always_inline void judge_flow(struct context *c, __u32 direction, bool 
 		return;
 	}
 	ask_policy(c, direction, v6);
+	if (c->decision.ask_names)
+		return;
 	if (!reason_allows(c->decision.reason)) {
 		adopt_flow(c, &key, direction, v6);
 		return;
@@ -344,6 +352,14 @@ static __always_inline __u32 program_for(const struct context *c, __u32 directio
 	return SLUICE_JUMP_UNCOMMON(direction, v6);
 }
 
+/* Slot of the program that looks names up, or SLUICE_JUMP_NONE if they do not matter. */
+static __always_inline __u32 program_for_names(const struct context *c, __u32 direction)
+{
+	if (likely(!c->decision.ask_names))
+		return SLUICE_JUMP_NONE;
+	return SLUICE_JUMP_NAMES(direction, c->ethertype == bpf_htons(ETH_P_IPV6));
+}
+
 /*
  * Judges nearly every packet. Separate programs judge the others, which keeps the code small for
  * the kernel's verifier and a CPU's cache. Returns the slot of the program that must judge this
@@ -365,7 +381,7 @@ static __always_inline __u32 judge_common(struct context *c, __u32 direction)
 		else if (c->ethertype == bpf_htons(ETH_P_IPV6))
 			judged = judge_common_ip(c, direction, true);
 	}
-	return judged ? SLUICE_JUMP_NONE : program_for(c, direction);
+	return judged ? program_for_names(c, direction) : program_for(c, direction);
 }
 
 /*
@@ -387,12 +403,57 @@ static __always_inline __u32 judge_link(struct context *c)
 	return SLUICE_JUMP_NONE;
 }
 
-/* `v6` is the family that program_for() chose. */
-static __always_inline void judge_uncommon(struct context *c, __u32 direction, bool v6)
+/*
+ * Judges packets from the pod, and replies, that policy denies unless a name that the endpoint has
+ * learned allows them. Another program has found this out a moment ago.
+ */
+static __always_inline void judge_by_name(struct context *c, __u32 direction, bool v6)
 {
+	const struct packet *p = &c->packet;
+	struct cache_place place = {};
+	union conntrack_key key;
+	struct sluice_conntrack *flow;
+	__u32 reason;
+
 	if (!find_endpoint(c)) {
 		set_reason(c, SLUICE_REASON_NOT_AN_ENDPOINT);
 		return;
+	}
+	c->knows_names = true;
+	c->now = bpf_jiffies64();
+	c->ethertype = read_ethertype(c);
+	reason = parse_carefully(c, &c->packet, ETH_HLEN, v6, false);
+	if (reason != SLUICE_GO_ON) {
+		set_unparsed(c, direction, reason);
+		return;
+	}
+	if (p->fragment == FRAGMENT_LATER && !recall_fragment(c, direction, v6)) {
+		judge_lone_fragment(c, direction, v6);
+		return;
+	}
+	flow = find_flow(c, &key, p, direction, v6);
+	if (flow && !is_expired(c, flow, p->protocol) && !starts_over(flow, p, direction)) {
+		judge_known_flow(c, flow, &key, &place, direction, v6);
+	} else if (direction == SLUICE_EGRESS) {
+		ask_policy(c, direction, v6);
+		if (reason_allows(c->decision.reason) && !is_unasked_reply(p, v6))
+			open_flow(c, flow, &key, direction, v6);
+	} else {
+		set_reason(c, SLUICE_REASON_REPLY_OF_DENIED);
+	}
+	if (p->fragment == FRAGMENT_FIRST && reason_allows(c->decision.reason))
+		remember_fragment(c, direction, v6);
+}
+
+/*
+ * `v6` is the family that program_for() chose. Returns the slot of the program that must judge the
+ * packet, or SLUICE_JUMP_NONE.
+ */
+static __always_inline __u32 judge_uncommon(struct context *c, __u32 direction, bool v6)
+{
+	if (!find_endpoint(c)) {
+		set_reason(c, SLUICE_REASON_NOT_AN_ENDPOINT);
+		return SLUICE_JUMP_NONE;
 	}
 	c->now = bpf_jiffies64();
 	c->ethertype = read_ethertype(c);
@@ -406,4 +467,5 @@ static __always_inline void judge_uncommon(struct context *c, __u32 direction, b
 		set_reason(c, judge_arp(c, direction));
 	else
 		judge_no_ip(c, direction);
+	return program_for_names(c, direction);
 }

@@ -56,17 +56,17 @@ static __always_inline bool is_live(const struct sluice_learned_slot *slot, __u3
 	return slot->selector && (__s32)(slot->expires - now) >= 0;
 }
 
-static __always_inline bool is_resolver(const union address *address, __be16 port, __u8 protocol,
-					bool v6)
+/* True if the packet goes to one of the cluster's resolvers. */
+static __always_inline bool is_resolver(const struct packet *p, bool v6)
 {
 	struct {
 		__be32 address[4];
 		__be16 port;
 		__u8 protocol;
 		__u8 pad;
-	} key = {.port = port, .protocol = protocol};
+	} key = {.port = p->dport, .protocol = p->protocol};
 
 	_Static_assert(sizeof(key) == sizeof(struct sluice_resolver_key), "key of resolvers");
-	map_address(key.address, address, v6);
+	map_address(key.address, &p->destination, v6);
 	return bpf_map_lookup_elem(&resolvers, &key);
 }

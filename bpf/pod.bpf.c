@@ -37,7 +37,11 @@ static __always_inline bool is_reported(const struct context *c)
 	       (c->decision.new_flow && c->state->events_new_flows);
 }
 
-static __always_inline void report_and_jump(struct context *c, __u32 direction)
+/*
+ * `dns`: the packet goes to the program that reads DNS messages, which counts it. Returns if there
+ * is no other program to go to, or if it is missing.
+ */
+static __always_inline void report_and_jump(struct context *c, __u32 direction, bool dns)
 {
 	const struct decision *d = &c->decision;
 	bool reported = is_reported(c);
@@ -56,7 +60,12 @@ static __always_inline void report_and_jump(struct context *c, __u32 direction)
 
 	if (reported)
 		emit_event(c->skb, c->state, &r);
-	if (d->jump && !d->dns) {
+	if (dns) {
+		store_dns_place(c);
+		bpf_tail_call(c->skb, &jumps,
+			      direction == SLUICE_EGRESS ? SLUICE_JUMP_DNS_QUESTION
+							 : SLUICE_JUMP_DNS_ANSWER);
+	} else if (d->jump) {
 		store_report(c->skb, &r, reported);
 		bpf_tail_call(c->skb, &jumps, d->jump);
 	}
@@ -73,34 +82,21 @@ static __always_inline struct context context_of(struct __sk_buff *skb)
 	return c;
 }
 
-/*
- * Hands a DNS message to the program that reads it, which counts the packet. Returns only if this
- * program is missing: then names may not be restricted, and are not learned.
- */
-static __always_inline void jump_to_dns(struct context *c, __u32 direction)
-{
-	store_dns_place(c);
-	bpf_tail_call(c->skb, &jumps,
-		      direction == SLUICE_EGRESS ? SLUICE_JUMP_DNS_QUESTION
-						 : SLUICE_JUMP_DNS_ANSWER);
-	if (direction == SLUICE_EGRESS && c->decision.dns != SLUICE_DNS_ANY)
-		set_reason(c, SLUICE_REASON_INTERNAL);
-}
-
 static __always_inline int conclude(struct context *c, __u32 direction)
 {
-	if (unlikely(c->decision.dns)) {
-		if (c->decision.new_flow)
-			report_and_jump(c, direction);
-		if (may_be_dns(c))
-			jump_to_dns(c, direction);
-		c->decision.jump = SLUICE_JUMP_NONE;
-		c->decision.new_flow = false;
-	}
-	count(c->decision.reason, direction, c->length);
+	const bool dns = unlikely(c->decision.dns) && may_be_dns(c);
+
+	if (likely(!dns))
+		count(c->decision.reason, direction, c->length);
 	if (unlikely(!reason_allows(c->decision.reason) || c->decision.new_flow ||
-		     c->decision.jump))
-		report_and_jump(c, direction);
+		     c->decision.jump || dns))
+		report_and_jump(c, direction, dns);
+	if (likely(!dns))
+		return verdict_of(c->decision.reason);
+	/* Without that program nothing is learned, and no question can be judged. */
+	if (direction == SLUICE_EGRESS && c->decision.dns != SLUICE_DNS_ANY)
+		set_reason(c, SLUICE_REASON_INTERNAL);
+	count(c->decision.reason, direction, c->length);
 	return verdict_of(c->decision.reason);
 }
 
@@ -125,7 +121,14 @@ static __always_inline int run_uncommon(struct __sk_buff *skb, __u32 direction, 
 {
 	struct context c = context_of(skb);
 
-	judge_uncommon(&c, direction, v6);
+	return conclude_or_jump(&c, direction, judge_uncommon(&c, direction, v6));
+}
+
+static __always_inline int run_names(struct __sk_buff *skb, __u32 direction, bool v6)
+{
+	struct context c = context_of(skb);
+
+	judge_by_name(&c, direction, v6);
 	return conclude(&c, direction);
 }
 
@@ -173,6 +176,31 @@ SEC("tc")
 int sluice_to_6(struct __sk_buff *skb)
 {
 	return run_uncommon(skb, SLUICE_INGRESS, true);
+}
+
+/* jumps[SLUICE_JUMP_NAMES(...)] */
+SEC("tc")
+int sluice_names_from_4(struct __sk_buff *skb)
+{
+	return run_names(skb, SLUICE_EGRESS, false);
+}
+
+SEC("tc")
+int sluice_names_from_6(struct __sk_buff *skb)
+{
+	return run_names(skb, SLUICE_EGRESS, true);
+}
+
+SEC("tc")
+int sluice_names_to_4(struct __sk_buff *skb)
+{
+	return run_names(skb, SLUICE_INGRESS, false);
+}
+
+SEC("tc")
+int sluice_names_to_6(struct __sk_buff *skb)
+{
+	return run_names(skb, SLUICE_INGRESS, true);
 }
 
 /* jumps[SLUICE_JUMP_LOG]: reports a flow although new flows are not reported. */

@@ -44,10 +44,47 @@ static __always_inline bool reason_allows(__u32 reason)
 	return allowing >> (reason & 31) & 1;
 }
 
+static __always_inline const struct sluice_policy_value *
+find_entry_of_name(const struct context *c, const struct question *q, __u32 name, __u8 levels)
+{
+	const struct sluice_policy_key key = {
+		.prefixlen = q->prefixlen,
+		.policy_id = c->policy_id,
+		.cidr_id = name,
+		.direction = SLUICE_EGRESS,
+		.protocol = q->protocol,
+		.port = q->port,
+	};
+	const struct sluice_policy_value *value = bpf_map_lookup_elem(&policy, &key);
+
+	if (value && value->verdict == SLUICE_VERDICT_ALLOW && value->flags & levels)
+		return value;
+	return NULL;
+}
+
+/* A name that the endpoint has learned for the address and that has such an entry; 0: none. */
+static __always_inline __u32 find_learned_name(const struct context *c, const struct question *q,
+					       __u8 levels, bool v6)
+{
+	const struct sluice_learned *learned = find_learned(c->ifindex, q->remote, v6);
+
+	if (!learned)
+		return 0;
+
+	const __u32 now = monotonic_seconds();
+
+	for (__u32 i = 0; i < SLUICE_NAME_SELECTORS; i++) {
+		const struct sluice_learned_slot slot = read_slot(&learned->slot[i]);
+
+		if (is_live(&slot, now) && find_entry_of_name(c, q, slot.selector, levels))
+			return slot.selector;
+	}
+	return 0;
+}
+
 /*
- * The entry of a rule for names that comes before an entry that denies: of the name by which the
- * flow has been allowed, whether the address is still learned or not, or of one that the endpoint
- * has learned for the address. NULL if there is none.
+ * The entry of a rule for names that comes before an entry that denies; NULL if there is none. A
+ * flow that a name has allowed stays allowed by it, whether the address is still learned or not.
  */
 static __always_inline const struct sluice_policy_value *find_name_entry(const struct context *c,
 									 const struct question *q,
@@ -55,55 +92,21 @@ static __always_inline const struct sluice_policy_value *find_name_entry(const s
 									 __u8 levels, bool v6)
 {
 	const struct sluice_policy_value *value;
-	const struct sluice_learned *learned;
-	struct sluice_policy_key key = {
-		.prefixlen = q->prefixlen,
-		.policy_id = c->policy_id,
-		.cidr_id = q->name,
-		.direction = SLUICE_EGRESS,
-		.protocol = q->protocol,
-		.port = q->port,
-	};
+	__u32 name = q->name;
 
-	if (q->name) {
-		value = bpf_map_lookup_elem(&policy, &key);
-		if (value && value->verdict == SLUICE_VERDICT_ALLOW && value->flags & levels) {
-			d->name = q->name;
-			return value;
-		}
-	}
-	learned = find_learned(c->ifindex, q->remote, v6);
-	if (!learned)
+	if (!c->knows_names) {
+		d->ask_names = true;
 		return NULL;
-
-	const __u32 now = monotonic_seconds();
-
-	for (__u32 i = 0; i < SLUICE_NAME_SELECTORS; i++) {
-		const struct sluice_learned_slot slot = read_slot(&learned->slot[i]);
-
-		if (!is_live(&slot, now))
-			continue;
-		key.cidr_id = slot.selector;
-		value = bpf_map_lookup_elem(&policy, &key);
-		if (value && value->verdict == SLUICE_VERDICT_ALLOW && value->flags & levels) {
-			d->name = slot.selector;
-			return value;
-		}
 	}
-	return NULL;
-}
-
-/*
- * Which names the peer may be asked for. Resolvers of the cluster may be asked for every name if
- * no rule says otherwise.
- */
-static __always_inline void find_dns(const struct question *q, struct decision *d, __u8 flags,
-				     bool v6)
-{
-	d->dns = flags;
-	if (!flags && unlikely(q->port == bpf_htons(DNS_PORT)) &&
-	    is_resolver(q->remote, q->port, q->protocol, v6))
-		d->dns = SLUICE_DNS_ANY;
+	value = name ? find_entry_of_name(c, q, name, levels) : NULL;
+	if (!value) {
+		name = find_learned_name(c, q, levels, v6);
+		if (!name)
+			return NULL;
+		value = find_entry_of_name(c, q, name, levels);
+	}
+	d->name = name;
+	return value;
 }
 
 /* Returns the deciding entry, or NULL. Sets the peer's class if it was looked up. */
@@ -150,6 +153,7 @@ static __always_inline void decide_by_policy(const struct context *c, const stru
 	d->jump = SLUICE_JUMP_NONE;
 	d->dns = 0;
 	d->name = 0;
+	d->ask_names = false;
 	if (q->origin == ORIGIN_SELF) {
 		d->reason = SLUICE_REASON_SELF;
 		d->rule = SLUICE_RULE_SELF;
@@ -177,6 +181,8 @@ static __always_inline void decide_by_policy(const struct context *c, const stru
 			d->reason = SLUICE_REASON_POLICY_DENY;
 		d->rule = value->rule;
 		d->jump = value->jump;
+		if (!ingress && value->verdict == SLUICE_VERDICT_ALLOW && !d->name)
+			d->dns = value->flags;
 	} else if (!is_isolated(c, q->direction)) {
 		d->reason = SLUICE_REASON_DEFAULT_ALLOW;
 		d->rule = SLUICE_RULE_DEFAULT_ALLOW;
@@ -188,6 +194,4 @@ static __always_inline void decide_by_policy(const struct context *c, const stru
 		d->rule = ingress ? SLUICE_RULE_DEFAULT_DENY_INGRESS
 				  : SLUICE_RULE_DEFAULT_DENY_EGRESS;
 	}
-	if (!ingress && reason_allows(d->reason))
-		find_dns(q, d, value && !d->name ? value->flags : 0, v6);
 }

@@ -59,10 +59,15 @@ enum sluice_jump {
 	SLUICE_JUMP_DNS_ANSWER = 8,
 	/* Reads a DNS message from the pod, on a flow on which not every name may be asked for. */
 	SLUICE_JUMP_DNS_QUESTION = 9,
+	/* Judge a packet that a rule for names may allow; SLUICE_JUMP_NAMES(direction, v6). */
+	SLUICE_JUMP_NAMES_FIRST = 10,
+	SLUICE_JUMP_NAMES_LAST = 13,
 	SLUICE_JUMP_MAX = 16,
 };
 #define SLUICE_JUMP_UNCOMMON(direction, v6)                                                        \
 	((__u32)SLUICE_JUMP_UNCOMMON_FIRST + (__u32)(direction) + ((v6) ? 2U : 0U))
+#define SLUICE_JUMP_NAMES(direction, v6)                                                           \
+	((__u32)SLUICE_JUMP_NAMES_FIRST + (__u32)(direction) + ((v6) ? 2U : 0U))
 
 /* ---- rule ids ----------------------------------------------------------- */
 

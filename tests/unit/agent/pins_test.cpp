@@ -146,7 +146,11 @@ TEST_F(Pins, programs_with_the_configuration_of_others_are_replaced) {
                  {kTo6, "to_6"},
                  {kLink, "link"},
                  {kDnsAnswer, "dns_answer"},
-                 {kDnsQuestion, "dns_question"}}};
+                 {kDnsQuestion, "dns_question"},
+                 {kNamesFrom4, "names_from_4"},
+                 {kNamesFrom6, "names_from_6"},
+                 {kNamesTo4, "names_to_4"},
+                 {kNamesTo6, "names_to_6"}}};
     for (const auto& [program, name] : pins) {
       ASSERT_TRUE(fs::remove(folder_ / name));
       ASSERT_EQ(bpf_obj_pin(programs->programs.at(program).get(),
