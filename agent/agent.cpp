@@ -538,7 +538,8 @@ AgentStatus Agent::status() const {
                                                : item.problem});
   }
   for (const Map map : all_maps()) {
-    const bool walked = describe(map).use == MapUse::kFlows;
+    const bool walked = describe(map).use == MapUse::kFlows ||
+                        describe(map).use == MapUse::kNames;
     if (!walked && describe(map).use != MapUse::kApplied &&
         map != Map::kEndpoints) {
       continue;
@@ -552,6 +553,7 @@ AgentStatus Agent::status() const {
     status.reasons = std::move(*reasons);
   }
   status.events_lost = read_events_lost(impl.datapath).value_or(0);
+  status.names = impl.learning->counters();
   return status;
 }
 
@@ -581,6 +583,23 @@ Result<std::vector<PolicyEntry>> Agent::dump_policy() const {
 
 Result<std::vector<ConntrackEntry>> Agent::dump_conntrack() const {
   return agent::dump_conntrack(impl_->datapath);
+}
+
+std::vector<ResolvedName> Agent::resolved_names() const {
+  const auto& learning = *impl_->learning;
+  const std::int64_t now = Learning::now();
+  std::vector<ResolvedName> result;
+  for (const std::uint32_t ifindex : learning.lookups().endpoints()) {
+    for (auto& row : learning.lookups().rows(ifindex, learning.table())) {
+      result.push_back({.endpoint = endpoint_name(ifindex),
+                        .name = row.name.text(),
+                        .address = row.address,
+                        .expires_in = row.expires - now,
+                        .selectors = std::move(row.selectors)});
+    }
+  }
+  std::ranges::stable_sort(result, {}, &ResolvedName::endpoint);
+  return result;
 }
 
 std::string Agent::endpoint_name(std::uint32_t ifindex) const {

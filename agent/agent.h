@@ -61,10 +61,20 @@ struct AgentStatus {
   };
   std::vector<Reason> reasons;  // all, in both directions
   std::uint64_t events_lost = 0;
+  Learning::Counters names;
   std::uint64_t unclaimed_denied = 0;  // interfaces; see deny_unclaimed()
   std::string problem;  // why the wanted state is not in force, or empty
   // Policy sets that the policy map has no room for, and why.
   std::map<std::uint32_t, std::string> shortfalls;
+};
+
+// An address that an endpoint has been given for a name by DNS.
+struct ResolvedName {
+  std::string endpoint;  // "namespace/pod"
+  std::string name;
+  IpAddress address;
+  std::int64_t expires_in = 0;  // seconds, with the grace; negative: it has
+  std::vector<std::uint32_t> selectors;  // that match the name; sorted
 };
 
 struct ConntrackEntry {
@@ -169,6 +179,9 @@ class Agent {
   // Entries as the kernel holds them (the generation bit in policy_id).
   [[nodiscard]] Result<std::vector<PolicyEntry>> dump_policy() const;
   [[nodiscard]] Result<std::vector<ConntrackEntry>> dump_conntrack() const;
+  // What endpoints have resolved since this object was made; by endpoint, name
+  // and address.
+  [[nodiscard]] std::vector<ResolvedName> resolved_names() const;
   // "namespace/pod" behind an interface, or empty.
   [[nodiscard]] std::string endpoint_name(std::uint32_t ifindex) const;
 

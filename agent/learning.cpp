@@ -36,12 +36,6 @@ constexpr std::size_t kHeldPages = 64;
 // is over, because programs in the pod may have kept them.
 constexpr std::uint32_t kRevivedSeconds = 300;
 
-std::uint32_t monotonic_seconds() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<std::uint32_t>(now.tv_sec);
-}
-
 sluice_resolver_key resolver_key(const Resolver& resolver) {
   sluice_resolver_key key{};
   const auto address = learned_key(resolver.address);
@@ -349,7 +343,7 @@ std::set<std::uint32_t> Learning::Impl::users(
 
 Result<void> Learning::Impl::give_maps(const EndpointStates& endpoints,
                                        std::span<const std::uint32_t> fresh) {
-  const auto now = monotonic_seconds();
+  const auto now = Learning::now();
   Result<void> result;
   for (const std::uint32_t ifindex : users(endpoints)) {
     const bool is_new = !maps.has(ifindex);
@@ -560,6 +554,12 @@ Result<std::unique_ptr<Learning>> Learning::open(
   __atomic_store_n(&state.name_ttl_min, options.ttl_min, __ATOMIC_RELAXED);
   __atomic_store_n(&state.name_grace, options.grace, __ATOMIC_RELAXED);
   return learning;
+}
+
+std::uint32_t Learning::now() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<std::uint32_t>(now.tv_sec);
 }
 
 int Learning::fd() const {

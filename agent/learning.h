@@ -75,6 +75,8 @@ class Learning {
     std::uint64_t failed = 0;    // writes and packets that the kernel refused
   };
   [[nodiscard]] const Counters& counters() const;
+  // Seconds of CLOCK_MONOTONIC, the unit of all times here.
+  [[nodiscard]] static std::uint32_t now();
 
  private:
   Learning();

@@ -32,7 +32,7 @@ int run(int argc, char** argv) {
   int exit_code = node::kExitOk;
   for (const auto add :
        {add_run, add_cleanup, add_status, add_endpoint, add_policy, add_peer,
-        add_conntrack, add_monitor, add_explain, add_test}) {
+        add_conntrack, add_fqdn, add_monitor, add_explain, add_test}) {
     add(app, exit_code);
   }
   try {

@@ -5,6 +5,7 @@
 
 #include "cli/output.h"
 #include "lib/base/printable.h"
+#include "lib/base/sequence.h"
 
 namespace sluice::cli {
 namespace {
@@ -203,6 +204,20 @@ void print(std::ostream& out, const node::ConntrackListView& view) {
          std::to_string(entry.packets_ingress) + "/" +
              std::to_string(entry.packets_egress),
          entry.policy.empty() ? std::to_string(entry.rule) : entry.policy});
+  }
+  table.print(out);
+}
+
+void print(std::ostream& out, const node::ResolvedNameListView& view) {
+  Table table(
+      {"ENDPOINT", "NAME", "ADDRESS", "EXPIRES IN", "SELECTORS", "POLICIES"});
+  for (const auto& resolved : view.names) {
+    table.row({resolved.endpoint, resolved.name, resolved.address,
+               resolved.expires_in < 0
+                   ? "expired"
+                   : std::to_string(resolved.expires_in) + " s",
+               dash(joined(resolved.selectors)),
+               dash(joined(resolved.policies))});
   }
   table.print(out);
 }

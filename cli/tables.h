@@ -16,6 +16,7 @@ void print(std::ostream& out, const node::PolicyListView& view);
 void print(std::ostream& out, const node::PolicyDumpView& view);
 void print(std::ostream& out, const node::PeerListView& view);
 void print(std::ostream& out, const node::ConntrackListView& view);
+void print(std::ostream& out, const node::ResolvedNameListView& view);
 void print(std::ostream& out, const node::ExplainView& view);
 // One line.
 void print(std::ostream& out, const node::FlowView& view);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -207,6 +208,57 @@ Server::Answer conntrack_list(const RequestContext& context) {
       json{{"names_problem", context.policies->names_problem()}});
 }
 
+// By selector of names: its pattern, and the policies with rules for it.
+struct SelectorText {
+  std::string pattern;
+  std::vector<std::string> policies;
+};
+std::map<std::uint32_t, SelectorText> selector_texts(
+    const RequestContext& context) {
+  std::map<std::uint32_t, SelectorText> texts;
+  const State& wanted = context.agent->wanted();
+  for (const auto& name : wanted.names) {
+    texts[name.id].pattern = name.pattern;
+  }
+  for (const auto& entry : wanted.entries) {
+    const auto found = texts.find(entry.key.cidr_id);
+    const auto* rule = context.names->rule(entry.value.rule);
+    if (found != texts.end() && rule != nullptr &&
+        entry.key.direction == SLUICE_EGRESS) {
+      found->second.policies.push_back(rule->policy);
+    }
+  }
+  for (auto& [id, text] : texts) {
+    sort_unique(text.policies);
+  }
+  return texts;
+}
+
+Server::Answer fqdn_list(const RequestContext& context) {
+  const auto texts = selector_texts(context);
+  std::vector<ResolvedNameView> views;
+  for (auto& resolved : context.agent->resolved_names()) {
+    ResolvedNameView view{.endpoint = std::move(resolved.endpoint),
+                          .name = std::move(resolved.name),
+                          .address = to_string(resolved.address),
+                          .expires_in = resolved.expires_in,
+                          .selectors = {},
+                          .policies = {}};
+    for (const std::uint32_t id : resolved.selectors) {
+      if (const auto found = texts.find(id); found != texts.end()) {
+        const auto& [pattern, policies] = found->second;
+        view.selectors.push_back(pattern);
+        view.policies.insert(view.policies.end(), policies.begin(),
+                             policies.end());
+      }
+    }
+    sort_unique(view.policies);
+    views.push_back(std::move(view));
+  }
+  return rows_answer(std::move(views),
+                     [](const ResolvedNameView& view) { return json(view); });
+}
+
 Server::Answer explain_flow(const RequestContext& context,
                             const json& request) {
   const auto text = [&](const char* name) {
@@ -236,6 +288,9 @@ Server::Answer dispatch(const RequestContext& context,
   }
   if (command == "conntrack list") {
     return conntrack_list(context);
+  }
+  if (command == "fqdn list") {
+    return fqdn_list(context);
   }
   if (command == "explain") {
     return explain_flow(context, request);

@@ -146,6 +146,19 @@ struct ConntrackListView {
   std::vector<ConntrackView> entries;
 };
 
+// A name that an endpoint has resolved, with one of its addresses.
+struct ResolvedNameView {
+  std::string endpoint;
+  std::string name;
+  std::string address;
+  std::int64_t expires_in = 0;         // seconds; negative: it has expired
+  std::vector<std::string> selectors;  // patterns that match the name
+  std::vector<std::string> policies;   // that have rules with these patterns
+};
+struct ResolvedNameListView {
+  std::vector<ResolvedNameView> names;
+};
+
 struct FlowView {
   std::string time;  // RFC 3339
   std::string verdict;

@@ -61,6 +61,10 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
     bytes_egress)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(ConntrackListView,
                                                 names_problem, entries)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(ResolvedNameView, endpoint,
+                                                name, address, expires_in,
+                                                selectors, policies)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(ResolvedNameListView, names)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
     FlowView, time, verdict, reason, direction, endpoint, from, from_name,
     origin, origin_name, to, to_name, protocol, source_port, port, icmp, policy,

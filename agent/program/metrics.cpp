@@ -101,6 +101,20 @@ void add_journal(MetricFamilies& families, const Measured& measured) {
       measured.journal_failures);
 }
 
+void add_names(MetricFamilies& families, const Measured& measured) {
+  const auto& names = measured.agent.names;
+  families.counter("sluice_agent_dns_held_total",
+                   "DNS messages held until their names were known.",
+                   names.held);
+  families.counter("sluice_agent_dns_held_lost_total",
+                   "DNS messages that were held and lost.",
+                   names.lost + (names.held - names.resent));
+  families.counter(
+      "sluice_agent_names_over_limit_total",
+      "Times that a name was stored without all patterns that match it.",
+      names.too_many);
+}
+
 void add_operator(MetricFamilies& families, const Measured& measured) {
   const auto& client = measured.client;
   families.gauge("sluice_agent_operator_connected",
@@ -135,6 +149,7 @@ std::string metrics_text(const Measured& measured) {
   add_apply(families, measured);
   add_revisions(families, measured);
   add_journal(families, measured);
+  add_names(families, measured);
   add_operator(families, measured);
   families.process();
   return families.text();
