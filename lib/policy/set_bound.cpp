@@ -48,7 +48,7 @@ std::size_t most_entries(const Spec& spec) {
   // One class for each prefix, one for what is outside the cluster, and any
   // peer; one entry for what falls through. A name may be in every list.
   constexpr std::size_t kLists = std::size_t{1} << kDnsListsMax;
-  return (prefixes.size() + names + 2) * (width + 1) + questions * kLists;
+  return ((prefixes.size() + names + 2) * (width + 1)) + (questions * kLists);
 }
 
 // Adds the lists of names that the entries name.

@@ -270,7 +270,7 @@ bool in_port(const json& element, const Question& question) {
 // Ports with DNS rules are not for SCTP.
 bool in_ports(const json& element, const Question& question) {
   const bool dns = !get(get(element, "rules"), "dns").empty();
-  return !(dns && question.protocol == 132) &&
+  return (!dns || question.protocol != 132) &&
          std::ranges::any_of(get(element, "ports"), [&](const json& port) {
            return in_port(port, question);
          });

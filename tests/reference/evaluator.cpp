@@ -334,10 +334,12 @@ Evaluator::Asking Evaluator::ask_plainly(const Question& question,
   std::vector<const json*> rules;
   for (const auto& policy : world_.policies) {
     const std::string kind = text(get(*policy, "kind"));
-    const Said said =
-        kind == "NetworkPolicy"          ? ask_network_policy(*policy, question)
-        : kind == "ClusterNetworkPolicy" ? Said{}
-                                         : ask_cilium(*policy, question);
+    Said said;
+    if (kind == "NetworkPolicy") {
+      said = ask_network_policy(*policy, question);
+    } else if (kind != "ClusterNetworkPolicy") {
+      said = ask_cilium(*policy, question);
+    }
     rules.insert(rules.end(), said.dns.begin(), said.dns.end());
   }
   const auto unrestricted = [](const json* rule) { return rule->empty(); };
