@@ -91,6 +91,7 @@ from one that would have decided otherwise. Exit status: 0 allowed, 1 denied,
 
   sluice explain --from shop/web --to shop/db --port 5432/TCP manifests/
   sluice explain --from 203.0.113.7 --to shop/web --port 8/ICMP
+  sluice explain --from shop/web --to 203.0.113.7 --to-name api.example.com --port 443 manifests/
   sluice explain --operator --from shop/web --to 10.96.0.10 --port 80
 
 To the address of a Service, every backend is judged: the connection is allowed
@@ -112,6 +113,12 @@ if all of them accept it.)");
   auto* dir = command->add_option(
       "DIR", arguments->dir,
       "Folder of manifests, or one file; default: ask the running program");
+  command
+      ->add_option("--to-name", request.to_names,
+                   "DNS name for which the sender knows the receiver's "
+                   "address; may be repeated")
+      ->needs(dir)
+      ->type_name("NAME");
   node::add_socket_option(*command, arguments->socket);
   add_operator_options(*command, *arguments, *dir);
   add_output_option(*command, arguments->format);

@@ -9,6 +9,8 @@
 
 #include <netinet/in.h>
 
+#include "cli/learned.h"
+#include "lib/dns/name.h"
 #include "lib/explain/text.h"
 
 namespace sluice::cli {
@@ -58,13 +60,28 @@ class ScenarioJudge {
                               scenario_->name + ": " + note);
     }
     report_.probes = scenario_->probes.size();
-    for (const auto& probe : scenario_->probes) {
+    auto step = scenario_->steps.begin();
+    const auto take_steps = [&](std::size_t probe) {
+      for (; step != scenario_->steps.end() && step->probe <= probe; ++step) {
+        std::visit([this](const auto& what) { take(what); }, step->what);
+      }
+    };
+    for (std::size_t i = 0; i < scenario_->probes.size(); ++i) {
+      const auto& probe = scenario_->probes[i];
+      take_steps(i);
       if (is_test(probe)) {
         side(probe, policy::Direction::kEgress, probe.egress);
         side(probe, policy::Direction::kIngress, probe.ingress);
       }
     }
-    if (kernel_ != nullptr) {
+    take_steps(scenario_->probes.size());
+    if (kernel_ != nullptr && !scenario_->steps.empty()) {
+      report_.notes.push_back(scenario_->file + ":" +
+                              std::to_string(scenario_->line) + " " +
+                              scenario_->name +
+                              ": has DNS answers, which are not sent through "
+                              "the kernel, so its probes are not sent either");
+    } else if (kernel_ != nullptr) {
       ask_kernel();
       report_.unsent = kernel_->take_unsent();
     }
@@ -101,6 +118,103 @@ class ScenarioJudge {
     return false;
   }
 
+  void take(const ScenarioStep::Wait& wait) { learned_.wait(wait.seconds); }
+
+  void take(const ScenarioStep::Answer& answer) {
+    std::vector<dns::Name> names;
+    std::vector<std::string> texts = answer.cname;
+    texts.push_back(answer.asked.name);
+    for (const auto& text : texts) {
+      if (const auto name = dns::Name::from_text(text)) {
+        names.push_back(*name);
+      }
+    }
+    for (const auto& question : questions_to(answer.asked)) {
+      if (ask(question, answer.asked.name) != Asking::kAllowedAndLearned) {
+        continue;
+      }
+      for (const auto& address : answer.addresses) {
+        learned_.add(question.subject, address, names, answer.ttl_s);
+      }
+      break;  // which of the server's addresses was asked does not matter
+    }
+  }
+
+  void take(const ScenarioStep::MayAsk& may) {
+    for (const auto& question : questions_to(may.asked)) {
+      ++report_.questions;
+      const auto got = ask(question, may.asked.name);
+      const bool allowed =
+          got == Asking::kAllowed || got == Asking::kAllowedAndLearned;
+      if (allowed == may.expected && got != Asking::kDenied) {
+        continue;
+      }
+      auto failure = describe(may.asked.probe, question, lookup(question));
+      failure.what += " for " + may.asked.name;
+      failure.expected = may.expected ? "allow" : "refused";
+      failure.actual = allowed                  ? "allow"
+                       : got == Asking::kDenied ? "deny"
+                                                : "refused";
+      report_.failures.push_back(std::move(failure));
+    }
+  }
+
+  // The packets of a question, or a failure and none if its pod is unknown or
+  // has no policy of its own.
+  std::vector<Question> questions_to(const DnsAsked& asked) {
+    if (testbed_.knows(asked.probe.from) && testbed_.knows(asked.probe.to) &&
+        testbed_.has_policy(asked.probe.from)) {
+      return testbed_.questions(asked.probe, policy::Direction::kEgress);
+    }
+    report_.failures.push_back(
+        failure_of(to_string(asked.probe), scenario_->line,
+                   "one of the pods is not in the scenario, or has no policy "
+                   "of its own"));
+    return {};
+  }
+
+  enum class Asking : std::uint8_t {
+    kDenied,   // the packet is
+    kRefused,  // the question is
+    kAllowed,
+    kAllowedAndLearned,  // and what the server answers counts
+  };
+  Asking ask(const Question& question, const std::string& name) {
+    const auto server = lookup(question);
+    if (!server.allowed) {
+      return Asking::kDenied;
+    }
+    const bool by_name =
+        server.entry && (server.entry->key.cidr_id & SLUICE_CIDR_NAME) != 0;
+    const auto list =
+        server.entry && !by_name ? server.entry->value.flags : __u8{0};
+    if (list == 0) {
+      return testbed_.is_resolver(question.peer, question.port,
+                                  question.protocol)
+                 ? Asking::kAllowedAndLearned
+                 : Asking::kAllowed;
+    }
+    const auto asked = dns::Name::from_text(name);
+    const auto ids =
+        testbed_.selectors(question.node, {asked.value_or(dns::Name())});
+    const bool allowed =
+        list == SLUICE_DNS_ANY ||
+        testbed_.model(question.node).may_ask(*server.entry, ids) != nullptr;
+    return allowed ? Asking::kAllowedAndLearned : Asking::kRefused;
+  }
+
+  // What the model says, given the names that the pod has learned so far.
+  policy::Model::Verdict lookup(const Question& question) {
+    std::vector<std::uint32_t> names;
+    if (question.direction == policy::Direction::kEgress) {
+      names = testbed_.selectors(
+          question.node, learned_.names(question.subject, question.peer));
+    }
+    const auto& model = testbed_.model(question.node);
+    return model.lookup(*model.endpoint(question.subject), question.direction,
+                        question.peer, question.protocol, question.port, names);
+  }
+
   void side(const Probe& probe, policy::Direction direction,
             std::optional<Verdict> expected) {
     if (!expected) {
@@ -134,10 +248,7 @@ class ScenarioJudge {
   void ask_model(const Probe& probe, const Question& question,
                  Verdict expected) {
     ++report_.questions;
-    const auto& model = testbed_.model(question.node);
-    const auto verdict =
-        model.lookup(*model.endpoint(question.subject), question.direction,
-                     question.peer, question.protocol, question.port);
+    const auto verdict = lookup(question);
     if (verdict.allowed != (expected == Verdict::kAllow)) {
       auto failure = describe(probe, question, verdict);
       failure.expected = to_string(expected);
@@ -173,7 +284,8 @@ class ScenarioJudge {
          .direction = question.direction,
          .peer = question.peer,
          .protocol = question.protocol,
-         .port = question.port});
+         .port = question.port,
+         .names = learned_.names(question.subject, question.peer)});
     if (answer) {
       failure.policies = answer->isolating;
       for (const auto& miss : answer->near_misses) {
@@ -239,6 +351,7 @@ class ScenarioJudge {
   const Scenario* scenario_;
   Kernel* kernel_;
   Testbed testbed_;
+  Learned learned_;
   ScenarioReport report_;
   std::map<std::string, std::vector<Pending>> pending_;
 };

@@ -149,6 +149,8 @@ Result<std::uint8_t> protocol_of(const json& value) {
   return static_cast<std::uint8_t>(*number);
 }
 
+}  // namespace
+
 Result<ProbeEnd> parse_end(const json& probe, const char* key) {
   const json* value = member(probe, key);
   if (value == nullptr || !value->is_object() || value->size() != 1 ||
@@ -186,6 +188,8 @@ Result<ProbeEnd> parse_end(const json& probe, const char* key) {
   end.kind = ProbeEnd::Kind::kEntity;
   return end;
 }
+
+namespace {
 
 Result<std::optional<Verdict>> parse_verdict(const json& probe,
                                              const char* key) {
@@ -453,6 +457,15 @@ Result<void> parse_probes(const json& from, Scenario& scenario) {
     return std::unexpected(probes.error());
   }
   for (std::size_t i = 0; i < (*probes)->size(); ++i) {
+    auto step = parse_step((**probes)[i]);
+    if (!step) {
+      return with_context(at("probes", i), step.error());
+    }
+    if (*step) {
+      (*step)->probe = scenario.probes.size();
+      scenario.steps.push_back(std::move(**step));
+      continue;
+    }
     auto probe = parse_probe((**probes)[i]);
     if (!probe) {
       // "probes[3].port: missing"

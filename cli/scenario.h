@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include <nlohmann/json_fwd.hpp>
@@ -43,6 +44,33 @@ struct Probe {
 // "default/web -> 10.0.0.1 80/TCP".
 std::string to_string(const Probe& probe);
 
+// A DNS server that a pod asks.
+struct DnsAsked {
+  Probe probe;  // from the pod to the server; no expectations
+  std::string name;
+};
+
+// What happens between probes, or what is asked of questions by DNS.
+struct ScenarioStep {
+  // An answer to the pod's question.
+  struct Answer {
+    DnsAsked asked;
+    std::vector<std::string> cname;  // the chain behind the name, in order
+    std::vector<IpAddress> addresses;
+    std::uint32_t ttl_s = 0;
+  };
+  // May the pod ask?
+  struct MayAsk {
+    DnsAsked asked;
+    bool expected = true;
+  };
+  struct Wait {
+    std::uint32_t seconds = 0;
+  };
+  std::size_t probe = 0;  // takes place before the probe with this index
+  std::variant<Answer, MayAsk, Wait> what;
+};
+
 struct ScenarioObject {
   std::shared_ptr<const nlohmann::json> object;  // an object; never null
   int line = 0;  // where it, or its scenario, begins
@@ -64,6 +92,7 @@ struct Scenario {
   std::vector<ScenarioObject> objects;
   std::vector<ScenarioInvalid> invalid;
   std::vector<Probe> probes;
+  std::vector<ScenarioStep> steps = {};  // NOLINT(readability-redundant*)
   std::string file;
   int line = 0;
 };

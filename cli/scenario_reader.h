@@ -4,10 +4,12 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include <nlohmann/json_fwd.hpp>
 
+#include "cli/scenario.h"
 #include "lib/base/result.h"
 
 // Internal to the scenario reader: files to JSON values.
@@ -29,6 +31,12 @@ using JsonHandler =
 // own are "file: what" or "file:line: what".
 Result<void> read_json_scenarios(const std::filesystem::path& path,
                                  const JsonHandler& handler);
+
+// One end of a probe: {pod: ns/name}, {ip: address} or {entity: name}.
+Result<ProbeEnd> parse_end(const nlohmann::json& probe, const char* key);
+// An element of `probes` that is no probe: {dns: ...}, {question: ...} or
+// {wait: seconds}; nullopt if it is one.
+Result<std::optional<ScenarioStep>> parse_step(const nlohmann::json& element);
 
 // The path itself, or where it is a folder the manifests in it and in its
 // subfolders, sorted.

@@ -6,6 +6,7 @@
 #include "cli/output.h"
 #include "lib/base/printable.h"
 #include "lib/base/sequence.h"
+#include "lib/explain/text.h"
 
 namespace sluice::cli {
 namespace {
@@ -171,8 +172,9 @@ void print(std::ostream& out, const node::PolicyDumpView& view) {
                "VERDICT", "RULE"});
   for (const auto& entry : view.entries) {
     table.row({std::to_string(entry.policy_id), join(entry.endpoints),
-               entry.direction == 0 ? "ingress" : "egress", entry.peers,
-               std::to_string(entry.cidr_id), entry.l4, entry.decides,
+               std::string(explain::direction_text(entry.direction)),
+               entry.peers, std::to_string(entry.cidr_id), entry.l4,
+               entry.decides,
                entry.policy.empty() ? std::to_string(entry.rule)
                                     : rule_of(entry.policy, entry.path)});
   }

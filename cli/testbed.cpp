@@ -126,6 +126,13 @@ void Testbed::load(const Scenario& scenario) {
       }
     }
   }
+  for (const auto& step : scenario.steps) {
+    if (const auto* answer = std::get_if<ScenarioStep::Answer>(&step.what)) {
+      for (const auto& address : answer->addresses) {
+        taken_.push_back(host_prefix(address));
+      }
+    }
+  }
   cluster_.store().set_source(kSource, manifest);
   cluster_.store().commit();
 }
@@ -246,6 +253,32 @@ const policy::Model& Testbed::model(const std::string& node) {
             .first;
   }
   return found->second;
+}
+
+std::vector<std::uint32_t> Testbed::selectors(
+    const std::string& node, const std::vector<dns::Name>& names) {
+  const auto [found, added] = matchers_.try_emplace(node);
+  if (added) {
+    for (const auto& selector : cluster_.translator().snapshot(node).names) {
+      const auto pattern = dns::NamePattern::match_pattern(selector.pattern);
+      if (pattern) {
+        found->second.add(selector.id, *pattern);
+      }
+    }
+  }
+  std::vector<std::uint32_t> result;
+  for (const auto& name : names) {
+    const auto ids = found->second.match(name);
+    result.insert(result.end(), ids.begin(), ids.end());
+  }
+  return result;
+}
+
+bool Testbed::is_resolver(const IpAddress& address, std::uint16_t port,
+                          std::uint8_t protocol) const {
+  const auto all = cluster_.translator().snapshot({}).resolvers;
+  return std::ranges::binary_search(
+      all, Resolver{.address = address, .port = port, .protocol = protocol});
 }
 
 bool Testbed::knows(const ProbeEnd& end) const {

@@ -10,6 +10,7 @@
 
 #include "cli/cluster.h"
 #include "cli/scenario.h"
+#include "lib/dns/matcher.h"
 #include "lib/policy/model.h"
 
 namespace sluice::cli {
@@ -41,6 +42,12 @@ class Testbed {
   [[nodiscard]] const Cluster& cluster() const { return cluster_; }
   // Returns the view of one node, computed at the first call.
   const policy::Model& model(const std::string& node);
+  // The node's selectors of names that match one of the names.
+  std::vector<std::uint32_t> selectors(const std::string& node,
+                                       const std::vector<dns::Name>& names);
+  // True if the address and port are those of one of the cluster's resolvers.
+  [[nodiscard]] bool is_resolver(const IpAddress& address, std::uint16_t port,
+                                 std::uint8_t protocol) const;
 
   // False if that end of the probe is a pod that is not in the scenario.
   [[nodiscard]] bool knows(const ProbeEnd& end) const;
@@ -72,6 +79,7 @@ class Testbed {
   std::map<std::string, Addresses> entities_;
   std::map<std::string, Addresses> nodes_;
   std::map<std::string, policy::Model> models_;
+  std::map<std::string, dns::Matcher> matchers_;  // by node
 };
 
 }  // namespace sluice::cli

@@ -70,6 +70,9 @@ Names::Names(const State& state) {
   for (const auto& endpoint : state.endpoints) {
     endpoints_[endpoint.name] = endpoint.policy_set;
   }
+  for (const auto& name : state.names) {
+    patterns_.emplace(name.id, name.pattern);
+  }
   set_peers(state.peers);
 }
 
@@ -102,6 +105,13 @@ void Names::apply(const Transaction& transaction) {
       endpoints_.erase(change.name);
     }
   }
+  for (const auto& change : transaction.names) {
+    if (change.value) {
+      patterns_[change.id] = change.value->pattern;
+    } else {
+      patterns_.erase(change.id);
+    }
+  }
 }
 
 const RuleInfo* Names::rule(std::uint32_t id) const {
@@ -128,6 +138,10 @@ std::string Names::peers(std::uint32_t cidr_id) const {
   if (cidr_id == SLUICE_CIDR_ANY) {
     return "any";
   }
+  if (const auto pattern = patterns_.find(cidr_id);
+      pattern != patterns_.end()) {
+    return pattern->second;
+  }
   const auto found = peers_.find(cidr_id);
   if (found == peers_.end()) {
     return "-";
@@ -142,6 +156,7 @@ std::string Names::peers(std::uint32_t cidr_id) const {
 Result<void> Names::save(const std::filesystem::path& file) const {
   json out = {{"rules", json::array()},
               {"sets", json::array()},
+              {"names", json::array()},
               {"endpoints", endpoints_}};
   for (const auto& [id, rule] : rules_) {
     out["rules"].push_back(to_json(rule));
@@ -152,6 +167,9 @@ Result<void> Names::save(const std::filesystem::path& file) const {
                            {"isolating_ingress", set.isolating[0]},
                            {"isolating_egress", set.isolating[1]},
                            {"problem", set.problem}});
+  }
+  for (const auto& [id, pattern] : patterns_) {
+    out["names"].push_back({{"id", id}, {"pattern", pattern}});
   }
   const auto temporary = file.string() + ".new";
   {
@@ -182,6 +200,10 @@ Result<Names> Names::load(const std::filesystem::path& file) {
     for (const auto& item : in.at("sets")) {
       auto set = set_from(item);
       names.sets_.emplace(set.id, std::move(set));
+    }
+    for (const auto& item : in.value("names", json::array())) {
+      names.patterns_.emplace(item.at("id").get<std::uint32_t>(),
+                              item.at("pattern").get<std::string>());
     }
     in.at("endpoints").get_to(names.endpoints_);
   } catch (const json::exception& error) {

@@ -20,14 +20,16 @@ class Names {
  public:
   Names() = default;
   explicit Names(const State& state);
-  // Applies changes of rules, sets and endpoints; set_peers() handles peers.
+  // Applies changes of rules, sets, endpoints and patterns of names;
+  // set_peers() handles peers.
   void apply(const Transaction& transaction);
   void set_peers(const std::vector<PeerEntry>& peers);
 
   [[nodiscard]] const RuleInfo* rule(std::uint32_t id) const;
   [[nodiscard]] const PolicySetInfo* set(std::uint32_t id) const;
   [[nodiscard]] std::vector<std::string> endpoints_of(std::uint32_t set) const;
-  // Addresses of a peer class: "10.0.0.1, 10.0.0.2 and 7 more".
+  // Addresses of a peer class: "10.0.0.1, 10.0.0.2 and 7 more". Of a selector
+  // of names, its pattern.
   [[nodiscard]] std::string peers(std::uint32_t cidr_id) const;
 
   // Saves everything or nothing, without peers, which the kernel's maps hold.
@@ -53,6 +55,7 @@ class Names {
   std::unordered_map<std::uint32_t, PolicySetInfo> sets_;
   std::map<std::string, std::uint32_t> endpoints_;  // name to set
   std::unordered_map<std::uint32_t, Peers> peers_;
+  std::unordered_map<std::uint32_t, std::string> patterns_;  // by selector
 };
 
 }  // namespace sluice::node

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "lib/base/sequence.h"
+#include "lib/dns/name.h"
 #include "lib/explain/ends.h"
 #include "lib/explain/text.h"
 
@@ -111,9 +112,14 @@ std::vector<std::string> behind_lines(const Translator::Answer& answer) {
 
 class Explainer {
  public:
+  // `names`: for which the sender knows the receiver's address.
   Explainer(const Translator& translator, const PortArgument& port,
-            const End& from, const End& to)
-      : translator_(&translator), port_(port), from_(&from), to_(&to) {}
+            const End& from, const End& to, std::vector<dns::Name> names)
+      : translator_(&translator),
+        port_(port),
+        from_(&from),
+        to_(&to),
+        names_(std::move(names)) {}
 
   // An end that is not a pod has no policy to describe.
   void describe(ExplainView& view, SideView side, Direction direction,
@@ -162,7 +168,8 @@ class Explainer {
                                         .direction = direction,
                                         .peer = peer,
                                         .protocol = port_.protocol,
-                                        .port = port});
+                                        .port = port,
+                                        .names = names_});
     if (!answer) {
       return;
     }
@@ -271,6 +278,7 @@ class Explainer {
   PortArgument port_;
   const End* from_;
   const End* to_;
+  std::vector<dns::Name> names_;
   std::set<std::string> through_;
   std::size_t backends_ = 0;  // judged
   std::size_t all_backends_ = 0;
@@ -318,7 +326,15 @@ Result<ExplainView> explain_cluster(const Translator& translator,
       !checked) {
     return std::unexpected(checked.error());
   }
-  Explainer explainer(translator, *port, *from, *to);
+  std::vector<dns::Name> names;
+  for (const auto& text : request.to_names) {
+    auto name = dns::Name::from_text(text);
+    if (!name) {
+      return fail("--to-name: \"" + text + "\" " + name.error().message);
+    }
+    names.push_back(std::move(*name));
+  }
+  Explainer explainer(translator, *port, *from, *to, std::move(names));
   auto view = explain_ends(
       *from, *to, *port,
       [&](ExplainView& all, SideView side, sluice_direction direction,

@@ -43,6 +43,9 @@ bool reason_allows(std::uint32_t reason) {
 }
 
 std::string_view direction_text(std::uint32_t direction) {
+  if (direction == SLUICE_QUESTION) {
+    return "dns question";
+  }
   return direction == SLUICE_EGRESS ? "egress" : "ingress";
 }
 
@@ -76,6 +79,9 @@ std::string_view builtin_rule_text(std::uint32_t rule) {
 }
 
 std::string l4_text(const sluice_policy_key& key) {
+  if (key.direction == SLUICE_QUESTION) {
+    return "list " + std::to_string(key.protocol);
+  }
   if (key.prefixlen < SLUICE_PREFIX_PROTOCOL) {
     return "any";
   }
@@ -122,8 +128,9 @@ std::string in_parentheses(std::uint32_t rule) {
 
 std::string entry_text(const sluice_policy_key& key,
                        const sluice_policy_value& value) {
-  return "policy " + std::to_string(key.policy_id) + " class " +
-         std::to_string(key.cidr_id) + " " +
+  const bool name = (key.cidr_id & SLUICE_CIDR_NAME) != 0;
+  return "policy " + std::to_string(key.policy_id) +
+         (name ? " name " : " class ") + std::to_string(key.cidr_id) + " " +
          std::string(direction_text(key.direction)) + " " + l4_text(key) +
          " -> " + std::string(verdict_text(value.verdict)) + " rule " +
          std::to_string(value.rule) + in_parentheses(value.rule);

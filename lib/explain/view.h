@@ -13,6 +13,8 @@ struct ExplainRequest {
   std::string from;  // "namespace/pod" or an address
   std::string to;
   std::string port;  // "80/TCP", "8/ICMP"
+  // DNS names for which the receiver's address counts as known to the sender.
+  std::vector<std::string> to_names = {};  // NOLINT(readability-redundant*)
 };
 
 struct NearMissView {

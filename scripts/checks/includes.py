@@ -19,7 +19,7 @@ ALLOWED = {
     "lib/dns": {"lib/base"},
     "lib/kube": {"lib/base"},
     "lib/policy": {"include/sluice", "lib/base", "lib/dns", "lib/kube"},
-    "lib/explain": {"include/sluice", "lib/base", "lib/kube", "lib/policy"},
+    "lib/explain": {"include/sluice", "lib/base", "lib/dns", "lib/kube", "lib/policy"},
     "lib/wire": {"include/sluice", "lib/base"},
     "lib/health": {"lib/base"},
     "cni": {"lib/base"},

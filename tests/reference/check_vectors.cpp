@@ -2,16 +2,23 @@
 // Runs scenario files through the reference evaluator.
 // usage: check_vectors file...
 #include <cstdio>
+#include <optional>
 #include <set>
 #include <string>
+#include <variant>
+#include <vector>
 
+#include "cli/learned.h"
 #include "cli/scenario.h"
+#include "lib/dns/name.h"
 #include "tests/reference/evaluator.h"
 
 namespace {
 
 using sluice::cli::Probe;
+using sluice::cli::ProbeEnd;
 using sluice::cli::Scenario;
+using sluice::cli::ScenarioStep;
 using sluice::cli::Verdict;
 using sluice::reference::Evaluator;
 
@@ -40,6 +47,82 @@ void check(const char* side, const std::optional<Verdict>& expected,
   }
 }
 
+// What pods have learned from a scenario's DNS answers so far. The cluster's
+// resolvers count only where a policy names them.
+class Steps {
+ public:
+  Steps(const Scenario& scenario, const Evaluator& evaluator, Counts& counts)
+      : scenario_(&scenario),
+        evaluator_(&evaluator),
+        counts_(&counts),
+        next_(scenario.steps.begin()) {}
+
+  void take_before(std::size_t probe) {
+    for (; next_ != scenario_->steps.end() && next_->probe <= probe; ++next_) {
+      std::visit([this](const auto& what) { take(what); }, next_->what);
+    }
+  }
+  [[nodiscard]] std::vector<std::string> names(const Probe& probe,
+                                               bool v6) const {
+    std::vector<std::string> result;
+    std::vector<sluice::IpAddress> ips{probe.to.ip};
+    if (probe.to.kind == ProbeEnd::Kind::kPod) {
+      ips = evaluator_->world().pods.at(probe.to.name).ips;
+    }
+    for (const auto& ip : ips) {
+      if (ip.v6 == v6) {
+        for (const auto& name : learned_.names(probe.from.name, ip)) {
+          result.push_back(name.text());
+        }
+      }
+    }
+    return result;
+  }
+
+ private:
+  using Asking = Evaluator::Asking;
+
+  [[nodiscard]] std::optional<Asking> ask(
+      const sluice::cli::DnsAsked& asked) const {
+    for (const bool v6 : evaluator_->families(asked.probe)) {
+      if (const auto answer = evaluator_->ask(asked.probe, v6, asked.name)) {
+        return answer->asking;
+      }
+    }
+    return std::nullopt;
+  }
+  void take(const ScenarioStep::Wait& wait) { learned_.wait(wait.seconds); }
+  void take(const ScenarioStep::MayAsk& may) {
+    ++counts_->checks;
+    const auto got = ask(may.asked);
+    if (!got || (*got != Asking::kNo) != may.expected) {
+      ++counts_->wrong;
+      std::printf("%s: %s: question for %s\n", scenario_->file.c_str(),
+                  scenario_->name.c_str(), may.asked.name.c_str());
+    }
+  }
+  void take(const ScenarioStep::Answer& answer) {
+    const auto asking = ask(answer.asked);
+    if (asking != Asking::kEvery && asking != Asking::kYes) {
+      return;
+    }
+    std::vector<sluice::dns::Name> names{
+        *sluice::dns::Name::from_text(answer.asked.name)};
+    for (const auto& text : answer.cname) {
+      names.push_back(*sluice::dns::Name::from_text(text));
+    }
+    for (const auto& address : answer.addresses) {
+      learned_.add(answer.asked.probe.from.name, address, names, answer.ttl_s);
+    }
+  }
+
+  const Scenario* scenario_;
+  const Evaluator* evaluator_;
+  Counts* counts_;
+  std::vector<ScenarioStep>::const_iterator next_;
+  sluice::cli::Learned learned_;
+};
+
 void run(const Scenario& scenario, Counts& counts) {
   std::set<std::string> rejected;
   for (const auto& invalid : scenario.invalid) {
@@ -49,7 +132,10 @@ void run(const Scenario& scenario, Counts& counts) {
   }
   const Evaluator evaluator(scenario.objects, rejected);
   ++counts.scenarios;
-  for (const Probe& probe : scenario.probes) {
+  Steps steps(scenario, evaluator, counts);
+  for (std::size_t i = 0; i < scenario.probes.size(); ++i) {
+    const Probe& probe = scenario.probes[i];
+    steps.take_before(i);
     ++counts.probes;
     const auto families = evaluator.families(probe);
     if (families.empty()) {
@@ -58,12 +144,13 @@ void run(const Scenario& scenario, Counts& counts) {
                   probe.line, scenario.name.c_str(), to_string(probe).c_str());
     }
     for (const bool v6 : families) {
-      const auto answer = evaluator.judge(probe, v6);
+      const auto answer = evaluator.judge(probe, v6, steps.names(probe, v6));
       check("egress", probe.egress, answer.egress, scenario, probe, v6, counts);
       check("ingress", probe.ingress, answer.ingress, scenario, probe, v6,
             counts);
     }
   }
+  steps.take_before(scenario.probes.size());
 }
 
 }  // namespace

@@ -167,6 +167,36 @@ TEST_F(NamesTest, OnlyNodesWithEndpointsThatUseThemHearOfPatterns) {
   EXPECT_EQ(patterns(t_.snapshot("n1")), patterns(state));
 }
 
+TEST_F(NamesTest, ExplainSaysWhatANameWouldAllow) {
+  apply_egress("p", R"({"toFQDNs": [{"matchPattern": "*.example.com"}],
+                        "toPorts": [{"ports": [{"port": "443", "protocol": "TCP"}]}]})");
+  Translator::Question question{.subject = "x/web",
+                                .direction = Direction::kEgress,
+                                .peer = *parse_ip(kWorld),
+                                .protocol = 6,
+                                .port = 443};
+  auto answer = t_.explain(question);
+  ASSERT_TRUE(answer);
+  EXPECT_FALSE(answer->allowed);
+  ASSERT_EQ(answer->near_misses.size(), 1U);
+  EXPECT_EQ(answer->near_misses[0].detail,
+            "allows 443/TCP, if the address belongs to *.example.com");
+
+  question.names = {*dns::Name::from_text("a.example.com")};
+  answer = t_.explain(question);
+  ASSERT_TRUE(answer);
+  EXPECT_TRUE(answer->allowed);
+  EXPECT_EQ(answer->decided.policy, "CiliumNetworkPolicy/x/p");
+
+  question.peer = *parse_ip("10.0.2.1");
+  answer = t_.explain(question);
+  ASSERT_TRUE(answer);
+  EXPECT_FALSE(answer->allowed);
+  ASSERT_EQ(answer->near_misses.size(), 1U);
+  EXPECT_EQ(answer->near_misses[0].detail,
+            "allows 443/TCP, by name (*.example.com), but not in the cluster");
+}
+
 kube::Service cluster_dns() {
   kube::Service service;
   service.ns = "kube-system";

@@ -237,5 +237,63 @@ TEST_F(ScenarioFile, MissingFilesAndOtherNamesAreErrors) {
   EXPECT_TRUE(is_scenario_file("a/b.jsonl.gz"));
 }
 
+TEST_F(ScenarioFile, HasAnswersQuestionsAndTimeBetweenProbes) {
+  const std::string server =
+      R"("pod":"n/a","server":{"ip":"10.0.0.9"},"name":"a.test")";
+  const auto result = read(
+      "a.jsonl",
+      scenario(
+          R"({"dns":{)" + server +
+          R"(,"cname":["b.test"],"answers":["1.2.3.4","fd00::1"],"ttl":7}},)" +
+          kProbe + R"(,{"wait":90},{"question":{)" + server +
+          R"(,"protocol":"TCP","port":5353,"expect":"refused"}})"));
+  ASSERT_TRUE(result) << result.error().message;
+  const auto& steps = result->at(0).steps;
+  ASSERT_EQ(result->at(0).probes.size(), 1U);
+  ASSERT_EQ(steps.size(), 3U);
+  EXPECT_EQ(steps[0].probe, 0U);
+  EXPECT_EQ(steps[1].probe, 1U);
+  EXPECT_EQ(steps[2].probe, 1U);
+  const auto& answer = std::get<ScenarioStep::Answer>(steps[0].what);
+  EXPECT_EQ(to_string(answer.asked.probe), "n/a -> 10.0.0.9 53/UDP");
+  EXPECT_EQ(answer.asked.name, "a.test");
+  EXPECT_THAT(answer.cname, ::testing::ElementsAre("b.test"));
+  EXPECT_THAT(answer.addresses, ::testing::ElementsAre(*parse_ip("1.2.3.4"),
+                                                       *parse_ip("fd00::1")));
+  EXPECT_EQ(answer.ttl_s, 7U);
+  EXPECT_EQ(std::get<ScenarioStep::Wait>(steps[1].what).seconds, 90U);
+  const auto& may = std::get<ScenarioStep::MayAsk>(steps[2].what);
+  EXPECT_EQ(to_string(may.asked.probe), "n/a -> 10.0.0.9 5353/TCP");
+  EXPECT_FALSE(may.expected);
+}
+
+TEST_F(ScenarioFile, AnErrorInAnAnswerNamesTheField) {
+  const std::string server =
+      R"("pod":"n/a","server":{"ip":"10.0.0.9"},"name":"a.test")";
+  const std::vector<std::pair<std::string, std::string>> all{
+      {R"({"dns":{"pod":"n/a","name":"a"}})", "dns.server: not one of"},
+      {R"({"dns":{"server":{"ip":"1.2.3.4"},"name":"a"}})", "dns.pod: missing"},
+      {R"({"dns":{"pod":"a","server":{"ip":"1.2.3.4"},"name":"a"}})",
+       "not namespace/name"},
+      {R"({"dns":{"pod":"n/a","server":{"entity":"host"},"name":"a"}})",
+       "dns.server: not one of"},
+      {R"({"dns":{"pod":"n/a","server":{"ip":"1.2.3.4"},"name":"a..b"}})",
+       R"(dns.name: "a..b")"},
+      {R"({"dns":{)" + server + R"(,"cname":["a..b"]}})",
+       R"(dns.cname: "a..b")"},
+      {R"({"dns":{)" + server + R"(,"answers":["x"]}})",
+       "dns.answers: not an address: x"},
+      {R"({"dns":{)" + server + R"(,"ttl":-1}})", "dns.ttl: not a number"},
+      {R"({"dns":{)" + server + R"(,"protocol":"SCTP"}})",
+       "dns.protocol: not TCP or UDP"},
+      {R"({"dns":{)" + server + R"(,"x":1}})", "dns.x: unknown field"},
+      {R"({"dns":7})", "dns: not an object"},
+      {R"({"question":{)" + server + "}}", "question.expect: not allow"},
+      {R"({"wait":"1"})", "wait: not a number"}};
+  for (const auto& [element, error] : all) {
+    EXPECT_THAT(error_of(scenario(element)), HasSubstr(error)) << element;
+  }
+}
+
 }  // namespace
 }  // namespace sluice::cli
