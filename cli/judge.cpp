@@ -152,9 +152,7 @@ class ScenarioJudge {
       auto failure = describe(may.asked.probe, question, lookup(question));
       failure.what += " for " + may.asked.name;
       failure.expected = may.expected ? "allow" : "refused";
-      failure.actual = allowed                  ? "allow"
-                       : got == Asking::kDenied ? "deny"
-                                                : "refused";
+      failure.actual = word(got);
       report_.failures.push_back(std::move(failure));
     }
   }
@@ -179,6 +177,18 @@ class ScenarioJudge {
     kAllowed,
     kAllowedAndLearned,  // and what the server answers counts
   };
+  static const char* word(Asking asking) {
+    switch (asking) {
+      case Asking::kDenied:
+        return "deny";
+      case Asking::kRefused:
+        return "refused";
+      case Asking::kAllowed:
+      case Asking::kAllowedAndLearned:
+        break;
+    }
+    return "allow";
+  }
   Asking ask(const Question& question, const std::string& name) {
     const auto server = lookup(question);
     if (!server.allowed) {
