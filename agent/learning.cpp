@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstring>
 #include <ctime>
+#include <functional>
 #include <optional>
 #include <set>
 #include <span>
@@ -50,6 +51,24 @@ sluice_resolver_key resolver_key(const Resolver& resolver) {
 bool is_name_entry(const sluice_policy_key& key) {
   return (key.cidr_id & SLUICE_CIDR_NAME) != 0 &&
          key.direction == SLUICE_EGRESS;
+}
+
+// Over TCP, messages stand one behind the other, each behind its length.
+void for_each_message(
+    const DnsFrame& frame,
+    const std::function<void(std::span<const std::byte>)>& visit) {
+  if (frame.flow.protocol != IPPROTO_TCP) {
+    visit(frame.payload);
+    return;
+  }
+  auto rest = frame.payload;
+  while (rest.size() > 2) {
+    const std::size_t size = std::to_integer<std::size_t>(rest[0]) << 8U |
+                             std::to_integer<std::size_t>(rest[1]);
+    rest = rest.subspan(2);
+    visit(rest.first(std::min(size, rest.size())));
+    rest = rest.subspan(std::min(size, rest.size()));
+  }
 }
 
 struct PerfBufferDeleter {
@@ -483,14 +502,11 @@ void Learning::Impl::handle_held(const sluice_dns_event& event,
   std::vector<std::byte> frame(data.begin(), data.end());
   const auto completed = complete_checksums(frame);
   if (const auto read = read_frame(frame); completed && read) {
-    auto message = read->payload;
-    // One whole message, which the program has made sure of.
-    if (read->flow.protocol == IPPROTO_TCP && message.size() > 2) {
-      message = message.subspan(2);
-    }
-    if (const auto answer = read_answer(message)) {
-      meet(*answer, true);
-    }
+    for_each_message(*read, [&](std::span<const std::byte> message) {
+      if (const auto answer = read_answer(message)) {
+        meet(*answer, true);
+      }
+    });
   }
   if (resend(event, frame)) {
     ++counters.resent;

@@ -28,6 +28,7 @@ int dns_name(__u32 at);
 #define DNS_TTL_MAX 604800
 #define DNS_RCODE_REFUSED 5
 /* Bytes of a frame: more does not fit into the page in which the agent sends it (test_run.c). */
+#define DNS_SEGMENT_MESSAGES 4 /* of a TCP segment, that are read */
 #define DNS_HELD_MAX 3400
 
 struct sluice_dns_reader {
@@ -49,6 +50,15 @@ _Static_assert(__builtin_offsetof(struct dns_message, bytes) ==
 			       sizeof(struct sluice_dns_event),
 	       "an event stands in front of its message");
 _Static_assert(sizeof(struct sluice_name_key) == sizeof(struct dns_name), "key of names");
+
+/*
+ * An element of `questions` with this in `pad` and id 0 is about a TCP flow from a DNS server. Its
+ * value has, as sequence numbers, where the segment began that was read last, and where the next
+ * message begins, in place of the hash.
+ */
+#define STREAM_MARK 1
+#define STREAM_BEGIN(element) ((element)->name.hash[0])
+#define STREAM_NEXT(element) ((element)->name.hash[1])
 
 /* Where the message is; what a tail-called program receives in skb->cb. */
 struct dns_place {
@@ -133,62 +143,62 @@ __attribute__((noinline)) int dns_record(void)
 	return r ? dns_next(&r->m) : DNS_DAMAGED;
 }
 
-/* Finds the message in the packet. DNS_UNUSUAL: no payload, or not exactly one whole message. */
+/* Where the payload of the packet begins, 0 if it is damaged. */
+static __always_inline __u32 find_payload(struct __sk_buff *skb, const struct dns_place *place)
+{
+	__u8 offset = 0;
+
+	if (place->protocol != IPPROTO_TCP)
+		return place->l4 + UDP_HEADER;
+	if (bpf_skb_load_bytes(skb, place->l4 + offsetof(struct tcp_header, offset), &offset,
+			       sizeof(offset)))
+		return 0;
+	return place->l4 + (offset >> 4) * 4;
+}
+
+/*
+ * Finds the message that begins at `at` of the packet, and moves this to the message itself, behind
+ * the length that TCP has in front of it. DNS_UNUSUAL: there is no whole message.
+ */
 static __always_inline int find_message(struct __sk_buff *skb, const struct dns_place *place,
 					__u32 *at, __u32 *length)
 {
 	__be16 prefix;
 
-	*at = place->l4 + UDP_HEADER;
+	*length = place->end - *at;
 	if (place->protocol == IPPROTO_TCP) {
-		__u8 offset = 0;
-
-		if (bpf_skb_load_bytes(skb, place->l4 + offsetof(struct tcp_header, offset),
-				       &offset, sizeof(offset)))
-			return DNS_DAMAGED;
-		*at = place->l4 + (offset >> 4) * 4;
 		if (*at + sizeof(prefix) > place->end ||
 		    bpf_skb_load_bytes(skb, *at, &prefix, sizeof(prefix)))
 			return DNS_UNUSUAL;
 		*at += sizeof(prefix);
-		if (*at + bpf_ntohs(prefix) != place->end)
+		*length = bpf_ntohs(prefix);
+		if (*at + *length > place->end)
 			return DNS_UNUSUAL;
 	}
-	if (*at >= place->end)
-		return DNS_UNUSUAL;
-	*length = place->end - *at;
-	return DNS_OK;
+	return *at >= place->end || !*length ? DNS_UNUSUAL : DNS_OK;
 }
 
-static __always_inline bool is_empty_segment(struct __sk_buff *skb, const struct dns_place *place)
-{
-	__u8 offset = 0;
-
-	return place->protocol == IPPROTO_TCP &&
-	       !bpf_skb_load_bytes(skb, place->l4 + offsetof(struct tcp_header, offset), &offset,
-				   sizeof(offset)) &&
-	       place->l4 + (offset >> 4) * 4 >= place->end;
-}
-
+/* Loads the message that begins at `at` of the packet, which moves behind it. */
 static __always_inline int load_message(struct __sk_buff *skb, const struct dns_place *place,
-					struct dns_message *m)
+					struct dns_message *m, __u32 *at)
 {
-	__u32 at;
 	__u32 length;
-	const int status = find_message(skb, place, &at, &length);
+	const int status = find_message(skb, place, at, &length);
+	const __u32 begin = *at;
 
 	m->names = 0;
 	m->addresses = 0;
 	m->length = 0;
 	if (status)
 		return status;
+	*at += length;
 	if (length > DNS_MESSAGE_MAX)
 		return DNS_TOO_LARGE;
 	m->length = length;
 	/* The same number, in a form in which the verifier of 5.10 sees that it is 1 to 4096. */
 	asm volatile("" : "+r"(length));
 	length = ((length - 1) & (DNS_MESSAGE_MAX - 1)) + 1;
-	return bpf_skb_load_bytes(skb, at, m->bytes, length) ? DNS_DAMAGED : DNS_OK;
+	return bpf_skb_load_bytes(skb, begin, m->bytes, length) ? DNS_DAMAGED : DNS_OK;
 }
 
 /* Fills the key of `questions` but for the id. `direction` is the packet's. */
@@ -219,6 +229,61 @@ static __always_inline bool identify_flow(struct __sk_buff *skb, const struct dn
 
 	*(__be32 *)&key->remote[8] = bpf_htonl(0xffff);
 	return !bpf_skb_load_bytes(skb, ETH_HLEN + at, &key->remote[12], 4);
+}
+
+/*
+ * Over TCP, answers are read only where the server begins a message. Otherwise, whoever owns a name
+ * could answer with text that looks like a message about other names, and a pod could have it begin
+ * where a segment does. Returns true if the segment, whose payload is at `at`, begins with a
+ * message: the next one that is expected, or one that is sent again. Beginnings are known from the
+ * handshake on, until a segment has more messages than are read, or a part of a length.
+ */
+static __always_inline bool follow_stream(struct __sk_buff *skb, const struct dns_place *place,
+					  const struct sluice_dns_reader *r, __u32 at)
+{
+	struct sluice_question_key key = r->question;
+	struct sluice_question fresh = {};
+	struct sluice_question *known;
+	__be32 in_order;
+	__be16 prefix;
+	__u32 end = at;
+	__u8 flags;
+
+	if (bpf_skb_load_bytes(skb, place->l4 + offsetof(struct tcp_header, sequence), &in_order,
+			       sizeof(in_order)) ||
+	    bpf_skb_load_bytes(skb, place->l4 + offsetof(struct tcp_header, flags), &flags,
+			       sizeof(flags)))
+		return false;
+
+	const __u32 sequence = bpf_ntohl(in_order);
+
+	key.pad = STREAM_MARK;
+	if (flags & TCP_SYN) {
+		STREAM_BEGIN(&fresh) = (__u32)(sequence + 1);
+		STREAM_NEXT(&fresh) = (__u32)(sequence + 1);
+		bpf_map_update_elem(&questions, &key, &fresh, BPF_ANY);
+		return false;
+	}
+	if (at >= place->end)
+		return false;
+	known = bpf_map_lookup_elem(&questions, &key);
+	if (!known)
+		return false;
+	if (sequence != STREAM_NEXT(known))
+		return sequence == STREAM_BEGIN(known);
+	for (__u32 i = 0; i < DNS_SEGMENT_MESSAGES; i++) {
+		if (end + sizeof(prefix) > place->end ||
+		    bpf_skb_load_bytes(skb, end, &prefix, sizeof(prefix)))
+			break;
+		end += sizeof(prefix) + bpf_ntohs(prefix);
+	}
+	if (end < place->end) {
+		bpf_map_delete_elem(&questions, &key);
+		return true;
+	}
+	STREAM_BEGIN(known) = sequence;
+	STREAM_NEXT(known) = (__u32)(sequence + end - at);
+	return true;
 }
 
 /* ---- learning ---- */
@@ -414,13 +479,13 @@ static __always_inline bool is_answer_to_question(struct sluice_dns_reader *r)
 }
 
 /*
- * Reads the answer in the packet. A first fragment, like a truncated answer, is read as far as it
- * goes; every other message that breaks off counts as damaged.
+ * Reads the answer at `at` of the packet, which moves behind it. A first fragment, like a truncated
+ * answer, is read as far as it goes; every other message that breaks off counts as damaged.
  */
 static __always_inline bool read_answer(struct __sk_buff *skb, const struct dns_place *place,
-					struct sluice_dns_reader *r)
+					struct sluice_dns_reader *r, __u32 *at)
 {
-	int status = load_message(skb, place, &r->m);
+	int status = load_message(skb, place, &r->m, at);
 
 	if (!status)
 		status = dns_open(&r->m);
@@ -445,26 +510,12 @@ static __always_inline void prepare(struct __sk_buff *skb, struct sluice_dns_rea
 	r->m.key[1] = s->name_key[1];
 }
 
-/* Returns the reason. */
-static __always_inline __u32 learn_from_answer(struct __sk_buff *skb)
+/* Learns from the answer that has been read. Returns the reason. */
+static __always_inline __u32 learn_message(struct __sk_buff *skb, struct sluice_dns_reader *r,
+					   bool was_held)
 {
-	const struct dns_place place = load_dns_place(skb);
-	struct sluice_dns_reader *r = the_reader();
-	__u32 zero = 0;
-	const struct sluice_state *s = bpf_map_lookup_elem(&state, &zero);
 	__u32 ifindex = skb->ifindex;
-	bool was_held;
 
-	if (!r || !s)
-		return SLUICE_REASON_DNS_UNLEARNED;
-	if (is_empty_segment(skb, &place))
-		return SLUICE_REASON_REPLY;
-	was_held = skb->mark == s->dns_mark;
-	if (was_held)
-		skb->mark = 0;
-	prepare(skb, r, s);
-	if (!identify_flow(skb, &place, r, SLUICE_INGRESS) || !read_answer(skb, &place, r))
-		return SLUICE_REASON_DNS_UNLEARNED;
 	if (bpf_map_lookup_elem(&learned, &ifindex)) {
 		if (match_chain(r)) {
 			for (__u32 i = 0; i < DNS_RECORDS_MAX; i++) {
@@ -480,6 +531,37 @@ static __always_inline __u32 learn_from_answer(struct __sk_buff *skb)
 	}
 	tell_seen(r, SLUICE_REASON_DNS_UNLEARNED);
 	return SLUICE_REASON_DNS_UNLEARNED;
+}
+
+/* Returns the reason, for several messages that of the last one. */
+static __always_inline __u32 learn_from_answer(struct __sk_buff *skb)
+{
+	const struct dns_place place = load_dns_place(skb);
+	struct sluice_dns_reader *r = the_reader();
+	__u32 zero = 0;
+	const struct sluice_state *s = bpf_map_lookup_elem(&state, &zero);
+	__u32 reason = SLUICE_REASON_DNS_UNLEARNED;
+	__u32 at = find_payload(skb, &place);
+	bool was_held;
+
+	if (!r || !s || !at)
+		return SLUICE_REASON_DNS_UNLEARNED;
+	was_held = skb->mark == s->dns_mark;
+	if (was_held)
+		skb->mark = 0;
+	prepare(skb, r, s);
+	if (!identify_flow(skb, &place, r, SLUICE_INGRESS))
+		return SLUICE_REASON_DNS_UNLEARNED;
+	if (place.protocol == IPPROTO_TCP && !follow_stream(skb, &place, r, at) && !was_held)
+		return at < place.end ? SLUICE_REASON_DNS_UNLEARNED : SLUICE_REASON_REPLY;
+	for (__u32 i = 0; i < DNS_SEGMENT_MESSAGES; i++) {
+		if (!read_answer(skb, &place, r, &at))
+			return reason;
+		reason = learn_message(skb, r, was_held);
+		if (reason == SLUICE_REASON_DNS_HELD || at >= place.end)
+			return reason;
+	}
+	return reason;
 }
 
 /*
@@ -606,14 +688,17 @@ static __always_inline void report_refused(struct __sk_buff *skb, const struct s
 	emit_event(skb, s, &r);
 }
 
-/* Notes the question in the packet, so that its answer counts. False: it is no question. */
+/*
+ * Notes the question at `at` of the packet, which moves behind it, so that its answer counts.
+ * False: it is no question.
+ */
 static __always_inline bool read_question(struct __sk_buff *skb, const struct dns_place *place,
-					  struct sluice_dns_reader *r)
+					  struct sluice_dns_reader *r, __u32 *at)
 {
 	struct sluice_question question = {};
 
-	if (!identify_flow(skb, place, r, SLUICE_EGRESS) || load_message(skb, place, &r->m) ||
-	    dns_open(&r->m) || r->m.flags & DNS_FLAG_RESPONSE)
+	if (load_message(skb, place, &r->m, at) || dns_open(&r->m) ||
+	    r->m.flags & DNS_FLAG_RESPONSE)
 		return false;
 	r->question.id = r->m.id;
 	question.name.hash[0] = r->m.name[0].hash[0];
@@ -623,30 +708,51 @@ static __always_inline bool read_question(struct __sk_buff *skb, const struct dn
 	return true;
 }
 
+/* Judges the question that has been read. Returns the reason. */
+static __always_inline __u32 judge_name(struct __sk_buff *skb, const struct dns_place *place,
+					const struct sluice_dns_reader *r, bool was_held)
+{
+	const struct sluice_name *name = bpf_map_lookup_elem(&names, &r->m.name[0]);
+
+	if (!name && !was_held && hold(skb, SLUICE_EGRESS))
+		return SLUICE_REASON_DNS_HELD;
+	return name && may_ask(name, place) ? SLUICE_REASON_ESTABLISHED : SLUICE_REASON_DNS_REFUSED;
+}
+
 /*
  * Judges the packet of a flow to a DNS server. Returns the reason. Where not every name may be
- * asked for, what is not exactly one question is refused, too.
+ * asked for, what is no question is refused, too.
  */
 static __always_inline __u32 judge_question(struct __sk_buff *skb, const struct dns_place *place,
 					    const struct sluice_state *s)
 {
 	const bool restricted = place->list != SLUICE_DNS_ANY;
+	const __u32 otherwise = restricted ? SLUICE_REASON_DNS_REFUSED : SLUICE_REASON_ESTABLISHED;
 	struct sluice_dns_reader *r = the_reader();
-	const struct sluice_name *name;
+	__u32 at = find_payload(skb, place);
 	bool was_held;
 
-	if (!r || is_empty_segment(skb, place))
-		return r || !restricted ? SLUICE_REASON_ESTABLISHED : SLUICE_REASON_INTERNAL;
+	if (!r || !at)
+		return restricted ? SLUICE_REASON_INTERNAL : SLUICE_REASON_ESTABLISHED;
+	if (place->protocol == IPPROTO_TCP && at >= place->end)
+		return SLUICE_REASON_ESTABLISHED;
 	was_held = skb->mark == s->dns_mark;
 	if (was_held)
 		skb->mark = 0;
 	prepare(skb, r, s);
-	if (!read_question(skb, place, r))
-		return restricted ? SLUICE_REASON_DNS_REFUSED : SLUICE_REASON_ESTABLISHED;
-	if (!restricted)
-		return SLUICE_REASON_ESTABLISHED;
-	name = bpf_map_lookup_elem(&names, &r->m.name[0]);
-	if (!name && !was_held && hold(skb, SLUICE_EGRESS))
-		return SLUICE_REASON_DNS_HELD;
-	return name && may_ask(name, place) ? SLUICE_REASON_ESTABLISHED : SLUICE_REASON_DNS_REFUSED;
+	if (!identify_flow(skb, place, r, SLUICE_EGRESS))
+		return otherwise;
+	for (__u32 i = 0; i < DNS_SEGMENT_MESSAGES; i++) {
+		if (!read_question(skb, place, r, &at))
+			return otherwise;
+		if (restricted) {
+			const __u32 reason = judge_name(skb, place, r, was_held);
+
+			if (reason != SLUICE_REASON_ESTABLISHED)
+				return reason;
+		}
+		if (at >= place->end)
+			return SLUICE_REASON_ESTABLISHED;
+	}
+	return otherwise;
 }

@@ -7,6 +7,7 @@ import ipaddress
 import itertools
 import os
 import select
+import signal
 import socket
 import struct
 import subprocess
@@ -167,8 +168,9 @@ class Resolver:
         self.host = host
         arguments = {"dnsmasq": self._dnsmasq, "unbound": self._unbound}[program](upstream)
         self._log = tempfile.NamedTemporaryFile(prefix=program, dir="/run")  # pylint: disable=R1732
-        self._process = host.ns.popen(*arguments, stdout=self._log, stderr=subprocess.STDOUT)
-        wait_for(self._answers, f"{program} answers: {self._said}")
+        # dnsmasq serves each TCP connection by a process of its own.
+        self._process = host.ns.popen(*arguments, stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True)
+        wait_for(self._answers, lambda: f"{program} answers: {self._said()}")
 
     def _said(self):
         with open(self._log.name, encoding="utf-8") as file:
@@ -201,7 +203,7 @@ class Resolver:
         return ["/usr/sbin/unbound", "-c", path, "-d"]
 
     def close(self):
-        self._process.kill()
+        os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(10)
         self._log.close()
 
