@@ -57,6 +57,22 @@ std::uint32_t ifindex_of(std::string_view name) {
   return error == std::errc{} && end == name.data() + name.size() ? ifindex : 0;
 }
 
+// Adds elements to a map that programs may be writing, too.
+Result<void> add(int map, std::span<const Lookups::Learned> elements,
+                 std::uint32_t now) {
+  for (const auto& element : elements) {
+    sluice_learned value{};
+    if (bpf_map_lookup_elem(map, &element.key, &value) != 0) {
+      value = {};
+    }
+    merge(value, element.value, now);
+    if (bpf_map_update_elem(map, &element.key, &value, BPF_ANY) != 0) {
+      return fail_errno("writing a map of learned addresses");
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 fs::path LearnedMaps::pin_of(std::uint32_t ifindex) const {
@@ -87,22 +103,6 @@ Result<void> LearnedMaps::open() {
   }
   if (error) {
     return fail_errno("reading " + folder_.string(), error.value());
-  }
-  return {};
-}
-
-Result<void> LearnedMaps::add(int map,
-                              std::span<const Lookups::Learned> elements,
-                              std::uint32_t now) const {
-  for (const auto& element : elements) {
-    sluice_learned value{};
-    if (bpf_map_lookup_elem(map, &element.key, &value) != 0) {
-      value = {};
-    }
-    merge(value, element.value, now);
-    if (bpf_map_update_elem(map, &element.key, &value, BPF_ANY) != 0) {
-      return fail_errno("writing a map of learned addresses");
-    }
   }
   return {};
 }

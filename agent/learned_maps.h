@@ -42,8 +42,6 @@ class LearnedMaps {
 
  private:
   [[nodiscard]] std::filesystem::path pin_of(std::uint32_t ifindex) const;
-  Result<void> add(int map, std::span<const Lookups::Learned> elements,
-                   std::uint32_t now) const;
 
   int outer_fd_;
   std::filesystem::path folder_;

@@ -141,7 +141,7 @@ struct Learning::Impl {
                    std::span<const std::byte> data);
   void handle_seen(const sluice_dns_event& event,
                    std::span<const std::byte> data);
-  void drain_seen();
+  void drain_seen() const;
   Result<void> resend(const sluice_dns_event& event,
                       std::span<const std::byte> frame) const;
 
@@ -528,7 +528,7 @@ void Learning::Impl::handle_seen(const sluice_dns_event& event,
   }
 }
 
-void Learning::Impl::drain_seen() {
+void Learning::Impl::drain_seen() const {
   ring_buffer__consume(seen.get());
 }
 

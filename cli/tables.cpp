@@ -214,12 +214,11 @@ void print(std::ostream& out, const node::ResolvedNameListView& view) {
   Table table(
       {"ENDPOINT", "NAME", "ADDRESS", "EXPIRES IN", "SELECTORS", "POLICIES"});
   for (const auto& resolved : view.names) {
-    table.row({resolved.endpoint, resolved.name, resolved.address,
-               resolved.expires_in < 0
-                   ? "expired"
-                   : std::to_string(resolved.expires_in) + " s",
-               dash(joined(resolved.selectors)),
-               dash(joined(resolved.policies))});
+    table.row(
+        {resolved.endpoint, resolved.name, resolved.address,
+         resolved.expires_in < 0 ? "expired"
+                                 : std::to_string(resolved.expires_in) + " s",
+         dash(joined(resolved.selectors)), dash(joined(resolved.policies))});
   }
   table.print(out);
 }
