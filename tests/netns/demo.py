@@ -140,7 +140,6 @@ class Demo:
                       show.paint("open" if seen == ALLOWED else "blocked", seen == ALLOWED))
         say("what web has resolved, and which patterns let it connect")
         self.run("fqdn", "list")
-        self.run("explain", "--from", "shop/web", "--to", "api.example.com", "--port", "443/TCP")
         server.close()
 
     # ---- helpers

@@ -203,7 +203,8 @@ class Resolver:
         return ["/usr/sbin/unbound", "-c", path, "-d"]
 
     def close(self):
-        os.killpg(self._process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it has been closed
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(10)
         self._log.close()
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Policies by DNS name, with real resolvers and clients: what a pod has resolved it reaches, nothing else."""
 
+import ipaddress
 import os
 import random
 import select
@@ -504,8 +505,9 @@ class Race(Case):
     """A datagram that leaves in the same microsecond in which the answer arrives."""
 
     def test_not_one_is_denied(self):
-        self.names.update({f"n{i}.race.test": Records((f"198.19.{i // 250}.{i % 250}",)) for i in range(_RACES)})
-        again = {f"n{i}.race.test": Records((f"198.18.{100 + i // 250}.{i % 250}",)) for i in range(_RACES)}
+        first = ipaddress.ip_address("198.18.0.0")
+        self.names.update({f"n{i}.race.test": Records((str(first + i % 131072),)) for i in range(_RACES)})
+        again = {f"n{i}.race.test": Records((str(first + (i + 5000) % 131072),)) for i in range(_RACES)}
         # The server itself, so that the resolver's time does not count.
         server = self.outside.ipv4
         self.start(dns_servers("*", to={"toCIDR": [f"{server}/32"]}), fqdns("*.race.test"))
