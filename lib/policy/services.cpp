@@ -223,6 +223,7 @@ void Services::count_resolvers(Record& record, std::set<Resolver> now) {
 
 std::vector<Resolver> Services::resolvers() const {
   std::vector<Resolver> result;
+  result.reserve(resolvers_.size());
   for (const auto& [resolver, services] : resolvers_) {
     result.push_back(resolver);
   }

@@ -78,6 +78,7 @@ class NamesTest : public testing::Test {
   }
   static std::vector<std::string> patterns(const State& state) {
     std::vector<std::string> result;
+    result.reserve(state.names.size());
     for (const auto& selector : state.names) {
       result.push_back(selector.pattern);
     }
@@ -234,6 +235,7 @@ kube::EndpointSlice dns_endpoints(const std::string& address) {
 
 std::vector<std::string> texts(const std::vector<Resolver>& resolvers) {
   std::vector<std::string> result;
+  result.reserve(resolvers.size());
   for (const auto& resolver : resolvers) {
     result.push_back(to_string(resolver.address) + " " +
                      std::to_string(resolver.port) +
@@ -299,7 +301,7 @@ TEST_F(NamesTest, APodWithMoreLevelsThanFitIsIsolated) {
                 R"({"action": "Accept", "name": "a",
                     "to": [{"domainNames": ["a)" +
                     number + R"(.example.com"]}]})");
-    apply_admin("d" + number, 2 * i + 1,
+    apply_admin("d" + number, (2 * i) + 1,
                 R"({"action": "Deny", "name": "d",
                     "to": [{"networks": ["198.51.100.)" +
                     number + R"(/32"]}]})");
