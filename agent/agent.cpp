@@ -182,7 +182,8 @@ Result<void> Agent::Impl::watch(int fd) const {
 
 void Agent::Impl::prepare() {
   adopt();
-  if (auto prepared = learning->prepare(endpoints.all()); !prepared && notice) {
+  if (auto prepared = learning->prepare(datapath, endpoints.all());
+      !prepared && notice) {
     notice("names: " + prepared.error().message);
   }
 }

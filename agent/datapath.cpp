@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdio>
 #include <cstring>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -84,6 +85,8 @@ struct Datapath::Impl {
   std::unique_ptr<pod_bpf, SkeletonDeleter> skeleton;
   std::array<int, kMapCount> map_fds{};
   std::array<std::uint32_t, kMapCount> capacities{};
+  // Owns the programs for names, once they are loaded.
+  std::unique_ptr<pod_bpf, SkeletonDeleter> names;
   // The programs in use: pinned ones that were kept, or those of this load.
   ProgramSet programs;
   bool kept = false;  // they are pinned already
@@ -100,6 +103,7 @@ struct Datapath::Impl {
   Result<void> pin_maps(const std::filesystem::path& folder, NewPins& pins);
   Result<void> choose_programs(const std::filesystem::path& folder);
   Result<void> fill_jumps();
+  Result<void> load_names();
   [[nodiscard]] Result<ProgramSet> fresh_programs() const;
 
   [[nodiscard]] bpf_map* map(Map which) const {
@@ -132,6 +136,24 @@ std::uint32_t reserve(Map map) {
   return describe(map).type == BPF_MAP_TYPE_LPM_TRIE ? 1 : 0;
 }
 
+// The programs for names, and the slots of `jumps` by which the others reach
+// them.
+struct NamesProgram {
+  bpf_program* program = nullptr;
+  std::optional<std::uint32_t> slot;
+};
+std::array<NamesProgram, 7> names_programs(const pod_bpf& skeleton) {
+  const auto& programs = skeleton.progs;
+  return {
+      {{programs.sluice_dns_answer, SLUICE_JUMP_DNS_ANSWER},
+       {programs.sluice_dns_question, SLUICE_JUMP_DNS_QUESTION},
+       {programs.sluice_names_from_4, SLUICE_JUMP_NAMES(SLUICE_EGRESS, false)},
+       {programs.sluice_names_from_6, SLUICE_JUMP_NAMES(SLUICE_EGRESS, true)},
+       {programs.sluice_names_to_4, SLUICE_JUMP_NAMES(SLUICE_INGRESS, false)},
+       {programs.sluice_names_to_6, SLUICE_JUMP_NAMES(SLUICE_INGRESS, true)},
+       {programs.sluice_resend, std::nullopt}}};
+}
+
 // libbpf frees what a skeleton allocates; the analyzer does not see that, and
 // takes the generated code for a leak.
 #ifdef __clang_analyzer__
@@ -159,6 +181,9 @@ Result<void> Datapath::Impl::open(const DatapathOptions& options) {
       return fail("map " + std::string(name) +
                   " of the BPF object is not in sluice/maps.h");
     }
+  }
+  for (const auto& names_program : names_programs(*skeleton)) {
+    bpf_program__set_autoload(names_program.program, false);
   }
   for (const Map which : all_maps()) {
     const auto option = kSizeOptions[index_of(which)];
@@ -279,14 +304,11 @@ Result<void> Datapath::Impl::pin_maps(const std::filesystem::path& folder,
 
 Result<ProgramSet> Datapath::Impl::fresh_programs() const {
   const std::array<const bpf_program*, kPinnedPrograms> programs_of_ours = {
-      skeleton->progs.sluice_from_pod,     skeleton->progs.sluice_to_pod,
-      skeleton->progs.sluice_log,          skeleton->progs.sluice_reset,
-      skeleton->progs.sluice_from_4,       skeleton->progs.sluice_from_6,
-      skeleton->progs.sluice_to_4,         skeleton->progs.sluice_to_6,
-      skeleton->progs.sluice_link,         skeleton->progs.sluice_dns_answer,
-      skeleton->progs.sluice_dns_question, skeleton->progs.sluice_names_from_4,
-      skeleton->progs.sluice_names_from_6, skeleton->progs.sluice_names_to_4,
-      skeleton->progs.sluice_names_to_6};
+      skeleton->progs.sluice_from_pod, skeleton->progs.sluice_to_pod,
+      skeleton->progs.sluice_log,      skeleton->progs.sluice_reset,
+      skeleton->progs.sluice_from_4,   skeleton->progs.sluice_from_6,
+      skeleton->progs.sluice_to_4,     skeleton->progs.sluice_to_6,
+      skeleton->progs.sluice_link};
   ProgramSet fresh;
   for (int i = 0; i < kPinnedPrograms; ++i) {
     fresh.programs[i].reset(::dup(bpf_program__fd(programs_of_ours[i])));
@@ -327,16 +349,10 @@ Result<void> Datapath::Impl::choose_programs(
 }
 
 Result<void> Datapath::Impl::fill_jumps() {
-  constexpr std::array<std::pair<std::uint32_t, ProgramIndex>, 13> kJumps = {
+  constexpr std::array<std::pair<std::uint32_t, ProgramIndex>, 7> kJumps = {
       {{SLUICE_JUMP_LOG, kLog},
        {SLUICE_JUMP_RESET, kReset},
        {SLUICE_JUMP_LINK_FROM_POD, kLink},
-       {SLUICE_JUMP_DNS_ANSWER, kDnsAnswer},
-       {SLUICE_JUMP_DNS_QUESTION, kDnsQuestion},
-       {SLUICE_JUMP_NAMES(SLUICE_EGRESS, false), kNamesFrom4},
-       {SLUICE_JUMP_NAMES(SLUICE_EGRESS, true), kNamesFrom6},
-       {SLUICE_JUMP_NAMES(SLUICE_INGRESS, false), kNamesTo4},
-       {SLUICE_JUMP_NAMES(SLUICE_INGRESS, true), kNamesTo6},
        {SLUICE_JUMP_UNCOMMON(SLUICE_EGRESS, false), kFrom4},
        {SLUICE_JUMP_UNCOMMON(SLUICE_EGRESS, true), kFrom6},
        {SLUICE_JUMP_UNCOMMON(SLUICE_INGRESS, false), kTo4},
@@ -348,6 +364,42 @@ Result<void> Datapath::Impl::fill_jumps() {
       return fail_errno("filling map jumps");
     }
   }
+  return {};
+}
+
+Result<void> Datapath::Impl::load_names() {
+  std::unique_ptr<pod_bpf, SkeletonDeleter> loaded(open_skeleton());
+  if (!loaded) {
+    return fail_errno("opening the BPF object");
+  }
+  *loaded->rodata = *skeleton->rodata;
+  for (const Map which : all_maps()) {
+    if (bpf_map__reuse_fd(
+            bpf_object__find_map_by_name(loaded->obj,
+                                         std::string(map_name(which)).c_str()),
+            map_fds[index_of(which)]) != 0) {
+      return fail_errno("using map " + std::string(map_name(which)));
+    }
+  }
+  bpf_program* program = nullptr;
+  bpf_object__for_each_program(program, loaded->obj) {
+    bpf_program__set_autoload(program, false);
+  }
+  const auto all = names_programs(*loaded);
+  for (const auto& names_program : all) {
+    bpf_program__set_autoload(names_program.program, true);
+  }
+  if (pod_bpf::load(loaded.get()) != 0) {
+    return fail_errno("loading the BPF programs for names");
+  }
+  for (const auto& [of_ours, slot] : all) {
+    const int fd = bpf_program__fd(of_ours);
+    if (slot && bpf_map_update_elem(map_fds[index_of(Map::kJumps)], &*slot, &fd,
+                                    BPF_ANY) != 0) {
+      return fail_errno("filling map jumps");
+    }
+  }
+  names = std::move(loaded);
   return {};
 }
 
@@ -415,8 +467,16 @@ int Datapath::from_pod_fd() const {
 int Datapath::to_pod_fd() const {
   return impl_->programs.programs[kToPod].get();
 }
+Result<void> Datapath::load_names() {
+  if (impl_->names) {
+    return {};
+  }
+  const LibbpfLog log;
+  auto done = impl_->load_names();
+  return done ? done : log.fail(done.error().message, done.error().code);
+}
 int Datapath::resend_fd() const {
-  return bpf_program__fd(impl_->skeleton->progs.sluice_resend);
+  return impl_->names ? bpf_program__fd(impl_->names->progs.sluice_resend) : -1;
 }
 int Datapath::floor_fd() const {
   return bpf_program__fd(impl_->skeleton->progs.sluice_floor);

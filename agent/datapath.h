@@ -52,8 +52,13 @@ class Datapath {
   // direction egress) and to the pod (clsact egress).
   [[nodiscard]] int from_pod_fd() const;
   [[nodiscard]] int to_pod_fd() const;
+  // Loads the programs that read DNS messages and look names up, which takes
+  // the verifier as long as all others; nothing happens if they are loaded.
+  // They are not pinned: `jumps` keeps those of an earlier process until these
+  // replace them. On failure nothing is changed.
+  Result<void> load_names();
   // Sends a frame on its way again that a program has held; for
-  // BPF_PROG_TEST_RUN, see bpf/dns.bpf.h.
+  // BPF_PROG_TEST_RUN, see bpf/dns.bpf.h. -1 before load_names().
   [[nodiscard]] int resend_fd() const;
   // A program that does nothing, the baseline of measurements.
   [[nodiscard]] int floor_fd() const;

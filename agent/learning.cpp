@@ -87,7 +87,6 @@ struct Learning::Impl {
         resolvers_fd(datapath.map_fd(Map::kResolvers)),
         seen_fd(datapath.map_fd(Map::kDnsSeen)),
         held_fd(datapath.map_fd(Map::kDnsHeld)),
-        resend_fd(datapath.resend_fd()),
         names_capacity(datapath.capacity(Map::kNames)),
         maps(datapath.map_fd(Map::kLearned), std::move(folder),
              options.addresses),
@@ -99,7 +98,7 @@ struct Learning::Impl {
   int resolvers_fd;
   int seen_fd;
   int held_fd;
-  int resend_fd;
+  int resend_fd = -1;
   std::uint32_t names_capacity;
   Fd poll;
   std::unique_ptr<ring_buffer, RingBufferDeleter> seen;
@@ -127,6 +126,7 @@ struct Learning::Impl {
   void want_resolver(const Resolver& resolver, bool there);
 
   Result<void> take_over_names();
+  Result<void> begin(Datapath& datapath);
   Result<void> listen();
   void write_name(const NameTable::Entry& entry);
   Result<void> add_resolvers();
@@ -293,6 +293,15 @@ Result<void> Learning::Impl::take_over_names() {
   return {};
 }
 
+Result<void> Learning::Impl::begin(Datapath& datapath) {
+  if (auto loaded = datapath.load_names(); !loaded) {
+    return loaded;
+  }
+  resend_fd = datapath.resend_fd();
+  auto taken = take_over_names();
+  return taken ? listen() : taken;
+}
+
 Result<void> Learning::Impl::listen() {
   held.reset(
       perf_buffer__new(held_fd, kHeldPages, &on_held, &on_lost, this, nullptr));
@@ -392,7 +401,8 @@ Result<void> Learning::Impl::give_maps(const EndpointStates& endpoints,
   return result;
 }
 
-Result<void> Learning::prepare(const EndpointStates& endpoints) {
+Result<void> Learning::prepare(Datapath& datapath,
+                               const EndpointStates& endpoints) {
   auto& impl = *impl_;
   if (!impl.started) {
     return {};
@@ -411,11 +421,8 @@ Result<void> Learning::prepare(const EndpointStates& endpoints) {
     impl.drain_seen();
   }
   Result<void> result;
-  if (!impl.held) {
-    result = impl.take_over_names();
-    if (result) {
-      result = impl.listen();
-    }
+  if (!impl.held && !(impl.patterns.empty() && impl.resolvers.empty())) {
+    result = impl.begin(datapath);
   }
   if (auto added = impl.add_resolvers(); !added && result) {
     result = std::move(added);

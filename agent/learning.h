@@ -58,9 +58,11 @@ class Learning {
   // The state that is wanted next.
   void replace(const State& wanted);
   void apply(const Transaction& transaction);
-  // To be called before a transaction that puts it into force. If it fails,
-  // addresses may stay unlearned, so that they are denied; the error says why.
-  Result<void> prepare(const EndpointStates& endpoints);
+  // To be called before a transaction that puts it into force. Loads the
+  // programs for names into the datapath if there are names or resolvers. If it
+  // fails, addresses may stay unlearned, so that they are denied; the error
+  // says why.
+  Result<void> prepare(Datapath& datapath, const EndpointStates& endpoints);
   // To be called when it is in force.
   Result<void> settle(const EndpointStates& endpoints);
 

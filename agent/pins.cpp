@@ -18,9 +18,8 @@ namespace sluice::agent {
 namespace {
 
 constexpr std::array<const char*, kPinnedPrograms> kPins = {
-    "from_pod",     "to_pod",       "log",          "reset",      "from_4",
-    "from_6",       "to_4",         "to_6",         "link",       "dns_answer",
-    "dns_question", "names_from_4", "names_from_6", "names_to_4", "names_to_6"};
+    "from_pod", "to_pod", "log",  "reset", "from_4",
+    "from_6",   "to_4",   "to_6", "link"};
 constexpr const char* kConfigurationPin = "configuration";
 
 // A program's maps except its configuration, and whether it has one.

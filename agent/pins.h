@@ -49,15 +49,9 @@ enum ProgramIndex : std::uint8_t {
   kFrom6,
   kTo4,
   kTo6,
-  kLink,
-  kDnsAnswer,
-  kDnsQuestion,
-  kNamesFrom4,
-  kNamesFrom6,
-  kNamesTo4,
-  kNamesTo6
+  kLink
 };
-inline constexpr int kPinnedPrograms = 15;
+inline constexpr int kPinnedPrograms = 9;
 
 // The programs of one load, with their .rodata.
 struct ProgramSet {

@@ -3,9 +3,13 @@
 #include <csignal>
 #include <cstdio>
 #include <ctime>
+#include <map>
+#include <optional>
+#include <vector>
 
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <bpf/bpf.h>
 
 #include <gtest/gtest.h>
 #include <sys/prctl.h>
@@ -15,6 +19,9 @@
 
 #include "agent/apply.h"
 #include "agent/datapath.h"
+#include "agent/dns/lookups.h"
+#include "agent/learned_maps.h"
+#include "lib/base/fd.h"
 #include "tests/unit/agent/world.h"
 
 // The applier over the kernel's own maps, which nothing is attached to.
@@ -29,6 +36,8 @@ DatapathOptions small() {
   options.conntrack = 128;
   options.fragments = 128;
   options.event_bytes = 4096;
+  options.names = 128;
+  options.dns_bytes = 4096;
   return options;
 }
 
@@ -79,6 +88,65 @@ IpPrefix net(bool v6, std::uint32_t number) {
   ip.bytes[1] = static_cast<std::uint8_t>(number >> 8);
   ip.bytes[2] = static_cast<std::uint8_t>(number);
   return {.address = ip, .length = 24};
+}
+
+TEST_F(Kernel, LoadsTheProgramsForNamesWhenAsked) {
+  EXPECT_EQ(datapath->resend_fd(), -1);
+  const auto loaded = datapath->load_names();
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  const int resend = datapath->resend_fd();
+  EXPECT_GE(resend, 0);
+  EXPECT_TRUE(datapath->load_names());
+  EXPECT_EQ(datapath->resend_fd(), resend);
+}
+
+// The value in the endpoint's map of learned addresses, by way of the outer map
+// as the programs find it; nullopt if there is none.
+std::optional<sluice_learned> learned_by(int outer, std::uint32_t ifindex,
+                                         const sluice_learned_key& key) {
+  std::uint32_t id = 0;
+  if (bpf_map_lookup_elem(outer, &ifindex, &id) != 0) {
+    return std::nullopt;
+  }
+  const Fd inner(bpf_map_get_fd_by_id(id));
+  sluice_learned value{};
+  if (!inner.valid() || bpf_map_lookup_elem(inner.get(), &key, &value) != 0) {
+    return std::nullopt;
+  }
+  return value;
+}
+
+TEST_F(Kernel, GivesEndpointsTheirMapsOfLearnedAddresses) {
+  constexpr std::uint32_t kEndpoint = 7;
+  const int outer = datapath->map_fd(Map::kLearned);
+  LearnedMaps maps_of_names(outer, {}, 64);
+  ASSERT_TRUE(maps_of_names.open());
+  const auto key = learned_key(host(false, 1).address);
+  Lookups::Learned element{.key = key, .value = {}};
+  element.value.slot[0] = {.selector = 0x20000001, .expires = 100};
+  const std::vector<Lookups::Learned> first{element};
+  ASSERT_TRUE(maps_of_names.give(kEndpoint, first, 10));
+  element.value.slot[0] = {.selector = 0x20000002, .expires = 50};
+  element.value.slot[1] = {.selector = 0x20000001, .expires = 90};
+  const std::vector<Lookups::Learned> second{element};
+  ASSERT_TRUE(maps_of_names.give(kEndpoint, second, 10));
+
+  const auto value = learned_by(outer, kEndpoint, key);
+  ASSERT_TRUE(value);
+  std::map<std::uint32_t, std::uint32_t> slots;
+  for (const auto& slot : value->slot) {
+    if (slot.selector != 0) {
+      slots[slot.selector] = slot.expires;
+    }
+  }
+  // An expiry never becomes earlier.
+  EXPECT_EQ(slots, (std::map<std::uint32_t, std::uint32_t>{{0x20000001, 100},
+                                                           {0x20000002, 50}}));
+  EXPECT_FALSE(learned_by(outer, kEndpoint + 1, key));
+  EXPECT_EQ(maps_of_names.size(kEndpoint), 1U);
+  EXPECT_TRUE(maps_of_names.take(kEndpoint));
+  EXPECT_FALSE(maps_of_names.has(kEndpoint));
+  EXPECT_FALSE(learned_by(outer, kEndpoint, key));
 }
 
 TEST_F(Kernel, HoldsTheWantedStateAfterRandomTransactions) {

@@ -144,13 +144,7 @@ TEST_F(Pins, programs_with_the_configuration_of_others_are_replaced) {
                  {kFrom6, "from_6"},
                  {kTo4, "to_4"},
                  {kTo6, "to_6"},
-                 {kLink, "link"},
-                 {kDnsAnswer, "dns_answer"},
-                 {kDnsQuestion, "dns_question"},
-                 {kNamesFrom4, "names_from_4"},
-                 {kNamesFrom6, "names_from_6"},
-                 {kNamesTo4, "names_to_4"},
-                 {kNamesTo6, "names_to_6"}}};
+                 {kLink, "link"}}};
     for (const auto& [program, name] : pins) {
       ASSERT_TRUE(fs::remove(folder_ / name));
       ASSERT_EQ(bpf_obj_pin(programs->programs.at(program).get(),
