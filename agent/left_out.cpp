@@ -133,7 +133,7 @@ LeftOutSets choose_left_out(const Shortage& shortage, const Mirror& mirror,
       set.entries = whole(now, set.entries);
       set.needs = set.entries.size();
       for (const auto& entry : set.entries) {
-        set.directions.at(entry.key.direction & 1U) = true;
+        set.directions.at(direction_of(entry.key)) = true;
       }
     }
     set.problem =

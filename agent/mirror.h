@@ -81,12 +81,18 @@ class PeerView {
   std::array<std::array<bool, 129>, 2> lengths_{};
 };
 
+// The direction of the packets that an entry is for. DNS questions leave the
+// pod.
+constexpr unsigned direction_of(const sluice_policy_key& key) {
+  return key.direction == SLUICE_INGRESS ? 0 : 1;
+}
+
 // Number of entries by direction and by whether they name a class; the flags of
 // an endpoint's record follow from it.
 class EntryCounts {
  public:
   void add(const sluice_policy_key& key, int number) {
-    counts_[key.direction & 1][key.cidr_id != 0 ? 1 : 0] += number;
+    counts_[direction_of(key)][key.cidr_id != 0 ? 1 : 0] += number;
   }
   // SLUICE_EP_CLASS_* and SLUICE_EP_ANY_*.
   [[nodiscard]] std::uint32_t flags() const;

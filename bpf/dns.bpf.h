@@ -6,7 +6,6 @@
 #include "maps.bpf.h"
 #include "names.bpf.h"
 #include "parse.bpf.h"
-#include "reset.bpf.h"
 
 /*
  * Reads the DNS messages of pods. A question is noted; an answer to it gives the endpoint the
@@ -52,11 +51,10 @@ _Static_assert(__builtin_offsetof(struct dns_message, bytes) ==
 _Static_assert(sizeof(struct sluice_name_key) == sizeof(struct dns_name), "key of names");
 
 /*
- * An element of `questions` with this in `pad` and id 0 is about a TCP flow from a DNS server. Its
+ * An element of `questions` with `stream` set and id 0 is about a TCP flow from a DNS server. Its
  * value has, as sequence numbers, where the segment began that was read last, and where the next
  * message begins, in place of the hash.
  */
-#define STREAM_MARK 1
 #define STREAM_BEGIN(element) ((element)->name.hash[0])
 #define STREAM_NEXT(element) ((element)->name.hash[1])
 
@@ -257,7 +255,7 @@ static __always_inline bool follow_stream(struct __sk_buff *skb, const struct dn
 
 	const __u32 sequence = bpf_ntohl(in_order);
 
-	key.pad = STREAM_MARK;
+	key.stream = 1;
 	if (flags & TCP_SYN) {
 		STREAM_BEGIN(&fresh) = (__u32)(sequence + 1);
 		STREAM_NEXT(&fresh) = (__u32)(sequence + 1);
@@ -579,180 +577,4 @@ static __always_inline int resend(struct __sk_buff *skb)
 	return bpf_clone_redirect(skb, skb->cb[0], skb->cb[1] == SLUICE_EGRESS ? BPF_F_INGRESS : 0)
 		       ? TC_ACT_SHOT
 		       : TC_ACT_OK;
-}
-
-/* ---- questions ---- */
-
-/* True if the list has a selector that matches the question's name. */
-static __always_inline bool may_ask(const struct sluice_name *name, const struct dns_place *place)
-{
-	struct sluice_policy_key key = {
-		.prefixlen = SLUICE_PREFIX_PROTOCOL,
-		.policy_id = place->policy_id,
-		.direction = SLUICE_QUESTION,
-		.protocol = place->list,
-	};
-
-	for (__u32 i = 0; i < SLUICE_NAME_SELECTORS; i++) {
-		const struct sluice_policy_value *value;
-
-		key.cidr_id = READ_ONCE(name->selector[i]);
-		if (!key.cidr_id)
-			break;
-		value = bpf_map_lookup_elem(&policy, &key);
-		if (value && value->verdict == SLUICE_VERDICT_ALLOW)
-			return true;
-	}
-	return false;
-}
-
-/*
- * Turns the question into its own answer with RCODE 5. Addresses and ports change places, which
- * alters no checksum. False: the packet is no plain one.
- */
-static __always_inline bool turn_question(struct __sk_buff *skb, __u32 l4)
-{
-	const bool v6 = l4 == ETH_HLEN + sizeof(struct ipv6hdr);
-	const __u32 flags_at = l4 + UDP_HEADER + 2;
-	const __u32 checksum_at = l4 + 6;
-	__be32 addresses[8];
-	__be16 ports[2];
-	__be16 was;
-	__be16 flags;
-
-	if (!v6 && l4 != ETH_HLEN + sizeof(struct iphdr))
-		return false;
-	if (bpf_skb_load_bytes(skb, l4, ports, sizeof(ports)) ||
-	    bpf_skb_load_bytes(skb, flags_at, &was, sizeof(was)))
-		return false;
-
-	const __be16 turned[2] = {ports[1], ports[0]};
-
-	flags = bpf_htons((bpf_ntohs(was) & ~(DNS_FLAG_TRUNCATED | DNS_MASK_RCODE)) |
-			  DNS_FLAG_RESPONSE | DNS_RCODE_REFUSED);
-	if (v6) {
-		const __u32 at = ETH_HLEN + offsetof(struct ipv6hdr, saddr);
-
-		if (bpf_skb_load_bytes(skb, at, addresses, 32) ||
-		    bpf_skb_store_bytes(skb, at, &addresses[4], 16, BPF_F_RECOMPUTE_CSUM) ||
-		    bpf_skb_store_bytes(skb, at + 16, &addresses[0], 16, BPF_F_RECOMPUTE_CSUM))
-			return false;
-	} else {
-		const __u32 at = ETH_HLEN + offsetof(struct iphdr, saddr);
-
-		if (bpf_skb_load_bytes(skb, at, addresses, 8) ||
-		    bpf_skb_store_bytes(skb, at, &addresses[1], 4, BPF_F_RECOMPUTE_CSUM) ||
-		    bpf_skb_store_bytes(skb, at + 4, &addresses[0], 4, BPF_F_RECOMPUTE_CSUM))
-			return false;
-	}
-	return !bpf_skb_store_bytes(skb, l4, turned, sizeof(turned), BPF_F_RECOMPUTE_CSUM) &&
-	       !bpf_l4_csum_replace(skb, checksum_at, was, flags,
-				    BPF_F_MARK_MANGLED_0 | sizeof(flags)) &&
-	       !bpf_skb_store_bytes(skb, flags_at, &flags, sizeof(flags), BPF_F_RECOMPUTE_CSUM);
-}
-
-/* Answers the pod. UDP: the question is refused; TCP: the connection is reset. */
-static __always_inline int refuse(struct __sk_buff *skb, const struct dns_place *place)
-{
-	struct ethhdr ethernet;
-	struct ethhdr turned;
-
-	if (place->protocol == IPPROTO_TCP)
-		return answer_with_reset(skb, SLUICE_EGRESS);
-	if (bpf_skb_load_bytes(skb, 0, &ethernet, sizeof(ethernet)) ||
-	    !turn_question(skb, place->l4))
-		return TC_ACT_SHOT;
-	__builtin_memcpy(turned.h_dest, ethernet.h_source, ETH_ALEN);
-	__builtin_memcpy(turned.h_source, ethernet.h_dest, ETH_ALEN);
-	turned.h_proto = ethernet.h_proto;
-	if (bpf_skb_store_bytes(skb, 0, &turned, sizeof(turned), 0))
-		return TC_ACT_SHOT;
-	return send_back(skb, SLUICE_EGRESS);
-}
-
-static __always_inline void report_refused(struct __sk_buff *skb, const struct sluice_state *s,
-					   const struct dns_place *place)
-{
-	struct l4_ports ports = {};
-	struct report r = {
-		.rule = place->rule,
-		.policy_id = place->policy_id,
-		.reason = SLUICE_REASON_DNS_REFUSED,
-		.direction = SLUICE_EGRESS,
-		.protocol = place->protocol,
-	};
-
-	bpf_skb_load_bytes(skb, place->l4, &ports, sizeof(ports));
-	r.sport = ports.source;
-	r.dport = ports.destination;
-	emit_event(skb, s, &r);
-}
-
-/*
- * Notes the question at `at` of the packet, which moves behind it, so that its answer counts.
- * False: it is no question.
- */
-static __always_inline bool read_question(struct __sk_buff *skb, const struct dns_place *place,
-					  struct sluice_dns_reader *r, __u32 *at)
-{
-	struct sluice_question question = {};
-
-	if (load_message(skb, place, &r->m, at) || dns_open(&r->m) ||
-	    r->m.flags & DNS_FLAG_RESPONSE)
-		return false;
-	r->question.id = r->m.id;
-	question.name.hash[0] = r->m.name[0].hash[0];
-	question.name.hash[1] = r->m.name[0].hash[1];
-	question.asked = r->now;
-	bpf_map_update_elem(&questions, &r->question, &question, BPF_ANY);
-	return true;
-}
-
-/* Judges the question that has been read. Returns the reason. */
-static __always_inline __u32 judge_name(struct __sk_buff *skb, const struct dns_place *place,
-					const struct sluice_dns_reader *r, bool was_held)
-{
-	const struct sluice_name *name = bpf_map_lookup_elem(&names, &r->m.name[0]);
-
-	if (!name && !was_held && hold(skb, SLUICE_EGRESS))
-		return SLUICE_REASON_DNS_HELD;
-	return name && may_ask(name, place) ? SLUICE_REASON_ESTABLISHED : SLUICE_REASON_DNS_REFUSED;
-}
-
-/*
- * Judges the packet of a flow to a DNS server. Returns the reason. Where not every name may be
- * asked for, what is no question is refused, too.
- */
-static __always_inline __u32 judge_question(struct __sk_buff *skb, const struct dns_place *place,
-					    const struct sluice_state *s)
-{
-	const bool restricted = place->list != SLUICE_DNS_ANY;
-	const __u32 otherwise = restricted ? SLUICE_REASON_DNS_REFUSED : SLUICE_REASON_ESTABLISHED;
-	struct sluice_dns_reader *r = the_reader();
-	__u32 at = find_payload(skb, place);
-	bool was_held;
-
-	if (!r || !at)
-		return restricted ? SLUICE_REASON_INTERNAL : SLUICE_REASON_ESTABLISHED;
-	if (place->protocol == IPPROTO_TCP && at >= place->end)
-		return SLUICE_REASON_ESTABLISHED;
-	was_held = skb->mark == s->dns_mark;
-	if (was_held)
-		skb->mark = 0;
-	prepare(skb, r, s);
-	if (!identify_flow(skb, place, r, SLUICE_EGRESS))
-		return otherwise;
-	for (__u32 i = 0; i < DNS_SEGMENT_MESSAGES; i++) {
-		if (!read_question(skb, place, r, &at))
-			return otherwise;
-		if (restricted) {
-			const __u32 reason = judge_name(skb, place, r, was_held);
-
-			if (reason != SLUICE_REASON_ESTABLISHED)
-				return reason;
-		}
-		if (at >= place->end)
-			return SLUICE_REASON_ESTABLISHED;
-	}
-	return otherwise;
 }

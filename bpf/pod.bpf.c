@@ -5,6 +5,7 @@
 
 #include "counters.bpf.h"
 #include "dns.bpf.h"
+#include "dns_question.bpf.h"
 #include "events.bpf.h"
 #include "judge.bpf.h"
 #include "reset.bpf.h"

@@ -512,7 +512,11 @@ struct sluice_question_key {
 	__be16 remote_port;
 	__u16 id;
 	__u8 protocol;
-	__u8 pad;
+	/*
+	 * 1, with id 0: no question, but how far the server's messages have been followed on a TCP
+	 * connection; see bpf/dns.bpf.h.
+	 */
+	__u8 stream;
 };
 SLUICE_ASSERT(sizeof(struct sluice_question_key) == 28, "question key size");
 struct sluice_question {
