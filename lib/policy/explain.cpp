@@ -7,6 +7,7 @@
 
 #include <arpa/inet.h>
 
+#include "lib/policy/model.h"
 #include "lib/policy/service_variants.h"
 #include "lib/policy/translator_impl.h"
 
@@ -156,7 +157,7 @@ void set_verdict(Answer& answer, const SetRecord& set,
   }
   const bool allowed = entry->value.verdict == SLUICE_VERDICT_ALLOW;
   set_builtin(answer, entry->value.rule, allowed,
-              allowed ? SLUICE_REASON_POLICY_ALLOW : SLUICE_REASON_POLICY_DENY);
+              reason_of_entry(entry->value));
   answer.entry = {.key = {.prefixlen = entry->prefixlen,
                           .policy_id = set.id,
                           .cidr_id = found_at,

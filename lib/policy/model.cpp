@@ -159,8 +159,7 @@ Model::Verdict Model::lookup(const EndpointEntry& endpoint, Direction direction,
   if (entry != nullptr) {
     verdict.entry = *entry;
     verdict.allowed = entry->value.verdict == SLUICE_VERDICT_ALLOW;
-    verdict.reason = verdict.allowed ? SLUICE_REASON_POLICY_ALLOW
-                                     : SLUICE_REASON_POLICY_DENY;
+    verdict.reason = reason_of_entry(entry->value);
     verdict.rule = entry->value.rule;
     return verdict;
   }

@@ -12,6 +12,17 @@
 
 namespace sluice::policy {
 
+// The reason for a verdict of an entry. Entries that deny by default at egress
+// are there for rules for names.
+constexpr sluice_reason reason_of_entry(const sluice_policy_value& value) {
+  if (value.verdict == SLUICE_VERDICT_ALLOW) {
+    return SLUICE_REASON_POLICY_ALLOW;
+  }
+  return value.rule == SLUICE_RULE_DEFAULT_DENY_EGRESS
+             ? SLUICE_REASON_DEFAULT_DENY
+             : SLUICE_REASON_POLICY_DENY;
+}
+
 // User-space model of the datapath's policy lookup in a State: gives the result
 // of bpf/ for the first packet of a flow. For `sluice test`, `explain` and the
 // tests that compare it with the kernel.
