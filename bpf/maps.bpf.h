@@ -31,9 +31,12 @@ struct sluice_scratch {
 		__uint(max_entries, SLUICE_SIZE_##size);                                           \
 	} map SEC(".maps");
 
+/* Without a size, libbpf would read the number of CPUs from /sys, which may not be there. */
+#define SLUICE_CPUS_MAX 8192
 #define SLUICE_DECLARE_PERF(id, map)                                                               \
 	struct {                                                                                   \
 		__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);                                       \
+		__uint(max_entries, SLUICE_CPUS_MAX);                                              \
 		__type(key, __u32);                                                                \
 		__type(value, __u32);                                                              \
 	} map SEC(".maps");
