@@ -249,6 +249,7 @@ class Names : public ::testing::Test {
       rules.push_back(std::move(rule));
     }
     std::vector<Candidate*> pointers;
+    pointers.reserve(rules.size());
     for (auto& rule : rules) {
       pointers.push_back(&rule.candidate);
     }
@@ -285,64 +286,82 @@ class Names : public ::testing::Test {
                                            : kind == Decided::Kind::kAllow;
   }
 
- private:
-  std::mt19937 random_{11};
-};
+  // The entries of rules as the datapath looks them up.
+  struct Compiled {
+    bool isolated = false;
+    std::vector<L4Entry> entries;  // of the peer's class
+    std::vector<L4Entry> base;     // of any peer
+    std::array<std::vector<L4Entry>, 2> of_name;
+  };
 
-TEST_F(Names, DecideOnlyWhereNoRuleBeforeThemDoes) {
-  const Decision nothing({}, true);
-  int by_name = 0;
-  for (int round = 0; round < 600; ++round) {
-    const bool isolated = number(0, 3) != 0;
-    const auto rules = random_rules();
+  static Compiled compile(const std::vector<Rule>& rules, bool isolated) {
     const Decision above(those(rules, [](const Rule&) { return true; }),
                          isolated);
     const Decision below(
         those(rules, [](const Rule& rule) { return rule.any_peer; }), isolated);
     const Decided fallback = {.kind = isolated ? Decided::Kind::kDeny
                                                : Decided::Kind::kAllow};
-    const auto entries = compile_l4(above, below, fallback);
-    const auto base = compile_l4(below, Decision({}, isolated), fallback);
-    std::array<std::vector<L4Entry>, 2> of_name;
+    Compiled compiled{
+        .isolated = isolated,
+        .entries = compile_l4(above, below, fallback),
+        .base = compile_l4(below, Decision({}, isolated), fallback),
+        .of_name = {}};
     for (int name = 0; name < 2; ++name) {
-      of_name[name] = compile_l4(
+      compiled.of_name[name] = compile_l4(
           Decision::of_name(those(
               rules, [&](const Rule& rule) { return rule.name == name; })),
-          nothing, fallback);
+          Decision({}, true), fallback);
     }
-    const auto ask_entries = [&](int names, std::uint8_t protocol,
-                                 std::uint16_t port) {
-      const auto* entry = lookup(entries, protocol, port);
-      entry = entry == nullptr ? lookup(base, protocol, port) : entry;
-      if (entry == nullptr) {
-        return !isolated;
-      }
-      if (entry->value.verdict == SLUICE_VERDICT_ALLOW) {
+    return compiled;
+  }
+
+  // What the datapath finds if the address has the names whose bit is set.
+  bool ask_entries(const Compiled& compiled, int names, std::uint8_t protocol,
+                   std::uint16_t port) {
+    const auto* entry = lookup(compiled.entries, protocol, port);
+    if (entry == nullptr) {
+      entry = lookup(compiled.base, protocol, port);
+    }
+    if (entry == nullptr) {
+      return !compiled.isolated;
+    }
+    if (entry->value.verdict == SLUICE_VERDICT_ALLOW) {
+      return true;
+    }
+    for (int name = 0; name < 2; ++name) {
+      const auto* allowing = lookup(compiled.of_name[name], protocol, port);
+      if ((names >> name & 1) != 0 && allowing != nullptr &&
+          (allowing->value.flags & entry->value.flags) != 0) {
+        ++allowed_by_name_;
         return true;
       }
-      for (int name = 0; name < 2; ++name) {
-        const auto* allowing = lookup(of_name[name], protocol, port);
-        if ((names >> name & 1) != 0 && allowing != nullptr &&
-            (allowing->value.flags & entry->value.flags) != 0) {
-          ++by_name;
-          return true;
-        }
-      }
-      return false;
-    };
+    }
+    return false;
+  }
+  [[nodiscard]] int allowed_by_name() const { return allowed_by_name_; }
+
+ private:
+  std::mt19937 random_{11};
+  int allowed_by_name_ = 0;
+};
+
+TEST_F(Names, DecideOnlyWhereNoRuleBeforeThemDoes) {
+  for (int round = 0; round < 600; ++round) {
+    const auto rules = random_rules();
+    const auto compiled = compile(rules, number(0, 3) != 0);
     for (const std::uint8_t protocol : {kTcp, kUdp, std::uint8_t{47}}) {
       for (int port = 0; port < 520; port += number(1, 3)) {
         for (int names = 0; names < 4; ++names) {
-          ASSERT_EQ(
-              ask_entries(names, protocol, static_cast<std::uint16_t>(port)),
-              ask_rules(rules, names, isolated, protocol, port))
+          ASSERT_EQ(ask_entries(compiled, names, protocol,
+                                static_cast<std::uint16_t>(port)),
+                    ask_rules(rules, names, compiled.isolated, protocol, port))
               << "round " << round << " protocol " << int{protocol} << " port "
               << port << " names " << names;
         }
       }
     }
   }
-  EXPECT_GT(by_name, 10'000);
+  EXPECT_GT(allowed_by_name(), 10'000);
 }
 
 TEST_F(Names, LevelsEndWhereARuleBetweenThemDenies) {
@@ -354,13 +373,14 @@ TEST_F(Names, LevelsEndWhereARuleBetweenThemDenies) {
     rules.push_back(rule);
   }
   std::vector<Candidate*> pointers;
+  pointers.reserve(rules.size() + 1);
   for (auto& rule : rules) {
     pointers.push_back(&rule);
   }
   EXPECT_TRUE(set_name_levels(pointers));
   EXPECT_EQ(rules[0].name_level, 1);
   EXPECT_EQ(rules[2].name_level, 2);
-  EXPECT_EQ(rules[2 * kNameLevelsMax - 2].name_level, 128);
+  EXPECT_EQ(rules[(2 * kNameLevelsMax) - 2].name_level, 128);
 
   auto more = any(Action::kAllow, 100);
   more.tier = Tier::kAdmin;
