@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the lab's pods are: servers and clients of the simplest kind.
-//   peer serve PORT...           sends back what comes, TCP and UDP, both
-//   families; answers GET by 200 peer check PORT              0 if a server of
-//   this pod answers on the port peer dial ADDRESS PORT MS    from its first
-//   instruction on, connects every 2 ms for MS ms; says how
-//                                many connections were made, how many were not,
-//                                and whether the first was
+//
+// peer serve PORT...
+//   Sends back what comes, TCP and UDP, both families; answers GET by 200.
+//
+// peer check PORT
+//   Ends with status 0 if a server of this pod answers on the port.
+//
+// peer dial ADDRESS PORT MS WAIT
+//   From its first instruction on, connects every 2 ms for MS milliseconds,
+//   and waits WAIT of them for each connection. Says how many connections were
+//   made, how many were not, and whether the first was.
 
 #include <array>
 #include <cerrno>
@@ -178,7 +183,7 @@ int check(int port) {
   return connects(AF_INET6, generic(address), sizeof address, 1000) ? 0 : 1;
 }
 
-int dial(const char* text, int port, int milliseconds) {
+int dial(const char* text, int port, int milliseconds, int wait_ms) {
   sockaddr_storage address = {};
   auto* four = reinterpret_cast<sockaddr_in*>(&address);
   auto* six = reinterpret_cast<sockaddr_in6*>(&address);
@@ -202,7 +207,7 @@ int dial(const char* text, int port, int milliseconds) {
   while (Clock::now() < end) {
     const bool good =
         connects(address.ss_family, reinterpret_cast<const sockaddr*>(&address),
-                 size, 50);
+                 size, wait_ms);
     first = made + failed == 0 ? good : first;
     ++(good ? made : failed);
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
@@ -224,11 +229,11 @@ int main(int count, char** values) {
   if (what == "check" && count == 3) {
     return check(parse_number(arguments[2]));
   }
-  if (what == "dial" && count == 5) {
+  if (what == "dial" && count == 6) {
     return dial(arguments[2], parse_number(arguments[3]),
-                parse_number(arguments[4]));
+                parse_number(arguments[4]), parse_number(arguments[5]));
   }
-  std::fprintf(stderr,
-               "peer: serve PORT... | check PORT | dial ADDRESS PORT MS\n");
+  std::fprintf(
+      stderr, "peer: serve PORT... | check PORT | dial ADDRESS PORT MS WAIT\n");
   return 2;
 }

@@ -19,13 +19,16 @@ from tests.real.lab import SYSTEM
 
 _PODS, _AT_ONCE = 100, 10
 _MILLISECONDS = 1500
+# For how long a connection is waited for. TCP sends what is dropped again after a second, so that an allowed one
+# which takes less was late and not denied.
+_WAITS = {"friend": 900, "forbidden": 50}
 _CONFIGURATIONS = "/etc/cni/net.d"
 _BUCKET = re.compile(r'^sluice_agent_pod_start_seconds_bucket\{le="([^"]+)"\} (\S+)$', re.M)
 
 
 def _dialling(name, address):
     return {"name": name, "image": images.PEER, "imagePullPolicy": "Never",
-            "args": ["dial", address, str(suite.PORT), str(_MILLISECONDS)],
+            "args": ["dial", address, str(suite.PORT), str(_MILLISECONDS), str(_WAITS[name])],
             "resources": {"requests": {"cpu": "1m", "memory": "4Mi"}}}
 
 
