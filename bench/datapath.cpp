@@ -5,53 +5,23 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
-#include <cstdlib>
-#include <ctime>
-#include <memory>
 #include <string>
-#include <utility>
-
-#include <linux/pkt_cls.h>
-#include <bpf/bpf.h>
-#include <bpf/libbpf.h>
 
 #include <benchmark/benchmark.h>
 
-#include "datapath_vary.skel.h"
-#include "tests/datapath/net.h"
+#include "bench/programs.h"
 
 namespace {
 
 using namespace sluice;           // NOLINT(google-build-using-namespace)
 using namespace sluice::testing;  // NOLINT(google-build-using-namespace)
+using namespace sluice::bench;    // NOLINT(google-build-using-namespace)
 
 constexpr std::uint32_t kRepeat = 1'000'000;
 constexpr std::uint32_t kRepeatNotFull = 200'000;  // conntrack has more room
 constexpr std::uint32_t kRepeatEvents = 10'000;    // the ring buffer too
 constexpr int kRounds = 7;
 constexpr std::uint16_t kPort = 80;
-
-[[noreturn]] void die(const std::string& message) {
-  std::fprintf(stderr, "%s\n", message.c_str());
-  std::exit(1);
-}
-
-template <typename T>
-T must(Result<T> result) {
-  if (!result) {
-    die(result.error().message);
-  }
-  if constexpr (!std::is_void_v<T>) {
-    return std::move(*result);
-  }
-}
-
-struct SkeletonDeleter {
-  void operator()(datapath_vary_bpf* skeleton) const {
-    datapath_vary_bpf::destroy(skeleton);
-  }
-};
-using Vary = std::unique_ptr<datapath_vary_bpf, SkeletonDeleter>;
 
 enum class Between : std::uint8_t {
   kNothing,
@@ -78,45 +48,8 @@ struct Case {
   std::uint32_t entries = 10;
 };
 
-// What this thread has had of a CPU: other load on the machine counts less
-// than on a clock.
-double thread_seconds() {
-  timespec now{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) +
-         (static_cast<double>(now.tv_nsec) * 1e-9);
-}
-
-// Seconds of `repeat` runs.
-double run(int program, const Bytes& frame, int expected,
-           std::uint32_t repeat) {
-  __sk_buff context{};
-  context.ifindex = 1;
-  LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.data(),
-              .data_size_in = static_cast<__u32>(frame.size()),
-              .ctx_in = &context, .ctx_size_in = sizeof(context),
-              .repeat = static_cast<int>(repeat));
-  const double begin = thread_seconds();
-  if (bpf_prog_test_run_opts(program, &options) != 0) {
-    die(fail_errno("running a program").error().message);
-  }
-  const double end = thread_seconds();
-  if (static_cast<int>(options.retval) != expected) {
-    die("verdict " + std::to_string(static_cast<int>(options.retval)) +
-        ", not " + std::to_string(expected));
-  }
-  return end - begin;
-}
-
 sluice_direction opposite(sluice_direction direction) {
   return direction == SLUICE_EGRESS ? SLUICE_INGRESS : SLUICE_EGRESS;
-}
-
-// With the agent's map sizes.
-Runner& large_runner() {
-  static Runner runner =
-      must(Runner::create(make_net(false).own, make_net(true).own, {}));
-  return runner;
 }
 
 class Bench {

@@ -44,6 +44,17 @@ struct {
   __type(value, struct sluice_conntrack);
 } flows SEC(".maps");
 
+/* The datapath's own map. */
+struct {
+  __uint(type, BPF_MAP_TYPE_LRU_HASH);
+  __uint(max_entries, SLUICE_QUESTIONS_MAX);
+  __type(key, struct sluice_question_key);
+  __type(value, struct sluice_question);
+} questions SEC(".maps");
+
+/* An element of `questions`. */
+__u8 asked_key[sizeof(struct sluice_question_key)] = {};
+__u8 asked[sizeof(struct sluice_question)] = {};
 __u32 flow_number = 0;
 
 static __always_inline int send_as(struct __sk_buff* skb, __u32 flow) {
@@ -86,6 +97,20 @@ int insert_flow(struct __sk_buff* skb) {
   key.local_port = bpf_htons(flow_number % PORTS);
   bpf_map_update_elem(&flows, &key, &flow, BPF_ANY);
   return TC_ACT_UNSPEC;
+}
+
+/* The same answer to a question that has been asked again. */
+SEC("tc")
+int next_question(struct __sk_buff* skb) {
+  struct sluice_question_key key;
+  struct sluice_question question;
+
+  __builtin_memcpy(&key, asked_key, sizeof(key));
+  __builtin_memcpy(&question, asked, sizeof(question));
+  question.asked = bpf_ktime_get_ns() / 1000000000;
+  bpf_map_update_elem(&questions, &key, &question, BPF_ANY);
+  bpf_tail_call(skb, &target, 0);
+  return TC_ACT_SHOT;
 }
 
 /* The same packet under an epoch of its own, of the same generation. */
