@@ -586,21 +586,14 @@ Result<std::vector<ConntrackEntry>> Agent::dump_conntrack() const {
   return agent::dump_conntrack(impl_->datapath);
 }
 
-std::vector<ResolvedName> Agent::resolved_names() const {
-  const auto& learning = *impl_->learning;
-  const std::int64_t now = Learning::now();
-  std::vector<ResolvedName> result;
-  for (const std::uint32_t ifindex : learning.lookups().endpoints()) {
-    for (auto& row : learning.lookups().rows(ifindex, learning.table())) {
-      result.push_back({.endpoint = endpoint_name(ifindex),
-                        .name = row.name.text(),
-                        .address = row.address,
-                        .expires_in = row.expires - now,
-                        .selectors = std::move(row.selectors)});
-    }
-  }
-  std::ranges::stable_sort(result, {}, &ResolvedName::endpoint);
-  return result;
+const Learning& Agent::learning() const {
+  return *impl_->learning;
+}
+
+std::uint32_t Agent::ifindex_of(const std::string& endpoint) const {
+  const auto& all = impl_->endpoints.all();
+  const auto found = all.find(endpoint);
+  return found == all.end() ? 0 : found->second.ifindex;
 }
 
 std::string Agent::endpoint_name(std::uint32_t ifindex) const {

@@ -68,15 +68,6 @@ struct AgentStatus {
   std::map<std::uint32_t, std::string> shortfalls;
 };
 
-// An address that an endpoint has been given for a name by DNS.
-struct ResolvedName {
-  std::string endpoint;  // "namespace/pod"
-  std::string name;
-  IpAddress address;
-  std::int64_t expires_in = 0;  // seconds, with the grace; negative: it has
-  std::vector<std::uint32_t> selectors;  // that match the name; sorted
-};
-
 struct ConntrackEntry {
   std::uint32_t ifindex = 0;
   bool v6 = false;
@@ -179,9 +170,10 @@ class Agent {
   // Entries as the kernel holds them (the generation bit in policy_id).
   [[nodiscard]] Result<std::vector<PolicyEntry>> dump_policy() const;
   [[nodiscard]] Result<std::vector<ConntrackEntry>> dump_conntrack() const;
-  // What endpoints have resolved since this object was made; by endpoint, name
-  // and address.
-  [[nodiscard]] std::vector<ResolvedName> resolved_names() const;
+  // What endpoints have resolved since this object was made, and learned.
+  [[nodiscard]] const Learning& learning() const;
+  // The interface of an endpoint; 0: it has none, or there is no such endpoint.
+  [[nodiscard]] std::uint32_t ifindex_of(const std::string& endpoint) const;
   // "namespace/pod" behind an interface, or empty.
   [[nodiscard]] std::string endpoint_name(std::uint32_t ifindex) const;
 

@@ -160,6 +160,26 @@ std::vector<std::uint32_t> LearnedMaps::all() const {
   return all;
 }
 
+std::vector<std::uint32_t> LearnedMaps::selectors(std::uint32_t ifindex,
+                                                  const IpAddress& address,
+                                                  std::uint32_t now) const {
+  std::vector<std::uint32_t> result;
+  const auto found = maps_.find(ifindex);
+  const auto key = learned_key(address);
+  sluice_learned value{};
+  if (found == maps_.end() ||
+      bpf_map_lookup_elem(found->second.get(), &key, &value) != 0) {
+    return result;
+  }
+  for (const auto& slot : value.slot) {
+    if (slot.selector != 0 &&
+        static_cast<std::int32_t>(slot.expires - now) >= 0) {
+      result.push_back(slot.selector);
+    }
+  }
+  return result;
+}
+
 std::size_t LearnedMaps::size(std::uint32_t ifindex) const {
   const auto found = maps_.find(ifindex);
   std::size_t count = 0;

@@ -37,6 +37,11 @@ class LearnedMaps {
   // Takes the endpoint's map away, and what it has learned.
   Result<void> take(std::uint32_t ifindex);
   [[nodiscard]] std::vector<std::uint32_t> all() const;
+  // The selectors for which the endpoint has learned the address, and that have
+  // not expired.
+  [[nodiscard]] std::vector<std::uint32_t> selectors(std::uint32_t ifindex,
+                                                     const IpAddress& address,
+                                                     std::uint32_t now) const;
   // Number of elements, whether they have expired or not; 0 if it has no map.
   [[nodiscard]] std::size_t size(std::uint32_t ifindex) const;
 

@@ -101,9 +101,12 @@ if all of them accept it.)");
   command->add_option("--from", request.from, "Sender")
       ->required()
       ->type_name("NAMESPACE/POD|ADDRESS");
-  command->add_option("--to", request.to, "Receiver")
+  command
+      ->add_option("--to", request.to,
+                   "Receiver; of a running program also a DNS name that the "
+                   "sender has resolved")
       ->required()
-      ->type_name("NAMESPACE/POD|ADDRESS");
+      ->type_name("NAMESPACE/POD|ADDRESS|NAME");
   command
       ->add_option("--port", request.port,
                    "Destination port and protocol (TCP if none is named), or "

@@ -54,6 +54,9 @@ void print_side(std::ostream& out, const node::SideView& side) {
   out << (side.direction == "egress" ? " to " : " from ")
       << printable(side.peer) << ": " << (side.allowed ? "allowed" : "denied")
       << ", " << printable(side.reason) << '\n';
+  if (!side.names.empty()) {
+    out << "    resolved as " << printable(join(side.names)) << '\n';
+  }
   if (!side.policy.empty()) {
     out << "    by " << printable(rule_of(side.policy, side.path)) << '\n';
   }

@@ -12,6 +12,7 @@
 
 #include "agent/node/flow.h"
 #include "agent/node/json_text.h"
+#include "agent/node/resolved.h"
 #include "agent/node/version.h"
 #include "agent/node/views_json.h"
 #include "lib/base/sequence.h"
@@ -192,13 +193,14 @@ Server::Answer conntrack_list(const RequestContext& context) {
   if (!entries) {
     return error_answer(entries.error().message);
   }
-  const auto name_of = [&](const IpAddress& address) {
-    return context.policies->name_of(address);
-  };
   const auto epoch = context.agent->status().epoch;
   std::vector<ConntrackView> views;
   views.reserve(entries->size());
   for (const auto& entry : *entries) {
+    const auto name_of = [&](const IpAddress& address) {
+      return owner_or_name(*context.policies, *context.agent, entry.ifindex,
+                           address);
+    };
     views.push_back(make_conntrack(entry,
                                    context.agent->endpoint_name(entry.ifindex),
                                    epoch, *context.names, name_of));
@@ -237,7 +239,7 @@ std::map<std::uint32_t, SelectorText> selector_texts(
 Server::Answer fqdn_list(const RequestContext& context) {
   const auto texts = selector_texts(context);
   std::vector<ResolvedNameView> views;
-  for (auto& resolved : context.agent->resolved_names()) {
+  for (auto& resolved : resolved_names(*context.agent)) {
     ResolvedNameView view{.endpoint = std::move(resolved.endpoint),
                           .name = std::move(resolved.name),
                           .address = to_string(resolved.address),
@@ -267,8 +269,15 @@ Server::Answer explain_flow(const RequestContext& context,
                ? found->get<std::string>()
                : std::string{};
   };
-  auto view = context.policies->explain(
-      {.from = text("from"), .to = text("to"), .port = text("port")});
+  const ExplainRequest asked{
+      .from = text("from"), .to = text("to"), .port = text("port")};
+  const auto complete = context.agent == nullptr
+                            ? Result<ExplainRequest>(asked)
+                            : with_names(*context.agent, asked);
+  if (!complete) {
+    return error_answer(complete.error().message);
+  }
+  auto view = context.policies->explain(*complete);
   return view ? view_answer(*view) : error_answer(view.error().message);
 }
 

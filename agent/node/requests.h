@@ -13,7 +13,7 @@ namespace sluice::node {
 // The objects that answers are made from.
 struct RequestContext {
   const PolicyInfo* policies = nullptr;
-  const agent::Agent* agent = nullptr;
+  const agent::Agent* agent = nullptr;  // `explain` can do without
   const Names* names = nullptr;
   std::string node;
   std::string problem;  // why the policies are not in force

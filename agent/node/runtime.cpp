@@ -12,6 +12,7 @@
 #include "agent/node/flow.h"
 #include "agent/node/json_text.h"
 #include "agent/node/requests.h"
+#include "agent/node/resolved.h"
 #include "agent/node/views_json.h"
 #include "lib/base/process.h"
 
@@ -230,8 +231,9 @@ Server::Answer Runtime::answer(const std::string& request,
 
 FlowView Runtime::make_flow(const sluice_flow_event& event) const {
   return node::make_flow(event, agent_->endpoint_name(event.ifindex), names_,
-                         [this](const IpAddress& address) {
-                           return source_->policies().name_of(address);
+                         [this, &event](const IpAddress& address) {
+                           return owner_or_name(source_->policies(), *agent_,
+                                                event.ifindex, address);
                          });
 }
 

@@ -42,8 +42,13 @@ struct NodeExplainer::End : explain::ExplainEnd {
   const EndpointEntry* endpoint = nullptr;  // a pod of this node
 };
 
-NodeExplainer::NodeExplainer(const State& state, explain::PortArgument port)
-    : state_(&state), port_(port), names_(state), model_(state) {}
+NodeExplainer::NodeExplainer(const State& state, explain::PortArgument port,
+                             LearnedOf learned_of)
+    : state_(&state),
+      learned_of_(std::move(learned_of)),
+      port_(port),
+      names_(state),
+      model_(state) {}
 
 Result<NodeExplainer::End> NodeExplainer::find_end(const std::string& text,
                                                    const char* option) const {
@@ -103,8 +108,13 @@ void NodeExplainer::describe(node::SideView& view,
                              policy::Direction direction, const IpAddress& peer,
                              std::uint16_t port) const {
   view.endpoint = endpoint.name;
-  const auto verdict =
-      model_.lookup(endpoint, direction, peer, port_.protocol, port);
+  Learned learned;
+  if (direction == policy::Direction::kEgress && learned_of_) {
+    learned = learned_of_(endpoint.name, peer);
+  }
+  view.names = std::move(learned.names);
+  const auto verdict = model_.lookup(endpoint, direction, peer, port_.protocol,
+                                     port, learned.selectors);
   explain::set_verdict(view, verdict.allowed, verdict.reason,
                        model_.rule(verdict.rule), verdict.entry);
   if (verdict.reason != SLUICE_REASON_SELF) {
@@ -147,7 +157,8 @@ node::ExplainView NodeExplainer::judge(node::ExplainView view) const {
     own.backend = side.backend;
     own.behind = side.behind;
     describe(own, *endpoint, direction, *peer, port);
-    if (own.allowed != side.allowed) {
+    // The operator does not know what the endpoint has learned.
+    if (own.allowed != side.allowed && own.names.empty()) {
       own.reason +=
           " (this node has not yet what the operator says: " + side.reason +
           ")";

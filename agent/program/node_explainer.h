@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <string>
+#include <vector>
 
 #include "agent/node/names.h"
 #include "agent/node/views.h"
@@ -18,7 +21,16 @@ namespace sluice::agentd {
 // the state.
 class NodeExplainer {
  public:
-  NodeExplainer(const State& state, explain::PortArgument port);
+  // What an endpoint knows of the names of an address.
+  struct Learned {
+    std::vector<std::uint32_t> selectors;  // for which it is learned now
+    std::vector<std::string> names;
+  };
+  using LearnedOf = std::function<Learned(const std::string& endpoint,
+                                          const IpAddress& address)>;
+  // `learned_of`: nothing is learned if it is empty.
+  NodeExplainer(const State& state, explain::PortArgument port,
+                LearnedOf learned_of = {});
 
   // `from` and `to`: "namespace/pod" of this node, or an address.
   [[nodiscard]] Result<node::ExplainView> explain(const std::string& from,
@@ -44,6 +56,7 @@ class NodeExplainer {
                        const policy::Packet& packet) const;
 
   const State* state_;
+  LearnedOf learned_of_;
   explain::PortArgument port_;
   node::Names names_;
   policy::Model model_;

@@ -5,6 +5,7 @@
 #include <map>
 #include <utility>
 
+#include "agent/node/resolved.h"
 #include "agent/program/node_explainer.h"
 #include "lib/explain/text.h"
 
@@ -79,7 +80,15 @@ Result<node::ExplainView> OperatorPolicies::explain(
     return std::unexpected(port.error());
   }
   const State state = runtime_->agent().view();
-  const NodeExplainer explainer(state, *port);
+  const auto& agent = runtime_->agent();
+  const NodeExplainer explainer(
+      state, *port,
+      [&agent](const std::string& endpoint, const IpAddress& address) {
+        const auto ifindex = agent.ifindex_of(endpoint);
+        return NodeExplainer::Learned{
+            .selectors = agent.learning().selectors(ifindex, address),
+            .names = node::names_of(agent, ifindex, address)};
+      });
   const auto& problem = heard_->problem;
   const auto not_in_force = runtime_->problem();
   auto view = heard_->view

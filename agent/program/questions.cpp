@@ -7,6 +7,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "agent/node/resolved.h"
 #include "lib/explain/view_text.h"
 
 namespace sluice::agentd {
@@ -65,10 +66,17 @@ std::optional<wire::Question> Questions::question_of(
   const auto command = text(parsed, "command");
   wire::Question question;
   if (command == "explain") {
+    const auto complete =
+        node::with_names(*agent_, {.from = text(parsed, "from"),
+                                   .to = text(parsed, "to"),
+                                   .port = text(parsed, "port")});
+    if (!complete) {
+      return std::nullopt;  // the request's own answer says why
+    }
     question.explain = true;
-    question.from = text(parsed, "from");
-    question.to = text(parsed, "to");
-    question.port = text(parsed, "port");
+    question.from = complete->from;
+    question.to = complete->to;
+    question.port = complete->port;
     return question;
   }
   if (command == "conntrack list") {

@@ -164,6 +164,11 @@ class Explainer {
              const IpAddress& peer, std::uint16_t port) const {
     side.endpoint = pod.ns + "/" + pod.name;
     side.node = pod.node;
+    for (const auto& name : names_) {
+      if (direction == Direction::kEgress) {
+        side.names.push_back(name.text());
+      }
+    }
     auto answer = translator_->explain({.subject = side.endpoint,
                                         .direction = direction,
                                         .peer = peer,

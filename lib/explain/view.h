@@ -30,7 +30,9 @@ struct SideView {
   std::string direction;
   std::string endpoint;
   std::string node;
-  std::string peer;     // address
+  std::string peer;  // address
+  // At egress: the DNS names by which the endpoint knows the peer's address.
+  std::vector<std::string> names;
   bool judged = false;  // false: the end has no policy of its own, or
   std::string unknown;  // why the verdict is unknown here
   bool allowed = true;
