@@ -133,8 +133,10 @@ class ScenarioJudge {
       if (ask(question, answer.asked.name) != Asking::kAllowedAndLearned) {
         continue;
       }
+      const auto source = is_resolver(question) ? Learned::Source::kResolver
+                                                : Learned::Source::kPolicy;
       for (const auto& address : answer.addresses) {
-        learned_.add(question.subject, address, names, answer.ttl_s);
+        learned_.add(question.subject, address, names, answer.ttl_s, source);
       }
       break;  // which of the server's addresses was asked does not matter
     }
@@ -199,10 +201,8 @@ class ScenarioJudge {
     const auto list =
         server.entry && !by_name ? server.entry->value.flags : __u8{0};
     if (list == 0) {
-      return testbed_.is_resolver(question.peer, question.port,
-                                  question.protocol)
-                 ? Asking::kAllowedAndLearned
-                 : Asking::kAllowed;
+      return is_resolver(question) ? Asking::kAllowedAndLearned
+                                   : Asking::kAllowed;
     }
     const auto asked = dns::Name::from_text(name);
     const auto ids =
@@ -213,12 +213,31 @@ class ScenarioJudge {
     return allowed ? Asking::kAllowedAndLearned : Asking::kRefused;
   }
 
+  [[nodiscard]] bool is_resolver(const Question& question) const {
+    return testbed_.is_resolver(question.peer, question.port,
+                                question.protocol);
+  }
+
+  // The selectors that the pod has learned for the peer so far.
+  std::vector<std::uint32_t> learned(const Question& question) {
+    const auto of = [&](const std::vector<dns::Name>& names) {
+      return testbed_.selectors(question.node, names);
+    };
+    auto result = of(learned_.names(question.subject, question.peer));
+    const auto by_resolvers =
+        of(learned_.names_by_resolvers(question.subject, question.peer));
+    std::erase_if(result, [&by_resolvers](std::uint32_t id) {
+      return (id & SLUICE_CIDR_NAME_RESOLVERS) != 0 &&
+             std::ranges::find(by_resolvers, id) == by_resolvers.end();
+    });
+    return result;
+  }
+
   // What the model says, given the names that the pod has learned so far.
   policy::Model::Verdict lookup(const Question& question) {
     std::vector<std::uint32_t> names;
     if (question.direction == policy::Direction::kEgress) {
-      names = testbed_.selectors(
-          question.node, learned_.names(question.subject, question.peer));
+      names = learned(question);
     }
     const auto& model = testbed_.model(question.node);
     return model.lookup(*model.endpoint(question.subject), question.direction,

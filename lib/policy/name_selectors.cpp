@@ -7,26 +7,31 @@
 
 namespace sluice::policy {
 
-std::uint32_t NameSelectors::acquire(const dns::NamePattern& pattern) {
-  if (const auto known = ids_.find(pattern.text()); known != ids_.end()) {
+std::uint32_t NameSelectors::acquire(const dns::NamePattern& pattern,
+                                     Answers answers) {
+  Key key{pattern.text(), answers};
+  if (const auto known = ids_.find(key); known != ids_.end()) {
     ++records_.at(known->second).refs;
     return known->second;
   }
-  constexpr std::uint32_t kMask = SLUICE_CIDR_NAME - 1;
+  constexpr std::uint32_t kMask = SLUICE_CIDR_NAME_RESOLVERS - 1;
+  const std::uint32_t mark =
+      SLUICE_CIDR_NAME |
+      (answers == Answers::kOfResolvers ? SLUICE_CIDR_NAME_RESOLVERS : 0);
   const auto hash = StableHash().add(pattern.text()).value();
-  auto id = (static_cast<std::uint32_t>(hash) & kMask) | SLUICE_CIDR_NAME;
+  auto id = (static_cast<std::uint32_t>(hash) & kMask) | mark;
   while (records_.contains(id)) {
-    id = ((id + 1) & kMask) | SLUICE_CIDR_NAME;
+    id = ((id + 1) & kMask) | mark;
   }
-  ids_.emplace(pattern.text(), id);
-  records_.emplace(id, Record{.pattern = pattern, .refs = 1});
+  ids_.emplace(key, id);
+  records_.emplace(id, Record{.pattern = pattern, .key = key, .refs = 1});
   return id;
 }
 
 void NameSelectors::release(std::uint32_t id) {
   const auto record = records_.find(id);
   if (--record->second.refs == 0) {
-    ids_.erase(record->second.pattern.text());
+    ids_.erase(record->second.key);
     records_.erase(record);
   }
 }

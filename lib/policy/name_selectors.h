@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <unordered_map>
+#include <utility>
 
 #include "lib/dns/pattern.h"
 #include "sluice/abi.h"
@@ -20,8 +21,13 @@ constexpr bool is_name_selector(std::uint32_t cidr_id) {
 // where others have a peer class. Ids are hashes of the patterns.
 class NameSelectors {
  public:
-  // Returns the pattern's id and counts the use.
-  std::uint32_t acquire(const dns::NamePattern& pattern);
+  // Which DNS answers about a name count.
+  enum class Answers : std::uint8_t {
+    kAll,          // of every server that the endpoint's policy lets it ask
+    kOfResolvers,  // of the cluster's resolvers
+  };
+  // Returns the pattern's id for these answers and counts the use.
+  std::uint32_t acquire(const dns::NamePattern& pattern, Answers answers);
   void release(std::uint32_t id);
   // The text of a pattern in use.
   [[nodiscard]] const std::string& text(std::uint32_t id) const;
@@ -30,12 +36,14 @@ class NameSelectors {
                              std::span<const dns::Name> names) const;
 
  private:
+  using Key = std::pair<std::string, Answers>;  // of the pattern's text
   struct Record {
     dns::NamePattern pattern;
+    Key key;
     std::uint32_t refs = 0;
   };
   std::unordered_map<std::uint32_t, Record> records_;
-  std::map<std::string, std::uint32_t> ids_;  // by text
+  std::map<Key, std::uint32_t> ids_;
 };
 
 }  // namespace sluice::policy

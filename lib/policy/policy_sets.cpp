@@ -80,7 +80,10 @@ std::vector<RuleRecord> PolicySets::acquire_rules(const PolicyKey& key,
                       .asked = {}};
     for (const auto& peer : rule.peers) {
       if (const auto* name = std::get_if<NamePeer>(&peer)) {
-        record.names.push_back(names_.acquire(name->pattern));
+        record.names.push_back(names_.acquire(
+            name->pattern, name->external_only
+                               ? NameSelectors::Answers::kAll
+                               : NameSelectors::Answers::kOfResolvers));
         if (name->external_only && !record.names_within) {
           record.names_within =
               selectors_.acquire(Entity::kWorld, SelectorCache::Use::kPeer);
@@ -92,7 +95,8 @@ std::vector<RuleRecord> PolicySets::acquire_rules(const PolicyKey& key,
     }
     if (rule.dns && !asks_for_every_name(*rule.dns)) {
       for (const auto& pattern : rule.dns->names) {
-        record.asked.push_back(names_.acquire(pattern));
+        record.asked.push_back(
+            names_.acquire(pattern, NameSelectors::Answers::kAll));
       }
     }
     record.behind = behind(rule);

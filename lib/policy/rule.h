@@ -92,8 +92,10 @@ struct NodePeer {
 // rules only.
 struct NamePeer {
   dns::NamePattern pattern;
-  // CiliumNetworkPolicy: only addresses of no pod and no node.
-  // ClusterNetworkPolicy domainNames: false, any address.
+  // CiliumNetworkPolicy: only addresses of no pod and no node, by the answers
+  // of all servers that the subject may ask. ClusterNetworkPolicy domainNames:
+  // false, any address, by the answers of the cluster's resolvers: who may
+  // write policies of a namespace must not decide what such a name is.
   bool external_only = false;
   auto operator<=>(const NamePeer&) const = default;
 };

@@ -12,6 +12,7 @@
 #include "cli/scenario.h"
 #include "lib/dns/name.h"
 #include "tests/reference/evaluator.h"
+#include "tests/reference/services.h"
 
 namespace {
 
@@ -21,6 +22,7 @@ using sluice::cli::Scenario;
 using sluice::cli::ScenarioStep;
 using sluice::cli::Verdict;
 using sluice::reference::Evaluator;
+using sluice::reference::LearnedName;
 
 struct Counts {
   int scenarios = 0;
@@ -47,8 +49,7 @@ void check(const char* side, const std::optional<Verdict>& expected,
   }
 }
 
-// What pods have learned from a scenario's DNS answers so far. The cluster's
-// resolvers count only where a policy names them.
+// What pods have learned from a scenario's DNS answers so far.
 class Steps {
  public:
   Steps(const Scenario& scenario, const Evaluator& evaluator, Counts& counts)
@@ -62,18 +63,16 @@ class Steps {
       std::visit([this](const auto& what) { take(what); }, next_->what);
     }
   }
-  [[nodiscard]] std::vector<std::string> names(const Probe& probe,
+  [[nodiscard]] std::vector<LearnedName> names(const Probe& probe,
                                                bool v6) const {
-    std::vector<std::string> result;
-    std::vector<sluice::IpAddress> ips{probe.to.ip};
-    if (probe.to.kind == ProbeEnd::Kind::kPod) {
-      ips = evaluator_->world().pods.at(probe.to.name).ips;
-    }
-    for (const auto& ip : ips) {
-      if (ip.v6 == v6) {
-        for (const auto& name : learned_.names(probe.from.name, ip)) {
-          result.push_back(name.text());
-        }
+    std::vector<LearnedName> result;
+    const std::string& pod = probe.from.name;
+    for (const auto& ip : addresses(probe.to, v6)) {
+      for (const auto& name : learned_.names(pod, ip)) {
+        result.push_back({.name = name.text(), .by_resolver = false});
+      }
+      for (const auto& name : learned_.names_by_resolvers(pod, ip)) {
+        result.push_back({.name = name.text(), .by_resolver = true});
       }
     }
     return result;
@@ -81,6 +80,29 @@ class Steps {
 
  private:
   using Asking = Evaluator::Asking;
+  using Source = sluice::cli::Learned::Source;
+
+  [[nodiscard]] std::vector<sluice::IpAddress> addresses(const ProbeEnd& end,
+                                                         bool v6) const {
+    std::vector<sluice::IpAddress> ips{end.ip};
+    if (end.kind == ProbeEnd::Kind::kPod) {
+      ips = evaluator_->world().pods.at(end.name).ips;
+    }
+    std::erase_if(ips, [v6](const auto& ip) { return ip.v6 != v6; });
+    return ips;
+  }
+
+  [[nodiscard]] bool is_resolver(const Probe& probe) const {
+    for (const bool v6 : evaluator_->families(probe)) {
+      for (const auto& ip : addresses(probe.to, v6)) {
+        if (sluice::reference::is_resolver(evaluator_->world(), ip,
+                                           probe.protocol, probe.port)) {
+          return true;
+        }
+      }
+    }
+    return false;
+  }
 
   [[nodiscard]] std::optional<Asking> ask(
       const sluice::cli::DnsAsked& asked) const {
@@ -103,7 +125,9 @@ class Steps {
   }
   void take(const ScenarioStep::Answer& answer) {
     const auto asking = ask(answer.asked);
-    if (asking != Asking::kEvery && asking != Asking::kYes) {
+    const bool resolver = is_resolver(answer.asked.probe);
+    if (asking != Asking::kEvery && asking != Asking::kYes &&
+        !(asking == Asking::kNoServer && resolver)) {
       return;
     }
     std::vector<sluice::dns::Name> names{
@@ -112,7 +136,8 @@ class Steps {
       names.push_back(*sluice::dns::Name::from_text(text));
     }
     for (const auto& address : answer.addresses) {
-      learned_.add(answer.asked.probe.from.name, address, names, answer.ttl_s);
+      learned_.add(answer.asked.probe.from.name, address, names, answer.ttl_s,
+                   resolver ? Source::kResolver : Source::kPolicy);
     }
   }
 

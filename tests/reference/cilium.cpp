@@ -187,8 +187,8 @@ bool in_cidr_rule(const json& rule, const Question& question) {
 
 bool has_name(const json& selector, const Peer& peer) {
   return peer.world() &&
-         std::ranges::any_of(peer.names, [&](const std::string& name) {
-           return fqdn_matches(selector, name);
+         std::ranges::any_of(peer.names, [&](const LearnedName& learned) {
+           return fqdn_matches(selector, learned.name);
          });
 }
 

@@ -57,18 +57,21 @@ std::optional<Action> ask_tier(const World& world, const std::string& tier,
   return std::nullopt;
 }
 
+// What a policy of the normal tier says; nothing if it is of another one.
+Said ask_policy(const json& policy, const Question& question) {
+  const std::string kind = text(get(policy, "kind"));
+  if (kind == "NetworkPolicy") {
+    return ask_network_policy(policy, question);
+  }
+  return kind == "ClusterNetworkPolicy" ? Said() : ask_cilium(policy, question);
+}
+
 // NetworkPolicy, CiliumNetworkPolicy and CiliumClusterwideNetworkPolicy: a deny
 // beats an allow, an allow beats default deny. Nothing: they do not decide.
 std::optional<bool> ask_normal(const World& world, const Question& question) {
   Said all;
   for (const auto& policy : world.policies) {
-    const std::string kind = text(get(*policy, "kind"));
-    Said said;
-    if (kind == "NetworkPolicy") {
-      said = ask_network_policy(*policy, question);
-    } else if (kind != "ClusterNetworkPolicy") {
-      said = ask_cilium(*policy, question);
-    }
+    const Said said = ask_policy(*policy, question);
     all.isolates = all.isolates || said.isolates;
     all.matches.insert(all.matches.end(), said.matches.begin(),
                        said.matches.end());
@@ -232,11 +235,7 @@ Peer Evaluator::peer_of(const ProbeEnd& end, const Pod& subject,
 
 bool Evaluator::isolated(const Question& question) const {
   return std::ranges::any_of(world_.policies, [&](const auto& policy) {
-    const std::string kind = text(get(*policy, "kind"));
-    return kind == "NetworkPolicy"
-               ? ask_network_policy(*policy, question).isolates
-               : kind != "ClusterNetworkPolicy" &&
-                     ask_cilium(*policy, question).isolates;
+    return ask_policy(*policy, question).isolates;
   });
 }
 
@@ -304,7 +303,7 @@ bool Evaluator::allowed_plainly(const Question& question) const {
 
 Verdict Evaluator::side(const ProbeEnd& subject, const ProbeEnd& other,
                         bool egress, bool v6, const Probe& probe,
-                        const std::vector<std::string>& names) const {
+                        const std::vector<LearnedName>& names) const {
   const Pod* pod = subject_of(subject);
   if (pod == nullptr) {
     return Verdict::kNone;
@@ -320,7 +319,7 @@ Verdict Evaluator::side(const ProbeEnd& subject, const ProbeEnd& other,
 }
 
 Evaluator::Answer Evaluator::judge(
-    const Probe& probe, bool v6, const std::vector<std::string>& names) const {
+    const Probe& probe, bool v6, const std::vector<LearnedName>& names) const {
   return {.egress = side(probe.from, probe.to, true, v6, probe, names),
           .ingress = side(probe.to, probe.from, false, v6, probe, {})};
 }
@@ -333,13 +332,7 @@ Evaluator::Asking Evaluator::ask_plainly(const Question& question,
   }
   std::vector<const json*> rules;
   for (const auto& policy : world_.policies) {
-    const std::string kind = text(get(*policy, "kind"));
-    Said said;
-    if (kind == "NetworkPolicy") {
-      said = ask_network_policy(*policy, question);
-    } else if (kind != "ClusterNetworkPolicy") {
-      said = ask_cilium(*policy, question);
-    }
+    const Said said = ask_policy(*policy, question);
     rules.insert(rules.end(), said.dns.begin(), said.dns.end());
   }
   const auto unrestricted = [](const json* rule) { return rule->empty(); };

@@ -34,7 +34,7 @@ class Evaluator {
   };
   // `names`: for which DNS has given the other end's address to the sender.
   [[nodiscard]] Answer judge(const cli::Probe& probe, bool v6,
-                             const std::vector<std::string>& names = {}) const;
+                             const std::vector<LearnedName>& names = {}) const;
 
   // What the sender's policy says of questions to the probe's other end by DNS:
   // nothing, or that every one is allowed, or that one for this name is, or is
@@ -54,7 +54,7 @@ class Evaluator {
   [[nodiscard]] cli::Verdict side(const cli::ProbeEnd& subject,
                                   const cli::ProbeEnd& other, bool egress,
                                   bool v6, const cli::Probe& probe,
-                                  const std::vector<std::string>& names) const;
+                                  const std::vector<LearnedName>& names) const;
   [[nodiscard]] Asking ask_plainly(const Question& question,
                                    const std::string& name) const;
   [[nodiscard]] const Pod* subject_of(const cli::ProbeEnd& end) const;

@@ -143,10 +143,11 @@ bool cluster_peer(const json& peer, const Question& question) {
   const json& domains = get(peer, "domainNames");
   if (!absent(domains)) {
     return std::ranges::any_of(domains, [&](const json& domain) {
-      return std::ranges::any_of(question.peer.names,
-                                 [&](const std::string& name) {
-                                   return domain_matches(text(domain), name);
-                                 });
+      return std::ranges::any_of(
+          question.peer.names, [&](const LearnedName& learned) {
+            return learned.by_resolver &&
+                   domain_matches(text(domain), learned.name);
+          });
     });
   }
   return question.peer.pod != nullptr &&

@@ -351,6 +351,30 @@ std::optional<std::vector<Behind>> behind(const World& world,
   return result;
 }
 
+bool is_resolver(const World& world, const IpAddress& address,
+                 std::uint8_t protocol, int port) {
+  return std::ranges::any_of(world.services, [&](const auto& service) {
+    if (namespace_of(*service) != "kube-system" ||
+        text(get(get(get(*service, "metadata"), "labels"), "k8s-app")) !=
+            "kube-dns") {
+      return false;
+    }
+    const json& own = get(get(*service, "spec"), "clusterIPs");
+    return std::ranges::any_of(own, [&](const json& element) {
+      const auto cluster_ip = parse_ip(text(element));
+      if (!cluster_ip) {
+        return false;  // None
+      }
+      const auto backends = behind(world, "", *cluster_ip, protocol, 53);
+      return backends &&
+             ((*cluster_ip == address && port == 53) ||
+              std::ranges::any_of(*backends, [&](const Behind& backend) {
+                return backend.address == address && backend.port == port;
+              }));
+    });
+  });
+}
+
 namespace {
 
 // The element of toServices names or selects the Service.

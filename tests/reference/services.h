@@ -24,6 +24,10 @@ std::optional<std::vector<Behind>> behind(const World& world,
                                           const IpAddress& address,
                                           std::uint8_t protocol, int port);
 
+// The address and port are those of the cluster's DNS, or of a pod of it.
+bool is_resolver(const World& world, const IpAddress& address,
+                 std::uint8_t protocol, int port);
+
 // The peer is one of those that an element of toServices means. `ns`: the
 // policy's namespace, empty if it has none.
 bool is_behind(const json& element, const std::string& ns, const World& world,

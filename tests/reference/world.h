@@ -74,6 +74,12 @@ struct World {
   [[nodiscard]] Labels namespace_labels(const std::string& ns) const;
 };
 
+// A name that DNS has told a pod for an address.
+struct LearnedName {
+  std::string name;
+  bool by_resolver = true;  // one of the cluster's has told it
+};
+
 // Who is at the other end, as one pod sees it.
 struct Peer {
   const Pod* pod = nullptr;     // a pod with labels, i.e. not host network
@@ -86,7 +92,7 @@ struct Peer {
   std::string reserved;            // health, init, unmanaged, ingress, or empty
   bool whole_world = false;  // world-ipv4, world-ipv6: in no prefix but /0
   // For which DNS has given the address to the pod that asks.
-  std::vector<std::string> names = {};  // NOLINT(readability-redundant*)
+  std::vector<LearnedName> names = {};  // NOLINT(readability-redundant*)
 
   // Neither a pod nor a node nor reserved.
   [[nodiscard]] bool world() const {

@@ -181,14 +181,19 @@ class Comparer {
       : translator_(translator), world_(world), nodes_(std::move(nodes)) {}
 
   // Of the address that the sender's packet goes to.
-  [[nodiscard]] std::vector<std::string> names_of(const Probe& probe,
-                                                  bool v6) const {
+  [[nodiscard]] std::vector<reference::LearnedName> names_of(const Probe& probe,
+                                                             bool v6) const {
+    std::vector<reference::LearnedName> result;
     const auto it = world_.pods.find(probe.from.name);
     if (probe.from.kind != ProbeEnd::Kind::kPod || it == world_.pods.end()) {
-      return {};
+      return result;
     }
-    const auto peer = address_of(probe.to, it->second, world_, v6);
-    return peer ? names_at(*peer) : std::vector<std::string>();
+    if (const auto peer = address_of(probe.to, it->second, world_, v6)) {
+      for (auto& name : names_at(*peer)) {
+        result.push_back({.name = std::move(name)});
+      }
+    }
+    return result;
   }
 
   // Empty if the model says what is expected.
