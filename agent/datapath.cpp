@@ -252,11 +252,12 @@ Result<void> Datapath::Impl::load_object() {
       !mapped) {
     return mapped;
   }
-  const auto set_random = [](auto& value) -> Result<void> {
+  const auto set_random = [](auto& value, __u64 mask = ~0ULL) -> Result<void> {
     while (value == 0) {
       if (::getrandom(&value, sizeof(value), 0) < 0) {
         return fail_errno("reading random bytes");
       }
+      value &= mask;
     }
     return {};
   };
@@ -266,7 +267,7 @@ Result<void> Datapath::Impl::load_object() {
   if (auto done = set_random(state.get()->reset_mark); !done) {
     return done;
   }
-  if (auto done = set_random(state.get()->dns_mark); !done) {
+  if (auto done = set_random(state.get()->dns_mark, ~1ULL); !done) {
     return done;
   }
   for (__u64& key : state.get()->name_key) {

@@ -2,10 +2,10 @@
 #include "agent/learning.h"
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstring>
 #include <ctime>
-#include <functional>
 #include <optional>
 #include <set>
 #include <span>
@@ -19,9 +19,10 @@
 #include <netinet/in.h>
 #include <sys/epoll.h>
 
-#include "agent/dns/frame.h"
+#include "agent/dns/assembly.h"
 #include "agent/dns/message.h"
 #include "agent/dns/table.h"
+#include "agent/held_messages.h"
 #include "agent/learned_maps.h"
 #include "agent/maps.h"
 #include "agent/pins.h"
@@ -30,9 +31,6 @@
 namespace sluice::agent {
 namespace {
 
-// Of the buffer for held packets, for each CPU: within what every user may lock
-// (kernel.perf_event_mlock_kb, 516 by default).
-constexpr std::size_t kHeldPages = 64;
 // How long a policy that has just come treats addresses as learned whose time
 // is over, because programs in the pod may have kept them.
 constexpr std::uint32_t kRevivedSeconds = 300;
@@ -53,27 +51,6 @@ bool is_name_entry(const sluice_policy_key& key) {
          key.direction == SLUICE_EGRESS;
 }
 
-// Over TCP, messages stand one behind the other, each behind its length.
-void for_each_message(
-    const DnsFrame& frame,
-    const std::function<void(std::span<const std::byte>)>& visit) {
-  if (frame.flow.protocol != IPPROTO_TCP) {
-    visit(frame.payload);
-    return;
-  }
-  auto rest = frame.payload;
-  while (rest.size() > 2) {
-    const std::size_t size = std::to_integer<std::size_t>(rest[0]) << 8U |
-                             std::to_integer<std::size_t>(rest[1]);
-    rest = rest.subspan(2);
-    visit(rest.first(std::min(size, rest.size())));
-    rest = rest.subspan(std::min(size, rest.size()));
-  }
-}
-
-struct PerfBufferDeleter {
-  void operator()(perf_buffer* buffer) const { perf_buffer__free(buffer); }
-};
 struct RingBufferDeleter {
   void operator()(ring_buffer* ring) const { ring_buffer__free(ring); }
 };
@@ -86,27 +63,29 @@ struct Learning::Impl {
       : names_fd(datapath.map_fd(Map::kNames)),
         resolvers_fd(datapath.map_fd(Map::kResolvers)),
         seen_fd(datapath.map_fd(Map::kDnsSeen)),
-        held_fd(datapath.map_fd(Map::kDnsHeld)),
+        questions_fd(datapath.map_fd(Map::kQuestions)),
         names_capacity(datapath.capacity(Map::kNames)),
         maps(datapath.map_fd(Map::kLearned), std::move(folder),
              options.addresses),
-        table({datapath.state()->name_key[0], datapath.state()->name_key[1]},
-              datapath.capacity(Map::kNames)),
-        lookups({.ttl_min = options.ttl_min, .grace = options.grace}) {}
+        secret{datapath.state()->name_key[0], datapath.state()->name_key[1]},
+        table(secret, datapath.capacity(Map::kNames)),
+        lookups({.ttl_min = options.ttl_min, .grace = options.grace}),
+        own_resolvers(options.resolvers.begin(), options.resolvers.end()) {}
 
   int names_fd;
   int resolvers_fd;
   int seen_fd;
-  int held_fd;
-  int resend_fd = -1;
+  int questions_fd;
   std::uint32_t names_capacity;
   Fd poll;
   std::unique_ptr<ring_buffer, RingBufferDeleter> seen;
-  std::unique_ptr<perf_buffer, PerfBufferDeleter> held;
+  std::unique_ptr<HeldMessages> held;
   LearnedMaps maps;
+  std::array<std::uint64_t, 2> secret;
   NameTable table;
   Lookups lookups;
   Counters counters;
+  std::set<Resolver> own_resolvers;  // whatever the state says
 
   // What is wanted.
   std::map<std::uint32_t, std::string> patterns;  // by selector
@@ -127,8 +106,10 @@ struct Learning::Impl {
 
   Result<void> take_over_names();
   Result<void> begin(Datapath& datapath);
-  Result<void> listen();
+  Result<void> listen(const Datapath& datapath);
   void write_name(const NameTable::Entry& entry);
+  // Puts the changes into the table and the map `names`, and forgets them.
+  void change_names(std::vector<Transaction::NameChange>& changes);
   Result<void> add_resolvers();
   Result<void> remove_resolvers();
   Result<void> give_maps(const EndpointStates& endpoints,
@@ -137,39 +118,26 @@ struct Learning::Impl {
       const EndpointStates& endpoints) const;
 
   void meet(const Answer& answer, bool always);
-  void handle_held(const sluice_dns_event& event,
-                   std::span<const std::byte> data);
   void handle_seen(const sluice_dns_event& event,
                    std::span<const std::byte> data);
   void drain_seen() const;
-  Result<void> resend(const sluice_dns_event& event,
-                      std::span<const std::byte> frame) const;
+  void learn(std::uint32_t ifindex, const DnsMessage& message);
+  // True if it is one, which has no other answer from now on.
+  [[nodiscard]] bool answers_question(std::uint32_t ifindex,
+                                      const DnsFlow& flow, const Answer& answer,
+                                      std::uint32_t now) const;
 
-  // Called by libbpf; they must not throw.
-  static void on_held(void* self, int /*cpu*/, void* data,
-                      __u32 size) noexcept {
-    call(self, data, size, &Impl::handle_held);
-  }
-  static void on_lost(void* self, int /*cpu*/, __u64 count) noexcept {
-    static_cast<Impl*>(self)->counters.lost += count;
-  }
+  // Called by libbpf; it must not throw.
   static int on_seen(void* self, void* data, std::size_t size) noexcept {
-    call(self, data, size, &Impl::handle_seen);
-    return 0;
-  }
-  static void call(void* self, const void* data, std::size_t size,
-                   void (Impl::*handle)(const sluice_dns_event&,
-                                        std::span<const std::byte>)) noexcept {
     sluice_dns_event event{};
-    if (size < sizeof(event)) {
-      return;
+    if (size >= sizeof(event)) {
+      std::memcpy(&event, data, sizeof(event));
+      const std::span rest(static_cast<const std::byte*>(data) + sizeof(event),
+                           size - sizeof(event));
+      static_cast<Impl*>(self)->handle_seen(
+          event, rest.first(std::min<std::size_t>(event.size, rest.size())));
     }
-    std::memcpy(&event, data, sizeof(event));
-    // A perf buffer pads what it has.
-    const std::span rest(static_cast<const std::byte*>(data) + sizeof(event),
-                         size - sizeof(event));
-    (static_cast<Impl*>(self)->*handle)(
-        event, rest.first(std::min<std::size_t>(event.size, rest.size())));
+    return 0;
   }
 };
 
@@ -178,7 +146,7 @@ struct Learning::Impl {
 void Learning::Impl::clear_wanted() {
   name_keys.clear();
   name_sets.clear();
-  resolvers.clear();
+  resolvers = own_resolvers;
 }
 
 void Learning::Impl::want_name(std::uint32_t id,
@@ -213,7 +181,7 @@ void Learning::Impl::want_entry(const sluice_policy_key& key, bool there) {
 void Learning::Impl::want_resolver(const Resolver& resolver, bool there) {
   if (there) {
     resolvers.insert(resolver);
-  } else {
+  } else if (!own_resolvers.contains(resolver)) {
     resolvers.erase(resolver);
   }
 }
@@ -269,6 +237,14 @@ void Learning::Impl::write_name(const NameTable::Entry& entry) {
   }
 }
 
+void Learning::Impl::change_names(
+    std::vector<Transaction::NameChange>& changes) {
+  for (const auto& entry : table.apply(changes).entries) {
+    write_name(entry);
+  }
+  changes.clear();
+}
+
 // What an earlier process knew is compared with the selectors of today.
 Result<void> Learning::Impl::take_over_names() {
   std::vector<sluice_name> found;
@@ -297,23 +273,26 @@ Result<void> Learning::Impl::begin(Datapath& datapath) {
   if (auto loaded = datapath.load_names(); !loaded) {
     return loaded;
   }
-  resend_fd = datapath.resend_fd();
   auto taken = take_over_names();
-  return taken ? listen() : taken;
+  return taken ? listen(datapath) : taken;
 }
 
-Result<void> Learning::Impl::listen() {
-  held.reset(
-      perf_buffer__new(held_fd, kHeldPages, &on_held, &on_lost, this, nullptr));
-  if (!held) {
-    return fail_errno("opening the buffer of held DNS answers");
+Result<void> Learning::Impl::listen(const Datapath& datapath) {
+  auto opened = HeldMessages::open(
+      datapath, {.meet = [this](const Answer& answer) { meet(answer, true); },
+                 .learn =
+                     [this](std::uint32_t ifindex, const DnsMessage& message) {
+                       learn(ifindex, message);
+                     }});
+  if (!opened) {
+    return std::unexpected(std::move(opened.error()));
   }
   epoll_event event{};
   event.events = EPOLLIN;
-  if (epoll_ctl(poll.get(), EPOLL_CTL_ADD, perf_buffer__epoll_fd(held.get()),
-                &event) != 0) {
+  if (epoll_ctl(poll.get(), EPOLL_CTL_ADD, (*opened)->fd(), &event) != 0) {
     return fail_errno("epoll_ctl");
   }
+  held = std::move(*opened);
   return {};
 }
 
@@ -409,15 +388,11 @@ Result<void> Learning::prepare(Datapath& datapath,
   }
   std::vector<std::uint32_t> fresh;
   if (!impl.additions.empty()) {
-    const auto change = impl.table.apply(impl.additions);
-    for (const auto& entry : change.entries) {
-      impl.write_name(entry);
-    }
     for (const auto& addition : impl.additions) {
       fresh.push_back(addition.id);
     }
     std::ranges::sort(fresh);
-    impl.additions.clear();
+    impl.change_names(impl.additions);
     impl.drain_seen();
   }
   Result<void> result;
@@ -442,13 +417,7 @@ Result<void> Learning::settle(const EndpointStates& endpoints) {
   if (impl.resolvers_there != impl.resolvers) {
     result = impl.remove_resolvers();
   }
-  if (!impl.removals.empty()) {
-    const auto change = impl.table.apply(impl.removals);
-    for (const auto& entry : change.entries) {
-      impl.write_name(entry);
-    }
-    impl.removals.clear();
-  }
+  impl.change_names(impl.removals);
   const auto users = impl.users(endpoints);
   for (const std::uint32_t ifindex : impl.maps.all()) {
     if (!users.contains(ifindex)) {
@@ -465,6 +434,9 @@ Result<void> Learning::settle(const EndpointStates& endpoints) {
     if (!all.contains(ifindex)) {
       impl.lookups.forget(ifindex);
     }
+  }
+  if (impl.held) {
+    impl.held->forget_old(Learning::now());
   }
   return result;
 }
@@ -484,39 +456,50 @@ void Learning::Impl::meet(const Answer& answer, bool always) {
   }
 }
 
-Result<void> Learning::Impl::resend(const sluice_dns_event& event,
-                                    std::span<const std::byte> frame) const {
-  __sk_buff context{};
-  context.cb[0] = event.ifindex;
-  context.cb[1] = event.direction;
-  LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.data(),
-              .data_size_in = static_cast<__u32>(frame.size()),
-              .ctx_in = &context, .ctx_size_in = sizeof(context), .repeat = 1);
-  if (bpf_prog_test_run_opts(resend_fd, &options) != 0) {
-    return fail_errno("sending a held DNS message");
+bool Learning::Impl::answers_question(std::uint32_t ifindex,
+                                      const DnsFlow& flow, const Answer& answer,
+                                      std::uint32_t now) const {
+  sluice_question_key key{};
+  const auto remote = learned_key(flow.source);
+  std::memcpy(key.remote, remote.address, sizeof(key.remote));
+  key.ifindex = ifindex;
+  key.local_port = htons(flow.destination_port);
+  key.remote_port = htons(flow.source_port);
+  key.id = answer.id;
+  key.protocol = flow.protocol;
+  sluice_question question{};
+  if (!answer.response ||
+      bpf_map_lookup_elem(questions_fd, &key, &question) != 0) {
+    return false;
   }
-  if (options.retval != 0) {
-    return fail("sending a held DNS message: interface " +
-                std::to_string(event.ifindex) + " does not take it");
+  const auto name = hash_name(secret, answer.names.front());
+  if (std::memcmp(&name, &question.name, sizeof(name)) != 0 ||
+      now - question.asked > SLUICE_QUESTION_SECONDS) {
+    return false;
   }
-  return {};
+  bpf_map_delete_elem(questions_fd, &key);
+  return true;
 }
 
-// Whatever is wrong with the packet, it goes on its way.
-void Learning::Impl::handle_held(const sluice_dns_event& event,
-                                 std::span<const std::byte> data) {
-  ++counters.held;
-  std::vector<std::byte> frame(data.begin(), data.end());
-  const auto completed = complete_checksums(frame);
-  if (const auto read = read_frame(frame); completed && read) {
-    for_each_message(*read, [&](std::span<const std::byte> message) {
-      if (const auto answer = read_answer(message)) {
-        meet(*answer, true);
-      }
-    });
+void Learning::Impl::learn(std::uint32_t ifindex, const DnsMessage& message) {
+  const auto now = Learning::now();
+  const auto answer = read_answer(message.bytes);
+  if (!answer || !answers_question(ifindex, message.flow, *answer, now)) {
+    return;
   }
-  if (resend(event, frame)) {
-    ++counters.resent;
+  const bool resolver =
+      resolvers_there.contains({.address = message.flow.source,
+                                .port = message.flow.source_port,
+                                .protocol = message.flow.protocol});
+  const auto source =
+      resolver ? Lookups::Source::kResolver : Lookups::Source::kPolicy;
+  meet(*answer, false);
+  lookups.add(ifindex, *answer, source, now);
+  if (!maps.has(ifindex)) {
+    return;
+  }
+  if (maps.give(ifindex, lookups.learned(*answer, source, table, now), now)) {
+    ++counters.assembled;
   } else {
     ++counters.failed;
   }
@@ -529,6 +512,8 @@ void Learning::Impl::handle_seen(const sluice_dns_event& event,
     return;
   }
   lookups.add(event.ifindex, *answer,
+              event.resolver != 0 ? Lookups::Source::kResolver
+                                  : Lookups::Source::kPolicy,
               static_cast<std::uint32_t>(event.timestamp_ns / 1'000'000'000));
   if (started) {
     meet(*answer, false);
@@ -592,7 +577,7 @@ int Learning::fd() const {
 void Learning::dispatch() {
   auto& impl = *impl_;
   if (impl.held) {
-    perf_buffer__consume(impl.held.get());
+    impl.held->dispatch();
   }
   impl.drain_seen();
 }
@@ -603,8 +588,16 @@ const Lookups& Learning::lookups() const {
 const NameTable& Learning::table() const {
   return impl_->table;
 }
-const Learning::Counters& Learning::counters() const {
-  return impl_->counters;
+std::vector<std::uint32_t> Learning::selectors(std::uint32_t ifindex,
+                                               const IpAddress& address) const {
+  return impl_->maps.selectors(ifindex, address, now());
+}
+Learning::Counters Learning::counters() const {
+  auto result = impl_->counters;
+  if (impl_->held) {
+    result.held = impl_->held->counters();
+  }
+  return result;
 }
 
 }  // namespace sluice::agent

@@ -12,6 +12,7 @@
 #include "agent/datapath.h"
 #include "agent/dns/lookups.h"
 #include "agent/endpoints.h"
+#include "agent/held_messages.h"
 #include "lib/base/result.h"
 #include "sluice/state.h"
 
@@ -20,7 +21,8 @@ namespace sluice::agent {
 struct LearningOptions {
   std::uint32_t ttl_min = 0;  // seconds that an address is learned for at least
   std::uint32_t grace = 30;   // seconds, added to each answer's TTL
-  std::uint32_t addresses = 2048;  // that an endpoint can have learned at once
+  std::uint32_t addresses = 2048;   // that an endpoint can have learned at once
+  std::vector<Resolver> resolvers;  // beside those of the state
 };
 
 // Keeps what the programs need to learn names: compares the names that pods ask
@@ -69,14 +71,16 @@ class Learning {
   // For people: what endpoints have resolved.
   [[nodiscard]] const Lookups& lookups() const;
   [[nodiscard]] const NameTable& table() const;
+  // The selectors for which the programs take the address as learned now.
+  [[nodiscard]] std::vector<std::uint32_t> selectors(
+      std::uint32_t ifindex, const IpAddress& address) const;
   struct Counters {
-    std::uint64_t held = 0;      // packets
-    std::uint64_t resent = 0;    // of these
-    std::uint64_t too_many = 0;  // names that more selectors match than fit
-    std::uint64_t lost = 0;      // packets that were lost on the way here
-    std::uint64_t failed = 0;    // writes and packets that the kernel refused
+    HeldMessages::Counters held;
+    std::uint64_t assembled = 0;  // messages of several packets, or large ones
+    std::uint64_t too_many = 0;   // names that more selectors match than fit
+    std::uint64_t failed = 0;     // writes that the kernel refused
   };
-  [[nodiscard]] const Counters& counters() const;
+  [[nodiscard]] Counters counters() const;
   // Seconds of CLOCK_MONOTONIC, the unit of all times here.
   [[nodiscard]] static std::uint32_t now();
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "context.bpf.h"
+#include "endpoints.bpf.h"
 #include "events.bpf.h"
 #include "maps.bpf.h"
 #include "names.bpf.h"
@@ -10,8 +11,10 @@
 /*
  * Reads the DNS messages of pods. A question is noted; an answer to it gives the endpoint the
  * addresses of names before the pod has them. Names that no selector has been compared with yet are
- * for the agent: it is given the packet, and sends it on with the mark state.dns_mark. If it does
- * not run, the packet goes on and nothing is learned.
+ * for the agent: it is given the packet, and sends it on with the mark state.dns_mark. Messages
+ * that are not whole in one packet, or too large for these programs, are for the agent, too, which
+ * puts them together and learns from them. If it does not run, the packet goes on and nothing is
+ * learned.
  *
  * The functions that are not inline are global ones, because the verifier looks at each of these
  * once. They take nothing but numbers (Linux 5.10), so what they work on is in the map
@@ -23,24 +26,26 @@ int dns_name(__u32 at);
 
 #include "dns_message.bpf.h"
 
-/* RFC 8767, 4: nobody should trust an answer for longer than seven days. */
-#define DNS_TTL_MAX 604800
 #define DNS_RCODE_REFUSED 5
-/* Bytes of a frame: more does not fit into the page in which the agent sends it (test_run.c). */
 #define DNS_SEGMENT_MESSAGES 4 /* of a TCP segment, that are read */
+/* Bytes of a frame: more does not fit into the page in which the agent sends it (test_run.c). */
 #define DNS_HELD_MAX 3400
+/* The same of a TCP segment, which the agent can cut. */
+#define DNS_HELD_SEGMENT_MAX 32000
+#define DNS_SEGMENT_LEAST 1220 /* IPv6 (RFC 8200, 5) has room for that much payload everywhere */
 
 struct sluice_dns_reader {
 	__u32 ifindex;
-	__u32 policy_id;
 	__u32 now;     /* seconds */
 	__u32 ttl_min; /* seconds */
 	__u32 grace;   /* seconds */
 	__u32 selectors;
 	__u32 selector[SLUICE_NAME_SELECTORS];
 	__u32 upto[DNS_NAMES_MAX]; /* how many of the selectors match name[0] to name[i] */
+	__u32 resolver;		   /* 1: the server is one of `resolvers` */
+	__u32 part;		   /* enum sluice_dns_part: how the packet is to be held */
 	struct sluice_question_key question;
-	__u32 list; /* of names that may be asked for */
+	struct sluice_question noted; /* what dns_note() stores */
 	struct sluice_learned fresh;
 	struct dns_message m;
 };
@@ -57,6 +62,16 @@ _Static_assert(sizeof(struct sluice_name_key) == sizeof(struct dns_name), "key o
  */
 #define STREAM_BEGIN(element) ((element)->name.hash[0])
 #define STREAM_NEXT(element) ((element)->name.hash[1])
+/* 1 from the first part of a message on: the agent follows the rest of the connection. */
+#define STREAM_OF_AGENT(element) ((element)->asked)
+
+enum dns_stream {
+	STREAM_NOTHING,	  /* no payload */
+	STREAM_UNKNOWN,	  /* what the segment begins with is not known */
+	STREAM_WHOLE,	  /* whole messages */
+	STREAM_BEGINS,	  /* a message begins, and some message does not end here */
+	STREAM_CONTINUES, /* what the agent follows */
+};
 
 /* Where the message is; what a tail-called program receives in skb->cb. */
 struct dns_place {
@@ -69,11 +84,13 @@ struct dns_place {
 	__u8 fragment;
 };
 
-static __always_inline bool may_be_dns(const struct context *c)
+/* The rest of a question that comes in fragments goes where its beginning went. */
+static __always_inline bool may_be_dns(const struct context *c, __u32 direction)
 {
 	const struct packet *p = &c->packet;
 
-	return reason_allows(c->decision.reason) && p->fragment != FRAGMENT_LATER &&
+	return reason_allows(c->decision.reason) &&
+	       (p->fragment != FRAGMENT_LATER || direction == SLUICE_INGRESS) &&
 	       (p->protocol == IPPROTO_UDP || p->protocol == IPPROTO_TCP);
 }
 
@@ -230,17 +247,58 @@ static __always_inline bool identify_flow(struct __sk_buff *skb, const struct dn
 }
 
 /*
+ * Stores r->noted under r->question, if the endpoint may have one more element. The reader is that
+ * of the CPU; its `now` is set.
+ */
+__attribute__((noinline)) int dns_note(void)
+{
+	struct sluice_dns_reader *r = the_reader();
+	struct sluice_endpoint *endpoint;
+	__u32 index;
+
+	if (!r)
+		return 0;
+	index = r->question.ifindex;
+	endpoint = find_record(&index);
+	if (!endpoint)
+		return 0;
+	if (r->now - endpoint->questions_since >= SLUICE_QUESTIONS_PERIOD) {
+		endpoint->questions_since = r->now;
+		WRITE_ONCE(endpoint->questions, 0);
+	}
+	if (READ_ONCE(endpoint->questions) >= SLUICE_QUESTIONS_NOTED)
+		return 0;
+	__sync_fetch_and_add(&endpoint->questions, 1);
+	bpf_map_update_elem(&questions, &r->question, &r->noted, BPF_ANY);
+	return 1;
+}
+
+/* Removes what is stored under r->question. */
+__attribute__((noinline)) int dns_forget(void)
+{
+	struct sluice_dns_reader *r = the_reader();
+	struct sluice_endpoint *endpoint;
+	__u32 index;
+
+	if (!r || bpf_map_delete_elem(&questions, &r->question))
+		return 0;
+	index = r->question.ifindex;
+	endpoint = find_record(&index);
+	if (endpoint && READ_ONCE(endpoint->questions) > 0)
+		__sync_fetch_and_add(&endpoint->questions, -1);
+	return 1;
+}
+
+/*
  * Over TCP, answers are read only where the server begins a message. Otherwise, whoever owns a name
  * could answer with text that looks like a message about other names, and a pod could have it begin
- * where a segment does. Returns true if the segment, whose payload is at `at`, begins with a
- * message: the next one that is expected, or one that is sent again. Beginnings are known from the
- * handshake on, until a segment has more messages than are read, or a part of a length.
+ * where a segment does. Beginnings are known from the handshake on. A segment may be sent again.
  */
-static __always_inline bool follow_stream(struct __sk_buff *skb, const struct dns_place *place,
-					  const struct sluice_dns_reader *r, __u32 at)
+static __always_inline enum dns_stream follow_stream(struct __sk_buff *skb,
+						     const struct dns_place *place,
+						     struct sluice_dns_reader *r, __u32 at)
 {
 	struct sluice_question_key key = r->question;
-	struct sluice_question fresh = {};
 	struct sluice_question *known;
 	__be32 in_order;
 	__be16 prefix;
@@ -251,37 +309,41 @@ static __always_inline bool follow_stream(struct __sk_buff *skb, const struct dn
 			       sizeof(in_order)) ||
 	    bpf_skb_load_bytes(skb, place->l4 + offsetof(struct tcp_header, flags), &flags,
 			       sizeof(flags)))
-		return false;
+		return STREAM_UNKNOWN;
 
 	const __u32 sequence = bpf_ntohl(in_order);
 
 	key.stream = 1;
 	if (flags & TCP_SYN) {
-		STREAM_BEGIN(&fresh) = (__u32)(sequence + 1);
-		STREAM_NEXT(&fresh) = (__u32)(sequence + 1);
-		bpf_map_update_elem(&questions, &key, &fresh, BPF_ANY);
-		return false;
+		r->question.stream = 1;
+		STREAM_BEGIN(&r->noted) = (__u32)(sequence + 1);
+		STREAM_NEXT(&r->noted) = (__u32)(sequence + 1);
+		STREAM_OF_AGENT(&r->noted) = 0;
+		dns_note();
+		return STREAM_NOTHING;
 	}
 	if (at >= place->end)
-		return false;
+		return STREAM_NOTHING;
 	known = bpf_map_lookup_elem(&questions, &key);
 	if (!known)
-		return false;
+		return STREAM_UNKNOWN;
+	if (STREAM_OF_AGENT(known))
+		return STREAM_CONTINUES;
 	if (sequence != STREAM_NEXT(known))
-		return sequence == STREAM_BEGIN(known);
+		return sequence == STREAM_BEGIN(known) ? STREAM_WHOLE : STREAM_UNKNOWN;
 	for (__u32 i = 0; i < DNS_SEGMENT_MESSAGES; i++) {
 		if (end + sizeof(prefix) > place->end ||
 		    bpf_skb_load_bytes(skb, end, &prefix, sizeof(prefix)))
 			break;
 		end += sizeof(prefix) + bpf_ntohs(prefix);
 	}
-	if (end < place->end) {
-		bpf_map_delete_elem(&questions, &key);
-		return true;
+	if (end != place->end) {
+		STREAM_OF_AGENT(known) = 1;
+		return STREAM_BEGINS;
 	}
 	STREAM_BEGIN(known) = sequence;
 	STREAM_NEXT(known) = (__u32)(sequence + end - at);
-	return true;
+	return STREAM_WHOLE;
 }
 
 /* ---- learning ---- */
@@ -318,7 +380,8 @@ __attribute__((noinline)) int dns_match(__u32 index)
 
 		if (!selector)
 			break;
-		add_selector(r, selector);
+		if (r->resolver || !(selector & SLUICE_CIDR_NAME_RESOLVERS))
+			add_selector(r, selector);
 	}
 	r->upto[index & (DNS_NAMES_MAX - 1)] = r->selectors;
 	return 1;
@@ -409,8 +472,8 @@ __attribute__((noinline)) int dns_learn(__u32 index)
 	if (!count)
 		return 0;
 	ttl = address->ttl < r->ttl_min ? r->ttl_min : address->ttl;
-	if (ttl > DNS_TTL_MAX)
-		ttl = DNS_TTL_MAX;
+	if (ttl > SLUICE_NAME_TTL_MAX)
+		ttl = SLUICE_NAME_TTL_MAX;
 
 	const __u32 expires = r->now + ttl + r->grace;
 
@@ -442,27 +505,62 @@ static __always_inline void tell_seen(struct sluice_dns_reader *r, __u32 reason)
 	event->size = size;
 	event->direction = SLUICE_INGRESS;
 	event->reason = reason;
+	event->resolver = r->resolver;
 	asm volatile("" : "+r"(size));
 	size = ((size - 1) & (DNS_MESSAGE_MAX - 1)) + 1;
 	bpf_ringbuf_output(&dns_seen, event, sizeof(*event) + size, BPF_RB_NO_WAKEUP);
 }
 
-/* True if the agent has taken the packet. Fails if no agent runs, or if it cannot keep up. */
-static __always_inline bool hold(struct __sk_buff *skb, __u32 direction)
+/*
+ * True if the agent has taken the packet. Fails if no agent runs, if it cannot keep up, or if it
+ * could not send the packet on.
+ */
+static __always_inline bool hold(struct __sk_buff *skb, __u32 direction, __u8 protocol, __u32 part)
 {
 	const __u64 size = skb->len;
+	const bool cut = skb->gso_segs > 1 || size > DNS_HELD_MAX;
+	__u32 index = skb->ifindex;
+	struct sluice_endpoint *endpoint = find_record(&index);
 	struct sluice_dns_event event = {
 		.timestamp_ns = bpf_ktime_get_ns(),
 		.ifindex = skb->ifindex,
 		.size = size,
 		.direction = direction,
 		.reason = SLUICE_REASON_DNS_HELD,
+		.endpoint = index,
+		.part = part,
 	};
 
-	if (size > DNS_HELD_MAX || skb->gso_segs > 1)
+	if (!endpoint)
 		return false;
-	return !bpf_perf_event_output(skb, &dns_held, BPF_F_CURRENT_CPU | size << 32, &event,
-				      sizeof(event));
+	if (cut) {
+		if (protocol != IPPROTO_TCP || direction != SLUICE_INGRESS ||
+		    size > DNS_HELD_SEGMENT_MAX)
+			return false;
+		event.segment = skb->gso_size ? skb->gso_size : DNS_SEGMENT_LEAST;
+		/* The programs could not read the pieces. */
+		if (!part)
+			event.part = SLUICE_DNS_BEGINS;
+	}
+	/* The agent may count a message before this program has. */
+	if ((__s32)(READ_ONCE(endpoint->held) - READ_ONCE(endpoint->held_done)) >= SLUICE_HELD)
+		return false;
+	if (bpf_perf_event_output(skb, &dns_held, BPF_F_CURRENT_CPU | size << 32, &event,
+				  sizeof(event)))
+		return false;
+	__sync_fetch_and_add(&endpoint->held, 1);
+	return true;
+}
+
+static __always_inline bool is_from_resolver(const struct sluice_dns_reader *r)
+{
+	struct sluice_resolver_key key = {
+		.port = r->question.remote_port,
+		.protocol = r->question.protocol,
+	};
+
+	__builtin_memcpy(key.address, r->question.remote, sizeof(key.address));
+	return bpf_map_lookup_elem(&resolvers, &key);
 }
 
 static __always_inline bool is_answer_to_question(struct sluice_dns_reader *r)
@@ -477,24 +575,26 @@ static __always_inline bool is_answer_to_question(struct sluice_dns_reader *r)
 }
 
 /*
- * Reads the answer at `at` of the packet, which moves behind it. A first fragment, like a truncated
- * answer, is read as far as it goes; every other message that breaks off counts as damaged.
+ * Reads the answer at `at` of the packet, which moves behind it. DNS_UNUSUAL: it is no answer to a
+ * question of the pod's.
  */
-static __always_inline bool read_answer(struct __sk_buff *skb, const struct dns_place *place,
-					struct sluice_dns_reader *r, __u32 *at)
+static __always_inline int read_answer(struct __sk_buff *skb, const struct dns_place *place,
+				       struct sluice_dns_reader *r, __u32 *at)
 {
 	int status = load_message(skb, place, &r->m, at);
 
 	if (!status)
 		status = dns_open(&r->m);
-	if (status || !(r->m.flags & DNS_FLAG_RESPONSE) || !is_answer_to_question(r))
-		return false;
+	if (status)
+		return status;
+	if (!(r->m.flags & DNS_FLAG_RESPONSE) || !is_answer_to_question(r))
+		return DNS_UNUSUAL;
 	for (__u32 i = 0; i < DNS_RECORDS_MAX && !status; i++) {
 		if (!r->m.records)
 			break;
 		status = dns_record();
 	}
-	return !status || place->fragment == FRAGMENT_FIRST;
+	return status;
 }
 
 static __always_inline void prepare(struct __sk_buff *skb, struct sluice_dns_reader *r,
@@ -508,63 +608,125 @@ static __always_inline void prepare(struct __sk_buff *skb, struct sluice_dns_rea
 	r->m.key[1] = s->name_key[1];
 }
 
-/* Learns from the answer that has been read. Returns the reason. */
-static __always_inline __u32 learn_message(struct __sk_buff *skb, struct sluice_dns_reader *r,
-					   bool was_held)
+/* The packet should be held. */
+static __always_inline __u32 ask_agent(struct sluice_dns_reader *r, __u32 part)
 {
-	__u32 ifindex = skb->ifindex;
+	r->part = part;
+	return SLUICE_REASON_DNS_HELD;
+}
+
+/* Learns from the answer that has been read. Returns the reason. */
+static __always_inline __u32 learn_message(struct sluice_dns_reader *r)
+{
+	__u32 ifindex = r->ifindex;
 
 	if (bpf_map_lookup_elem(&learned, &ifindex)) {
-		if (match_chain(r)) {
-			for (__u32 i = 0; i < DNS_RECORDS_MAX; i++) {
-				if (i >= r->m.addresses)
-					break;
-				dns_learn(i);
-			}
-			tell_seen(r, SLUICE_REASON_DNS_LEARNED);
-			return SLUICE_REASON_DNS_LEARNED;
+		if (!match_chain(r))
+			return ask_agent(r, SLUICE_DNS_WHOLE);
+		for (__u32 i = 0; i < DNS_RECORDS_MAX; i++) {
+			if (i >= r->m.addresses)
+				break;
+			dns_learn(i);
 		}
-		if (!was_held && hold(skb, SLUICE_INGRESS))
-			return SLUICE_REASON_DNS_HELD;
+		tell_seen(r, SLUICE_REASON_DNS_LEARNED);
+		return SLUICE_REASON_DNS_LEARNED;
 	}
 	tell_seen(r, SLUICE_REASON_DNS_UNLEARNED);
 	return SLUICE_REASON_DNS_UNLEARNED;
 }
 
-/* Returns the reason, for several messages that of the last one. */
+/* Returns the reason, for several messages that of the last one. DNS_HELD: ask_agent() was called.
+ */
+static __always_inline __u32 learn_from_packet(struct __sk_buff *skb, const struct dns_place *place,
+					       struct sluice_dns_reader *r, bool was_held)
+{
+	__u32 reason = SLUICE_REASON_DNS_UNLEARNED;
+	__u32 at = find_payload(skb, place);
+
+	if (place->fragment != FRAGMENT_NONE)
+		return ask_agent(r, SLUICE_DNS_PART);
+	if (!at || !identify_flow(skb, place, r, SLUICE_INGRESS))
+		return reason;
+	r->resolver = is_from_resolver(r);
+	if (place->protocol == IPPROTO_TCP && !was_held) {
+		switch (follow_stream(skb, place, r, at)) {
+		case STREAM_NOTHING:
+			return SLUICE_REASON_REPLY;
+		case STREAM_UNKNOWN:
+			return reason;
+		case STREAM_BEGINS:
+			return ask_agent(r, SLUICE_DNS_BEGINS);
+		case STREAM_CONTINUES:
+			return ask_agent(r, SLUICE_DNS_PART);
+		case STREAM_WHOLE:
+			break;
+		}
+	}
+	for (__u32 i = 0; i < DNS_SEGMENT_MESSAGES; i++) {
+		const int status = read_answer(skb, place, r, &at);
+
+		if (status == DNS_TOO_LARGE)
+			return ask_agent(r, SLUICE_DNS_BEGINS);
+		if (!status) {
+			reason = learn_message(r);
+			if (reason == SLUICE_REASON_DNS_HELD)
+				return reason;
+			dns_forget();
+		}
+		/* What is no answer to a question may stand in front of one that is. */
+		if (at >= place->end || status == DNS_DAMAGED)
+			return reason;
+	}
+	return reason;
+}
+
+/* Nobody learns from the packet. */
+static __always_inline void give_up(struct sluice_dns_reader *r)
+{
+	if (!r->part) {
+		tell_seen(r, SLUICE_REASON_DNS_UNLEARNED);
+		return;
+	}
+	/* What follows in the stream is of no use either. */
+	r->question.id = 0;
+	r->question.stream = 1;
+	dns_forget();
+}
+
 static __always_inline __u32 learn_from_answer(struct __sk_buff *skb)
 {
 	const struct dns_place place = load_dns_place(skb);
 	struct sluice_dns_reader *r = the_reader();
 	__u32 zero = 0;
 	const struct sluice_state *s = bpf_map_lookup_elem(&state, &zero);
-	__u32 reason = SLUICE_REASON_DNS_UNLEARNED;
-	__u32 at = find_payload(skb, &place);
+	__u32 ifindex = skb->ifindex;
+	__u32 reason;
 	bool was_held;
 
-	if (!r || !s || !at)
+	if (!r || !s)
 		return SLUICE_REASON_DNS_UNLEARNED;
+	if (skb->mark == (s->dns_mark | 1)) {
+		skb->mark = 0;
+		return SLUICE_REASON_REPLY;
+	}
 	was_held = skb->mark == s->dns_mark;
 	if (was_held)
 		skb->mark = 0;
 	prepare(skb, r, s);
-	if (!identify_flow(skb, &place, r, SLUICE_INGRESS))
-		return SLUICE_REASON_DNS_UNLEARNED;
-	if (place.protocol == IPPROTO_TCP && !follow_stream(skb, &place, r, at) && !was_held)
-		return at < place.end ? SLUICE_REASON_DNS_UNLEARNED : SLUICE_REASON_REPLY;
-	for (__u32 i = 0; i < DNS_SEGMENT_MESSAGES; i++) {
-		if (!read_answer(skb, &place, r, &at))
-			return reason;
-		reason = learn_message(skb, r, was_held);
-		if (reason == SLUICE_REASON_DNS_HELD || at >= place.end)
-			return reason;
-	}
-	return reason;
+	reason = learn_from_packet(skb, &place, r, was_held);
+	if (reason != SLUICE_REASON_DNS_HELD)
+		return reason;
+	if (!was_held && bpf_map_lookup_elem(&learned, &ifindex) &&
+	    hold(skb, SLUICE_INGRESS, place.protocol, r->part))
+		return reason;
+	give_up(r);
+	return SLUICE_REASON_DNS_UNLEARNED;
 }
 
 /*
- * Sends a packet that was held on its way again: cb[0] is the interface, cb[1] the direction. The
- * agent runs this program by BPF_PROG_TEST_RUN, which needs no more rights than it has.
+ * Sends a packet that was held on its way again: cb[0] is the interface, cb[1] the direction; cb[2]
+ * is not 0 if the agent has learned from it. The agent runs this program by BPF_PROG_TEST_RUN,
+ * which needs no more rights than it has.
  */
 static __always_inline int resend(struct __sk_buff *skb)
 {
@@ -573,7 +735,7 @@ static __always_inline int resend(struct __sk_buff *skb)
 
 	if (!s)
 		return TC_ACT_SHOT;
-	skb->mark = s->dns_mark;
+	skb->mark = s->dns_mark | !!skb->cb[2];
 	return bpf_clone_redirect(skb, skb->cb[0], skb->cb[1] == SLUICE_EGRESS ? BPF_F_INGRESS : 0)
 		       ? TC_ACT_SHOT
 		       : TC_ACT_OK;

@@ -93,7 +93,7 @@ struct dns_message {
 	__u32 read_at, read_begin, read_left, read_pointers, read_end;
 	__u8 wire[512 + 16];
 
-	__u8 head[16]; /* for what the caller puts in front of the message */
+	__u8 head[24]; /* for what the caller puts in front of the message */
 	__u8 bytes[DNS_MESSAGE_MAX + 64];
 };
 

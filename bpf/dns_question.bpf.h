@@ -78,19 +78,13 @@ static __always_inline bool turn_question(struct __sk_buff *skb, __u32 l4)
 static __always_inline int refuse(struct __sk_buff *skb, const struct dns_place *place)
 {
 	struct ethhdr ethernet;
-	struct ethhdr turned;
 
 	if (place->protocol == IPPROTO_TCP)
 		return answer_with_reset(skb, SLUICE_EGRESS);
 	if (bpf_skb_load_bytes(skb, 0, &ethernet, sizeof(ethernet)) ||
 	    !turn_question(skb, place->l4))
 		return TC_ACT_SHOT;
-	__builtin_memcpy(turned.h_dest, ethernet.h_source, ETH_ALEN);
-	__builtin_memcpy(turned.h_source, ethernet.h_dest, ETH_ALEN);
-	turned.h_proto = ethernet.h_proto;
-	if (bpf_skb_store_bytes(skb, 0, &turned, sizeof(turned), 0))
-		return TC_ACT_SHOT;
-	return send_back(skb, SLUICE_EGRESS);
+	return send_turned(skb, &ethernet, SLUICE_EGRESS);
 }
 
 static __always_inline void report_refused(struct __sk_buff *skb, const struct sluice_state *s,
@@ -112,22 +106,20 @@ static __always_inline void report_refused(struct __sk_buff *skb, const struct s
 }
 
 /*
- * Notes the question at `at` of the packet, which moves behind it, so that its answer counts.
- * False: it is no question.
+ * Notes the question at `at` of the packet, which moves behind it, so that its answer counts; not
+ * if the endpoint has asked too much. False: it is no question.
  */
 static __always_inline bool read_question(struct __sk_buff *skb, const struct dns_place *place,
 					  struct sluice_dns_reader *r, __u32 *at)
 {
-	struct sluice_question question = {};
-
 	if (load_message(skb, place, &r->m, at) || dns_open(&r->m) ||
 	    r->m.flags & DNS_FLAG_RESPONSE)
 		return false;
 	r->question.id = r->m.id;
-	question.name.hash[0] = r->m.name[0].hash[0];
-	question.name.hash[1] = r->m.name[0].hash[1];
-	question.asked = r->now;
-	bpf_map_update_elem(&questions, &r->question, &question, BPF_ANY);
+	r->noted.name.hash[0] = r->m.name[0].hash[0];
+	r->noted.name.hash[1] = r->m.name[0].hash[1];
+	r->noted.asked = r->now;
+	dns_note();
 	return true;
 }
 
@@ -137,7 +129,7 @@ static __always_inline __u32 judge_name(struct __sk_buff *skb, const struct dns_
 {
 	const struct sluice_name *name = bpf_map_lookup_elem(&names, &r->m.name[0]);
 
-	if (!name && !was_held && hold(skb, SLUICE_EGRESS))
+	if (!name && !was_held && hold(skb, SLUICE_EGRESS, place->protocol, SLUICE_DNS_WHOLE))
 		return SLUICE_REASON_DNS_HELD;
 	return name && may_ask(name, place) ? SLUICE_REASON_ESTABLISHED : SLUICE_REASON_DNS_REFUSED;
 }

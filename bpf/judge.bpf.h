@@ -3,6 +3,7 @@
 
 #include "conntrack.bpf.h"
 #include "context.bpf.h"
+#include "endpoints.bpf.h"
 #include "flow_cache.bpf.h"
 #include "flow_policy.bpf.h"
 #include "fragments.bpf.h"
@@ -292,20 +293,13 @@ static __always_inline bool judge_common_ip(struct context *c, __u32 direction, 
 static __always_inline bool find_endpoint(struct context *c)
 {
 	__u32 zero = 0;
-	__u32 slot = c->ifindex;
+	__u32 index = c->ifindex;
 
 	c->state = bpf_map_lookup_elem(&state, &zero);
 	if (!c->state)
 		return false;
 	c->epoch = READ_ONCE(c->state->epoch);
-	if (unlikely(slot >= SLUICE_ENDPOINTS_DIRECT)) {
-		const __u32 *other = bpf_map_lookup_elem(&ep_overflow, &slot);
-
-		if (!other)
-			return false;
-		slot = *other;
-	}
-	c->endpoint = bpf_map_lookup_elem(&endpoints, &slot);
+	c->endpoint = find_record(&index);
 	if (!c->endpoint)
 		return false;
 

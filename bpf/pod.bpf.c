@@ -85,7 +85,7 @@ static __always_inline struct context context_of(struct __sk_buff *skb)
 
 static __always_inline int conclude(struct context *c, __u32 direction)
 {
-	const bool dns = unlikely(c->decision.dns) && may_be_dns(c);
+	const bool dns = unlikely(c->decision.dns) && may_be_dns(c, direction);
 
 	if (likely(!dns))
 		count(c->decision.reason, direction, c->length);
@@ -228,6 +228,15 @@ int sluice_reset(struct __sk_buff *skb)
 	return answer_with_reset(skb, r.direction);
 }
 
+/*
+ * A held packet is on its way: to its sender, it is not dropped. Otherwise a kernel that sends
+ * fragments would not send the others.
+ */
+static __always_inline int dns_verdict(__u32 reason)
+{
+	return reason == SLUICE_REASON_DNS_HELD ? TC_ACT_STOLEN : verdict_of(reason);
+}
+
 /* jumps[SLUICE_JUMP_DNS_ANSWER]: learns the addresses of names from an allowed packet. */
 SEC("tc")
 int sluice_dns_answer(struct __sk_buff *skb)
@@ -235,7 +244,7 @@ int sluice_dns_answer(struct __sk_buff *skb)
 	const __u32 reason = learn_from_answer(skb);
 
 	count(reason, SLUICE_INGRESS, skb->len);
-	return verdict_of(reason);
+	return dns_verdict(reason);
 }
 
 /* jumps[SLUICE_JUMP_DNS_QUESTION]: reads what an allowed packet asks for. */
@@ -249,7 +258,7 @@ int sluice_dns_question(struct __sk_buff *skb)
 
 	count(reason, SLUICE_EGRESS, skb->len);
 	if (reason != SLUICE_REASON_DNS_REFUSED || !s)
-		return verdict_of(reason);
+		return dns_verdict(reason);
 	report_refused(skb, s, &place);
 	return refuse(skb, &place);
 }

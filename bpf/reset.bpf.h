@@ -182,10 +182,25 @@ static __always_inline int send_back(struct __sk_buff *skb, __u32 direction)
 	return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
 }
 
+/* Sends a packet that has been made into its own answer. `ethernet`: the header that it came with.
+ */
+static __always_inline int send_turned(struct __sk_buff *skb, const struct ethhdr *ethernet,
+				       __u32 direction)
+{
+	struct ethhdr turned;
+
+	__builtin_memcpy(turned.h_dest, ethernet->h_source, ETH_ALEN);
+	__builtin_memcpy(turned.h_source, ethernet->h_dest, ETH_ALEN);
+	turned.h_proto = ethernet->h_proto;
+	/* The checksum computed by the hardware does not cover this header. */
+	if (bpf_skb_store_bytes(skb, 0, &turned, sizeof(turned), 0))
+		return TC_ACT_SHOT;
+	return send_back(skb, direction);
+}
+
 static __always_inline int answer_with_reset(struct __sk_buff *skb, __u32 direction)
 {
 	struct ethhdr ethernet;
-	struct ethhdr turned;
 
 	if (bpf_skb_load_bytes(skb, 0, &ethernet, sizeof(ethernet)))
 		return TC_ACT_SHOT;
@@ -193,11 +208,5 @@ static __always_inline int answer_with_reset(struct __sk_buff *skb, __u32 direct
 	      : ethernet.h_proto == bpf_htons(ETH_P_IPV6) ? turn6(skb)
 							  : false))
 		return TC_ACT_SHOT;
-	__builtin_memcpy(turned.h_dest, ethernet.h_source, ETH_ALEN);
-	__builtin_memcpy(turned.h_source, ethernet.h_dest, ETH_ALEN);
-	turned.h_proto = ethernet.h_proto;
-	/* The checksum computed by the hardware does not cover this header. */
-	if (bpf_skb_store_bytes(skb, 0, &turned, sizeof(turned), 0))
-		return TC_ACT_SHOT;
-	return send_back(skb, direction);
+	return send_turned(skb, &ethernet, direction);
 }

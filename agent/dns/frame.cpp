@@ -46,6 +46,10 @@ struct Layout {
   unsigned protocol = 0;
   std::size_t transport = 0;
   std::size_t end = 0;  // of the IP packet
+  bool fragment = false;
+  std::size_t offset = 0;  // of the fragment
+  bool more = false;       // fragments follow
+  std::uint32_t fragment_id = 0;
 };
 
 std::unexpected<Error> breaks_off() {
@@ -65,13 +69,15 @@ Result<Layout> read_ipv4(Bytes frame) {
   if (total > ip.size()) {
     return breaks_off();
   }
-  // All but the bit "do not fragment".
-  if ((u16(ip, 6) & 0xbfffU) != 0) {
-    return fail("the packet is a fragment");
-  }
+  const unsigned fragment = u16(ip, 6);
   return Layout{.protocol = byte(ip, 9),
                 .transport = kEthernet + header,
-                .end = kEthernet + total};
+                .end = kEthernet + total,
+                // All but the bit "do not fragment".
+                .fragment = (fragment & 0xbfffU) != 0,
+                .offset = std::size_t{fragment & 0x1fffU} * 8,
+                .more = (fragment & 0x2000U) != 0,
+                .fragment_id = u16(ip, 4)};
 }
 
 // What stands at `at` of an IPv6 packet is an extension header with `protocol`
@@ -84,10 +90,12 @@ Result<void> skip_extension(Bytes frame, Layout& layout) {
   const Bytes header = frame.subspan(layout.transport, left);
   std::size_t size = (std::size_t{byte(header, 1)} + 1) * 8;
   if (layout.protocol == IPPROTO_FRAGMENT) {
+    const unsigned fragment = u16(header, 2);
     size = 8;
-    if ((u16(header, 2) & 0xfff9U) != 0) {
-      return fail("the packet is a fragment");
-    }
+    layout.fragment = (fragment & 0xfff9U) != 0;
+    layout.offset = fragment & 0xfff8U;
+    layout.more = (fragment & 1U) != 0;
+    layout.fragment_id = u32(header, 4);
   }
   // The checksum is made with the last address of the route.
   if (layout.protocol == IPPROTO_ROUTING && byte(header, 3) != 0) {
@@ -127,6 +135,10 @@ Result<Layout> read_ipv6(Bytes frame) {
     if (auto skipped = skip_extension(frame, layout); !skipped) {
       return std::unexpected(std::move(skipped.error()));
     }
+    // Behind the header of a fragment stands what only the first one has.
+    if (layout.fragment) {
+      return layout;
+    }
   }
   return fail("the packet has too many extension headers");
 }
@@ -160,7 +172,7 @@ Result<std::size_t> read_transport(Bytes frame, Layout& layout) {
   return size;
 }
 
-Result<Layout> read_layout(Bytes frame) {
+Result<Layout> read_ip(Bytes frame) {
   if (frame.size() < kEthernet) {
     return breaks_off();
   }
@@ -174,12 +186,26 @@ Result<Layout> read_layout(Bytes frame) {
   }
 }
 
+Result<Layout> read_layout(Bytes frame) {
+  auto layout = read_ip(frame);
+  return layout && layout->fragment ? fail("the packet is a fragment")
+                                    : std::move(layout);
+}
+
 IpAddress read_address(Bytes frame, std::size_t at, bool v6) {
   IpAddress result{.v6 = v6};
   std::ranges::transform(
       frame.subspan(at, v6 ? 16 : 4), result.bytes.begin(),
       [](std::byte b) { return std::to_integer<std::uint8_t>(b); });
   return result;
+}
+
+IpAddress read_source(Bytes frame, bool v6) {
+  return read_address(frame, kEthernet + (v6 ? 8 : 12), v6);
+}
+
+IpAddress read_destination(Bytes frame, bool v6) {
+  return read_address(frame, kEthernet + (v6 ? 24 : 16), v6);
 }
 
 // RFC 1071; at most 64 KB and a pseudo header.
@@ -212,13 +238,11 @@ Result<DnsFrame> read_frame(std::span<const std::byte> frame) {
   if (!header) {
     return std::unexpected(header.error());
   }
-  const std::size_t at = kEthernet + (layout->v6 ? 8 : 12);
   const std::size_t transport = layout->transport;
   DnsFrame result;
   result.flow = {
-      .source = read_address(frame, at, layout->v6),
-      .destination =
-          read_address(frame, at + (layout->v6 ? 16 : 4), layout->v6),
+      .source = read_source(frame, layout->v6),
+      .destination = read_destination(frame, layout->v6),
       .source_port = static_cast<std::uint16_t>(u16(frame, transport)),
       .destination_port = static_cast<std::uint16_t>(u16(frame, transport + 2)),
       .protocol = static_cast<std::uint8_t>(layout->protocol)};
@@ -229,6 +253,66 @@ Result<DnsFrame> read_frame(std::span<const std::byte> frame) {
     result.sequence = u32(frame, transport + 4);
     result.syn = (flags & 0x02U) != 0;
     result.end = (flags & 0x05U) != 0;
+  }
+  return result;
+}
+
+Result<DnsFragment> read_fragment(std::span<const std::byte> frame) {
+  const auto layout = read_ip(frame);
+  if (!layout) {
+    return std::unexpected(layout.error());
+  }
+  if (!layout->fragment || layout->protocol != IPPROTO_UDP) {
+    return fail("the packet is no fragment of a UDP datagram");
+  }
+  const std::size_t size = layout->end - layout->transport;
+  return DnsFragment{.source = read_source(frame, layout->v6),
+                     .destination = read_destination(frame, layout->v6),
+                     .id = layout->fragment_id,
+                     .offset = layout->offset,
+                     .last = !layout->more,
+                     .payload = frame.subspan(layout->transport, size)};
+}
+
+Result<std::vector<std::vector<std::byte>>> cut_segment(
+    std::span<const std::byte> frame, std::size_t payload) {
+  constexpr unsigned kIpv4Id = 4;
+  constexpr std::size_t kTcpFlags = 13;
+  constexpr unsigned kFinAndPsh = 0x09;  // of the last segment
+  constexpr unsigned kCwr = 0x80;        // of the first one
+  auto layout = read_layout(frame);
+  if (!layout) {
+    return std::unexpected(std::move(layout.error()));
+  }
+  const auto tcp_header = read_transport(frame, *layout);
+  if (!tcp_header || layout->protocol != IPPROTO_TCP) {
+    return fail("the packet is no TCP segment");
+  }
+  const std::size_t head = layout->transport + *tcp_header;
+  std::vector<std::vector<std::byte>> result;
+  for (std::size_t at = head; at < layout->end || result.empty();
+       at += payload) {
+    const std::size_t size = std::min(payload, layout->end - at);
+    const bool first = at == head;
+    const bool last = at + size == layout->end;
+    auto& segment = result.emplace_back(frame.begin(), frame.begin() + head);
+    segment.insert(segment.end(), frame.begin() + at,
+                   frame.begin() + at + size);
+    const std::span ip = std::span(segment).subspan(kEthernet);
+    if (layout->v6) {
+      put_u16(ip, 4, static_cast<unsigned>(ip.size() - kIpv6Header));
+    } else {
+      put_u16(ip, 2, static_cast<unsigned>(ip.size()));
+      put_u16(ip, kIpv4Id,
+              u16(ip, kIpv4Id) + static_cast<unsigned>(result.size() - 1));
+    }
+    const std::span tcp = std::span(segment).subspan(layout->transport);
+    const std::uint32_t sequence =
+        u32(tcp, 4) + static_cast<std::uint32_t>(at - head);
+    put_u16(tcp, 4, sequence >> 16U);
+    put_u16(tcp, 6, sequence & 0xffffU);
+    tcp[kTcpFlags] &= static_cast<std::byte>(
+        ~((last ? 0U : kFinAndPsh) | (first ? 0U : kCwr)));
   }
   return result;
 }

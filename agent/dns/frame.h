@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "lib/base/ip.h"
 #include "lib/base/result.h"
@@ -39,6 +40,27 @@ struct DnsFrame {
 // error says why there is no such packet in it: it breaks off, is a fragment,
 // or is of another protocol.
 Result<DnsFrame> read_frame(std::span<const std::byte> frame);
+
+// A fragment of a UDP datagram.
+struct DnsFragment {
+  IpAddress source;
+  IpAddress destination;
+  std::uint32_t id = 0;
+  std::size_t offset = 0;  // of the payload in the IP packet's
+  bool last = false;
+  // Of the IP packet. A view into the frame.
+  std::span<const std::byte> payload;
+};
+
+// Reads an untagged frame with a fragment. The error says why there is none in
+// it: it breaks off, is no fragment, or one of another protocol.
+Result<DnsFragment> read_fragment(std::span<const std::byte> frame);
+
+// Cuts a TCP segment into several, as a network card would, with `payload`
+// bytes (above 0) each but for the last one. One that is not larger gives
+// itself. Their checksums have to be computed.
+Result<std::vector<std::vector<std::byte>>> cut_segment(
+    std::span<const std::byte> frame, std::size_t payload);
 
 // Computes the checksums of the IPv4 header and of UDP or TCP, because those of
 // a frame that was copied from the kernel may have been left to a network card.

@@ -12,9 +12,6 @@ namespace {
 constexpr std::array<std::uint8_t, 12> kMapped{0, 0, 0, 0, 0,    0,
                                                0, 0, 0, 0, 0xff, 0xff};
 
-// RFC 8767, 4: nobody should trust an answer for longer than seven days.
-constexpr std::uint32_t kTtlMax = 604800;
-
 std::uint32_t add_saturated(std::uint32_t a, std::uint32_t b) {
   return b > std::numeric_limits<std::uint32_t>::max() - a
              ? std::numeric_limits<std::uint32_t>::max()
@@ -35,6 +32,16 @@ void add_selector(sluice_learned& value, std::uint32_t selector,
       return;
     }
   }
+}
+
+std::vector<Lookups::Learned> as_elements(
+    const std::map<IpAddress, sluice_learned>& values) {
+  std::vector<Lookups::Learned> result;
+  result.reserve(values.size());
+  for (const auto& [address, value] : values) {
+    result.push_back({.key = learned_key(address), .value = value});
+  }
+  return result;
 }
 
 }  // namespace
@@ -62,47 +69,55 @@ IpAddress address_of(const sluice_learned_key& key) {
   return result;
 }
 
-void Lookups::add(std::uint32_t ifindex, const Answer& answer,
+std::uint32_t Lookups::expiry_of(const AnswerAddress& address,
+                                 std::uint32_t now) const {
+  const std::uint32_t ttl = std::min<std::uint32_t>(
+      std::max(address.ttl, limits_.ttl_min), SLUICE_NAME_TTL_MAX);
+  return add_saturated(now, add_saturated(ttl, limits_.grace));
+}
+
+void Lookups::add(std::uint32_t ifindex, const Answer& answer, Source source,
                   std::uint32_t now) {
   if (answer.addresses.empty()) {
     return;
   }
   Endpoint& endpoint = endpoints_[ifindex];
   for (const AnswerAddress& address : answer.addresses) {
-    const std::uint32_t ttl =
-        std::min(std::max(address.ttl, limits_.ttl_min), kTtlMax);
-    const std::uint32_t expires =
-        add_saturated(now, add_saturated(ttl, limits_.grace));
+    const std::uint32_t expires = expiry_of(address, now);
     const std::size_t names = std::min(address.names, answer.names.size());
     for (std::size_t i = 0; i < names; ++i) {
-      add_one(endpoint, {answer.names[i], address.address}, expires, now);
+      Element& element =
+          element_of(endpoint, {answer.names[i], address.address}, now);
+      element.heard = now;
+      element.expires = std::max(element.expires, expires);
+      if (source == Source::kResolver) {
+        element.resolver_expires = std::max(element.resolver_expires, expires);
+      }
     }
   }
 }
 
-void Lookups::add_one(Endpoint& endpoint, Key key, std::uint32_t expires,
-                      std::uint32_t now) {
+Lookups::Element& Lookups::element_of(Endpoint& endpoint, Key key,
+                                      std::uint32_t now) {
   if (const auto found = endpoint.elements.find(key);
       found != endpoint.elements.end()) {
-    Element& element = found->second;
-    element.heard = now;
-    element.expires = std::max(element.expires, expires);
-    endpoint.order.splice(endpoint.order.end(), endpoint.order, element.place);
-    return;
+    endpoint.order.splice(endpoint.order.end(), endpoint.order,
+                          found->second.place);
+    return found->second;
   }
   if (!endpoint.elements.empty() &&
       endpoint.elements.size() >= limits_.per_endpoint) {
     drop_oldest(endpoint, now);
   }
-  endpoint.order.push_back(key);
-  endpoint.elements.emplace(std::move(key),
-                            Element{.heard = now,
-                                    .expires = expires,
-                                    .place = std::prev(endpoint.order.end())});
-  ++size_;
-  if (size_ > limits_.total) {
+  if (size_ >= limits_.total) {
     drop_oldest(largest(), now);
   }
+  endpoint.order.push_back(key);
+  ++size_;
+  return endpoint.elements
+      .emplace(std::move(key),
+               Element{.place = std::prev(endpoint.order.end())})
+      .first->second;
 }
 
 void Lookups::drop_oldest(Endpoint& endpoint, std::uint32_t now) {
@@ -120,6 +135,12 @@ Lookups::Endpoint& Lookups::largest() {
              endpoints_, {},
              [](const auto& pair) { return pair.second.elements.size(); })
       ->second;
+}
+
+std::uint32_t Lookups::expiry_for(std::uint32_t selector,
+                                  const Element& element) {
+  return (selector & SLUICE_CIDR_NAME_RESOLVERS) != 0 ? element.resolver_expires
+                                                      : element.expires;
 }
 
 void Lookups::forget(std::uint32_t ifindex) {
@@ -147,21 +168,46 @@ std::vector<Lookups::Learned> Lookups::learned(
       matched = &name;
     }
     for (const std::uint32_t selector : selectors) {
-      std::uint32_t expires = element.expires;
-      if (expires < now && std::ranges::binary_search(fresh, selector)) {
+      std::uint32_t expires = expiry_for(selector, element);
+      if (expires != 0 && expires < now &&
+          std::ranges::binary_search(fresh, selector)) {
         expires = revived_until;
       }
-      if (expires >= now) {
+      if (expires >= now && expires != 0) {
         add_selector(values[address], selector, expires);
       }
     }
   }
-  std::vector<Learned> result;
-  result.reserve(values.size());
-  for (const auto& [address, value] : values) {
-    result.push_back({.key = learned_key(address), .value = value});
+  return as_elements(values);
+}
+
+std::vector<Lookups::Learned> Lookups::learned(const Answer& answer,
+                                               Source source,
+                                               const NameTable& table,
+                                               std::uint32_t now) const {
+  // Of the first name, the first two and so on.
+  std::vector<std::vector<std::uint32_t>> selectors;
+  for (const auto& name : answer.names) {
+    auto all =
+        selectors.empty() ? std::vector<std::uint32_t>() : selectors.back();
+    for (const std::uint32_t selector : table.match(name)) {
+      if (source == Source::kResolver ||
+          (selector & SLUICE_CIDR_NAME_RESOLVERS) == 0) {
+        all.push_back(selector);
+      }
+    }
+    selectors.push_back(std::move(all));
   }
-  return result;
+  std::map<IpAddress, sluice_learned> values;
+  for (const AnswerAddress& address : answer.addresses) {
+    const std::size_t names = std::min(address.names, selectors.size());
+    for (std::size_t i = 0; names != 0 && i < selectors[names - 1].size();
+         ++i) {
+      add_selector(values[address.address], selectors[names - 1][i],
+                   expiry_of(address, now));
+    }
+  }
+  return as_elements(values);
 }
 
 std::vector<Lookups::Row> Lookups::rows(std::uint32_t ifindex,
@@ -172,16 +218,21 @@ std::vector<Lookups::Row> Lookups::rows(std::uint32_t ifindex,
     return result;
   }
   result.reserve(found->second.elements.size());
+  std::vector<std::uint32_t> matching;
   for (const auto& [key, element] : found->second.elements) {
     // The elements of a name are next to each other.
-    const bool same = !result.empty() && result.back().name == key.first;
-    result.push_back(
-        {.ifindex = ifindex,
-         .name = key.first,
-         .address = key.second,
-         .heard = element.heard,
-         .expires = element.expires,
-         .selectors = same ? result.back().selectors : table.match(key.first)});
+    if (result.empty() || result.back().name != key.first) {
+      matching = table.match(key.first);
+    }
+    Row& row = result.emplace_back(Row{.ifindex = ifindex,
+                                       .name = key.first,
+                                       .address = key.second,
+                                       .heard = element.heard,
+                                       .expires = element.expires});
+    std::ranges::copy_if(matching, std::back_inserter(row.selectors),
+                         [&element](std::uint32_t selector) {
+                           return expiry_for(selector, element) != 0;
+                         });
   }
   return result;
 }

@@ -52,13 +52,18 @@ class Lookups {
 
   explicit Lookups(const Limits& limits) : limits_(limits) {}
 
+  // Who has answered. Selectors with SLUICE_CIDR_NAME_RESOLVERS match only what
+  // a resolver has said.
+  enum class Source : std::uint8_t {
+    kResolver,  // one of the map `resolvers`
+    kPolicy,    // another server that a policy allows to be asked
+  };
   // Takes over an answer's addresses for each name of its chain that they
   // belong to. An expiry never becomes earlier.
-  void add(std::uint32_t ifindex, const Answer& answer, std::uint32_t now);
+  void add(std::uint32_t ifindex, const Answer& answer, Source source,
+           std::uint32_t now);
   // Nothing happens if there is no such endpoint.
   void forget(std::uint32_t ifindex);
-  // A change of the limits takes effect with the next answer.
-  void set_limits(const Limits& limits) { limits_ = limits; }
 
   // What the map `learned` of an endpoint is to hold by these selectors: every
   // address with those that match one of its names, and their expiries. What
@@ -69,6 +74,12 @@ class Lookups {
       std::uint32_t ifindex, const NameTable& table, std::uint32_t now,
       std::span<const std::uint32_t> fresh = {},
       std::uint32_t revived_until = 0) const;
+
+  // The same for the addresses of one answer.
+  [[nodiscard]] std::vector<Learned> learned(const Answer& answer,
+                                             Source source,
+                                             const NameTable& table,
+                                             std::uint32_t now) const;
 
   // All elements of an endpoint, sorted by name and address.
   [[nodiscard]] std::vector<Row> rows(std::uint32_t ifindex,
@@ -86,6 +97,7 @@ class Lookups {
   struct Element {
     std::uint32_t heard = 0;
     std::uint32_t expires = 0;
+    std::uint32_t resolver_expires = 0;  // 0: no resolver has said so
     std::list<Key>::iterator place;
   };
   struct Endpoint {
@@ -93,8 +105,13 @@ class Lookups {
     std::list<Key> order;  // the one heard last is the last
   };
 
-  void add_one(Endpoint& endpoint, Key key, std::uint32_t expires,
-               std::uint32_t now);
+  [[nodiscard]] std::uint32_t expiry_of(const AnswerAddress& address,
+                                        std::uint32_t now) const;
+  // Makes it the one heard last; makes room for it if it is new.
+  Element& element_of(Endpoint& endpoint, Key key, std::uint32_t now);
+  // Until when it counts for a selector that matches its name; 0: it does not.
+  static std::uint32_t expiry_for(std::uint32_t selector,
+                                  const Element& element);
   void drop_oldest(Endpoint& endpoint, std::uint32_t now);
   // The one with the most elements; there is one.
   Endpoint& largest();

@@ -3,22 +3,36 @@
 
 #include <iostream>
 #include <map>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include <CLI/CLI.hpp>
+#include <netinet/in.h>
 
+#include "lib/base/ip.h"
 #include "lib/base/printable.h"
 
 namespace sluice::node {
 namespace {
 
+// An address, at port 53 if it has none.
+std::optional<IpAndPort> parse_resolver(const std::string& text) {
+  constexpr std::uint16_t kDnsPort = 53;
+  if (const auto address = parse_ip(text)) {
+    return IpAndPort{.address = *address, .port = kDnsPort};
+  }
+  const auto both = parse_ip_and_port(text);
+  return both && both->port != 0 ? both : std::nullopt;
+}
+
 void add_name_options(CLI::App& command, agent::LearningOptions& options) {
-  constexpr std::uint32_t kWeek = 7 * 24 * 60 * 60;
+  constexpr std::uint32_t kSecondsMax = SLUICE_NAME_TTL_MAX;
   const auto seconds = [&](const char* name, std::uint32_t& value,
                            const char* what) {
     command.add_option(name, value, what)
         ->type_name("SECONDS")
-        ->check(CLI::Range(0U, kWeek).description(""))
+        ->check(CLI::Range(0U, kSecondsMax).description(""))
         ->capture_default_str()
         ->group("Names");
   };
@@ -33,6 +47,33 @@ void add_name_options(CLI::App& command, agent::LearningOptions& options) {
       ->type_name("N")
       ->check(CLI::Range(16U, 1U << 20U).description(""))
       ->capture_default_str()
+      ->group("Names");
+  command
+      .add_option_function<std::vector<std::string>>(
+          "--fqdn-resolvers",
+          [&options](const std::vector<std::string>& texts) {
+            for (const auto& text : texts) {
+              const auto server = parse_resolver(text);
+              for (const std::uint8_t protocol : {IPPROTO_TCP, IPPROTO_UDP}) {
+                options.resolvers.push_back({.address = server->address,
+                                             .port = server->port,
+                                             .protocol = protocol});
+              }
+            }
+          },
+          "DNS servers whose answers count beside those of kube-system's "
+          "kube-dns, such as a cache on the node")
+      ->delimiter(',')
+      ->type_name("IP[:PORT],...")
+      ->check(CLI::Validator(
+          [](const std::string& text) {
+            return parse_resolver(text)
+                       ? std::string()
+                       : "\"" + text +
+                             "\" is neither an IP address nor one "
+                             "with a port, as in 10.0.0.10:53 or [fd00::10]:53";
+          },
+          ""))
       ->group("Names");
 }
 

@@ -105,10 +105,14 @@ void add_names(MetricFamilies& families, const Measured& measured) {
   const auto& names = measured.agent.names;
   families.counter("sluice_agent_dns_held_total",
                    "DNS messages held until their names were known.",
-                   names.held);
+                   names.held.held);
   families.counter("sluice_agent_dns_held_lost_total",
                    "DNS messages that were held and lost.",
-                   names.lost + (names.held - names.resent));
+                   names.held.lost + (names.held.held - names.held.resent));
+  families.counter("sluice_agent_dns_assembled_total",
+                   "DNS answers that came in several packets, or were too "
+                   "large for the datapath, and from which the agent learned.",
+                   names.assembled);
   families.counter(
       "sluice_agent_names_over_limit_total",
       "Times that a name was stored without all patterns that match it.",

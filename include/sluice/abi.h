@@ -153,10 +153,14 @@ struct sluice_state {
 	__u32 events_per_second; /* per CPU; events beyond it are counted in event_budget.lost */
 	__u64 flow_seed;	 /* of the flow cache's hash; random, set once */
 	__u32 reset_mark;	 /* skb->mark of resets made here; random, set once, never 0 */
-	__u32 dns_mark;		 /* of DNS messages that the agent had held; likewise */
-	__u64 name_key[2];	 /* of the hashes of names; random, set once */
-	__u32 name_ttl_min;	 /* seconds: an address is learned for this time at least */
-	__u32 name_grace;	 /* seconds, added to each answer's TTL */
+	/*
+	 * skb->mark of DNS messages that the agent has held and sends on; likewise, and even. With
+	 * the lowest bit set: the agent has learned what there is to learn.
+	 */
+	__u32 dns_mark;
+	__u64 name_key[2];  /* of the hashes of names; random, set once */
+	__u32 name_ttl_min; /* seconds: an address is learned for this time at least */
+	__u32 name_grace;   /* seconds, added to each answer's TTL */
 	__u64 reserved[1];
 };
 SLUICE_ASSERT(sizeof(struct sluice_state) == 64, "state size");
@@ -209,9 +213,20 @@ struct sluice_endpoint {
 	/* Prefix length of the subnet that the pod shares with a bridge; 128: the pod is routed. */
 	__u8 on_link6;
 	__u8 reserved[7];
-	__u64 reserved2[2];
+	/*
+	 * Bounds of what the endpoint can do to others by DNS. It can have SLUICE_QUESTIONS_NOTED
+	 * more elements of `questions` in each period, without those that are answered in it; what
+	 * it asks beyond that is not noted. SLUICE_HELD messages can wait for the agent at a time.
+	 */
+	__u32 questions_since; /* seconds of CLOCK_MONOTONIC: the beginning of the period */
+	__s32 questions;
+	__u32 held;	 /* messages, written by the programs */
+	__u32 held_done; /* of these, written by the agent */
 };
 SLUICE_ASSERT(sizeof(struct sluice_endpoint) == 64, "endpoint size");
+#define SLUICE_QUESTIONS_NOTED 1024
+#define SLUICE_QUESTIONS_PERIOD 5 /* seconds */
+#define SLUICE_HELD 128
 
 /* ---- peers ---------------------------------------------------------------- */
 
@@ -229,6 +244,8 @@ SLUICE_ASSERT(sizeof(struct sluice_endpoint) == 64, "endpoint size");
  * endpoint has learned for these names.
  */
 #define SLUICE_CIDR_NAME 0x20000000u
+/* With SLUICE_CIDR_NAME: the selector counts only for answers of `resolvers`. */
+#define SLUICE_CIDR_NAME_RESOLVERS 0x10000000u
 
 /*
  * Hashes `peers4`, `peers6`: exact addresses. Key: __be32 or 16 bytes. An address in the hash hides
@@ -460,8 +477,10 @@ SLUICE_ASSERT(sizeof(struct sluice_fragment) == 8, "fragment size");
 
 /*
  * A pod's DNS answers give it addresses for names; see ARCHITECTURE.md, "Names". A selector is an
- * id for a pattern of names, with SLUICE_CIDR_NAME and without the marks of nodes.
+ * id for a pattern of names, with SLUICE_CIDR_NAME and without the marks of nodes. RFC 8767, 4:
+ * nobody should trust an answer for longer than seven days.
  */
+#define SLUICE_NAME_TTL_MAX 604800 /* seconds */
 
 /*
  * LRU hash `names`: the selectors that match a name. Only the agent writes it. A name that is not
@@ -503,7 +522,7 @@ struct sluice_resolver_key {
 
 /*
  * LRU hash `questions`: what pods have asked their DNS servers lately. An answer counts only if it
- * has the id and the name of a question.
+ * has the id and the name of a question, which is then removed.
  */
 struct sluice_question_key {
 	__u32 ifindex;
@@ -531,14 +550,26 @@ struct sluice_question {
  * In front of a DNS message in the ring buffer `dns_seen`, and of a frame in the perf buffer
  * `dns_held`. DNS_LEARNED, DNS_UNLEARNED: the pod has received the answer. DNS_HELD: it has not.
  */
+enum sluice_dns_part {
+	SLUICE_DNS_WHOLE = 0, /* a packet with whole messages, which the programs read afterwards */
+	/* What only the agent can read, and learn from: */
+	SLUICE_DNS_PART =
+		1, /* a fragment, a part of a TCP stream, or a message that is too large */
+	SLUICE_DNS_BEGINS = 2, /* likewise; a TCP segment at the beginning of a message */
+};
 struct sluice_dns_event {
 	__u64 timestamp_ns; /* bpf_ktime_get_ns: CLOCK_MONOTONIC */
 	__u32 ifindex;
 	__u16 size;	/* bytes that follow */
 	__u8 direction; /* enum sluice_direction */
 	__u8 reason;	/* enum sluice_reason */
+	__u32 endpoint; /* index of the record */
+	__u16 segment; /* bytes of TCP payload with which a network card would cut it; 0: one packet
+			*/
+	__u8 resolver; /* 1: the answer is from one of `resolvers` */
+	__u8 part;     /* enum sluice_dns_part */
 };
-SLUICE_ASSERT(sizeof(struct sluice_dns_event) == 16, "dns event size");
+SLUICE_ASSERT(sizeof(struct sluice_dns_event) == 24, "dns event size");
 
 /* ---- flow events ----------------------------------------------------------------- */
 

@@ -55,6 +55,29 @@ std::optional<IpAddress> parse_ip(std::string_view text) {
   return result;
 }
 
+std::optional<IpAndPort> parse_ip_and_port(std::string_view text) {
+  const auto colon = text.rfind(':');
+  if (colon == std::string_view::npos) {
+    return std::nullopt;
+  }
+  auto host = text.substr(0, colon);
+  const auto digits = text.substr(colon + 1);
+  if (host.starts_with('[') && host.ends_with(']')) {
+    host = host.substr(1, host.size() - 2);
+  } else if (host.contains(':')) {
+    return std::nullopt;
+  }
+  const auto address = parse_ip(host);
+  std::uint16_t port = 0;
+  const auto [end, error] =
+      std::from_chars(digits.data(), digits.data() + digits.size(), port);
+  if (!address || error != std::errc{} ||
+      end != digits.data() + digits.size()) {
+    return std::nullopt;
+  }
+  return IpAndPort{.address = *address, .port = port};
+}
+
 std::optional<IpPrefix> parse_prefix(std::string_view text) {
   const auto slash = text.find('/');
   if (slash == std::string_view::npos) {

@@ -39,6 +39,12 @@ struct IpPrefix {
 // RFC 4291/dotted-quad text; an IPv4-mapped IPv6 address becomes IPv4.
 // nullopt if it is not an address.
 std::optional<IpAddress> parse_ip(std::string_view text);
+struct IpAndPort {
+  IpAddress address;
+  std::uint16_t port = 0;
+};
+// "192.0.2.1:53" or "[2001:db8::1]:53". nullopt if it is neither.
+std::optional<IpAndPort> parse_ip_and_port(std::string_view text);
 // "address/length"; host bits are cleared. No bare addresses.
 std::optional<IpPrefix> parse_prefix(std::string_view text);
 // Clears the host bits of an address.

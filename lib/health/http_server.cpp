@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cstdint>
 #include <cstring>
 #include <map>
@@ -36,36 +35,8 @@ constexpr unsigned kSilence = 5;
 // How often to look for the answer to a waiting request.
 constexpr milliseconds kAgain{20};
 
-struct Endpoint {
-  IpAddress address;
-  std::uint16_t port = 0;  // 0: any that is free
-};
-
-std::optional<Endpoint> parse_endpoint(std::string_view text) {
-  const auto colon = text.rfind(':');
-  if (colon == std::string_view::npos) {
-    return std::nullopt;
-  }
-  auto host = text.substr(0, colon);
-  const auto digits = text.substr(colon + 1);
-  if (host.starts_with('[') && host.ends_with(']')) {
-    host = host.substr(1, host.size() - 2);
-  } else if (host.contains(':')) {
-    return std::nullopt;
-  }
-  const auto address = parse_ip(host);
-  std::uint16_t port = 0;
-  const auto [end, error] =
-      std::from_chars(digits.data(), digits.data() + digits.size(), port);
-  if (!address || error != std::errc{} ||
-      end != digits.data() + digits.size()) {
-    return std::nullopt;
-  }
-  return Endpoint{.address = *address, .port = port};
-}
-
 // Returns the address in the family of the socket.
-sockaddr_storage socket_address(const Endpoint& endpoint, bool v6) {
+sockaddr_storage socket_address(const IpAndPort& endpoint, bool v6) {
   sockaddr_storage result{};
   const auto& bytes = endpoint.address.bytes;
   if (v6) {
@@ -84,7 +55,7 @@ sockaddr_storage socket_address(const Endpoint& endpoint, bool v6) {
   return result;
 }
 
-Result<Fd> listen_at(const Endpoint& endpoint) {
+Result<Fd> listen_at(const IpAndPort& endpoint) {
   constexpr int kType = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
   constexpr int kOn = 1;
   constexpr int kOff = 0;
@@ -275,7 +246,7 @@ HttpServer::~HttpServer() {
 
 Result<HttpServer> HttpServer::open(const std::string& address, Handler handler,
                                     Tls tls) {
-  const auto endpoint = parse_endpoint(address);
+  const auto endpoint = parse_ip_and_port(address);
   if (!endpoint) {
     return fail(address + ": not an address and a port");
   }

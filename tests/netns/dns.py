@@ -95,10 +95,11 @@ def read_reply(message):
 
 class Server:
     """On port 53 of a host, UDP and TCP, both families. `names`: {name: Records, or a function that gives
-    them}; other names do not exist. `heard`: the names asked for, in order."""
+    them}; other names do not exist. `heard`: the names asked for, in order. `pieces`: sizes of the first
+    segments of an answer over TCP."""
 
     def __init__(self, host):
-        self.host, self.names, self.heard = host, {}, []
+        self.host, self.names, self.heard, self.pieces = host, {}, [], ()
         self._sockets, self._listeners = [], []
         with host.ns.entered():
             for family, any_address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
@@ -147,13 +148,20 @@ class Server:
         for each in connections:
             each.close()
 
+    def _send(self, connection, data):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for size in self.pieces:
+            connection.sendall(data[:size])
+            data = data[size:]
+        connection.sendall(data)
+
     def _serve_stream(self, connection, connections):
         with contextlib.suppress(ConnectionError):
             if more := connection.recv(65536):
                 data = connections[connection] + more
                 while len(data) > 2 and len(data) >= 2 + (size := int.from_bytes(data[:2], "big")):
                     message = self.reply(data[2:2 + size], stream=True)
-                    connection.sendall(len(message).to_bytes(2, "big") + message)
+                    self._send(connection, len(message).to_bytes(2, "big") + message)
                     data = data[2 + size:]
                 connections[connection] = data
                 return

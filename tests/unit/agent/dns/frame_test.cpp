@@ -10,78 +10,12 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 
+#include "tests/unit/agent/dns/frames.h"
+
 namespace sluice::agent {
 namespace {
 
-using Bytes = std::vector<std::uint8_t>;
 using testing::HasSubstr;
-
-constexpr std::size_t kEthernet = 14;
-
-void add(Bytes& bytes, std::initializer_list<unsigned> more) {
-  for (const unsigned b : more) {
-    bytes.push_back(static_cast<std::uint8_t>(b));
-  }
-}
-
-void add(Bytes& bytes, const Bytes& more) {
-  bytes.insert(bytes.end(), more.begin(), more.end());
-}
-
-std::span<const std::byte> as_bytes(const Bytes& bytes) {
-  return std::as_bytes(std::span(bytes));
-}
-
-std::string text(std::span<const std::byte> bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
-
-const Bytes kMessage{'h', 'e', 'l', 'l', 'o'};
-
-// Source port 53, destination port 4660.
-Bytes udp(const Bytes& payload) {
-  Bytes result{0, 53, 0x12, 0x34};
-  const auto size = static_cast<unsigned>(payload.size()) + 8;
-  add(result, {size >> 8U, size, 0, 0});
-  add(result, payload);
-  return result;
-}
-
-Bytes tcp(const Bytes& payload, unsigned flags, std::size_t options = 0) {
-  Bytes result{0, 53, 0x12, 0x34, 0x80, 0, 0, 1, 0, 0, 0, 0};
-  add(result, {static_cast<unsigned>(5 + (options / 4)) << 4U, flags, 0xff,
-               0xff, 0, 0, 0, 0});
-  result.resize(result.size() + options, 1);
-  add(result, payload);
-  return result;
-}
-
-Bytes ipv4(unsigned protocol, const Bytes& payload, std::size_t options = 0) {
-  Bytes result(12, 2);
-  const auto total = static_cast<unsigned>(20 + options + payload.size());
-  add(result,
-      {8,  0,           0x40U | static_cast<unsigned>(5 + (options / 4)),
-       0,  total >> 8U, total,
-       0,  0,           0x40,
-       0,  64,          protocol,
-       0,  0,           10,
-       96, 0,           10,
-       10, 0,           0,
-       1});
-  result.resize(result.size() + options, 1);
-  add(result, payload);
-  return result;
-}
-
-Bytes ipv6(unsigned next, const Bytes& payload) {
-  Bytes result(12, 2);
-  const auto size = static_cast<unsigned>(payload.size());
-  add(result, {0x86, 0xdd, 0x60, 0, 0, 0, size >> 8U, size, next, 64});
-  add(result, Bytes{0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 10});
-  add(result, Bytes{0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1});
-  add(result, payload);
-  return result;
-}
 
 // Sums everything up anew; 0xffff if the checksum that is in it is right.
 unsigned sum_of(std::span<const std::uint8_t> bytes, std::uint64_t sum = 0) {
@@ -196,6 +130,36 @@ TEST(Frame, DamageIsAnErrorOrStaysInside) {
                   .has_value(),
               read.has_value());
   }
+}
+
+TEST(Cut, SegmentsCarryTheSameBytesInOrder) {
+  const Bytes payload(2500, 'x');
+  for (const auto& frame : {ipv4(IPPROTO_TCP, tcp(payload, 0x99, 12)),
+                            ipv6(IPPROTO_TCP, tcp(payload, 0x99, 12))}) {
+    auto cut = cut_segment(as_bytes(frame), 1000);
+    ASSERT_TRUE(cut) << cut.error().message;
+    ASSERT_EQ(cut->size(), 3U);
+    std::size_t at = 0;
+    for (auto& segment : *cut) {
+      ASSERT_TRUE(complete_checksums(segment));
+      const auto read = read_frame(segment);
+      ASSERT_TRUE(read) << read.error().message;
+      EXPECT_EQ(read->sequence, 0x80000001U + at);
+      EXPECT_EQ(read->payload.size(), at == 2000 ? 500U : 1000U);
+      // FIN is the last one's.
+      EXPECT_EQ(read->end, at == 2000);
+      at += read->payload.size();
+    }
+  }
+}
+
+TEST(Cut, WhatIsSmallStaysWhole) {
+  const Bytes frame = ipv4(IPPROTO_TCP, tcp(kMessage, 0x18));
+  const auto cut = cut_segment(as_bytes(frame), 1000);
+  ASSERT_TRUE(cut) << cut.error().message;
+  ASSERT_EQ(cut->size(), 1U);
+  EXPECT_TRUE(std::ranges::equal(cut->front(), as_bytes(frame)));
+  EXPECT_FALSE(cut_segment(as_bytes(ipv4(IPPROTO_UDP, udp(kMessage))), 1000));
 }
 
 TEST(Checksums, OfIpv4AndItsTransportAreRight) {

@@ -40,6 +40,12 @@ Answer answer(std::initializer_list<const char*> names,
   return result;
 }
 
+// By a server that is not one of the cluster's.
+void add(Lookups& lookups, std::uint32_t ifindex, const Answer& answer,
+         std::uint32_t now) {
+  lookups.add(ifindex, answer, Lookups::Source::kPolicy, now);
+}
+
 NameTable table(std::initializer_list<const char*> patterns) {
   NameTable result(kSecret, 10);
   std::uint32_t id = 0;
@@ -67,10 +73,10 @@ std::map<std::string, std::map<std::uint32_t, std::uint32_t>> readable(
 
 TEST(Lookups, EveryNameOfTheChainCounts) {
   Lookups lookups({.grace = 5});
-  lookups.add(kPod,
-              answer({"api.example.com.svc.local", "api.example.com", "e.net"},
-                     {"192.0.2.1", "2001:db8::1"}, 60),
-              100);
+  add(lookups, kPod,
+      answer({"api.example.com.svc.local", "api.example.com", "e.net"},
+             {"192.0.2.1", "2001:db8::1"}, 60),
+      100);
   EXPECT_THAT(
       readable(lookups.learned(
           kPod, table({"api.example.com", "*.net", "a.org"}), 100)),
@@ -84,16 +90,16 @@ TEST(Lookups, AnAddressOfTheChainsBeginningIsNotOneOfItsEnd) {
   Lookups lookups({});
   Answer mixed = answer({"a.com", "b.com"}, {"192.0.2.1"}, 10);
   mixed.addresses[0].names = 1;
-  lookups.add(kPod, mixed, 0);
+  add(lookups, kPod, mixed, 0);
   EXPECT_THAT(lookups.learned(kPod, table({"b.com"}), 0), IsEmpty());
   EXPECT_EQ(lookups.learned(kPod, table({"a.com"}), 0).size(), 1U);
 }
 
 TEST(Lookups, TheLatestExpiryCountsAndNoneIsShorterThanTheLeast) {
   Lookups lookups({.ttl_min = 30, .grace = 5});
-  lookups.add(kPod, answer({"a.com"}, {"192.0.2.1"}, 100), 0);
-  lookups.add(kPod, answer({"a.com"}, {"192.0.2.1"}, 0), 10);
-  lookups.add(kPod, answer({"b.com"}, {"192.0.2.1"}, 0), 10);
+  add(lookups, kPod, answer({"a.com"}, {"192.0.2.1"}, 100), 0);
+  add(lookups, kPod, answer({"a.com"}, {"192.0.2.1"}, 0), 10);
+  add(lookups, kPod, answer({"b.com"}, {"192.0.2.1"}, 0), 10);
   EXPECT_THAT(
       readable(lookups.learned(kPod, table({"a.com", "b.com"}), 10)),
       ElementsAre(Pair("192.0.2.1", ElementsAre(Pair(1, 105), Pair(2, 45)))));
@@ -102,10 +108,37 @@ TEST(Lookups, TheLatestExpiryCountsAndNoneIsShorterThanTheLeast) {
   EXPECT_THAT(lookups.learned(kPod, table({"a.com", "b.com"}), 106), IsEmpty());
 }
 
+TEST(Lookups, SelectorsForResolversCountOnlyWhatTheySay) {
+  constexpr std::uint32_t kAny = SLUICE_CIDR_NAME | 1;
+  constexpr std::uint32_t kOfResolvers = kAny | SLUICE_CIDR_NAME_RESOLVERS;
+  NameTable both(kSecret, 10);
+  for (const std::uint32_t id : {kAny, kOfResolvers}) {
+    both.apply({{.id = id, .value = NameSelector{id, "a.com"}}});
+  }
+  Lookups lookups({});
+  add(lookups, kPod, answer({"a.com"}, {"192.0.2.1"}, 100), 0);
+  EXPECT_THAT(readable(lookups.learned(kPod, both, 0)),
+              ElementsAre(Pair("192.0.2.1", ElementsAre(Pair(kAny, 100U)))));
+  EXPECT_THAT(lookups.rows(kPod, both).at(0).selectors, ElementsAre(kAny));
+  // Nothing that a resolver has not said is revived either.
+  const std::vector<std::uint32_t> fresh{kAny, kOfResolvers};
+  EXPECT_THAT(readable(lookups.learned(kPod, both, 200, fresh, 500)),
+              ElementsAre(Pair("192.0.2.1", ElementsAre(Pair(kAny, 500U)))));
+  // Each has its own expiry.
+  lookups.add(kPod, answer({"a.com"}, {"192.0.2.1"}, 50),
+              Lookups::Source::kResolver, 10);
+  EXPECT_THAT(
+      readable(lookups.learned(kPod, both, 10)),
+      ElementsAre(Pair("192.0.2.1", ElementsAre(Pair(kAny, 100U),
+                                                Pair(kOfResolvers, 60U)))));
+  EXPECT_THAT(lookups.rows(kPod, both).at(0).selectors,
+              ElementsAre(kAny, kOfResolvers));
+}
+
 TEST(Lookups, WhatHasExpiredCountsForASelectorThatHasJustCome) {
   Lookups lookups({});
-  lookups.add(kPod, answer({"a.com"}, {"192.0.2.1"}, 10), 0);
-  lookups.add(kPod, answer({"a.com"}, {"192.0.2.2"}, 1000), 0);
+  add(lookups, kPod, answer({"a.com"}, {"192.0.2.1"}, 10), 0);
+  add(lookups, kPod, answer({"a.com"}, {"192.0.2.2"}, 1000), 0);
   const std::vector<std::uint32_t> fresh{2};
   const auto star = table({"a.com", "*"});
   EXPECT_THAT(readable(lookups.learned(kPod, star, 500, fresh, 560)),
@@ -116,7 +149,7 @@ TEST(Lookups, WhatHasExpiredCountsForASelectorThatHasJustCome) {
 
 TEST(Lookups, NoAnswerIsTrustedForLongerThanSevenDays) {
   Lookups lookups({.grace = 1});
-  lookups.add(kPod, answer({"a.com"}, {"192.0.2.1"}, 0x7fffffffU), 1000);
+  add(lookups, kPod, answer({"a.com"}, {"192.0.2.1"}, 0x7fffffffU), 1000);
   EXPECT_THAT(readable(lookups.learned(kPod, table({"a.com"}), 605801)),
               ElementsAre(Pair("192.0.2.1", ElementsAre(Pair(1, 605801)))));
   EXPECT_THAT(lookups.learned(kPod, table({"a.com"}), 605802), IsEmpty());
@@ -124,7 +157,7 @@ TEST(Lookups, NoAnswerIsTrustedForLongerThanSevenDays) {
 
 TEST(Lookups, TimesDoNotOverflow) {
   Lookups lookups({.grace = 0xffffffffU});
-  lookups.add(kPod, answer({"a.com"}, {"192.0.2.1"}, 0x7fffffffU), 1000);
+  add(lookups, kPod, answer({"a.com"}, {"192.0.2.1"}, 0x7fffffffU), 1000);
   EXPECT_THAT(
       readable(lookups.learned(kPod, table({"a.com"}), 1000)),
       ElementsAre(Pair("192.0.2.1", ElementsAre(Pair(1, 0xffffffffU)))));
@@ -132,7 +165,7 @@ TEST(Lookups, TimesDoNotOverflow) {
 
 TEST(Lookups, RowsTellNamesAddressesAndSelectors) {
   Lookups lookups({.grace = 1});
-  lookups.add(kPod, answer({"a.com", "b.net"}, {"192.0.2.1"}, 10), 3);
+  add(lookups, kPod, answer({"a.com", "b.net"}, {"192.0.2.1"}, 10), 3);
   const auto rows = lookups.rows(kPod, table({"*.net", "b.net"}));
   ASSERT_EQ(rows.size(), 2U);
   EXPECT_EQ(rows[0], (Lookups::Row{.ifindex = kPod,
@@ -159,22 +192,22 @@ std::string numbered(unsigned number) {
 TEST(Lookups, AnEndpointsOldestElementMakesRoom) {
   Lookups lookups({.per_endpoint = 3});
   for (unsigned i = 0; i < 4; ++i) {
-    lookups.add(kPod, answer({numbered(i).c_str()}, {"192.0.2.1"}, 10), i);
-    lookups.add(kPod, answer({"n0.com"}, {"192.0.2.1"}, 10), i);
+    add(lookups, kPod, answer({numbered(i).c_str()}, {"192.0.2.1"}, 10), i);
+    add(lookups, kPod, answer({"n0.com"}, {"192.0.2.1"}, 10), i);
   }
   EXPECT_EQ(lookups.size(), 3U);
   EXPECT_THAT(lookups.names_of(kPod, ip("192.0.2.1")),
               ElementsAre(name("n0.com"), name("n3.com"), name("n2.com")));
   EXPECT_EQ(lookups.pushed_out(), 1U);
-  lookups.add(kPod, answer({"n9.com"}, {"192.0.2.1"}, 10), 100);
+  add(lookups, kPod, answer({"n9.com"}, {"192.0.2.1"}, 10), 100);
   EXPECT_EQ(lookups.pushed_out(), 1U) << "what had expired is no loss";
 }
 
 TEST(Lookups, AnEndpointThatFloodsHarmsItselfAlone) {
   Lookups lookups({.per_endpoint = 1000, .total = 100});
-  lookups.add(kPod, answer({"a.com"}, {"192.0.2.1"}, 10), 0);
+  add(lookups, kPod, answer({"a.com"}, {"192.0.2.1"}, 10), 0);
   for (unsigned i = 0; i < 500; ++i) {
-    lookups.add(kPod + 1, answer({numbered(i).c_str()}, {"192.0.2.1"}, 10), 0);
+    add(lookups, kPod + 1, answer({numbered(i).c_str()}, {"192.0.2.1"}, 10), 0);
   }
   EXPECT_EQ(lookups.size(), 100U);
   EXPECT_EQ(lookups.rows(kPod, table({})).size(), 1U);
@@ -186,7 +219,7 @@ TEST(Lookups, SelectorsForWhichAnAddressHasNoRoomAreLeftOut) {
   for (std::uint32_t id = 1; id <= 12; ++id) {
     many.apply({{.id = id, .value = NameSelector{id, "a.com"}}});
   }
-  lookups.add(kPod, answer({"a.com"}, {"192.0.2.1"}, 10), 0);
+  add(lookups, kPod, answer({"a.com"}, {"192.0.2.1"}, 10), 0);
   EXPECT_EQ(readable(lookups.learned(kPod, many, 0))["192.0.2.1"].size(),
             std::size_t{SLUICE_NAME_SELECTORS});
 }

@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DNS messages on their way: questions that are refused, answers in many packets, answers that nobody may believe."""
+
+import ipaddress
+import socket
+import struct
+import threading
+
+from tests.netns import dns
+from tests.netns.dns import AAAA, Records, ask
+from tests.netns.names_lab import API, OTHER, SERVICE, Case, dns_servers, fqdns, policy
+from tests.netns.sluice import cluster_policy, wait_for
+from tests.netns.traffic import ALLOWED, DENIED
+
+
+class Parts(Case):
+    """Answers that are not in one packet, or larger than the programs read."""
+
+    def setUp(self):
+        super().setUp()
+        self.resolver.close()
+        self.server = dns.Server(self.host("z/a"))
+        self.addCleanup(self.server.close)
+        self.start(dns_servers("*"), fqdns("*.example.com"))
+
+    def pool(self, name, size, family=4, **more):
+        """A name with that many addresses, allowed and unknown to the node."""
+        first = int(ipaddress.ip_address("198.18.64.0" if family == 4 else "2001:db8:18::1:0"))
+        pool = tuple(str(ipaddress.ip_address(first + i)) for i in range(size))
+        self.server.names[name] = Records(pool, **more)
+        return pool
+
+    def check_pool(self, name, pool, **how):
+        kind = AAAA if ":" in pool[0] else dns.A
+        for turn in ("unknown", "known"):
+            with self.subTest(turn):
+                self.assertEqual(ask(self.client, self.server.host.ipv4, name, kind, **how).addresses, list(pool))
+                self.reach(ALLOWED, *pool[:3], *pool[len(pool) // 2:][:3], *pool[-3:])
+
+    def test_fragments(self):
+        for size, family in ((100, 4), (250, 4), (150, 6)):
+            with self.subTest(size=size, family=family):
+                name = f"f{size}.example.com"
+                self.check_pool(name, self.pool(name, size, family))
+
+    def test_segments(self):
+        for number, pieces in enumerate(((1,), (2,), (1, 1, 10), (500,), (2, 700, 700))):
+            with self.subTest(pieces=pieces):
+                self.server.pieces = pieces
+                name = f"s{number}.example.com"
+                self.check_pool(name, self.pool(name, 100), stream=True)
+
+    def test_many_records_over_tcp(self):
+        """From one packet with more records than the programs read to many packets."""
+        for size in (130, 250, 1000, 1800):
+            with self.subTest(size=size):
+                name = f"t{size}.example.com"
+                self.check_pool(name, self.pool(name, size), stream=True)
+
+    def test_without_the_agent(self):
+        """They arrive."""
+        pools = [(self.pool("f.example.com", 200), {}), (self.pool("t.example.com", 1000), {"stream": True})]
+        self.sluice.kill()
+        for (pool, how), name in zip(pools, ("f.example.com", "t.example.com")):
+            self.assertEqual(ask(self.client, self.server.host.ipv4, name, **how).addresses, list(pool))
+
+    def test_an_answer_without_a_question(self):
+        """In fragments, to the port of a question about another name."""
+        pool = self.pool("forged.example.com", 100)
+        self.server.names["asked.example.com"] = Records(("198.18.70.1",))
+        with self.client.ns.entered():
+            made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(made.close)
+        made.settimeout(10)
+        made.connect((self.server.host.ipv4, 53))
+        made.send(dns.question("asked.example.com", number=0x1111))
+        self.assertEqual(dns.read_reply(made.recv(4096)).addresses, ["198.18.70.1"])
+        message = dns.answer(dns.question("forged.example.com", number=0x1111), Records(pool))
+        header = struct.pack("!4H", 53, made.getsockname()[1], 8 + len(message), 0)
+        with self.server.host.ns.entered(), \
+                socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP) as raw:
+            raw.sendto(header + message, (self.client.ipv4, 0))
+        self.assertEqual(len(made.recv(65536)), len(message))
+        self.reach(DENIED, pool[0], pool[-1])
+
+
+class Questions(Case):
+    """rules.dns restricts what may be asked for."""
+
+    def test_others_are_refused(self):
+        self.start(dns_servers("api.example.com", "*.ok.test"), fqdns("*"))
+        self.names["a.ok.test"] = Records(("198.18.51.1",))
+        for stream in (False, True):
+            for family in (4, 6):
+                with self.subTest(stream=stream, family=family):
+                    how = {"stream": stream, "family": family}
+                    self.assertEqual(self.resolve("api.example.com", **how), [API[0]])
+                    self.assertEqual(self.resolve("A.OK.test", **how), ["198.18.51.1"])
+                    if stream:
+                        with self.assertRaises(ConnectionResetError):
+                            ask(self.client, SERVICE[family], "other.example.com", stream=True)
+                    else:
+                        self.assertEqual(ask(self.client, SERVICE[family], "other.example.com").code, dns.REFUSED)
+        self.assertNotIn("other.example.com", self.upstream.heard)
+        self.reach(ALLOWED, API[0], "198.18.51.1")
+        self.reach(DENIED, OTHER[0])
+
+    def test_without_the_agent(self):
+        """Known names are asked for and refused as before."""
+        self.start(dns_servers("api.example.com"), fqdns("*"))
+        self.resolve("api.example.com")
+        self.assertEqual(ask(self.client, SERVICE[4], "other.example.com").code, dns.REFUSED)
+        self.sluice.kill()
+        self.assertEqual(self.resolve("api.example.com"), [API[0]])
+        self.assertEqual(ask(self.client, SERVICE[4], "other.example.com").code, dns.REFUSED)
+        self.assertNotIn("other.example.com", self.upstream.heard)
+
+
+class Hostile(Case):
+    """Nothing is learned from whom nobody has asked."""
+
+    def setUp(self):
+        super().setUp()
+        # E may be asked, but no rule says that it is a DNS server.
+        cidrs = {"toCIDR": [f"{self.outside.ipv4}/32", f"{self.outside.ipv6}/128"]}
+        self.start(dns_servers("*"), dns_servers(to=cidrs), fqdns("*"))
+        self.reach(DENIED, *API)
+
+    def send_from_dns(self, message, port):
+        """Datagrams of the DNS server that are no answers of the resolver's."""
+        with self.host("z/a").ns.entered(), socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP) as raw:
+            raw.sendto(struct.pack("!4H", 53, port, 8 + len(message), 0) + message, (self.client.ipv4, 0))
+
+    def test_a_server_that_no_rule_names(self):
+        for stream in (False, True):
+            self.assertEqual(ask(self.client, self.outside.ipv4, "api.example.com", stream=stream).addresses,
+                             [API[0]])
+        self.reach(DENIED, API[0])
+
+    def test_a_tenants_server_does_not_name_addresses_for_administrators(self):
+        """A policy of the namespace lets the pod ask E. What E says counts for that policy, and not for names in
+        the administrator's."""
+        cidrs = {"toCIDR": [f"{self.outside.ipv4}/32", f"{self.outside.ipv6}/128"]}
+        self.sluice.apply("names", policy(dns_servers("*", to=cidrs), fqdns("other.example.com")))
+        self.sluice.apply("admin", cluster_policy(
+            "admin", "Admin", 5, {"pods": {"namespaceSelector": {"matchLabels": {"ns": "x"}},
+                                           "podSelector": {"matchLabels": {"pod": "a"}}}},
+            egress=[{"name": "dns", "action": "Accept",
+                     "to": [{"pods": {"namespaceSelector": {"matchLabels": {"ns": "z"}}, "podSelector": {}}}]},
+                    {"name": "names", "action": "Accept", "to": [{"domainNames": ["api.example.com"]}]},
+                    {"name": "rest", "action": "Deny", "to": [{"networks": [f"{API[0]}/32", f"{API[1]}/128"]}]}]))
+        for name, address in (("api.example.com", API[0]), ("other.example.com", OTHER[0])):
+            self.assertEqual(ask(self.client, self.outside.ipv4, name).addresses, [address])
+        self.reach(DENIED, API[0])
+        self.reach(ALLOWED, OTHER[0])
+        self.resolve("api.example.com")
+        self.reach(ALLOWED, API[0])
+
+    def test_a_flood_of_questions(self):
+        """More than the node notes; the answer to what another pod has asked before counts still."""
+        self.resolver.close()
+        server = self.host("z/a")
+        with server.ns.entered():
+            deaf = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(deaf.close)
+        deaf.bind((server.ipv4, 53))
+        deaf.settimeout(10)
+        self.sluice.apply("flood", policy(dns_servers("*"), fqdns("*"), pod="b", name="flood"))
+        with self.client.ns.entered():
+            made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(made.close)
+        made.settimeout(10)
+        made.connect((server.ipv4, 53))
+        made.send(dns.question("api.example.com"))
+        asked, client = deaf.recvfrom(4096)
+        tail = dns.question("x.example.net")[2:]
+        for _ in range(3):
+            with self.host("x/b").ns.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as flood:
+                flood.connect((server.ipv4, 53))
+                for number in range(30000):
+                    flood.send(number.to_bytes(2, "big") + tail)
+        deaf.sendto(dns.answer(asked, Records(API)), client)
+        self.assertEqual(dns.read_reply(made.recv(4096)).addresses, [API[0]])
+        self.reach(ALLOWED, API[0])
+
+    def test_a_flood_of_names(self):
+        """A pod resolves names as fast as it can, all new to the node; another one learns on."""
+        self.resolver.close()
+        server = dns.Server(self.host("z/a"))
+        self.addCleanup(server.close)
+        self.sluice.apply("flood", policy(dns_servers("*"), fqdns("*"), pod="b", name="flood"))
+        ending = threading.Event()
+        sent = []
+
+        def flood():
+            with self.host("x/b").ns.entered():
+                made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            with made:
+                made.connect((server.host.ipv4, 53))
+                while not ending.is_set():
+                    sent.append(f"f{len(sent)}.example.net")
+                    server.names[sent[-1]] = Records(("198.19.9.9",))
+                    made.send(dns.question(sent[-1]))
+        thread = threading.Thread(target=flood)
+        thread.start()
+        self.addCleanup(thread.join)
+        self.addCleanup(ending.set)
+        for number in range(100):
+            name, address = f"a{number}.example.com", f"198.18.60.{number}"
+            server.names[name] = Records((address,))
+            got = wait_for(lambda n=name: ask(self.client, server.host.ipv4, n, seconds=1), f"an answer about {name}")
+            self.assertEqual(got.addresses, [address])
+            self.reach(ALLOWED, address)
+        self.assertGreater(len(sent), 1000)
+
+    def test_an_answer_without_a_question(self):
+        """Right server, right port, other id or name; and the same answer again after the right one."""
+        server = self.host("z/a").ipv4
+        with self.client.ns.entered():
+            made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(made.close)
+        made.settimeout(10)
+        made.connect((server, 53))
+        asked = dns.question("other.example.com", number=0x1111)
+        made.send(asked)
+        self.assertEqual(dns.read_reply(made.recv(4096)).addresses, [OTHER[0]])
+        port = made.getsockname()[1]
+        for name, number in (("other.example.com", 0x2222), ("api.example.com", 0x1111)):
+            forged = dns.question(name, number=number)
+            self.send_from_dns(dns.answer(forged, Records(API)), port)
+            # It arrives, and nothing comes of it.
+            self.assertEqual(dns.read_reply(made.recv(4096)).addresses, [API[0]])
+            self.reach(DENIED, API[0])
+
+    def test_damaged_answers(self):
+        """Loops of pointers, counts that are too large, records that break off: they arrive, and open nothing."""
+        row = b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 30, 4) + socket.inet_aton(API[0])
+        head = struct.pack("!5H", 0x8180, 1, 1, 0, 0)
+        server = self.host("z/a").ipv4
+        self.resolver.close()
+        raw = dns.Server(self.host("z/a"))
+        self.addCleanup(raw.close)
+        for number, message in enumerate((
+                bytes(2) + struct.pack("!5H", 0x8180, 1, 2, 0, 0) + row,
+                bytes(2) + head + row[:-1],
+                bytes(2) + head + b"\xc0\xff" + row[2:],
+                bytes(2) + struct.pack("!5H", 0x8180, 1, 0xffff, 0, 0) + row,
+                bytes(2) + struct.pack("!5H", 0x8180, 1, 2, 0, 0) + row + b"\x3f" + bytes(10))):
+            with self.subTest(number=number):
+                raw.names["api.example.com"] = message
+                with self.client.ns.entered():
+                    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                with made:
+                    made.settimeout(10)
+                    made.connect((server, 53))
+                    made.send(dns.question("api.example.com"))
+                    self.assertGreater(len(made.recv(4096)), 12)
+                self.reach(DENIED, API[0])
+        raw.names["api.example.com"] = Records(API)
+        self.assertEqual(ask(self.client, server, "api.example.com").addresses, [API[0]])
+        self.reach(ALLOWED, API[0])
+
+    def test_an_answer_inside_an_answer(self):
+        """Over TCP, text about a name begins where a segment begins, and looks like an answer about another."""
+        self.resolver.close()
+        server = self.host("z/a")
+        with server.ns.entered():
+            listener = socket.create_server((server.ipv4, 53))
+        self.addCleanup(listener.close)
+        listener.settimeout(10)
+        with self.client.ns.entered():
+            made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self.addCleanup(made.close)
+        made.settimeout(10)
+        made.connect((server.ipv4, 53))
+        connection, _ = listener.accept()
+        self.addCleanup(connection.close)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # The pod has asked for this name as well, on the same flow.
+        for asked in (dns.question("api.example.com", number=7), dns.question("evil.test", dns.TXT, number=8)):
+            made.sendall(len(asked).to_bytes(2, "big") + asked)
+        inner = dns.answer(dns.question("api.example.com", number=7), Records(API))
+        inner = len(inner).to_bytes(2, "big") + inner
+        outer = dns.question("evil.test", dns.TXT, number=8, flags=0x8180)
+        outer = outer[:6] + b"\0\1" + outer[8:] + b"\xc0\x0c" + struct.pack("!HHIH", dns.TXT, 1, 30, len(inner))
+        connection.sendall((len(outer) + len(inner)).to_bytes(2, "big") + outer)
+        got = made.recv(4096)  # one segment
+        connection.sendall(inner)
+        while len(got) < 2 + len(outer) + len(inner):
+            got += made.recv(4096)
+        self.reach(DENIED, API[0])
