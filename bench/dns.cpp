@@ -151,11 +151,11 @@ class Bench {
 
   // The peer may be asked by DNS for the names of `list`.
   void begin(std::uint8_t list) {
-    World world = net_.isolated({{.direction = SLUICE_EGRESS,
-                                  .cidr_id = kClassB,
-                                  .protocol = kUdp,
-                                  .port = kDns,
-                                  .port_bits = 16}});
+    const World world = net_.isolated({{.direction = SLUICE_EGRESS,
+                                        .cidr_id = kClassB,
+                                        .protocol = kUdp,
+                                        .port = kDns,
+                                        .port_bits = 16}});
     must(runner_.set(world));
     must(runner_.forget());
     const sluice_policy_key key = {.prefixlen = SLUICE_PREFIX_PORT,

@@ -295,9 +295,10 @@ Result<std::vector<std::vector<std::byte>>> cut_segment(
     const std::size_t size = std::min(payload, layout->end - at);
     const bool first = at == head;
     const bool last = at + size == layout->end;
-    auto& segment = result.emplace_back(frame.begin(), frame.begin() + head);
-    segment.insert(segment.end(), frame.begin() + at,
-                   frame.begin() + at + size);
+    const Bytes headers = frame.first(head);
+    const Bytes part = frame.subspan(at, size);
+    auto& segment = result.emplace_back(headers.begin(), headers.end());
+    segment.insert(segment.end(), part.begin(), part.end());
     const std::span ip = std::span(segment).subspan(kEthernet);
     if (layout->v6) {
       put_u16(ip, 4, static_cast<unsigned>(ip.size() - kIpv6Header));

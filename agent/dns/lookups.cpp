@@ -224,15 +224,16 @@ std::vector<Lookups::Row> Lookups::rows(std::uint32_t ifindex,
     if (result.empty() || result.back().name != key.first) {
       matching = table.match(key.first);
     }
-    Row& row = result.emplace_back(Row{.ifindex = ifindex,
-                                       .name = key.first,
-                                       .address = key.second,
-                                       .heard = element.heard,
-                                       .expires = element.expires});
-    std::ranges::copy_if(matching, std::back_inserter(row.selectors),
-                         [&element](std::uint32_t selector) {
-                           return expiry_for(selector, element) != 0;
-                         });
+    auto selectors = matching;
+    std::erase_if(selectors, [&](std::uint32_t selector) {
+      return expiry_for(selector, element) == 0;
+    });
+    result.push_back({.ifindex = ifindex,
+                      .name = key.first,
+                      .address = key.second,
+                      .heard = element.heard,
+                      .expires = element.expires,
+                      .selectors = std::move(selectors)});
   }
   return result;
 }

@@ -67,6 +67,30 @@ std::uint32_t PolicySets::acquire_rule_id(const PolicyKey& key,
   }
 }
 
+void PolicySets::acquire_peers(const Rule& rule, RuleRecord& record) {
+  for (const auto& peer : rule.peers) {
+    if (const auto* name = std::get_if<NamePeer>(&peer)) {
+      record.names.push_back(names_.acquire(
+          name->pattern, name->external_only
+                             ? NameSelectors::Answers::kAll
+                             : NameSelectors::Answers::kOfResolvers));
+      if (name->external_only && !record.names_within) {
+        record.names_within =
+            selectors_.acquire(Entity::kWorld, SelectorCache::Use::kPeer);
+      }
+    } else if (!std::holds_alternative<ServicePeer>(peer)) {
+      record.peers.push_back(
+          selectors_.acquire(peer, SelectorCache::Use::kPeer));
+    }
+  }
+  if (rule.dns && !asks_for_every_name(*rule.dns)) {
+    for (const auto& pattern : rule.dns->names) {
+      record.asked.push_back(
+          names_.acquire(pattern, NameSelectors::Answers::kAll));
+    }
+  }
+}
+
 std::vector<RuleRecord> PolicySets::acquire_rules(const PolicyKey& key,
                                                   const Spec& spec) {
   std::vector<RuleRecord> rules;
@@ -78,27 +102,7 @@ std::vector<RuleRecord> PolicySets::acquire_rules(const PolicyKey& key,
                       .names = {},
                       .names_within = std::nullopt,
                       .asked = {}};
-    for (const auto& peer : rule.peers) {
-      if (const auto* name = std::get_if<NamePeer>(&peer)) {
-        record.names.push_back(names_.acquire(
-            name->pattern, name->external_only
-                               ? NameSelectors::Answers::kAll
-                               : NameSelectors::Answers::kOfResolvers));
-        if (name->external_only && !record.names_within) {
-          record.names_within =
-              selectors_.acquire(Entity::kWorld, SelectorCache::Use::kPeer);
-        }
-      } else if (!std::holds_alternative<ServicePeer>(peer)) {
-        record.peers.push_back(
-            selectors_.acquire(peer, SelectorCache::Use::kPeer));
-      }
-    }
-    if (rule.dns && !asks_for_every_name(*rule.dns)) {
-      for (const auto& pattern : rule.dns->names) {
-        record.asked.push_back(
-            names_.acquire(pattern, NameSelectors::Answers::kAll));
-      }
-    }
+    acquire_peers(rule, record);
     record.behind = behind(rule);
     for (const auto& peer : record.behind) {
       record.peers.push_back(

@@ -279,6 +279,7 @@ class PolicySets {
   };
 
   std::vector<RuleRecord> acquire_rules(const PolicyKey& key, const Spec& spec);
+  void acquire_peers(const Rule& rule, RuleRecord& record);
   void release_rules(const std::vector<RuleRecord>& rules);
   [[nodiscard]] std::vector<PeerSelector> behind(const Rule& rule) const;
   void replace_rules(const PolicyKey& key, SpecRecord& spec);

@@ -50,7 +50,6 @@ class AssemblyTest : public testing::Test {
 
 TEST_F(AssemblyTest, FragmentsInAnyOrderMakeADatagram) {
   const std::string all = numbered(3000);
-  std::mt19937 random(1);
   for (const auto& frame : {ipv4(IPPROTO_UDP, udp(bytes_of(all))),
                             ipv6(IPPROTO_UDP, udp(bytes_of(all)))}) {
     const std::array parts{fragment(frame, 0, 1400),
@@ -115,7 +114,8 @@ TEST_F(AssemblyTest, DamageIsNothing) {
   std::mt19937 random(2);
   const Bytes whole = ipv6(IPPROTO_UDP, udp(bytes_of(numbered(2000))));
   for (int round = 0; round < 20000; ++round) {
-    Bytes frame = fragment(whole, (round % 2) * 1400U, round % 2 ? 608 : 1400);
+    const bool second = round % 2 != 0;
+    Bytes frame = fragment(whole, second ? 1400 : 0, second ? 608 : 1400);
     for (int i = 0; i < 3; ++i) {
       frame[random() % 70] = static_cast<std::uint8_t>(random());
     }

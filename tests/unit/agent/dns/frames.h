@@ -91,8 +91,8 @@ inline Bytes fragment(const Bytes& frame, std::size_t offset, std::size_t size,
     const auto length = static_cast<unsigned>(size) + 8;
     result[kEthernet + 4] = static_cast<std::uint8_t>(length >> 8U);
     result[kEthernet + 5] = static_cast<std::uint8_t>(length);
-    add(result, {result[kEthernet + 6], 0, place >> 8U, (place & 0xf8U) | more,
-                 0, 0, 0, id});
+    add(result, {result[kEthernet + 6], 0, place >> 8U,
+                 (place & 0xf8U) | (more ? 1U : 0U), 0, 0, 0, id});
     result[kEthernet + 6] = IPPROTO_FRAGMENT;
   } else {
     const auto length = static_cast<unsigned>(size) + 20;
