@@ -322,9 +322,15 @@ static __always_inline enum dns_stream follow_stream(struct __sk_buff *skb,
 		dns_note();
 		return STREAM_NOTHING;
 	}
-	if (at >= place->end)
-		return STREAM_NOTHING;
 	known = bpf_map_lookup_elem(&questions, &key);
+	if (at >= place->end) {
+		/* No segment before the end is missing. */
+		if (known && flags & TCP_FIN && sequence == STREAM_NEXT(known)) {
+			r->question.stream = 1;
+			dns_forget();
+		}
+		return STREAM_NOTHING;
+	}
 	if (!known)
 		return STREAM_UNKNOWN;
 	if (STREAM_OF_AGENT(known))

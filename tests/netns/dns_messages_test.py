@@ -57,6 +57,15 @@ class Parts(Case):
                 name = f"t{size}.example.com"
                 self.check_pool(name, self.pool(name, size), stream=True)
 
+    def test_many_connections(self):
+        """More than the questions that may be open: each ends with its answer."""
+        pool = self.pool("c.example.com", 3)
+        for _ in range(1500):
+            self.assertEqual(ask(self.client, self.server.host.ipv4, "c.example.com", stream=True).addresses,
+                             list(pool))
+        last = self.pool("last.example.com", 1)
+        self.check_pool("last.example.com", last, stream=True)
+
     def test_without_the_agent(self):
         """They arrive."""
         pools = [(self.pool("f.example.com", 200), {}), (self.pool("t.example.com", 1000), {"stream": True})]
