@@ -126,7 +126,9 @@ void HeldMessages::read(const sluice_dns_event& event,
     const bool begins = event.part == SLUICE_DNS_BEGINS;
     for (const auto& message :
          assemblies_[event.ifindex].add(frame, begins, now)) {
-      handlers_.learn(event.ifindex, message);
+      if (handlers_.learn(event.ifindex, message)) {
+        count_answered(event.endpoint);
+      }
     }
     return;
   }
@@ -136,6 +138,17 @@ void HeldMessages::read(const sluice_dns_event& event,
         handlers_.meet(*answer);
       }
     });
+  }
+}
+
+// As dns_forget() in bpf/dns.bpf.h.
+void HeldMessages::count_answered(std::uint32_t endpoint) const {
+  if (endpoint >= endpoints_.size()) {
+    return;
+  }
+  auto& questions = endpoints_[endpoint].questions;
+  if (__atomic_load_n(&questions, __ATOMIC_RELAXED) > 0) {
+    __atomic_fetch_sub(&questions, 1, __ATOMIC_RELAXED);
   }
 }
 

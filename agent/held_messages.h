@@ -31,8 +31,9 @@ class HeldMessages {
   struct Handlers {
     // The programs will read the answer, whose names they have to know.
     std::function<void(const Answer&)> meet;
-    // The programs will not read the message.
-    std::function<void(std::uint32_t ifindex, const DnsMessage&)> learn;
+    // The programs will not read the message. Returns true if it answers a
+    // question, which is answered from now on.
+    std::function<bool(std::uint32_t ifindex, const DnsMessage&)> learn;
   };
   struct Counters {
     std::uint64_t held = 0;    // packets
@@ -62,6 +63,7 @@ class HeldMessages {
   HeldMessages(const Datapath& datapath, Handlers handlers);
   void handle(const sluice_dns_event& event, std::span<const std::byte> data);
   void read(const sluice_dns_event& event, std::span<const std::byte> frame);
+  void count_answered(std::uint32_t endpoint) const;
   [[nodiscard]] Result<void> send_on(const sluice_dns_event& event,
                                      std::vector<std::byte> frame) const;
   [[nodiscard]] Result<void> send(const sluice_dns_event& event,

@@ -121,7 +121,8 @@ struct Learning::Impl {
   void handle_seen(const sluice_dns_event& event,
                    std::span<const std::byte> data);
   void drain_seen() const;
-  void learn(std::uint32_t ifindex, const DnsMessage& message);
+  // True if it answers a question.
+  bool learn(std::uint32_t ifindex, const DnsMessage& message);
   // True if it is one, which has no other answer from now on.
   [[nodiscard]] bool answers_question(std::uint32_t ifindex,
                                       const DnsFlow& flow, const Answer& answer,
@@ -282,7 +283,7 @@ Result<void> Learning::Impl::listen(const Datapath& datapath) {
       datapath, {.meet = [this](const Answer& answer) { meet(answer, true); },
                  .learn =
                      [this](std::uint32_t ifindex, const DnsMessage& message) {
-                       learn(ifindex, message);
+                       return learn(ifindex, message);
                      }});
   if (!opened) {
     return std::unexpected(std::move(opened.error()));
@@ -481,11 +482,11 @@ bool Learning::Impl::answers_question(std::uint32_t ifindex,
   return true;
 }
 
-void Learning::Impl::learn(std::uint32_t ifindex, const DnsMessage& message) {
+bool Learning::Impl::learn(std::uint32_t ifindex, const DnsMessage& message) {
   const auto now = Learning::now();
   const auto answer = read_answer(message.bytes);
   if (!answer || !answers_question(ifindex, message.flow, *answer, now)) {
-    return;
+    return false;
   }
   const bool resolver =
       resolvers_there.contains({.address = message.flow.source,
@@ -496,13 +497,14 @@ void Learning::Impl::learn(std::uint32_t ifindex, const DnsMessage& message) {
   meet(*answer, false);
   lookups.add(ifindex, *answer, source, now);
   if (!maps.has(ifindex)) {
-    return;
+    return true;
   }
   if (maps.give(ifindex, lookups.learned(*answer, source, table, now), now)) {
     ++counters.assembled;
   } else {
     ++counters.failed;
   }
+  return true;
 }
 
 void Learning::Impl::handle_seen(const sluice_dns_event& event,

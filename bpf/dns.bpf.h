@@ -691,6 +691,7 @@ static __always_inline void give_up(struct sluice_dns_reader *r)
 {
 	if (!r->part) {
 		tell_seen(r, SLUICE_REASON_DNS_UNLEARNED);
+		dns_forget();
 		return;
 	}
 	/* What follows in the stream is of no use either. */

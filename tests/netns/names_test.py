@@ -2,12 +2,9 @@
 """Policies by DNS name, with real resolvers and clients: what a pod has resolved it reaches, nothing else."""
 
 import contextlib
-import ipaddress
 import json
 import os
-import random
 import re
-import select
 import socket
 import tempfile
 import threading
@@ -19,9 +16,6 @@ from tests.netns.lab import run
 from tests.netns.names_lab import API, OTHER, SERVICE, Case, dns_servers, fqdns, policy
 from tests.netns.sluice import cluster_policy, wait_for
 from tests.netns.traffic import ALLOWED, DENIED, Probe
-
-_RACES = int(os.environ.get("SLUICE_TEST_RACES", "3000"))
-_KILLS = int(os.environ.get("SLUICE_TEST_KILLS", "100")) // 10
 
 
 class Names(Case):
@@ -335,108 +329,32 @@ class Time(Case):
             self.assertEqual([str(f) for f in live.unheard(live.speak(flows, who), 10)], [])
 
 
-class Agent(Case):
-    """What happens while the agent is away, and when it comes back."""
+class Cache(Case):
+    options = ("--fqdn-min-ttl", "3600")
 
-    def test_names_known_before(self):
-        self.start(dns_servers("*"), fqdns("api.example.com", "more.example.com"))
-        self.resolve("api.example.com")
-        self.sluice.kill()
+    def test_a_program_that_keeps_addresses(self):
+        """As some Java programs do; --fqdn-min-ttl is as long as they live."""
+        self.names["kept.example.com"] = Records((API[0],), ttl=0)
+        self.start(dns_servers("*"), fqdns("kept.example.com"))
+        self.resolve("kept.example.com")
+        time.sleep(2)
         self.reach(ALLOWED, API[0])
-        # A name that the node knows gets new addresses; one that it does not know gets an answer.
-        self.names["api.example.com"] = Records(("198.18.50.1",))
-        self.resolve("api.example.com")
-        self.reach(ALLOWED, "198.18.50.1")
-        self.names["more.example.com"] = Records(("198.18.50.2",))
-        self.assertEqual(self.resolve("more.example.com"), ["198.18.50.2"])
-        self.reach(DENIED, "198.18.50.2", OTHER[0])
-        self.sluice.start()
-        self.reach(ALLOWED, API[0], "198.18.50.1")
-        self.resolve("more.example.com")
-        self.reach(ALLOWED, "198.18.50.2")
-        self.reach(DENIED, OTHER[0])
-
-    def test_no_lookup_is_lost(self):
-        """The agent is killed again and again: every lookup is answered, if need be when it is repeated, and
-        what is forbidden stays so."""
-        self.start(dns_servers("*"), fqdns("*.allowed.test"))
-        at = random.Random(1)
-        for kill in range(_KILLS):
-            deadline = time.monotonic() + at.uniform(0, 0.3)
-            number = 0
-            while number == 0 or time.monotonic() < deadline:
-                number += 1
-                name, address = f"n{kill}-{number}", f"198.19.{kill}.{number % 250}"
-                for suffix in ("allowed.test", "forbidden.test"):
-                    self.names[f"{name}.{suffix}"] = Records((address if suffix[0] == "a" else OTHER[0],))
-                    wait_for(lambda n=f"{name}.{suffix}": ask(self.client, SERVICE[4], n, seconds=2),
-                             f"an answer about {name}.{suffix}")
-            self.sluice.kill()
-            self.sluice.spawn()
-        self.sluice.wait_enforced()
-        self.reach(DENIED, OTHER[0])
-
-    def test_a_policy_comes_to_a_pod_that_has_resolved(self):
-        """Flows to what it has resolved continue, new ones to the same addresses work."""
-        self.start()
-        for kind in (dns.A, AAAA):
-            self.resolve("api.example.com", kind)
-            self.resolve("other.example.com", kind)
-        flows = [f for a, family in zip(API, (4, 6))
-                 for f in live.tcp(self.client, self.outside, 443, family, address=a)]
-        cut = live.tcp(self.client, self.outside, 443, 4, address=OTHER[0])
-        self.addCleanup(lambda: [f.close() for f in flows + cut])
-        self.sluice.apply("names", policy(dns_servers("*"), fqdns("api.example.com")))
-        self.assertEqual(live.unheard(live.speak(flows, "opener"), 10), [])
-        self.reach(ALLOWED, *API)
-        self.reach(DENIED, *OTHER)
-        self.assertEqual(len(live.unheard(live.speak(cut, "opener"), 1)), 1)
+        rows = self.sluice.query("fqdn", "list", "--name", "kept.example.com")["names"]
+        self.assertGreater(rows[0]["expires_in"], 3000)
 
 
-class Race(Case):
-    """A datagram that leaves in the same microsecond in which the answer arrives."""
+class NodeCache(Case):
+    """A DNS server that is no Service's, like NodeLocal DNSCache."""
 
-    def test_not_one_is_denied(self):
-        first = ipaddress.ip_address("198.18.0.0")
-        self.names.update({f"n{i}.race.test": Records((str(first + i % 131072),)) for i in range(_RACES)})
-        again = {f"n{i}.race.test": Records((str(first + (i + 5000) % 131072),)) for i in range(_RACES)}
-        # The server itself, so that the resolver's time does not count.
-        server = self.outside.ipv4
-        self.start(dns_servers("*", to={"toCIDR": [f"{server}/32"]}), fqdns("*.race.test"))
-        with self.outside.ns.entered():
-            sink = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        with sink:
-            sink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
-            sink.bind(("0.0.0.0", 443))
-            sink.setblocking(False)
-            for what in ("unknown", "known"):
-                with self.subTest(names=what):
-                    missing = self.send_all(server, sink)
-                    self.assertFalse(missing, f"{len(missing)} of {_RACES} were not heard")
-                self.names.update(again)
-
-    def send_all(self, server, sink):
-        """The numbers of names of which the datagram was not heard."""
-        missing = set(range(_RACES))
-        with self.client.ns.entered():
-            asking, sending = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
-        with asking, sending:
-            asking.connect((server, 53))
-            asking.settimeout(60)
-            for number in range(_RACES):
-                asking.send(dns.question(f"n{number}.race.test"))
-                message = asking.recv(4096)
-                sending.sendto(number.to_bytes(4, "big"), (socket.inet_ntoa(message[-4:]), 443))
-                if number % 100 == 0:
-                    _drain(sink, missing)
-        while select.select([sink], [], [], 1)[0]:
-            _drain(sink, missing)
-        return missing
-
-
-def _drain(sink, missing):
-    try:
-        while True:
-            missing.discard(int.from_bytes(sink.recv(16), "big"))
-    except BlockingIOError:
-        pass
+    def test_answers_of_servers_that_an_option_names(self):
+        cidrs = {"toCIDR": [f"{self.outside.ipv4}/32", f"{self.outside.ipv6}/128"]}
+        self.manifests.put("names", policy(dns_servers(to=cidrs), fqdns("api.example.com")))
+        for named, verdict in ((False, DENIED), (True, ALLOWED)):
+            with self.subTest(named=named):
+                resolvers = ["--fqdn-resolvers", f"{self.outside.ipv4},[{self.outside.ipv6}]:53"]
+                self.sluice.options = resolvers if named else []
+                self.sluice.start()
+                for stream, server, kind in ((False, self.outside.ipv4, dns.A), (True, self.outside.ipv6, AAAA)):
+                    ask(self.client, server, "api.example.com", kind, stream=stream)
+                self.reach(verdict, *API)
+                self.sluice.kill()
