@@ -6,6 +6,7 @@
 #include <map>
 #include <optional>
 #include <utility>
+#include <variant>
 
 #include <netinet/in.h>
 
@@ -37,12 +38,22 @@ bool same_reason(std::uint32_t kernel, std::uint32_t model) {
 }
 
 // One question of one probe, to be asked when the kernel holds its node's view.
-struct Pending {
+struct PendingProbe {
   const Probe* probe = nullptr;
   Question question;
   std::optional<Verdict> expected;
   policy::Model::Verdict model;
 };
+// A question by DNS, and its answer.
+struct PendingLookup {
+  const Probe* probe = nullptr;
+  Question question;
+  DnsRecords records;
+  bool answered = false;
+  Kernel::Asked model = Kernel::Asked::kAllowed;
+};
+// What is to be done with the kernel, in this order.
+using Pending = std::variant<PendingProbe, PendingLookup, ScenarioStep::Wait>;
 
 class ScenarioJudge {
  public:
@@ -75,13 +86,7 @@ class ScenarioJudge {
       }
     }
     take_steps(scenario_->probes.size());
-    if (kernel_ != nullptr && !scenario_->steps.empty()) {
-      report_.notes.push_back(scenario_->file + ":" +
-                              std::to_string(scenario_->line) + " " +
-                              scenario_->name +
-                              ": has DNS answers, which are not sent through "
-                              "the kernel, so its probes are not sent either");
-    } else if (kernel_ != nullptr) {
+    if (kernel_ != nullptr) {
       ask_kernel();
       report_.unsent = kernel_->take_unsent();
     }
@@ -118,7 +123,12 @@ class ScenarioJudge {
     return false;
   }
 
-  void take(const ScenarioStep::Wait& wait) { learned_.wait(wait.seconds); }
+  void take(const ScenarioStep::Wait& wait) {
+    learned_.wait(wait.seconds);
+    for (auto& [node, pending] : pending_) {
+      pending.emplace_back(wait);
+    }
+  }
 
   void take(const ScenarioStep::Answer& answer) {
     std::vector<dns::Name> names;
@@ -130,7 +140,14 @@ class ScenarioJudge {
       }
     }
     for (const auto& question : questions_to(answer.asked)) {
-      if (ask(question, answer.asked.name) != Asking::kAllowedAndLearned) {
+      const auto asking = ask(question, answer.asked.name);
+      lookup_later(answer.asked, question, asking,
+                   {.name = answer.asked.name,
+                    .cname = answer.cname,
+                    .addresses = answer.addresses,
+                    .ttl_s = answer.ttl_s},
+                   true);
+      if (asking != Asking::kAllowedAndLearned) {
         continue;
       }
       const auto source = is_resolver(question) ? Learned::Source::kResolver
@@ -146,6 +163,9 @@ class ScenarioJudge {
     for (const auto& question : questions_to(may.asked)) {
       ++report_.questions;
       const auto got = ask(question, may.asked.name);
+      lookup_later(may.asked, question, got,
+                   {.name = may.asked.name, .cname = {}, .addresses = {}},
+                   false);
       const bool allowed =
           got == Asking::kAllowed || got == Asking::kAllowedAndLearned;
       if (allowed == may.expected && got != Asking::kDenied) {
@@ -191,6 +211,32 @@ class ScenarioJudge {
     }
     return "allow";
   }
+  static Kernel::Asked in_kernel(Asking asking) {
+    switch (asking) {
+      case Asking::kDenied:
+        return Kernel::Asked::kDenied;
+      case Asking::kRefused:
+        return Kernel::Asked::kRefused;
+      case Asking::kAllowed:
+      case Asking::kAllowedAndLearned:
+        break;
+    }
+    return Kernel::Asked::kAllowed;
+  }
+
+  void lookup_later(const DnsAsked& asked, const Question& question,
+                    Asking asking, DnsRecords records, bool answered) {
+    if (kernel_ == nullptr) {
+      return;
+    }
+    pending_[question.node].emplace_back(
+        PendingLookup{.probe = &asked.probe,
+                      .question = question,
+                      .records = std::move(records),
+                      .answered = answered,
+                      .model = in_kernel(asking)});
+  }
+
   Asking ask(const Question& question, const std::string& name) {
     const auto server = lookup(question);
     if (!server.allowed) {
@@ -285,10 +331,10 @@ class ScenarioJudge {
       report_.failures.push_back(std::move(failure));
     }
     if (kernel_ != nullptr) {
-      pending_[question.node].push_back({.probe = &probe,
-                                         .question = question,
-                                         .expected = expected,
-                                         .model = verdict});
+      pending_[question.node].emplace_back(PendingProbe{.probe = &probe,
+                                                        .question = question,
+                                                        .expected = expected,
+                                                        .model = verdict});
     }
   }
 
@@ -333,19 +379,54 @@ class ScenarioJudge {
   void ask_kernel() {
     for (const auto& [node, questions] : pending_) {
       const auto shown =
-          kernel_->show(testbed_.cluster().translator().snapshot(node));
+          kernel_->show(testbed_.cluster().translator().snapshot(node),
+                        !scenario_->steps.empty());
       if (!shown) {
         report_.failures.push_back(
             failure_of("node " + node, scenario_->line, shown.error().message));
         continue;
       }
       for (const auto& pending : questions) {
-        ask_kernel(pending);
+        std::visit([this](const auto& what) { ask_kernel(what); }, pending);
       }
     }
   }
 
-  void ask_kernel(const Pending& pending) {
+  void ask_kernel(const ScenarioStep::Wait& wait) {
+    if (const auto waited = kernel_->wait(wait.seconds); !waited) {
+      report_.failures.push_back(
+          failure_of("wait", scenario_->line, waited.error().message));
+    }
+  }
+
+  void ask_kernel(const PendingLookup& pending) {
+    const auto asked =
+        kernel_->ask(pending.question, pending.records, pending.answered);
+    ++report_.questions;
+    if (asked && *asked == pending.model) {
+      return;
+    }
+    auto failure =
+        describe(*pending.probe, pending.question, lookup(pending.question));
+    failure.what += " for " + pending.records.name;
+    failure.expected = word(pending.model);
+    failure.actual = "kernel: ";
+    failure.actual += asked ? word(*asked) : asked.error().message;
+    report_.failures.push_back(std::move(failure));
+  }
+  static const char* word(Kernel::Asked asked) {
+    switch (asked) {
+      case Kernel::Asked::kDenied:
+        return "deny";
+      case Kernel::Asked::kRefused:
+        return "refused";
+      case Kernel::Asked::kAllowed:
+        break;
+    }
+    return "allow";
+  }
+
+  void ask_kernel(const PendingProbe& pending) {
     const auto& model = pending.model;
     const auto verdict = kernel_->judge(pending.question);
     std::string actual;

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/dns_packet.h"
 #include "cli/scenario.h"
 #include "cli/testbed.h"
 #include "lib/base/result.h"
@@ -53,8 +54,8 @@ class Kernel {
   ~Kernel();
 
   // Puts one node's view into the maps, as a transaction from the previous
-  // view.
-  Result<void> show(const State& state);
+  // view. `names`: endpoints learn names from now on; nothing is learned yet.
+  Result<void> show(const State& state, bool names);
 
   struct Verdict {
     bool allowed = false;
@@ -66,6 +67,13 @@ class Kernel {
   // Sends the first packet of a new flow. nullopt: there is no such packet
   // (ICMP in IPv6, or traffic from a pod to itself), or it is not sent.
   Result<std::optional<Verdict>> judge(const Question& question);
+  enum class Asked : std::uint8_t { kDenied, kRefused, kAllowed };
+  // Sends a question by DNS and, if `answered`, the answer. Both become two
+  // where there are addresses of both families.
+  Result<Asked> ask(const Question& question, const DnsRecords& records,
+                    bool answered);
+  // For what is learned, so much time passes. It does not otherwise.
+  Result<void> wait(std::uint32_t seconds);
   // How many packets have not been sent since the last call: Linux 5.10 cannot
   // be told by which interface a packet enters, so every packet to a pod would
   // be taken for the node's own.

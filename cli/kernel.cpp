@@ -18,14 +18,20 @@
 
 #include "agent/apply.h"
 #include "agent/datapath.h"
+#include "agent/learning.h"
+#include "cli/dns_packet.h"
 #include "cli/judge.h"
+#include "cli/learned.h"
 #include "cli/packet.h"
+#include "lib/base/fd.h"
 
 namespace sluice::cli {
 namespace {
 
 constexpr int kVerdictAllow = -1;  // TC_ACT_UNSPEC
 constexpr int kVerdictDeny = 2;    // TC_ACT_SHOT
+constexpr int kVerdictHeld = 4;    // TC_ACT_STOLEN
+constexpr int kVerdictTurned = 7;  // TC_ACT_REDIRECT: answered in its place
 constexpr std::uint32_t kFlows = 65536;
 // First of the numbers that make each flow new. When all are used, conntrack is
 // cleared.
@@ -62,6 +68,26 @@ Result<void> empty_map(int fd) {
   return {};
 }
 
+// Makes what a map of learned addresses has expire later.
+Result<void> shift_expiries(int fd, std::int64_t seconds) {
+  sluice_learned_key key{};
+  sluice_learned_key* before = nullptr;
+  while (bpf_map_get_next_key(fd, before, &key) == 0) {
+    before = &key;
+    sluice_learned value{};
+    if (bpf_map_lookup_elem(fd, &key, &value) != 0) {
+      continue;
+    }
+    for (auto& slot : value.slot) {
+      slot.expires = static_cast<std::uint32_t>(slot.expires + seconds);
+    }
+    if (bpf_map_update_elem(fd, &key, &value, BPF_EXIST) != 0) {
+      return fail_errno("changing what is learned");
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 struct Kernel::Impl {
@@ -76,8 +102,21 @@ struct Kernel::Impl {
   std::uint16_t number = kNumberFirst;
   bool knows_entry = false;  // a packet can be given the interface it enters by
   std::uint64_t unsent = 0;
+  // Where names are learned.
+  std::unique_ptr<agent::Learning> learning;
+  std::uint32_t clock = 0;  // the kernel's time for which expiries are right
 
   Result<void> load();
+  Result<void> begin_names(const State& state);
+  Result<void> shift_learned(std::int64_t seconds);
+  Result<void> follow_clock();
+  // Runs the program for the direction; in the state of a held packet, also
+  // what the agent does then.
+  Result<int> run(const Question& question, policy::Direction direction,
+                  const packet::Bytes& frame);
+  // About the addresses of one family.
+  Result<Asked> ask(const Question& question, const DnsRecords& records,
+                    bool v6, bool answered);
   [[nodiscard]] bool takes_entry() const;
   Result<void> add_interfaces(std::size_t count);
   Result<void> forget_flows();
@@ -205,7 +244,176 @@ Result<Kernel> Kernel::create() {
   return kernel;
 }
 
-Result<void> Kernel::show(const State& state) {
+// Nothing is known from an earlier state.
+Result<void> Kernel::Impl::begin_names(const State& state) {
+  learning.reset();
+  for (const auto map : {agent::Map::kLearned, agent::Map::kNames,
+                         agent::Map::kQuestions, agent::Map::kResolvers}) {
+    if (auto emptied = empty_map(datapath->map_fd(map)); !emptied) {
+      return emptied;
+    }
+  }
+  // The programs count the last second, too.
+  auto opened = agent::Learning::open(
+      *datapath, {},
+      {.grace = static_cast<std::uint32_t>(Learned::kGrace) - 1});
+  if (!opened) {
+    return std::unexpected(opened.error());
+  }
+  learning = std::move(*opened);
+  clock = agent::Learning::now();
+  agent::Learning::EndpointStates endpoints;
+  for (const auto& endpoint : state.endpoints) {
+    endpoints[endpoint.name] = {.entry = endpoint,
+                                .ifindex = bound.at(endpoint.name),
+                                .attached = true,
+                                .problem = {}};
+  }
+  learning->replace(state);
+  return learning->prepare(*datapath, endpoints);
+}
+
+Result<void> Kernel::Impl::shift_learned(std::int64_t seconds) {
+  const int outer = datapath->map_fd(agent::Map::kLearned);
+  for (const auto& [name, ifindex] : bound) {
+    std::uint32_t id = 0;
+    if (bpf_map_lookup_elem(outer, &ifindex, &id) != 0) {
+      continue;
+    }
+    const Fd inner(bpf_map_get_fd_by_id(id));
+    if (!inner.valid()) {
+      return fail_errno("opening what is learned");
+    }
+    if (auto shifted = shift_expiries(inner.get(), seconds); !shifted) {
+      return shifted;
+    }
+  }
+  return {};
+}
+
+// In a scenario, time passes in its steps alone.
+Result<void> Kernel::Impl::follow_clock() {
+  const auto now = agent::Learning::now();
+  const auto passed = now - std::exchange(clock, now);
+  return learning && passed != 0 ? shift_learned(passed) : Result<void>();
+}
+
+Result<int> Kernel::Impl::run(const Question& question,
+                              policy::Direction direction,
+                              const packet::Bytes& frame) {
+  const bool egress = direction == policy::Direction::kEgress;
+  __sk_buff context{};
+  context.ifindex = bound.at(question.subject);
+  context.ingress_ifindex =
+      egress || !knows_entry ? kStack : entered_by(question);
+  for (int turn = 0; turn < 2; ++turn) {
+    LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.data(),
+                .data_size_in = static_cast<__u32>(frame.size()),
+                .ctx_in = &context, .ctx_size_in = sizeof(context));
+    const int program =
+        egress ? datapath->from_pod_fd() : datapath->to_pod_fd();
+    if (bpf_prog_test_run_opts(program, &options) != 0) {
+      return fail_errno("BPF_PROG_TEST_RUN");
+    }
+    const auto result = static_cast<int>(options.retval);
+    if (result != kVerdictHeld) {
+      return result;
+    }
+    // It comes to know the names, and sends the packet where nobody is.
+    learning->dispatch();
+  }
+  return fail("a DNS message is held over and over");
+}
+
+Result<void> Kernel::wait(std::uint32_t seconds) {
+  auto& impl = *impl_;
+  auto followed = impl.follow_clock();
+  return followed ? impl.shift_learned(-std::int64_t{seconds}) : followed;
+}
+
+Result<Kernel::Asked> Kernel::ask(const Question& question,
+                                  const DnsRecords& records, bool answered) {
+  auto& impl = *impl_;
+  if (!impl.bound.contains(question.subject)) {
+    return fail(question.subject + " has no interface");
+  }
+  if (auto followed = impl.follow_clock(); !followed) {
+    return std::unexpected(followed.error());
+  }
+  const auto has = [&](bool v6) {
+    return std::ranges::find(records.addresses, v6, &IpAddress::v6) !=
+           records.addresses.end();
+  };
+  auto asked = Asked::kAllowed;
+  for (const bool v6 : {false, true}) {
+    if (v6 ? !has(true) : has(true) && !has(false)) {
+      continue;
+    }
+    auto one = impl.ask(question, records, v6, answered);
+    if (!one) {
+      return one;
+    }
+    asked = *one;
+  }
+  return asked;
+}
+
+Result<Kernel::Asked> Kernel::Impl::ask(const Question& question,
+                                        const DnsRecords& records, bool v6,
+                                        bool answered) {
+  using policy::Direction;
+  if (auto next = next_number(question.protocol); !next) {
+    return std::unexpected(next.error());
+  }
+  const bool stream = question.protocol == IPPROTO_TCP;
+  const packet::Endpoints out{.from = question.own, .to = question.peer};
+  const packet::Endpoints in{.from = question.peer, .to = question.own};
+  const auto frame = [&](const packet::Endpoints& ends,
+                         const packet::Bytes& transport) {
+    return packet::ip_frame(ends, question.protocol, transport);
+  };
+  const auto carried = [&](std::uint16_t from, std::uint16_t to,
+                           const packet::Bytes& message) {
+    // The sequence numbers of packet::tcp() begin at 1.
+    return stream ? dns_segment(from, to, 2, message)
+                  : dns_datagram(from, to, message);
+  };
+  std::vector<std::pair<Direction, packet::Bytes>> frames;
+  if (stream) {
+    frames.emplace_back(
+        Direction::kEgress,
+        frame(out, packet::tcp(number, question.port, packet::kSyn, 0)));
+    frames.emplace_back(Direction::kIngress,
+                        frame(in, packet::tcp(question.port, number,
+                                              packet::kSyn | packet::kAck, 0)));
+  }
+  frames.emplace_back(
+      Direction::kEgress,
+      frame(out, carried(number, question.port,
+                         dns_question(records.name, v6, number))));
+  if (answered) {
+    frames.emplace_back(Direction::kIngress,
+                        frame(in, carried(question.port, number,
+                                          dns_answer(records, v6, number))));
+  }
+  event.reset();
+  for (const auto& [direction, bytes] : frames) {
+    const auto result = run(question, direction, bytes);
+    if (!result) {
+      return std::unexpected(result.error());
+    }
+    if (*result != kVerdictAllow) {
+      ring_buffer__consume(ring.get());
+      const bool refused =
+          *result == kVerdictTurned ||
+          (event && event->reason == SLUICE_REASON_DNS_REFUSED);
+      return refused ? Asked::kRefused : Asked::kDenied;
+    }
+  }
+  return Asked::kAllowed;
+}
+
+Result<void> Kernel::show(const State& state, bool names) {
   auto& impl = *impl_;
   if (auto added = impl.add_interfaces(state.endpoints.size()); !added) {
     return added;
@@ -223,6 +431,11 @@ Result<void> Kernel::show(const State& state) {
     impl.applier->bind(name, index);
   }
   impl.bound = std::move(bound);
+  if (names) {
+    if (auto begun = impl.begin_names(state); !begun) {
+      return begun;
+    }
+  }
   auto applied = impl.applier->apply(diff(impl.shown, state));
   impl.shown = state;
   return applied;
@@ -230,6 +443,9 @@ Result<void> Kernel::show(const State& state) {
 
 Result<std::optional<Kernel::Verdict>> Kernel::judge(const Question& question) {
   auto& impl = *impl_;
+  if (auto followed = impl.follow_clock(); !followed) {
+    return std::unexpected(followed.error());
+  }
   if (auto next = impl.next_number(question.protocol); !next) {
     return std::unexpected(next.error());
   }
