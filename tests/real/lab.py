@@ -128,7 +128,7 @@ class Lab:
             self.api.delete("Pod", SYSTEM, pod["metadata"]["name"])
         uids = {p["metadata"]["uid"] for p in old}
         wait_for(lambda: not uids & {p["metadata"]["uid"] for p in self.api.get("Pod", SYSTEM)["items"]},
-                 f"the pods of {app} are gone", 60)
+                 f"the pods of {app} are gone", 180)
         self.wait_sluice()
 
     # ---- objects ---------------------------------------------------------------------
