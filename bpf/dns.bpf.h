@@ -216,7 +216,7 @@ static __always_inline int load_message(struct __sk_buff *skb, const struct dns_
 	return bpf_skb_load_bytes(skb, begin, m->bytes, length) ? DNS_DAMAGED : DNS_OK;
 }
 
-/* Fills the key of `questions` but for the id. `direction` is the packet's. */
+/* Fills the key of `questions`, which is all 0, but for the id. `direction` is the packet's. */
 static __always_inline bool identify_flow(struct __sk_buff *skb, const struct dns_place *place,
 					  struct sluice_dns_reader *r, __u32 direction)
 {
@@ -225,7 +225,6 @@ static __always_inline bool identify_flow(struct __sk_buff *skb, const struct dn
 	struct l4_ports ports;
 	__be16 type = 0;
 
-	__builtin_memset(key, 0, sizeof(*key));
 	key->ifindex = skb->ifindex;
 	key->protocol = place->protocol;
 	if (bpf_skb_load_bytes(skb, place->l4, &ports, sizeof(ports)) ||
@@ -606,6 +605,7 @@ static __always_inline int read_answer(struct __sk_buff *skb, const struct dns_p
 static __always_inline void prepare(struct __sk_buff *skb, struct sluice_dns_reader *r,
 				    const struct sluice_state *s)
 {
+	__builtin_memset(&r->question, 0, sizeof(r->question));
 	r->ifindex = skb->ifindex;
 	r->now = monotonic_seconds();
 	r->ttl_min = s->name_ttl_min;
