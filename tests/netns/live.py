@@ -11,10 +11,10 @@ _tokens = itertools.count(1)
 
 
 class End:
-    """One end of a flow. `peer`: where an unconnected socket sends."""
+    """One end of a flow, at the host `owner`. `peer`: where an unconnected socket sends."""
 
-    def __init__(self, made, peer=None):
-        self.socket, self.peer, self.heard = made, peer, b""
+    def __init__(self, made, owner=None, peer=None):
+        self.socket, self.owner, self.peer, self.heard = made, owner, peer, b""
         made.setblocking(False)
 
     def send(self, data):
@@ -66,7 +66,7 @@ def tcp(source, destination, port, family, count=1, address=None, target=None):
             client = _open(source, family, socket.SOCK_STREAM)
             client.connect((address or destination.address(family), port))
             flows.append(Flow(f"TCP/IPv{family} {number} {source.name} -> {destination.name}:{port}",
-                              End(client), End(listener.accept()[0])))
+                              End(client, source.name), End(listener.accept()[0], destination.name)))
     return flows
 
 
@@ -83,7 +83,7 @@ def udp(source, destination, port, family, count=1, address=None, target=None):
         # From now on only this flow comes to this socket.
         server.connect(server.recvfrom(100)[1])
         flows.append(Flow(f"UDP/IPv{family} {number} {source.name} -> {destination.name}:{port}",
-                          End(client), End(server)))
+                          End(client, source.name), End(server, destination.name)))
     return flows
 
 
@@ -124,7 +124,7 @@ class Talk:
 
     def __init__(self, pairs, interval):
         """`pairs`: as for unheard()."""
-        self._lines = [_Line(*pair) for pair in pairs]
+        self._lines = [Line(*pair) for pair in pairs]
         self._interval, self._ending = interval, threading.Event()
         self.rounds = 0
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -138,7 +138,7 @@ class Talk:
             self.rounds += 1
 
     def stop(self, seconds):
-        """Ends it; a sentence on each flow of which not everything that was said is heard in time."""
+        """Ends it. Returns each Line of which not everything that was said is heard in time."""
         self._ending.set()
         self._thread.join()
         deadline = time.monotonic() + seconds
@@ -146,25 +146,36 @@ class Talk:
             for line in self._lines:
                 line.hear()
             select.select([], [], [], 0.02)
-        return [f"{line.flow}: {line.lacks()} of {line.said} not heard" for line in self._lines if line.lacks()]
+        return [line for line in self._lines if line.lacks()]
 
 
-class _Line:
-    _WORD = b"word"
+class Line:
+    """One end of a flow, which speaks in words of one length: their numbers, counted from 0."""
+    _LENGTH = 8
 
     def __init__(self, flow, speaker, hearer):
-        self.flow, self._speaker, self._hearer = flow, speaker, hearer
-        self.said, self._before = 0, len(hearer.heard)
+        self.flow, self._speaker, self.hearer = flow, speaker, hearer
+        self._said, self._before = [], len(hearer.heard)  # when each word was said
 
     def speak(self):
-        self.said += 1
+        word = f"{len(self._said):{self._LENGTH}}".encode()
+        self._said.append(time.time())
         try:
-            self._speaker.send(self._WORD)
+            self._speaker.send(word)
         except (BlockingIOError, ConnectionError):
             pass  # is not heard, therefore
 
     def hear(self):
-        self._hearer.listen()
+        self.hearer.listen()
 
     def lacks(self):
-        return self.said - (len(self._hearer.heard) - self._before) // len(self._WORD)
+        return len(self._said) - (len(self.hearer.heard) - self._before) // self._LENGTH
+
+    def __str__(self):
+        """How many words were not heard, and when the first of these was said (UTC)."""
+        heard = self.hearer.heard[self._before:]
+        numbers = {heard[n:n + self._LENGTH] for n in range(0, len(heard), self._LENGTH)}
+        first = next((when for n, when in enumerate(self._said)
+                      if f"{n:{self._LENGTH}}".encode() not in numbers), 0)
+        clock = time.strftime("%H:%M:%S", time.gmtime(first)) + f"{first % 1:.3f}"[1:]
+        return f"{self.flow}: {self.lacks()} of {len(self._said)} not heard, the first of {clock}"
