@@ -252,6 +252,7 @@ void Server::Impl::subscribe(const std::shared_ptr<Stream>& stream) {
   stream->subscribe(node.outbox, std::move(welcome));
   stream->read();
   if (!resumed) {
+    notes.will_announce = hello.version().minor() >= kAnnouncementsSince;
     need_snapshot(notes.node, node);
   }
   if (handlers.on_connect) {
@@ -263,9 +264,12 @@ void Server::Impl::subscribe(const std::shared_ptr<Stream>& stream) {
   }
 }
 
+// Agents announce their pods after each Welcome. A snapshot without pods that are
+// known by their announcement only would end what is in force for them.
 void Server::Impl::need_snapshot(const std::string& name, Node& node) {
   node.needs_snapshot = true;
-  if (!node.queued && !node.asked && node.stream) {
+  if (!node.queued && !node.asked && node.stream &&
+      !node.stream->notes.will_announce) {
     node.queued = true;
     snapshot_queue.push_back(name);
     events->poller().notify();
@@ -336,12 +340,16 @@ void Server::Impl::on_announcement(Stream& stream,
     refuse(stream, grpc::StatusCode::INVALID_ARGUMENT, pods.error().message);
     return;
   }
-  if (node_of(stream) == nullptr) {
+  auto* node = node_of(stream);
+  if (node == nullptr) {
     return;
   }
   stream.read();
   if (handlers.on_announcement) {
     handlers.on_announcement(stream.notes.node, message.begins(), *pods);
+  }
+  if (std::exchange(stream.notes.will_announce, false)) {
+    need_snapshot(stream.notes.node, *node);
   }
 }
 

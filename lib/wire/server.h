@@ -81,8 +81,9 @@ class Server {
     std::function<void(const Connected&)> on_connect;
     // The owner must call send_snapshot() for the node, now or later; until
     // then send() for it does nothing. Called after on_connect() of an agent
-    // that was not resumed, and when more than `pending_changes_max` changes
-    // wait.
+    // that was not resumed and the first on_announcement() of such an agent,
+    // unless it is too old to announce, and when more than
+    // `pending_changes_max` changes wait.
     std::function<void(const std::string& node)> on_snapshot_needed;
     // `ack.received` is a revision of the last snapshot or of a later
     // transaction.

@@ -111,6 +111,8 @@ class Stream : public grpc::ServerBidiReactor<v1::FromAgent, v1::FromOperator>,
     std::string node;
     std::string why;                     // it was ended
     std::optional<RateLimit> questions;  // nullopt: none has been asked yet
+    // A snapshot is due, but not before the agent has announced its pods.
+    bool will_announce = false;
   };
   Notes notes;
 

@@ -17,6 +17,7 @@ from tests.netns import suite
 from tests.netns.agent_program_test import Agent, Operator
 from tests.netns.cni import CniError, CniPod, call, conflist, route, sluice_cni
 from tests.netns.sluice import Manifests, cnp, ports, wait_for
+from tests.netns.traffic import Stream
 
 _SUBNETS = {"bridge": ("10.0.77.0/24", "fd00:0:0:4d::/64"), "ptp": ("10.0.78.0/24", "fd00:0:0:4e::/64")}
 _OPEN, _SHUT = 8080, 8081  # of E: what policy allows, and what it does not
@@ -91,7 +92,7 @@ class Cni(unittest.TestCase):
         self.manifests = Manifests()
         self.manifests.put("cluster", *self.lab.objects())
         self.manifests.put("policy", cnp("x", "started", {"started": "yes"}, egress=[
-            {"toCIDR": ["203.0.113.0/24", "2001:db8:113::/48"], "toPorts": ports(f"{_OPEN}/TCP")}]))
+            {"toCIDR": ["203.0.113.0/24", "2001:db8:113::/48"], "toPorts": ports(f"{_OPEN}/TCP", f"{_OPEN}/UDP")}]))
         for subnets in _SUBNETS.values():
             route(self.node, *subnets)
         self.operator = Operator(self.manifests)
@@ -205,17 +206,23 @@ class Cni(unittest.TestCase):
         self.begin()
         pod = self.new_pod(self.network())
         pod.add()
+        stream = Stream(pod, self.outside.host, [(self.outside.host.ipv4, _OPEN)], 500)
         self.operator.kill()
         self.agent.kill()
         self.assertTrue(first_actions(pod, self.outside))
         self.agent.start()
         self.assertTrue(first_actions(pod, self.outside))
-        self.operator.forget("node1")
-        self.operator.start()
-        self.operator.wait_acknowledged("node1")
-        # That one has to hear of it first.
-        wait_for(lambda: self.attached(pod), "its policies are in force")
-        self.assertTrue(first_actions(pod, self.outside))
+        for _ in range(3):
+            # Each new operator hears of the pod from the agent alone, before it says anything of it.
+            self.operator.forget("node1")
+            self.operator.start()
+            self.operator.wait_acknowledged("node1")
+            self.assertTrue(self.attached(pod))
+            self.assertTrue(first_actions(pod, self.outside))
+            self.operator.kill()
+        stream.wait_sent(100)
+        sent, arrived = stream.stop()
+        self.assertEqual(len(arrived), sent, "packets of a pod that was enforced all the time")
         self.assertEqual(self.outside.forbidden, 0)
 
     def test_without_an_operator_the_configuration_says_what_becomes_of_a_pod(self):

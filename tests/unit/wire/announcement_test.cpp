@@ -62,6 +62,23 @@ TEST_F(WireAnnouncement, WhatIsSaidBeforeAndAfterTheWelcomeArrives) {
   EXPECT_EQ(agent.client->stats().version, kVersion);
 }
 
+TEST_F(WireAnnouncement, NoSnapshotIsAskedForBeforeThePodsAreAnnounced) {
+  for (const std::string name : {"a", "b"}) {
+    agent.client->announce(pod(name, "10.0.0.1"));
+    op.announced.clear();
+    op.snapshot_needed.clear();
+    ASSERT_TRUE(run_until({&op}, {&agent}, [&] {
+      EXPECT_LE(op.snapshot_needed.size(), op.announced.size());
+      return !op.snapshot_needed.empty();
+    }));
+    op.server->disconnect("a", "for the test");
+    agent.client->announce(pod(name, ""));
+    ASSERT_TRUE(run_until({&op}, {&agent},
+                          [&] { return op.disconnected.size() == 1; }));
+    op.disconnected.clear();
+  }
+}
+
 TEST_F(WireAnnouncement, AllOfItIsToldAgainAfterAReconnect) {
   Known all;
   for (int i = 1; i <= 600; ++i) {  // more than a message takes
