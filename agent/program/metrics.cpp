@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "lib/health/metric_families.h"
+
 namespace sluice::agentd {
 namespace {
 
