@@ -2,6 +2,7 @@
 #include "agent/held_messages.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <string>
 #include <utility>
@@ -23,6 +24,12 @@ constexpr std::size_t kPages = 64;
 // Parts of messages are of no use when their endpoint has received no other
 // part for so long.
 constexpr std::uint32_t kPartSeconds = 60;
+
+// Since this time of bpf_ktime_get_ns(), whose clock is that of steady_clock.
+std::chrono::nanoseconds time_since(std::uint64_t timestamp_ns) {
+  return std::chrono::steady_clock::now().time_since_epoch() -
+         std::chrono::nanoseconds(timestamp_ns);
+}
 
 // Over TCP, messages stand one behind the other, each behind its length.
 void for_each_message(
@@ -115,6 +122,7 @@ void HeldMessages::handle(const sluice_dns_event& event,
   }
   if (send_on(event, {data.begin(), data.end()})) {
     ++counters_.resent;
+    counters_.hold_times.add(time_since(event.timestamp_ns));
   }
 }
 

@@ -12,6 +12,7 @@
 #include "agent/datapath.h"
 #include "agent/dns/assembly.h"
 #include "agent/dns/message.h"
+#include "lib/base/durations.h"
 #include "lib/base/result.h"
 #include "sluice/abi.h"
 
@@ -39,6 +40,7 @@ class HeldMessages {
     std::uint64_t held = 0;    // packets
     std::uint64_t resent = 0;  // of these
     std::uint64_t lost = 0;    // packets that were lost on the way here
+    Durations hold_times;      // of those sent on, until they were
   };
 
   // The datapath must have the programs for names, and outlive the object.

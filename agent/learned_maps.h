@@ -37,6 +37,8 @@ class LearnedMaps {
   // Takes the endpoint's map away, and what it has learned.
   Result<void> take(std::uint32_t ifindex);
   [[nodiscard]] std::vector<std::uint32_t> all() const;
+  // Addresses that a map can hold.
+  [[nodiscard]] std::uint32_t capacity() const { return capacity_; }
   // The selectors for which the endpoint has learned the address, and that have
   // not expired.
   [[nodiscard]] std::vector<std::uint32_t> selectors(std::uint32_t ifindex,

@@ -448,6 +448,7 @@ void Learning::Impl::meet(const Answer& answer, bool always) {
   for (const auto& name : answer.names) {
     const auto met = table.meet(name);
     if (met.forgotten) {
+      ++counters.names_forgotten;
       // It may have left the map already.
       bpf_map_delete_elem(names_fd, &*met.forgotten);
     }
@@ -499,8 +500,10 @@ bool Learning::Impl::learn(std::uint32_t ifindex, const DnsMessage& message) {
   if (!maps.has(ifindex)) {
     return true;
   }
-  if (maps.give(ifindex, lookups.learned(*answer, source, table, now), now)) {
+  const auto learned = lookups.learned(*answer, source, table, now);
+  if (maps.give(ifindex, learned, now)) {
     ++counters.assembled;
+    counters.learned += learned.size();
   } else {
     ++counters.failed;
   }
@@ -513,10 +516,14 @@ void Learning::Impl::handle_seen(const sluice_dns_event& event,
   if (!answer) {
     return;
   }
-  lookups.add(event.ifindex, *answer,
-              event.resolver != 0 ? Lookups::Source::kResolver
-                                  : Lookups::Source::kPolicy,
-              static_cast<std::uint32_t>(event.timestamp_ns / 1'000'000'000));
+  const auto source = event.resolver != 0 ? Lookups::Source::kResolver
+                                          : Lookups::Source::kPolicy;
+  const auto heard =
+      static_cast<std::uint32_t>(event.timestamp_ns / 1'000'000'000);
+  lookups.add(event.ifindex, *answer, source, heard);
+  if (event.reason == SLUICE_REASON_DNS_LEARNED) {
+    counters.learned += lookups.learned(*answer, source, table, heard).size();
+  }
   if (started) {
     meet(*answer, false);
   }
@@ -596,6 +603,11 @@ std::vector<std::uint32_t> Learning::selectors(std::uint32_t ifindex,
 }
 Learning::Counters Learning::counters() const {
   auto result = impl_->counters;
+  for (const std::uint32_t ifindex : impl_->maps.all()) {
+    result.without_room += impl_->lookups.beyond(
+        ifindex, impl_->maps.capacity(), impl_->table, now());
+  }
+  result.lookups_forgotten = impl_->lookups.pushed_out();
   if (impl_->held) {
     result.held = impl_->held->counters();
   }

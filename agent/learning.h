@@ -79,6 +79,15 @@ class Learning {
     std::uint64_t assembled = 0;  // messages of several packets, or large ones
     std::uint64_t too_many = 0;   // names that more selectors match than fit
     std::uint64_t failed = 0;     // writes that the kernel refused
+    // Addresses, each time that an endpoint has learned one.
+    std::uint64_t learned = 0;
+    // Addresses that endpoints have learned beyond their maximum: at least so
+    // many have made room for others before they had expired.
+    std::uint64_t without_room = 0;
+    // What had to make room for newer ones: names of the map `names`, and names
+    // with an address of lookups() that had not expired.
+    std::uint64_t names_forgotten = 0;
+    std::uint64_t lookups_forgotten = 0;
   };
   [[nodiscard]] Counters counters() const;
   // Seconds of CLOCK_MONOTONIC, the unit of all times here.

@@ -86,6 +86,16 @@ std::vector<DnsMessage> Assembly::add(std::span<const std::byte> frame,
   return result;
 }
 
+std::size_t Assembly::size() const {
+  std::size_t size = streams_.size();
+  for (const auto& datagram : datagrams_) {
+    for (const auto& [offset, bytes] : datagram.parts) {
+      size += bytes.size();
+    }
+  }
+  return size;
+}
+
 Assembly::Datagram& Assembly::datagram_of(const Key& key, std::uint32_t now) {
   std::erase_if(datagrams_, [now](const Datagram& datagram) {
     return now - datagram.begun > kFragmentSeconds;

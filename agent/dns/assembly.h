@@ -31,6 +31,8 @@ class Assembly {
   // cannot be read. `begins`: a TCP segment at the beginning of a message.
   std::vector<DnsMessage> add(std::span<const std::byte> frame, bool begins,
                               std::uint32_t now);
+  // Bytes of what is not whole yet.
+  [[nodiscard]] std::size_t size() const;
   // The time of the last packet.
   [[nodiscard]] std::uint32_t last() const { return last_; }
 

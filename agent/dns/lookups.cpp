@@ -210,6 +210,16 @@ std::vector<Lookups::Learned> Lookups::learned(const Answer& answer,
   return as_elements(values);
 }
 
+std::size_t Lookups::beyond(std::uint32_t ifindex, std::size_t maximum,
+                            const NameTable& table, std::uint32_t now) const {
+  const auto found = endpoints_.find(ifindex);
+  if (found == endpoints_.end() || found->second.elements.size() <= maximum) {
+    return 0;
+  }
+  const std::size_t addresses = learned(ifindex, table, now).size();
+  return addresses > maximum ? addresses - maximum : 0;
+}
+
 std::vector<Lookups::Row> Lookups::rows(std::uint32_t ifindex,
                                         const NameTable& table) const {
   std::vector<Row> result;

@@ -81,6 +81,12 @@ class Lookups {
                                              const NameTable& table,
                                              std::uint32_t now) const;
 
+  // How many addresses more than `maximum` the map of an endpoint would have to
+  // hold. Takes time only if the endpoint has more elements than that.
+  [[nodiscard]] std::size_t beyond(std::uint32_t ifindex, std::size_t maximum,
+                                   const NameTable& table,
+                                   std::uint32_t now) const;
+
   // All elements of an endpoint, sorted by name and address.
   [[nodiscard]] std::vector<Row> rows(std::uint32_t ifindex,
                                       const NameTable& table) const;

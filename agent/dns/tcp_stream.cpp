@@ -116,6 +116,14 @@ void TcpStreams::take_early(Stream& stream, std::vector<Message>& out) {
   }
 }
 
+std::size_t TcpStreams::size() const {
+  std::size_t size = 0;
+  for (const auto& [flow, stream] : flows_) {
+    size += stream.begun.size() + stream.early_bytes;
+  }
+  return size;
+}
+
 void TcpStreams::forget(const DnsFlow& flow) {
   const auto found = flows_.find(flow);
   if (found != flows_.end()) {

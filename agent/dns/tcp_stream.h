@@ -38,6 +38,8 @@ class TcpStreams {
   // lengths in front.
   std::vector<Message> add(const DnsFrame& segment);
   [[nodiscard]] std::size_t flows() const { return flows_.size(); }
+  // Bytes of messages that are not whole yet.
+  [[nodiscard]] std::size_t size() const;
 
  private:
   using Order = std::list<DnsFlow>;

@@ -14,7 +14,7 @@
 #include "agent/node/server.h"
 #include "agent/program/announced_pod.h"
 #include "agent/program/operator_policies.h"
-#include "lib/health/metric_families.h"
+#include "lib/base/durations.h"
 #include "lib/wire/client.h"
 #include "sluice/state.h"
 
@@ -56,7 +56,7 @@ class Announcements {
   // that can be answered.
   void run();
   // The plugin's waiting times for answers, including errors.
-  [[nodiscard]] const health::Durations& waits() const { return waits_; }
+  [[nodiscard]] const Durations& waits() const { return waits_; }
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -101,7 +101,7 @@ class Announcements {
   std::map<std::string, AnnouncedPod> pods_;  // by "namespace/name"
   std::vector<Waiting> waiting_;
   std::uint64_t tickets_ = 0;
-  health::Durations waits_;
+  Durations waits_;
   bool dirty_ = false;
   Clock::time_point check_at_;
 };

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "lib/health/metric_families.h"
+
 namespace sluice::agentd {
 namespace {
 
@@ -109,6 +111,9 @@ void add_names(MetricFamilies& families, const Measured& measured) {
   families.counter("sluice_agent_dns_held_lost_total",
                    "DNS messages that were held and lost.",
                    names.held.lost + (names.held.held - names.held.resent));
+  families.histogram("sluice_agent_dns_hold_seconds",
+                     "Time for which a DNS message was held.",
+                     names.held.hold_times);
   families.counter("sluice_agent_dns_assembled_total",
                    "DNS answers that came in several packets, or were too "
                    "large for the datapath, and from which the agent learned.",
@@ -117,6 +122,22 @@ void add_names(MetricFamilies& families, const Measured& measured) {
       "sluice_agent_names_over_limit_total",
       "Times that a name was stored without all patterns that match it.",
       names.too_many);
+  families.counter(
+      "sluice_agent_learned_addresses_total",
+      "Addresses that pods have learned, counted with every answer.",
+      names.learned);
+  families.gauge("sluice_agent_learned_addresses_without_room",
+                 "Addresses that pods have learned beyond the maximum of each.",
+                 static_cast<double>(names.without_room));
+  families.counter(
+      "sluice_agent_names_forgotten_total",
+      "Names that have made room for others, and are held when they come back.",
+      names.names_forgotten);
+  families.counter(
+      "sluice_agent_lookups_forgotten_total",
+      "Addresses of names that have made room for others before they had "
+      "expired; policies that come later do not know them.",
+      names.lookups_forgotten);
 }
 
 void add_operator(MetricFamilies& families, const Measured& measured) {

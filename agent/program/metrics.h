@@ -6,7 +6,7 @@
 #include <string>
 
 #include "agent/agent.h"
-#include "lib/health/metric_families.h"
+#include "lib/base/durations.h"
 #include "lib/wire/client.h"
 
 namespace sluice::agentd {
@@ -16,9 +16,9 @@ struct Measured {
   std::string node;
   agent::AgentStatus agent;
   wire::ClientStats client;
-  health::Durations apply_times;
+  Durations apply_times;
   std::uint64_t apply_failures = 0;
-  health::Durations pod_start_times;
+  Durations pod_start_times;
   std::uint64_t journal_failures = 0;
   // For how long something received has not been in force.
   std::chrono::duration<double> behind{};

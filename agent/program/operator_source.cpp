@@ -17,6 +17,7 @@
 #include "agent/program/journal_keeper.h"
 #include "agent/program/operator_policies.h"
 #include "agent/program/questions.h"
+#include "lib/base/durations.h"
 #include "lib/base/printable.h"
 
 namespace sluice::agentd {
@@ -40,7 +41,7 @@ std::string map_in(const std::string& message) {
 struct Applied {
   std::uint64_t received = 0;  // revision
   std::uint64_t applied = 0;   // revision
-  health::Durations times;
+  Durations times;
   std::uint64_t failures = 0;
   std::optional<Clock::time_point> behind_since;
 };

@@ -143,6 +143,22 @@ def _changes():
               "Revisions of different operators cannot be compared."))
 
 
+def _names():
+    without_room = _agents("sluice_agent_learned_addresses_without_room")
+    return row(
+        "DNS names",
+        graph("DNS messages held", "s", _quantiles("sluice_agent_dns_hold_seconds", _agents),
+              "For how long, until the agent has sent them on: by so much are these lookups slower."),
+        graph("Messages, addresses and names", "short",
+              [(_rate("sluice_agent_dns_held_total", "node"), "{{node}}: held"),
+               (_rate("sluice_agent_learned_addresses_total", "node"), "{{node}}: addresses learned"),
+               (_rate("sluice_agent_names_forgotten_total", "node"), "{{node}}: names forgotten")], "Per second."),
+        graph("Lost, or without room", "short",
+              [(_rate("sluice_agent_dns_held_lost_total", "node"), "{{node}}: messages lost, per second"),
+               (f"sum by (node) {without_room}", "{{node}}: addresses beyond a pod's maximum")],
+              "Pods ask again for what is lost, and cannot connect to addresses without room."))
+
+
 def _maps():
     fill = "sluice_agent_map_entries / sluice_agent_map_capacity"
     return row(
@@ -221,7 +237,7 @@ def _place(panels):
 
 
 def dashboard():
-    parts = (_enforcement, _traffic, _changes, _maps, _connections, _programs)
+    parts = (_enforcement, _traffic, _changes, _names, _maps, _connections, _programs)
     variables = [
         {"name": "datasource", "type": "datasource", "query": "prometheus", "label": "Data source"},
         {"name": "node", "type": "query", "label": "Node", "datasource": _SOURCE, "refresh": 2,

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/health/metric_families.h"
 
-#include <algorithm>
 #include <fstream>
 
 #include <prometheus/text_serializer.h>
@@ -11,13 +10,6 @@ namespace sluice::health {
 
 using prometheus::ClientMetric;
 using prometheus::MetricType;
-
-void Durations::add(std::chrono::duration<double> time) {
-  const auto* const slot =
-      std::ranges::lower_bound(kBoundsSeconds, time.count());
-  ++counts_[static_cast<std::size_t>(slot - kBoundsSeconds.data())];
-  sum_seconds_ += time.count();
-}
 
 void MetricFamilies::add(const char* name, const char* help, MetricType type,
                          const Samples& samples) {
@@ -61,13 +53,13 @@ void MetricFamilies::histogram(const char* name, const char* help,
   ClientMetric metric;
   std::uint64_t total = 0;
   for (std::size_t i = 0; i < Durations::kBoundsSeconds.size(); ++i) {
-    total += times.counts_[i];
+    total += times.counts()[i];
     metric.histogram.bucket.push_back(
         {.cumulative_count = total,
          .upper_bound = Durations::kBoundsSeconds[i]});
   }
-  metric.histogram.sample_count = total + times.counts_.back();
-  metric.histogram.sample_sum = times.sum_seconds_;
+  metric.histogram.sample_count = total + times.counts().back();
+  metric.histogram.sample_sum = times.sum_seconds();
   families_.push_back({name, help, MetricType::Histogram, {std::move(metric)}});
 }
 

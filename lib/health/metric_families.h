@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <array>
-#include <chrono>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -10,20 +8,9 @@
 
 #include <prometheus/metric_family.h>
 
+#include "lib/base/durations.h"
+
 namespace sluice::health {
-
-// Durations in the buckets of a Prometheus histogram. A value.
-class Durations {
- public:
-  static constexpr std::array<double, 10> kBoundsSeconds{
-      0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5};
-  void add(std::chrono::duration<double> time);
-
- private:
-  friend class MetricFamilies;
-  std::array<std::uint64_t, kBoundsSeconds.size() + 1> counts_{};
-  double sum_seconds_ = 0;
-};
 
 // Metrics of one moment, in the order in which they are added, and their text
 // in Prometheus' format 0.0.4. Names end in their unit, counters in _total.

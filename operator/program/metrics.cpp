@@ -3,6 +3,8 @@
 
 #include <utility>
 
+#include "lib/health/metric_families.h"
+
 namespace sluice::operatord {
 namespace {
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "lib/health/metric_families.h"
+#include "lib/base/durations.h"
 #include "lib/kube/api/client.h"
 #include "lib/wire/server.h"
 #include "operator/program/cluster_watch.h"
@@ -23,7 +23,7 @@ struct Measured {
   wire::ServerStats server;
   kube::ClientStats api;
   StatusStats status;
-  health::Durations translate_times;
+  Durations translate_times;
   std::uint64_t revision = 0;
   std::size_t nodes_behind = 0;
   bool leads = false;

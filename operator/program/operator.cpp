@@ -11,6 +11,7 @@
 #include <spdlog/spdlog.h>
 #include <sys/epoll.h>
 
+#include "lib/base/durations.h"
 #include "lib/base/process.h"
 #include "lib/health/health_server.h"
 #include "lib/kube/api/leader_elector.h"
@@ -91,7 +92,7 @@ struct Operator::Impl {
   std::unique_ptr<kube::LeaderElector> elector;
   std::optional<wire::Server> server;
   std::optional<health::HealthServer> health;
-  health::Durations translate_times;
+  Durations translate_times;
   std::chrono::nanoseconds handed_in{};
   std::map<std::string, Clock::time_point> replicas;  // last heard of
   std::string identity;

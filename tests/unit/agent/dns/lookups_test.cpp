@@ -203,6 +203,20 @@ TEST(Lookups, AnEndpointsOldestElementMakesRoom) {
   EXPECT_EQ(lookups.pushed_out(), 1U) << "what had expired is no loss";
 }
 
+TEST(Lookups, AddressesBeyondTheMaximumAreThoseThatAPatternMatchesAndAreOpen) {
+  Lookups lookups({});
+  const auto names = table({"*.b.com"});
+  add(lookups, kPod, answer({"x.b.com", "y.b.com"}, {"192.0.2.1"}, 10), 0);
+  add(lookups, kPod, answer({"x.b.com"}, {"192.0.2.2", "192.0.2.3"}, 30), 0);
+  add(lookups, kPod, answer({"c.com"}, {"192.0.2.4", "192.0.2.5"}, 30), 0);
+  EXPECT_EQ(lookups.beyond(kPod, 2, names, 0), 1U);
+  EXPECT_EQ(lookups.beyond(kPod, 1, names, 0), 2U);
+  EXPECT_EQ(lookups.beyond(kPod, 1, names, 11), 1U) << "one has expired";
+  EXPECT_EQ(lookups.beyond(kPod, 3, names, 0), 0U);
+  EXPECT_EQ(lookups.beyond(kPod, 100, names, 0), 0U);
+  EXPECT_EQ(lookups.beyond(kPod + 1, 0, names, 0), 0U);
+}
+
 TEST(Lookups, AnEndpointThatFloodsHarmsItselfAlone) {
   Lookups lookups({.per_endpoint = 1000, .total = 100});
   add(lookups, kPod, answer({"a.com"}, {"192.0.2.1"}, 10), 0);

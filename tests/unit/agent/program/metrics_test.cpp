@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/program/metrics.h"
+
+#include <chrono>
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace sluice::agentd {
+namespace {
+
+using std::chrono::microseconds;
+using testing::HasSubstr;
+
+TEST(Metrics, HoldTimesAreDistributedBelowAMillisecond) {
+  Measured measured;
+  auto& times = measured.agent.names.held.hold_times;
+  for (const int each : {80, 200, 210, 700, 6'000'000}) {
+    times.add(microseconds(each));
+  }
+  const auto text = "\n" + metrics_text(measured);
+  EXPECT_THAT(text, HasSubstr("\n# TYPE sluice_agent_dns_hold_seconds histogram"
+                              "\nsluice_agent_dns_hold_seconds_count 5\n"));
+  const auto bucket = [](const char* bound, const char* count) {
+    return std::string("\nsluice_agent_dns_hold_seconds_bucket{le=\"") + bound +
+           "\"} " + count + "\n";
+  };
+  EXPECT_THAT(text, HasSubstr(bucket("0.0001", "1")));
+  EXPECT_THAT(text, HasSubstr(bucket("0.00025", "3")));
+  EXPECT_THAT(text, HasSubstr(bucket("0.0005", "3")));
+  EXPECT_THAT(text, HasSubstr(bucket("0.001", "4")));
+  EXPECT_THAT(text, HasSubstr(bucket("5", "4")));
+  EXPECT_THAT(text, HasSubstr(bucket("+Inf", "5")));
+}
+
+TEST(Metrics, NamesTellWhatWasLearnedAndWhatMadeRoom) {
+  Measured measured;
+  auto& names = measured.agent.names;
+  names.held.held = 10;
+  names.held.resent = 8;
+  names.held.lost = 1;
+  names.learned = 20;
+  names.without_room = 3;
+  names.names_forgotten = 4;
+  names.lookups_forgotten = 5;
+  const auto text = "\n" + metrics_text(measured);
+  for (const char* line :
+       {"sluice_agent_dns_held_total 10", "sluice_agent_dns_held_lost_total 3",
+        "sluice_agent_learned_addresses_total 20",
+        "sluice_agent_learned_addresses_without_room 3",
+        "sluice_agent_names_forgotten_total 4",
+        "sluice_agent_lookups_forgotten_total 5"}) {
+    EXPECT_THAT(text, HasSubstr(std::string("\n") + line + "\n"));
+  }
+}
+
+}  // namespace
+}  // namespace sluice::agentd
