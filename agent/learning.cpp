@@ -20,6 +20,7 @@
 #include <sys/epoll.h>
 
 #include "agent/dns/assembly.h"
+#include "agent/dns/event.h"
 #include "agent/dns/message.h"
 #include "agent/dns/table.h"
 #include "agent/held_messages.h"
@@ -130,13 +131,9 @@ struct Learning::Impl {
 
   // Called by libbpf; it must not throw.
   static int on_seen(void* self, void* data, std::size_t size) noexcept {
-    sluice_dns_event event{};
-    if (size >= sizeof(event)) {
-      std::memcpy(&event, data, sizeof(event));
-      const std::span rest(static_cast<const std::byte*>(data) + sizeof(event),
-                           size - sizeof(event));
-      static_cast<Impl*>(self)->handle_seen(
-          event, rest.first(std::min<std::size_t>(event.size, rest.size())));
+    if (const auto event =
+            read_event({static_cast<const std::byte*>(data), size})) {
+      static_cast<Impl*>(self)->handle_seen(event->head, event->data);
     }
     return 0;
   }
