@@ -58,7 +58,7 @@ class Datapath {
   // replace them. On failure nothing is changed.
   Result<void> load_names();
   // Sends a frame on its way again that a program has held; for
-  // BPF_PROG_TEST_RUN, see bpf/dns.bpf.h. -1 before load_names().
+  // BPF_PROG_TEST_RUN, see bpf/dns_held.bpf.h. -1 before load_names().
   [[nodiscard]] int resend_fd() const;
   // A program that does nothing, the baseline of measurements.
   [[nodiscard]] int floor_fd() const;

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstring>
 #include <string>
 #include <utility>
 
@@ -13,6 +12,7 @@
 
 #include <netinet/in.h>
 
+#include "agent/dns/event.h"
 #include "agent/dns/frame.h"
 
 namespace sluice::agent {
@@ -96,16 +96,10 @@ void HeldMessages::forget_old(std::uint32_t now) {
 
 void HeldMessages::on_held(void* self, int /*cpu*/, void* data,
                            __u32 size) noexcept {
-  sluice_dns_event event{};
-  if (size < sizeof(event)) {
-    return;
+  if (const auto event =
+          read_event({static_cast<const std::byte*>(data), size})) {
+    static_cast<HeldMessages*>(self)->handle(event->head, event->data);
   }
-  std::memcpy(&event, data, sizeof(event));
-  // The buffer pads what it has.
-  const std::span rest(static_cast<const std::byte*>(data) + sizeof(event),
-                       size - sizeof(event));
-  static_cast<HeldMessages*>(self)->handle(
-      event, rest.first(std::min<std::size_t>(event.size, rest.size())));
 }
 
 void HeldMessages::on_lost(void* self, int /*cpu*/, __u64 count) noexcept {

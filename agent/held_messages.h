@@ -20,10 +20,10 @@ struct perf_buffer;
 
 namespace sluice::agent {
 
-// The DNS packets that the programs have held for the agent; see bpf/dns.bpf.h.
-// Every one of them is sent on its way again, whatever is in it. As long as
-// there is such an object, the programs hold packets; the kernel sees to it
-// that they stop when the process ends, however it does.
+// The DNS packets that the programs have held for the agent; see
+// bpf/dns_held.bpf.h. Every one of them is sent on its way again, whatever is
+// in it. As long as there is such an object, the programs hold packets; the
+// kernel sees to it that they stop when the process ends, however it does.
 //
 // One thread.
 class HeldMessages {

@@ -20,6 +20,7 @@
 #include <sys/epoll.h>
 
 #include "agent/dns/assembly.h"
+#include "agent/dns/event.h"
 #include "agent/dns/message.h"
 #include "agent/dns/table.h"
 #include "agent/held_messages.h"
@@ -108,8 +109,9 @@ struct Learning::Impl {
   Result<void> begin(Datapath& datapath);
   Result<void> listen(const Datapath& datapath);
   void write_name(const NameTable::Entry& entry);
-  // Puts the changes into the table and the map `names`, and forgets them.
-  void change_names(std::vector<Transaction::NameChange>& changes);
+  // Puts the changes into the table and the map `names`, and forgets them. The
+  // error says which pattern this version cannot read; the others are in force.
+  Result<void> change_names(std::vector<Transaction::NameChange>& changes);
   Result<void> add_resolvers();
   Result<void> remove_resolvers();
   Result<void> give_maps(const EndpointStates& endpoints,
@@ -130,13 +132,9 @@ struct Learning::Impl {
 
   // Called by libbpf; it must not throw.
   static int on_seen(void* self, void* data, std::size_t size) noexcept {
-    sluice_dns_event event{};
-    if (size >= sizeof(event)) {
-      std::memcpy(&event, data, sizeof(event));
-      const std::span rest(static_cast<const std::byte*>(data) + sizeof(event),
-                           size - sizeof(event));
-      static_cast<Impl*>(self)->handle_seen(
-          event, rest.first(std::min<std::size_t>(event.size, rest.size())));
+    if (const auto event =
+            read_event({static_cast<const std::byte*>(data), size})) {
+      static_cast<Impl*>(self)->handle_seen(event->head, event->data);
     }
     return 0;
   }
@@ -238,12 +236,19 @@ void Learning::Impl::write_name(const NameTable::Entry& entry) {
   }
 }
 
-void Learning::Impl::change_names(
+Result<void> Learning::Impl::change_names(
     std::vector<Transaction::NameChange>& changes) {
-  for (const auto& entry : table.apply(changes).entries) {
+  const auto change = table.apply(changes);
+  changes.clear();
+  for (const auto& entry : change.entries) {
     write_name(entry);
   }
-  changes.clear();
+  if (change.problems.empty()) {
+    return {};
+  }
+  const auto more = change.problems.size() - 1;
+  return fail(change.problems.front() +
+              (more == 0 ? "" : " (and " + std::to_string(more) + " more)"));
 }
 
 // What an earlier process knew is compared with the selectors of today.
@@ -387,18 +392,20 @@ Result<void> Learning::prepare(Datapath& datapath,
   if (!impl.started) {
     return {};
   }
+  Result<void> result;
   std::vector<std::uint32_t> fresh;
   if (!impl.additions.empty()) {
     for (const auto& addition : impl.additions) {
       fresh.push_back(addition.id);
     }
     std::ranges::sort(fresh);
-    impl.change_names(impl.additions);
+    result = impl.change_names(impl.additions);
     impl.drain_seen();
   }
-  Result<void> result;
   if (!impl.held && !(impl.patterns.empty() && impl.resolvers.empty())) {
-    result = impl.begin(datapath);
+    if (auto begun = impl.begin(datapath); !begun && result) {
+      result = std::move(begun);
+    }
   }
   if (auto added = impl.add_resolvers(); !added && result) {
     result = std::move(added);
@@ -418,7 +425,9 @@ Result<void> Learning::settle(const EndpointStates& endpoints) {
   if (impl.resolvers_there != impl.resolvers) {
     result = impl.remove_resolvers();
   }
-  impl.change_names(impl.removals);
+  if (auto changed = impl.change_names(impl.removals); !changed && result) {
+    result = std::move(changed);
+  }
   const auto users = impl.users(endpoints);
   for (const std::uint32_t ifindex : impl.maps.all()) {
     if (!users.contains(ifindex)) {

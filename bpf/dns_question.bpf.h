@@ -2,9 +2,13 @@
 #pragma once
 
 #include "dns.bpf.h"
+#include "dns_held.bpf.h"
+#include "events.bpf.h"
 #include "reset.bpf.h"
 
 /* Judges what pods ask their DNS servers, and answers questions that are not allowed. */
+
+#define DNS_RCODE_REFUSED 5
 
 /* True if the list has a selector that matches the question's name. */
 static __always_inline bool may_ask(const struct sluice_name *name, const struct dns_place *place)

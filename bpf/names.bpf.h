@@ -4,7 +4,7 @@
 #include "context.bpf.h"
 #include "maps.bpf.h"
 
-/* What endpoints have learned about names, as policy asks for it; dns.bpf.h learns it. */
+/* What endpoints have learned about names, as policy asks for it; dns_learn.bpf.h learns it. */
 
 #define DNS_PORT 53
 

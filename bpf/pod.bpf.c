@@ -5,6 +5,8 @@
 
 #include "counters.bpf.h"
 #include "dns.bpf.h"
+#include "dns_answer.bpf.h"
+#include "dns_held.bpf.h"
 #include "dns_question.bpf.h"
 #include "events.bpf.h"
 #include "judge.bpf.h"

@@ -4,6 +4,7 @@
 #include <limits>
 #include <map>
 #include <optional>
+#include <span>
 #include <utility>
 
 #include <netlink/route/link/veth.h>
@@ -18,12 +19,10 @@
 
 #include "agent/apply.h"
 #include "agent/datapath.h"
-#include "agent/learning.h"
 #include "cli/dns_packet.h"
 #include "cli/judge.h"
-#include "cli/learned.h"
+#include "cli/kernel_names.h"
 #include "cli/packet.h"
-#include "lib/base/fd.h"
 
 namespace sluice::cli {
 namespace {
@@ -41,6 +40,8 @@ constexpr std::uint16_t kNumberLast = 65000;
 // which no endpoint has, for those from elsewhere.
 constexpr std::uint32_t kStack = 0;
 constexpr std::uint32_t kUplink = 1;
+constexpr std::array kFlowMaps{agent::Map::kConntrack4,
+                               agent::Map::kConntrack6};
 
 struct FreeSocket {
   void operator()(nl_sock* socket) const { ::nl_socket_free(socket); }
@@ -68,26 +69,6 @@ Result<void> empty_map(int fd) {
   return {};
 }
 
-// Makes what a map of learned addresses has expire later.
-Result<void> shift_expiries(int fd, std::int64_t seconds) {
-  sluice_learned_key key{};
-  sluice_learned_key* before = nullptr;
-  while (bpf_map_get_next_key(fd, before, &key) == 0) {
-    before = &key;
-    sluice_learned value{};
-    if (bpf_map_lookup_elem(fd, &key, &value) != 0) {
-      continue;
-    }
-    for (auto& slot : value.slot) {
-      slot.expires = static_cast<std::uint32_t>(slot.expires + seconds);
-    }
-    if (bpf_map_update_elem(fd, &key, &value, BPF_EXIST) != 0) {
-      return fail_errno("changing what is learned");
-    }
-  }
-  return {};
-}
-
 }  // namespace
 
 struct Kernel::Impl {
@@ -102,14 +83,9 @@ struct Kernel::Impl {
   std::uint16_t number = kNumberFirst;
   bool knows_entry = false;  // a packet can be given the interface it enters by
   std::uint64_t unsent = 0;
-  // Where names are learned.
-  std::unique_ptr<agent::Learning> learning;
-  std::uint32_t clock = 0;  // the kernel's time for which expiries are right
+  KernelNames names;
 
   Result<void> load();
-  Result<void> begin_names(const State& state);
-  Result<void> shift_learned(std::int64_t seconds);
-  Result<void> follow_clock();
   // Runs the program for the direction; in the state of a held packet, also
   // what the agent does then.
   Result<int> run(const Question& question, policy::Direction direction,
@@ -119,7 +95,7 @@ struct Kernel::Impl {
                     bool v6, bool answered);
   [[nodiscard]] bool takes_entry() const;
   Result<void> add_interfaces(std::size_t count);
-  Result<void> forget_flows();
+  Result<void> forget(std::span<const agent::Map> maps);
   Result<void> next_number(std::uint8_t protocol);
   [[nodiscard]] std::uint32_t entered_by(const Question& question) const;
 };
@@ -193,8 +169,9 @@ Result<void> Kernel::Impl::add_interfaces(std::size_t count) {
   return {};
 }
 
-Result<void> Kernel::Impl::forget_flows() {
-  for (const auto map : {agent::Map::kConntrack4, agent::Map::kConntrack6}) {
+// Removes all elements of these maps.
+Result<void> Kernel::Impl::forget(std::span<const agent::Map> maps) {
+  for (const auto map : maps) {
     if (auto emptied = empty_map(datapath->map_fd(map)); !emptied) {
       return emptied;
     }
@@ -214,7 +191,7 @@ Result<void> Kernel::Impl::next_number(std::uint8_t protocol) {
     return {};
   }
   number = kNumberFirst;
-  return forget_flows();
+  return forget(kFlowMaps);
 }
 
 // The interface at which a packet to the subject enters the node: none if the
@@ -244,60 +221,6 @@ Result<Kernel> Kernel::create() {
   return kernel;
 }
 
-// Nothing is known from an earlier state.
-Result<void> Kernel::Impl::begin_names(const State& state) {
-  learning.reset();
-  for (const auto map : {agent::Map::kLearned, agent::Map::kNames,
-                         agent::Map::kQuestions, agent::Map::kResolvers}) {
-    if (auto emptied = empty_map(datapath->map_fd(map)); !emptied) {
-      return emptied;
-    }
-  }
-  // The programs count the last second, too.
-  auto opened = agent::Learning::open(
-      *datapath, {},
-      {.grace = static_cast<std::uint32_t>(Learned::kGrace) - 1});
-  if (!opened) {
-    return std::unexpected(opened.error());
-  }
-  learning = std::move(*opened);
-  clock = agent::Learning::now();
-  agent::Learning::EndpointStates endpoints;
-  for (const auto& endpoint : state.endpoints) {
-    endpoints[endpoint.name] = {.entry = endpoint,
-                                .ifindex = bound.at(endpoint.name),
-                                .attached = true,
-                                .problem = {}};
-  }
-  learning->replace(state);
-  return learning->prepare(*datapath, endpoints);
-}
-
-Result<void> Kernel::Impl::shift_learned(std::int64_t seconds) {
-  const int outer = datapath->map_fd(agent::Map::kLearned);
-  for (const auto& [name, ifindex] : bound) {
-    std::uint32_t id = 0;
-    if (bpf_map_lookup_elem(outer, &ifindex, &id) != 0) {
-      continue;
-    }
-    const Fd inner(bpf_map_get_fd_by_id(id));
-    if (!inner.valid()) {
-      return fail_errno("opening what is learned");
-    }
-    if (auto shifted = shift_expiries(inner.get(), seconds); !shifted) {
-      return shifted;
-    }
-  }
-  return {};
-}
-
-// In a scenario, time passes in its steps alone.
-Result<void> Kernel::Impl::follow_clock() {
-  const auto now = agent::Learning::now();
-  const auto passed = now - std::exchange(clock, now);
-  return learning && passed != 0 ? shift_learned(passed) : Result<void>();
-}
-
 Result<int> Kernel::Impl::run(const Question& question,
                               policy::Direction direction,
                               const packet::Bytes& frame) {
@@ -320,15 +243,14 @@ Result<int> Kernel::Impl::run(const Question& question,
       return result;
     }
     // It comes to know the names, and sends the packet where nobody is.
-    learning->dispatch();
+    names.meet();
   }
   return fail("a DNS message is held over and over");
 }
 
 Result<void> Kernel::wait(std::uint32_t seconds) {
   auto& impl = *impl_;
-  auto followed = impl.follow_clock();
-  return followed ? impl.shift_learned(-std::int64_t{seconds}) : followed;
+  return impl.names.pass(seconds);
 }
 
 Result<Kernel::Asked> Kernel::ask(const Question& question,
@@ -337,7 +259,7 @@ Result<Kernel::Asked> Kernel::ask(const Question& question,
   if (!impl.bound.contains(question.subject)) {
     return fail(question.subject + " has no interface");
   }
-  if (auto followed = impl.follow_clock(); !followed) {
+  if (auto followed = impl.names.follow_clock(); !followed) {
     return std::unexpected(followed.error());
   }
   const auto has = [&](bool v6) {
@@ -361,43 +283,12 @@ Result<Kernel::Asked> Kernel::ask(const Question& question,
 Result<Kernel::Asked> Kernel::Impl::ask(const Question& question,
                                         const DnsRecords& records, bool v6,
                                         bool answered) {
-  using policy::Direction;
   if (auto next = next_number(question.protocol); !next) {
     return std::unexpected(next.error());
   }
-  const bool stream = question.protocol == IPPROTO_TCP;
-  const packet::Endpoints out{.from = question.own, .to = question.peer};
-  const packet::Endpoints in{.from = question.peer, .to = question.own};
-  const auto frame = [&](const packet::Endpoints& ends,
-                         const packet::Bytes& transport) {
-    return packet::ip_frame(ends, question.protocol, transport);
-  };
-  const auto carried = [&](std::uint16_t from, std::uint16_t to,
-                           const packet::Bytes& message) {
-    // The sequence numbers of packet::tcp() begin at 1.
-    return stream ? dns_segment(from, to, 2, message)
-                  : dns_datagram(from, to, message);
-  };
-  std::vector<std::pair<Direction, packet::Bytes>> frames;
-  if (stream) {
-    frames.emplace_back(
-        Direction::kEgress,
-        frame(out, packet::tcp(number, question.port, packet::kSyn, 0)));
-    frames.emplace_back(Direction::kIngress,
-                        frame(in, packet::tcp(question.port, number,
-                                              packet::kSyn | packet::kAck, 0)));
-  }
-  frames.emplace_back(
-      Direction::kEgress,
-      frame(out, carried(number, question.port,
-                         dns_question(records.name, v6, number))));
-  if (answered) {
-    frames.emplace_back(Direction::kIngress,
-                        frame(in, carried(question.port, number,
-                                          dns_answer(records, v6, number))));
-  }
   event.reset();
-  for (const auto& [direction, bytes] : frames) {
+  for (const auto& [direction, bytes] :
+       dns_exchange(question, records, v6, answered, number)) {
     const auto result = run(question, direction, bytes);
     if (!result) {
       return std::unexpected(result.error());
@@ -432,7 +323,13 @@ Result<void> Kernel::show(const State& state, bool names) {
   }
   impl.bound = std::move(bound);
   if (names) {
-    if (auto begun = impl.begin_names(state); !begun) {
+    // Nothing is known from an earlier state.
+    impl.names = {};
+    if (auto forgotten = impl.forget(KernelNames::kMaps); !forgotten) {
+      return forgotten;
+    }
+    if (auto begun = impl.names.begin(*impl.datapath, state, impl.bound);
+        !begun) {
       return begun;
     }
   }
@@ -443,7 +340,7 @@ Result<void> Kernel::show(const State& state, bool names) {
 
 Result<std::optional<Kernel::Verdict>> Kernel::judge(const Question& question) {
   auto& impl = *impl_;
-  if (auto followed = impl.follow_clock(); !followed) {
+  if (auto followed = impl.names.follow_clock(); !followed) {
     return std::unexpected(followed.error());
   }
   if (auto next = impl.next_number(question.protocol); !next) {

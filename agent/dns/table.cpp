@@ -69,22 +69,6 @@ NameTable::Change NameTable::apply(
   return result;
 }
 
-NameTable::Change NameTable::replace(
-    const std::vector<NameSelector>& selectors) {
-  std::unordered_map<std::uint32_t, const NameSelector*> wanted;
-  std::vector<Transaction::NameChange> changes;
-  for (const NameSelector& selector : selectors) {
-    wanted[selector.id] = &selector;
-    changes.push_back({.id = selector.id, .value = selector});
-  }
-  for (const auto& [id, text] : patterns_) {
-    if (!wanted.contains(id)) {
-      changes.push_back({.id = id, .value = std::nullopt});
-    }
-  }
-  return apply(changes);
-}
-
 NameTable::Met NameTable::meet(const dns::Name& name) {
   Met result{.entry = entry(name)};
   if (const auto found = met_.find(name); found != met_.end()) {

@@ -35,7 +35,8 @@ class NameTable {
   };
   struct Change {
     std::vector<Entry> entries;  // of names met whose values change
-    // "selector 12: what is wrong with its pattern". The others are in force.
+    // "selector 12: what is wrong with its pattern". Such a selector matches no
+    // name; the others are in force.
     std::vector<std::string> problems;
   };
   struct Met {
@@ -53,8 +54,6 @@ class NameTable {
   // Adds, changes and removes selectors. Takes time for each name met, but
   // compares it with the changed patterns alone.
   Change apply(const std::vector<Transaction::NameChange>& changes);
-  // Replaces all selectors.
-  Change replace(const std::vector<NameSelector>& selectors);
 
   // Remembers the name as the one met last, and gives its entry.
   Met meet(const dns::Name& name);
@@ -66,8 +65,6 @@ class NameTable {
   }
   // The pattern's text; nullptr if there is no such selector.
   [[nodiscard]] const std::string* pattern(std::uint32_t id) const;
-  [[nodiscard]] std::size_t selectors() const { return patterns_.size(); }
-  [[nodiscard]] std::size_t names() const { return met_.size(); }
 
  private:
   // Names met, the last one first.

@@ -122,7 +122,7 @@ Result<void> Runtime::watch() {
   if (auto done = call(agent_->poll_fd(), &Runtime::follow_node); !done) {
     return done;
   }
-  housekeeping_timer_ = loop_->after(kHousekeeping, [this] { housekeeping(); });
+  housekeeping_timer_ = loop_->every(kHousekeeping, [this] { housekeeping(); });
   return loop_->set_fd(server_->poll_fd(), EPOLLIN,
                        [this](std::uint32_t) { server_->dispatch(); });
 }
@@ -247,7 +247,6 @@ void Runtime::save_names() {
 }
 
 void Runtime::housekeeping() {
-  housekeeping_timer_ = loop_->after(kHousekeeping, [this] { housekeeping(); });
   save_names();
   server_->expire(Clock::now());
 }

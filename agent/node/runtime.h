@@ -77,7 +77,6 @@ class Runtime {
   [[nodiscard]] agent::Agent& agent() { return *agent_; }
   [[nodiscard]] const agent::Agent& agent() const { return *agent_; }
   [[nodiscard]] Server& server() { return *server_; }
-  [[nodiscard]] FlowHub& flows() { return flows_; }
   [[nodiscard]] const RuntimeOptions& options() const { return options_; }
   [[nodiscard]] Phase phase() const { return phase_; }
   // Why what the source has given is not in force; empty if it is.

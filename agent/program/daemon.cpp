@@ -79,7 +79,6 @@ Result<void> Daemon::Impl::install_cni() {
 }
 
 void Daemon::Impl::tick() {
-  timer = runtime->loop().after(kTick, [this] { tick(); });
   cni->turn();
   if (!health) {
     return;
@@ -108,7 +107,9 @@ Result<Daemon> Daemon::start(DaemonOptions options) {
       return std::unexpected(done.error());
     }
   }
-  daemon.impl_->tick();
+  auto& impl = *daemon.impl_;
+  impl.timer = impl.runtime->loop().every(kTick, [&impl] { impl.tick(); });
+  impl.tick();
   return daemon;
 }
 

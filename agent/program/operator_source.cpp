@@ -140,7 +140,7 @@ Result<void> OperatorSource::Impl::connect() {
   announcements->serve(*client, runtime->server(),
                        [this](const auto& change) { on_local_change(change); });
   housekeeping_timer =
-      runtime->loop().after(kHousekeeping, [this] { housekeeping(); });
+      runtime->loop().every(kHousekeeping, [this] { housekeeping(); });
   return runtime->loop().set_fd(client->poll_fd(), EPOLLIN,
                                 [this](std::uint32_t) { client->dispatch(); });
 }
@@ -239,8 +239,6 @@ void OperatorSource::Impl::acknowledge() {
 }
 
 void OperatorSource::Impl::housekeeping() {
-  housekeeping_timer =
-      runtime->loop().after(kHousekeeping, [this] { housekeeping(); });
   // Without a message to this process there is nothing to start a journal with.
   if (journal->wants_rewrite(progress.received != 0)) {
     journal->rewrite(runtime->agent().wanted());

@@ -37,7 +37,7 @@ void wake(int fd) {
   }
 }
 
-bool add(int epoll, int fd, std::uint64_t mark) {
+bool watch(int epoll, int fd, std::uint64_t mark) {
   epoll_event event{.events = EPOLLIN, .data = {.u64 = mark}};
   return ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
 }
@@ -68,8 +68,8 @@ Result<std::unique_ptr<Loop>> Loop::create() {
   if (!loop->epoll_.valid() || !loop->timer_.valid() || !loop->wake_.valid()) {
     return fail_errno("event loop");
   }
-  if (!add(loop->epoll_.get(), loop->timer_.get(), kTimerMark) ||
-      !add(loop->epoll_.get(), loop->wake_.get(), kWakeMark)) {
+  if (!watch(loop->epoll_.get(), loop->timer_.get(), kTimerMark) ||
+      !watch(loop->epoll_.get(), loop->wake_.get(), kWakeMark)) {
     return fail_errno("event loop: epoll_ctl");
   }
   loop->next_id_ = kFirstId;
@@ -79,9 +79,20 @@ Result<std::unique_ptr<Loop>> Loop::create() {
 Loop::~Loop() = default;
 
 Timer Loop::after(Clock::duration delay, Callback callback) {
+  return add(delay, Clock::duration::zero(), std::move(callback));
+}
+
+Timer Loop::every(Clock::duration interval, Callback callback) {
+  return add(interval, interval, std::move(callback));
+}
+
+Timer Loop::add(Clock::duration delay, Clock::duration interval,
+                Callback callback) {
   const std::uint64_t id = next_id_++;
   const auto when = Clock::now() + std::max(delay, Clock::duration::zero());
-  timers_.emplace(id, Pending{.when = when, .callback = std::move(callback)});
+  timers_.emplace(id, Pending{.when = when,
+                              .interval = interval,
+                              .callback = std::move(callback)});
   const auto place = order_.emplace(when, id);
   if (place == order_.begin()) {
     arm();
@@ -94,15 +105,19 @@ void Loop::cancel(std::uint64_t id) {
   if (found == timers_.end()) {
     return;
   }
-  const auto [begin, end] = order_.equal_range(found->second.when);
+  leave_order(id, found->second.when);
+  // The callback may own the caller, so it is destroyed last.
+  const Pending gone = std::move(found->second);
+  timers_.erase(found);
+}
+
+void Loop::leave_order(std::uint64_t id, Clock::time_point when) {
+  const auto [begin, end] = order_.equal_range(when);
   const auto place =
       std::find_if(begin, end, [&](const auto& at) { return at.second == id; });
   if (place != end) {
     order_.erase(place);
   }
-  // The callback may own the caller, so it is destroyed last.
-  const Pending gone = std::move(found->second);
-  timers_.erase(found);
 }
 
 // Sets the timerfd to the earliest timer. For an overdue timer it uses the
@@ -178,6 +193,30 @@ void Loop::run_fds() {
   }
 }
 
+// Calls back the timer that is due, unless an earlier callback has cancelled
+// it.
+void Loop::call(std::uint64_t id) {
+  const auto found = timers_.find(id);
+  if (found == timers_.end()) {
+    return;
+  }
+  auto& pending = found->second;
+  // The callback may cancel itself, and must exist until it has returned.
+  Callback callback = std::exchange(pending.callback, nullptr);
+  if (pending.interval == Clock::duration::zero()) {
+    cancel(id);
+    callback();
+    return;
+  }
+  leave_order(id, pending.when);
+  pending.when = Clock::now() + pending.interval;
+  order_.emplace(pending.when, id);
+  callback();
+  if (const auto still = timers_.find(id); still != timers_.end()) {
+    still->second.callback = std::move(callback);
+  }
+}
+
 void Loop::run_timers() {
   // Only timers that are due now: a timer that restarts itself at once must not
   // delay the others.
@@ -191,14 +230,9 @@ void Loop::run_timers() {
     due.push_back(id);
   }
   for (const std::uint64_t id : due) {
-    const auto found = timers_.find(id);
-    if (found == timers_.end() || id >= before) {
-      continue;
+    if (id < before) {
+      call(id);
     }
-    const Callback callback = std::move(found->second.callback);
-    found->second.callback = nullptr;
-    cancel(id);
-    callback();
   }
   arm();
 }

@@ -30,7 +30,7 @@ namespace sluice {
 
 class Loop;
 
-// A pending callback; destroying it cancels the callback.
+// A pending callback, or a repeated one; destroying it cancels the callback.
 class [[nodiscard]] Timer {
  public:
   Timer() = default;
@@ -40,7 +40,7 @@ class [[nodiscard]] Timer {
   Timer(const Timer&) = delete;
   Timer& operator=(const Timer&) = delete;
   ~Timer() { cancel(); }
-  // Does nothing if the callback has run or was cancelled.
+  // Does nothing if a callback for once has run, or was cancelled.
   void cancel();
 
  private:
@@ -81,6 +81,10 @@ class Loop {
 
   // Calls `callback` once, not before `delay` has passed.
   Timer after(Clock::duration delay, Callback callback);
+  // Calls `callback` again and again, the next time not before `interval` has
+  // passed since the last call began. Calls that the loop was too late for are
+  // not made up for. `interval` is more than 0.
+  Timer every(Clock::duration interval, Callback callback);
   // Calls `callback` once at the end of this dispatch(), or of the next one.
   void defer(Callback callback);
   // The same from any thread. Pending posts are dropped when the loop is
@@ -97,6 +101,7 @@ class Loop {
   friend class Timer;
   struct Pending {
     Clock::time_point when;
+    Clock::duration interval;  // 0: once
     Callback callback;
   };
   struct Watched {
@@ -105,8 +110,11 @@ class Loop {
   };
 
   Loop() = default;
+  Timer add(Clock::duration delay, Clock::duration interval, Callback callback);
   void cancel(std::uint64_t id);
+  void leave_order(std::uint64_t id, Clock::time_point when);
   void arm();
+  void call(std::uint64_t id);
   void run_timers();
   void run_deferred();
   void run_posted();

@@ -2,9 +2,13 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
+#include <functional>
 #include <ranges>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 namespace sluice {
 
@@ -14,6 +18,29 @@ void sort_unique(Container& elements) {
   std::ranges::sort(elements);
   const auto repeated = std::ranges::unique(elements);
   elements.erase(repeated.begin(), repeated.end());
+}
+
+// Sorts the elements by their keys and, of those with equal keys, keeps the one
+// that was last. `key_of`: an element's key, by a function or a member.
+template <typename T, typename KeyOf, typename Less = std::ranges::less>
+void keep_last(std::vector<T>& elements, KeyOf key_of, Less less = {}) {
+  if (!std::ranges::is_sorted(elements, less, key_of)) {
+    std::ranges::stable_sort(elements, less, key_of);
+  }
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < elements.size(); ++i) {
+    if (i + 1 < elements.size() &&
+        !less(std::invoke(key_of, elements[i]),
+              std::invoke(key_of, elements[i + 1]))) {
+      continue;
+    }
+    if (kept != i) {
+      elements[kept] = std::move(elements[i]);
+    }
+    ++kept;
+  }
+  elements.erase(elements.begin() + static_cast<std::ptrdiff_t>(kept),
+                 elements.end());
 }
 
 // Returns the texts, with the separator between them.

@@ -2,9 +2,9 @@
 // The view of one node: its endpoints, their policy sets with entries and
 // names, and the peers; as a whole or as changes.
 #include <algorithm>
-#include <ranges>
 #include <utility>
 
+#include "lib/base/sequence.h"
 #include "lib/policy/translator_impl.h"
 
 namespace sluice::policy {
@@ -18,24 +18,6 @@ std::vector<RuleInfo> rules_of(const SetRecord& set) {
     }
   }
   return rules;
-}
-
-// Sorted; of equal keys the last one stays.
-std::vector<Transaction::EntryChange> one_per_key(
-    std::vector<Transaction::EntryChange> changes) {
-  const auto less = [](const auto& a, const auto& b) {
-    return PolicyKeyLess{}(a.key, b.key);
-  };
-  if (!std::ranges::is_sorted(changes, less)) {
-    std::ranges::stable_sort(changes, less);
-  }
-  // From the end, so that the last of equal keys comes first.
-  const auto same = [](const auto& a, const auto& b) {
-    return equal(a.key, b.key);
-  };
-  const auto rest = std::ranges::unique(std::views::reverse(changes), same);
-  changes.erase(changes.begin(), rest.begin().base());
-  return changes;
 }
 
 }  // namespace
@@ -458,7 +440,8 @@ Transaction Translator::Impl::take_changes(NodeWatch& watch) const {
         {.prefix = prefix,
          .cidr_id = classes.entry(prefix, watch.node, watch.class_refs)});
   }
-  changes.entries = one_per_key(std::exchange(watch.entries, {}));
+  changes.entries = std::exchange(watch.entries, {});
+  keep_last(changes.entries, &Transaction::EntryChange::key, PolicyKeyLess{});
   for (const auto& name : std::exchange(watch.endpoints, {})) {
     const auto* record = find_endpoint(watch.node, name);
     const auto sent = watch.sent_endpoints.find(name);

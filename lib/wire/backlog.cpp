@@ -2,33 +2,15 @@
 #include "lib/wire/backlog.h"
 
 #include <algorithm>
-#include <functional>
 #include <utility>
+
+#include "lib/base/sequence.h"
 
 namespace sluice::wire {
 namespace {
 
 // How much a merged transaction may grow before repetitions are removed.
 constexpr std::size_t kSlack = 4096;
-
-template <typename T, typename KeyOf, typename Less>
-void keep_last(std::vector<T>& changes, KeyOf key_of, Less less) {
-  std::stable_sort(changes.begin(), changes.end(), [&](const T& a, const T& b) {
-    return less(key_of(a), key_of(b));
-  });
-  std::size_t kept = 0;
-  for (std::size_t i = 0; i < changes.size(); ++i) {
-    if (i + 1 < changes.size() &&
-        !less(key_of(changes[i]), key_of(changes[i + 1]))) {
-      continue;
-    }
-    if (kept != i) {
-      changes[kept] = std::move(changes[i]);
-    }
-    ++kept;
-  }
-  changes.resize(kept);
-}
 
 }  // namespace
 
@@ -47,22 +29,14 @@ void append(Transaction& to, const Transaction& later) {
 }
 
 void tidy(Transaction& transaction) {
-  const auto id_of = [](const auto& change) { return change.id; };
-  keep_last(
-      transaction.peers, [](const auto& c) { return c.prefix; }, std::less<>{});
-  keep_last(
-      transaction.entries, [](const auto& c) { return c.key; },
-      PolicyKeyLess{});
-  keep_last(
-      transaction.endpoints,
-      [](const auto& c) -> const std::string& { return c.name; },
-      std::less<>{});
-  keep_last(transaction.rules, id_of, std::less<>{});
-  keep_last(transaction.sets, id_of, std::less<>{});
-  keep_last(transaction.names, id_of, std::less<>{});
-  keep_last(
-      transaction.resolvers, [](const auto& c) { return c.resolver; },
-      std::less<>{});
+  keep_last(transaction.peers, &Transaction::PeerChange::prefix);
+  keep_last(transaction.entries, &Transaction::EntryChange::key,
+            PolicyKeyLess{});
+  keep_last(transaction.endpoints, &Transaction::EndpointChange::name);
+  keep_last(transaction.rules, &Transaction::RuleChange::id);
+  keep_last(transaction.sets, &Transaction::SetChange::id);
+  keep_last(transaction.names, &Transaction::NameChange::id);
+  keep_last(transaction.resolvers, &Transaction::ResolverChange::resolver);
 }
 
 std::size_t size_of(const Transaction& transaction) {

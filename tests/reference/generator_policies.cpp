@@ -2,55 +2,10 @@
 #include <algorithm>
 #include <array>
 
-#include "lib/base/ip.h"
 #include "tests/reference/generator.h"
 #include "tests/reference/generator_pools.h"
 
 namespace sluice::reference {
-
-std::string random_cidr(Random& random, bool v6, bool host_bits) {
-  static constexpr std::array kV4{
-      "0.0.0.0/0",       "10.0.0.0/8",      "10.100.0.0/16",
-      "10.100.0.4/30",   "10.100.0.6/32",   "192.168.0.0/24",
-      "192.168.0.10/32", "203.0.113.0/24",  "203.0.113.128/25",
-      "203.0.113.7/32",  "203.0.113.96/29", "198.51.100.0/22"};
-  static constexpr std::array kV6{
-      "::/0",     "2001:db8::/32", "2001:db8::/48",   "2001:db8::7/128",
-      "fd00::/8", "fd00:100::/64", "fd00:100::6/128", "fd00:10::/64"};
-  const bool six = v6 && random.percent(30);
-  const char* cidr = six ? random.pick(kV6) : random.pick(kV4);
-  if (random.percent(50)) {
-    return cidr;
-  }
-  const auto prefix = *parse_prefix(cidr);
-  const int length = random.between(prefix.length / 2, prefix.address.bits());
-  if (host_bits && random.percent(50)) {
-    return to_string(prefix.address) + "/" + std::to_string(length);
-  }
-  return to_string(make_prefix(prefix.address, length));
-}
-
-std::string random_hole(Random& random, const std::string& cidr) {
-  const auto prefix = *parse_prefix(cidr);
-  const int bits = prefix.address.bits();
-  if (prefix.length == bits) {
-    return {};
-  }
-  const int length = random.percent(50)
-                         ? prefix.length + 1
-                         : random.between(prefix.length + 1, bits);
-  IpAddress address = prefix.address;
-  // Keep the address that other prefixes share, or go to another part.
-  if (random.percent(60)) {
-    for (int bit = prefix.length; bit < length; ++bit) {
-      if (random.percent(50)) {
-        address.bytes[bit / 8] |= static_cast<std::uint8_t>(0x80 >> (bit % 8));
-      }
-    }
-  }
-  return to_string(make_prefix(address, length));
-}
-
 namespace {
 
 using nlohmann::json;
@@ -68,11 +23,6 @@ class PolicyMaker {
  private:
   bool percent(int chance) { return random_.percent(chance); }
 
-  // Plain Kubernetes label selectors.
-  json selector(bool of_namespaces);
-  json expression(const std::string& key,
-                  const std::vector<const char*>& values);
-
   json np_rule(const std::string& way);
   json np_peer();
   json np_port();
@@ -88,8 +38,6 @@ class PolicyMaker {
   json service_peer();
   json cilium_spec();
   json icmps();
-  json fqdn();
-  json domain_names();
 
   json pods_or_namespaces();
   json cluster_rule(const std::string& way);
@@ -112,64 +60,6 @@ class PolicyMaker {
   const std::vector<std::string>& groups_;
 };
 
-const std::vector<const char*> kKeys{
-    "app", "tier", "version", "pod-template-hash", "empty", "nowhere"};
-
-std::vector<const char*> values_of(const std::string& key) {
-  if (key == "app") {
-    return {"web", "db", "api"};
-  }
-  if (key == "tier") {
-    return {"front", "back"};
-  }
-  if (key == "env") {
-    return {"prod", "dev"};
-  }
-  if (key == "team") {
-    return {"red", "blue"};
-  }
-  if (key == "pod-template-hash") {
-    return {"x1", "x2"};
-  }
-  return key == "empty" ? std::vector<const char*>{""}
-                        : std::vector<const char*>{"v1", "v2"};
-}
-
-json PolicyMaker::expression(const std::string& key,
-                             const std::vector<const char*>& values) {
-  static constexpr std::array kOperators{"In", "NotIn", "Exists",
-                                         "DoesNotExist"};
-  const std::string op = random_.pick(kOperators);
-  json result{{"key", key}, {"operator", op}};
-  if (op == "In" || op == "NotIn") {
-    json list = json::array({random_.pick(values)});
-    if (percent(40)) {
-      list.push_back(random_.pick(values));
-    }
-    result["values"] = list;
-  }
-  return result;
-}
-
-json PolicyMaker::selector(bool of_namespaces) {
-  static const std::vector<const char*> namespace_keys{"env", "team"};
-  const auto& keys = of_namespaces ? namespace_keys : kKeys;
-  json result = json::object();
-  if (percent(55)) {
-    const std::string key = random_.pick(keys);
-    result["matchLabels"][key] = random_.pick(values_of(key));
-  }
-  if (of_namespaces && percent(20)) {
-    result["matchLabels"]["kubernetes.io/metadata.name"] =
-        random_.pick(namespaces_);
-  }
-  if (percent(30)) {
-    const std::string key = random_.pick(keys);
-    result["matchExpressions"] = json::array({expression(key, values_of(key))});
-  }
-  return result;
-}
-
 // ---- NetworkPolicy
 // ------------------------------------------------------------
 
@@ -184,10 +74,10 @@ json PolicyMaker::np_peer() {
   }
   json peer = json::object();
   if (percent(60)) {
-    peer["podSelector"] = selector(false);
+    peer["podSelector"] = random_pod_selector(random_);
   }
   if (peer.empty() || percent(40)) {
-    peer["namespaceSelector"] = selector(true);
+    peer["namespaceSelector"] = random_namespace_selector(random_, namespaces_);
   }
   return peer;
 }
@@ -230,7 +120,7 @@ json PolicyMaker::np_rule(const std::string& way) {
 }
 
 json PolicyMaker::network_policy(int number) {
-  json spec{{"podSelector", selector(false)}};
+  json spec{{"podSelector", random_pod_selector(random_)}};
   const auto rules = [&](const std::string& way) {
     json list = json::array();
     for (int i = random_.between(0, 2); i > 0; --i) {
@@ -274,7 +164,7 @@ std::string PolicyMaker::cilium_key() {
   if (percent(2)) {
     return "container:app";
   }
-  return source + random_.pick(kKeys);
+  return source + random_.pick(kLabelKeys);
 }
 
 json PolicyMaker::cilium_selector(bool subject) {
@@ -291,7 +181,7 @@ json PolicyMaker::cilium_selector(bool subject) {
   };
   if (percent(50)) {
     const std::string key = cilium_key();
-    result["matchLabels"][key] = random_.pick(values_of(bare(key)));
+    result["matchLabels"][key] = random_.pick(label_values(bare(key)));
   }
   if (percent(subject ? 8 : 15)) {
     result["matchLabels"][std::string(random_.pick(kSources)) +
@@ -313,16 +203,17 @@ json PolicyMaker::cilium_selector(bool subject) {
   json terms = json::array();
   if (percent(25)) {
     const std::string key = cilium_key();
-    terms.push_back(expression(key, values_of(bare(key))));
+    terms.push_back(random_expression(random_, key, label_values(bare(key))));
   }
   if (!subject && percent(8)) {
-    terms.push_back(expression(random_.pick(kReserved), {""}));
+    terms.push_back(random_expression(random_, random_.pick(kReserved), {""}));
   }
   if (percent(5)) {
     static constexpr std::array kKinds{"io.kubernetes.pod.namespace",
                                        "io.cilium.k8s.policy.cluster",
                                        "io.cilium.k8s.namespace.labels.team"};
-    terms.push_back(expression(random_.pick(kKinds), {"default", "red"}));
+    terms.push_back(
+        random_expression(random_, random_.pick(kKinds), {"default", "red"}));
   }
   if (!terms.empty()) {
     result["matchExpressions"] = terms;
@@ -351,8 +242,8 @@ json PolicyMaker::cidr_rule() {
         wanted["matchLabels"][percent(50) ? "zone" : "env"] =
             percent(50) ? "a" : "b";
       } else if (percent(70)) {
-        wanted["matchExpressions"] =
-            json::array({expression(percent(50) ? "zone" : "env", {"a", "b"})});
+        wanted["matchExpressions"] = json::array({random_expression(
+            random_, percent(50) ? "zone" : "env", {"a", "b"})});
       }
       rule["cidrGroupSelector"] = wanted;
       break;
@@ -476,15 +367,6 @@ json PolicyMaker::icmps() {
   return json::array({{{"fields", fields}}});
 }
 
-json PolicyMaker::fqdn() {
-  static constexpr std::array kPatterns{
-      "*",           "*.example.com",   "**.example.com", "*example.com",
-      "a*.ex*.com.", "*.*.example.com", "API*.test",      "**.test",
-      "a**.test"};
-  return percent(50) ? json{{"matchName", random_.pick(kNames)}}
-                     : json{{"matchPattern", random_.pick(kPatterns)}};
-}
-
 void PolicyMaker::cilium_l4(json& rule, bool dns) {
   if (percent(35)) {
     return;
@@ -502,15 +384,7 @@ void PolicyMaker::cilium_l4(json& rule, bool dns) {
     elements.push_back({{"ports", ports}});
   }
   if (dns && percent(60)) {
-    static constexpr std::array kProtocols{"TCP", "UDP", "ANY"};
-    json names = json::array();
-    for (int i = random_.between(1, 2); i > 0; --i) {
-      names.push_back(fqdn());
-    }
-    elements.push_back(
-        {{"ports", json::array({{{"port", percent(80) ? "53" : "dns"},
-                                 {"protocol", random_.pick(kProtocols)}}})},
-         {"rules", {{"dns", names}}}});
+    elements.push_back(random_dns_element(random_));
     if (percent(70)) {
       elements.erase(elements.begin(), elements.end() - 1);
     }
@@ -523,7 +397,7 @@ json PolicyMaker::cilium_rule(const std::string& way, bool allows) {
   if (allows && way == "to" && percent(30)) {
     json names = json::array();
     for (int i = random_.between(1, 2); i > 0; --i) {
-      names.push_back(fqdn());
+      names.push_back(random_fqdn(random_));
     }
     rule["toFQDNs"] = names;
     cilium_l4(rule, false);
@@ -592,11 +466,12 @@ json PolicyMaker::cilium(int number, bool clusterwide) {
 
 json PolicyMaker::pods_or_namespaces() {
   if (percent(50)) {
-    return {{"namespaces", selector(true)}};
+    return {{"namespaces", random_namespace_selector(random_, namespaces_)}};
   }
-  return {{"pods",
-           {{"namespaceSelector", selector(true)},
-            {"podSelector", selector(false)}}}};
+  return {
+      {"pods",
+       {{"namespaceSelector", random_namespace_selector(random_, namespaces_)},
+        {"podSelector", random_pod_selector(random_)}}}};
 }
 
 json PolicyMaker::cluster_protocol(bool names) {
@@ -615,17 +490,6 @@ json PolicyMaker::cluster_protocol(bool names) {
   return {{random_.pick(kKinds), {{"destinationPort", port}}}};
 }
 
-json PolicyMaker::domain_names() {
-  static constexpr std::array kDomains{"*.example.com", "*.apis.test",
-                                       "example.com", "api.Example.com.",
-                                       "*.b.example.com"};
-  json names = json::array({random_.pick(kDomains)});
-  if (percent(30)) {
-    names.push_back(random_.pick(kDomains));
-  }
-  return {{"domainNames", names}};
-}
-
 json PolicyMaker::cluster_rule(const std::string& way) {
   static constexpr std::array kActions{"Accept", "Deny", "Pass"};
   json rule{{"action", random_.pick(kActions)}};
@@ -633,7 +497,7 @@ json PolicyMaker::cluster_rule(const std::string& way) {
   bool networks = false;  // nodes or names: no named ports beside these
   for (int i = random_.between(1, 2); i > 0; --i) {
     if (way == "to" && rule["action"] == "Accept" && percent(30)) {
-      peers.push_back(domain_names());
+      peers.push_back(random_domain_names(random_));
       networks = true;
     } else if (way == "to" && percent(35)) {
       peers.push_back(

@@ -5,6 +5,7 @@
 #include <ctime>
 #include <map>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include <linux/filter.h>
@@ -21,6 +22,7 @@
 #include "agent/datapath.h"
 #include "agent/dns/lookups.h"
 #include "agent/learned_maps.h"
+#include "agent/learning.h"
 #include "lib/base/fd.h"
 #include "tests/unit/agent/world.h"
 
@@ -98,6 +100,24 @@ TEST_F(Kernel, LoadsTheProgramsForNamesWhenAsked) {
   EXPECT_GE(resend, 0);
   EXPECT_TRUE(datapath->load_names());
   EXPECT_EQ(datapath->resend_fd(), resend);
+}
+
+// An operator that is newer than its agents may send what they cannot read.
+TEST_F(Kernel, APatternThatIsNoneIsReportedOnceAndTheOthersAreInForce) {
+  auto learning = Learning::open(*datapath, {}, {});
+  ASSERT_TRUE(learning) << learning.error().message;
+  State state;
+  state.names = {{.id = 0x20000001, .pattern = "a..b"},
+                 {.id = 0x20000002, .pattern = "a.com"}};
+  (*learning)->replace(state);
+  const auto prepared = (*learning)->prepare(*datapath, {});
+  ASSERT_FALSE(prepared);
+  EXPECT_NE(prepared.error().message.find("a..b"), std::string::npos)
+      << prepared.error().message;
+  EXPECT_EQ((*learning)->table().pattern(0x20000001), nullptr);
+  EXPECT_NE((*learning)->table().pattern(0x20000002), nullptr);
+  const auto again = (*learning)->prepare(*datapath, {});
+  EXPECT_TRUE(again) << again.error().message;
 }
 
 // The value in the endpoint's map of learned addresses, by way of the outer map

@@ -67,6 +67,33 @@ TEST_F(LoopTest, a_callback_may_destroy_another_that_is_due) {
   EXPECT_EQ(calls, 1);
 }
 
+TEST_F(LoopTest, a_repeated_timer_comes_until_it_is_destroyed) {
+  int calls = 0;
+  const auto start = Loop::Clock::now();
+  Timer timer = loop_->every(milliseconds(5), [&] { ++calls; });
+  ASSERT_TRUE(run_until(*loop_, [&] { return calls == 3; }));
+  EXPECT_GE(Loop::Clock::now() - start, milliseconds(15));
+  timer.cancel();
+  bool end = false;
+  const Timer last = loop_->after(milliseconds(20), [&] { end = true; });
+  ASSERT_TRUE(run_until(*loop_, [&] { return end; }));
+  EXPECT_EQ(calls, 3);
+}
+
+TEST_F(LoopTest, a_repeated_timer_may_destroy_itself) {
+  const auto alive = std::make_shared<int>(0);
+  Timer timer;
+  timer = loop_->every(milliseconds(1), [&timer, alive] {
+    timer.cancel();
+    ++*alive;
+  });
+  bool end = false;
+  const Timer last = loop_->after(milliseconds(20), [&] { end = true; });
+  ASSERT_TRUE(run_until(*loop_, [&] { return end; }));
+  EXPECT_EQ(*alive, 1);
+  EXPECT_EQ(alive.use_count(), 1) << "the callback is still there";
+}
+
 TEST_F(LoopTest, its_descriptor_says_when_there_is_work) {
   EXPECT_FALSE(readable(loop_->poll_fd()));
   bool deferred = false;
