@@ -533,7 +533,7 @@ struct sluice_question_key {
 	__u8 protocol;
 	/*
 	 * 1, with id 0: no question, but how far the server's messages have been followed on a TCP
-	 * connection; see bpf/dns_stream.bpf.h.
+	 * connection; see bpf/dns.bpf.h.
 	 */
 	__u8 stream;
 };
