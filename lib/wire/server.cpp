@@ -264,8 +264,8 @@ void Server::Impl::subscribe(const std::shared_ptr<Stream>& stream) {
   }
 }
 
-// Agents announce their pods after each Welcome. A snapshot without pods that are
-// known by their announcement only would end what is in force for them.
+// Agents announce their pods after each Welcome. A snapshot without pods that
+// are known by their announcement only would end what is in force for them.
 void Server::Impl::need_snapshot(const std::string& name, Node& node) {
   node.needs_snapshot = true;
   if (!node.queued && !node.asked && node.stream &&
