@@ -45,12 +45,11 @@ class Metrics(names_lab.Case):
         return time.monotonic() - begun
 
     def test_lookups_of_a_pod(self):
-        names = [f"n{number}.allowed.test" for number in range(_MAXIMUM + _BEYOND)]
+        names = [f"n{number}.allowed.test" for number in range(_MAXIMUM + _BEYOND - 1)] + ["other.test"]
         self.names.update({name: Records((f"198.18.3.{number}",), ttl=600) for number, name in enumerate(names)})
-        self.names["other.test"] = Records(("198.18.4.1",))
-        longest = sum(self.look_up(name) for name in [*names, "other.test"])
-        self.assertEqual(self.value("sluice_agent_dns_hold_seconds_count"), len(names) + 1)
-        self.assertEqual(self.value("sluice_agent_dns_held_total"), len(names) + 1)
+        longest = sum(self.look_up(name) for name in names)
+        self.assertEqual(self.value("sluice_agent_dns_hold_seconds_count"), len(names))
+        self.assertEqual(self.value("sluice_agent_dns_held_total"), len(names))
         held = self.value("sluice_agent_dns_hold_seconds_sum")
         self.assertTrue(0 < held < longest, f"{held} of {longest} s")
         self.wait_value("sluice_agent_learned_addresses_total", len(names))
@@ -58,7 +57,7 @@ class Metrics(names_lab.Case):
         # A name that is known is not held, and its address counts again.
         self.look_up(names[-1])
         self.wait_value("sluice_agent_learned_addresses_total", len(names) + 1)
-        self.assertEqual(self.value("sluice_agent_dns_hold_seconds_count"), len(names) + 1)
+        self.assertEqual(self.value("sluice_agent_dns_hold_seconds_count"), len(names))
         self.assertEqual(self.value("sluice_agent_learned_addresses_without_room"), _BEYOND)
         self.assertEqual(self.value("sluice_agent_names_forgotten_total"), 0)
         self.assertEqual(ask(self.client, self.server, "elsewhere.test").code, REFUSED)
