@@ -25,7 +25,8 @@ using sluice::fuzz::check;
 // A stream of one message of the largest size.
 constexpr std::size_t kLargest = 65535 + 2;
 // Four datagrams, and four streams with as much again that came early.
-constexpr std::size_t kMayKeep = (4 * 65535) + (4 * 2 * kLargest);
+constexpr std::size_t kAtOnce = 4;
+constexpr std::size_t kMayKeep = kAtOnce * (65535 + kLargest + kLargest);
 
 class Input {
  public:
@@ -266,7 +267,7 @@ Bytes any_segment(Input& input, bool v6, const Bytes& payload) {
 Bytes any_fragment(Input& input, bool v6, const Bytes& payload) {
   const Bytes whole = packet(v6, IPPROTO_UDP, sluice::agent::udp(payload));
   const std::size_t size = payload.size() + 8;
-  const std::size_t at = std::min<std::size_t>(8U * input.byte(), size);
+  const std::size_t at = std::min(std::size_t{8} * input.byte(), size);
   const std::size_t length = std::min<std::size_t>(input.u16(), size - at);
   return sluice::agent::fragment(whole, at, length, input.byte() % 8);
 }
