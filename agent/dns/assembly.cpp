@@ -21,19 +21,6 @@ unsigned u16(std::span<const std::byte> bytes, std::size_t at) {
          std::to_integer<unsigned>(bytes[at + 1]);
 }
 
-// RFC 5722, 3: a datagram with fragments that overlap is dropped. One that is
-// sent again is none of these.
-bool overlaps(const std::map<std::size_t, std::vector<std::byte>>& parts,
-              const DnsFragment& fragment) {
-  const std::size_t end = fragment.offset + fragment.payload.size();
-  return std::ranges::any_of(parts, [&](const auto& part) {
-    const auto& [offset, bytes] = part;
-    const bool same = offset == fragment.offset &&
-                      std::ranges::equal(bytes, fragment.payload);
-    return !same && offset < end && fragment.offset < offset + bytes.size();
-  });
-}
-
 // The datagram's message, if it is whole.
 std::optional<DnsMessage> read_datagram(
     const DnsFragment& fragment,
@@ -46,8 +33,8 @@ std::optional<DnsMessage> read_datagram(
     }
     all.insert(all.end(), bytes.begin(), bytes.end());
   }
-  if (size == 0 || all.size() != size || size < kUdpHeader ||
-      u16(all, 4) < kUdpHeader || u16(all, 4) > size) {
+  if (all.size() != size || size < kUdpHeader || u16(all, 4) < kUdpHeader ||
+      u16(all, 4) > size) {
     return std::nullopt;
   }
   const DnsFlow flow{
@@ -89,9 +76,7 @@ std::vector<DnsMessage> Assembly::add(std::span<const std::byte> frame,
 std::size_t Assembly::size() const {
   std::size_t size = streams_.size();
   for (const auto& datagram : datagrams_) {
-    for (const auto& [offset, bytes] : datagram.parts) {
-      size += bytes.size();
-    }
+    size += datagram.bytes;
   }
   return size;
 }
@@ -111,6 +96,22 @@ Assembly::Datagram& Assembly::datagram_of(const Key& key, std::uint32_t now) {
       Datagram{.key = key, .begun = now, .parts = {}});
 }
 
+bool Assembly::overlaps(const Datagram& datagram, const DnsFragment& fragment) {
+  const std::size_t end = fragment.offset + fragment.payload.size();
+  const auto next = datagram.parts.lower_bound(fragment.offset);
+  if (next != datagram.parts.end() && next->first == fragment.offset) {
+    return !std::ranges::equal(next->second, fragment.payload);
+  }
+  if (next != datagram.parts.end() && next->first < end) {
+    return true;
+  }
+  if (next == datagram.parts.begin()) {
+    return false;
+  }
+  const auto& [offset, bytes] = *std::prev(next);
+  return offset + bytes.size() > fragment.offset;
+}
+
 std::vector<DnsMessage> Assembly::add(const DnsFragment& fragment,
                                       std::uint32_t now) {
   const Key key{fragment.source, fragment.destination, fragment.id};
@@ -123,15 +124,22 @@ std::vector<DnsMessage> Assembly::add(const DnsFragment& fragment,
                   [&](const Datagram& each) { return each.key == key; });
   };
   if (end > kLargestPacket || fragment.payload.empty() || contradicts ||
-      overlaps(datagram.parts, fragment)) {
+      overlaps(datagram, fragment)) {
     forget();
     return {};
   }
   if (fragment.last) {
     datagram.size = end;
   }
-  datagram.parts.try_emplace(fragment.offset, fragment.payload.begin(),
-                             fragment.payload.end());
+  if (datagram.parts
+          .try_emplace(fragment.offset, fragment.payload.begin(),
+                       fragment.payload.end())
+          .second) {
+    datagram.bytes += fragment.payload.size();
+  }
+  if (datagram.size == 0 || datagram.bytes < datagram.size) {
+    return {};
+  }
   auto message = read_datagram(fragment, datagram.parts, datagram.size);
   if (!message) {
     return {};

@@ -43,11 +43,16 @@ class Assembly {
     std::uint32_t begun = 0;
     // By offset; they do not overlap.
     std::map<std::size_t, std::vector<std::byte>> parts;
-    std::size_t size = 0;  // 0: the last fragment has not come
+    std::size_t bytes = 0;  // of all parts
+    std::size_t size = 0;   // 0: the last fragment has not come
   };
 
   Datagram& datagram_of(const Key& key, std::uint32_t now);
   std::vector<DnsMessage> add(const DnsFragment& fragment, std::uint32_t now);
+
+  // RFC 5722, 3: a datagram with fragments that overlap is dropped. One that is
+  // sent again is none of these.
+  static bool overlaps(const Datagram& datagram, const DnsFragment& fragment);
 
   static constexpr std::size_t kAtOnce = 4;
   TcpStreams streams_{kAtOnce};

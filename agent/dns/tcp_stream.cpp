@@ -17,6 +17,9 @@ std::int32_t distance(std::uint32_t a, std::uint32_t b) {
   return static_cast<std::int32_t>(b - a);
 }
 
+// Segments that end further ahead are not kept.
+constexpr std::size_t kAhead = 2 * kLargest;
+
 // Takes the whole messages off the front of `bytes`.
 void take_messages(std::vector<std::byte>& bytes,
                    std::vector<TcpStreams::Message>& out) {
@@ -82,7 +85,7 @@ bool TcpStreams::keep(Stream& stream, const DnsFrame& segment,
   if (payload.empty() || distance(stream.next, behind) <= 0) {
     return true;  // nothing new
   }
-  if (distance(stream.next, behind) > static_cast<std::int32_t>(kLargest) * 2) {
+  if (distance(stream.next, behind) > static_cast<std::int32_t>(kAhead)) {
     return false;
   }
   Message& kept = stream.early[first];
@@ -95,10 +98,13 @@ bool TcpStreams::keep(Stream& stream, const DnsFrame& segment,
 
 void TcpStreams::take_early(Stream& stream, std::vector<Message>& out) {
   while (!stream.early.empty()) {
-    // The one that begins first, which need not have the least number.
-    const auto next = std::ranges::min_element(
-        stream.early, {},
-        [&](const auto& pair) { return distance(stream.next, pair.first); });
+    // The one that begins first, which need not have the least number. None
+    // begins further behind than a segment is long.
+    auto next = stream.early.lower_bound(stream.next -
+                                         static_cast<std::uint32_t>(kAhead));
+    if (next == stream.early.end()) {
+      next = stream.early.begin();
+    }
     const std::int32_t gap = distance(stream.next, next->first);
     if (gap > 0) {
       return;
