@@ -8,6 +8,7 @@ import select
 import socket
 import time
 
+from tests.netns import agent_program_test as program
 from tests.netns import dns, live
 from tests.netns.dns import AAAA, Records, ask
 from tests.netns.lookups import Lookups
@@ -72,6 +73,34 @@ class Agent(Case):
             self.sluice.kill()
             lookups.run(0.5)
             self.sluice.spawn()
+        lookups.stop()
+        self.assertGreater(lookups.answered, 1000)
+        self.assertLessEqual(lookups.most_tries, 3)
+        self.assertEqual((lookups.denied, lookups.passed), (set(), set()))
+
+    def test_agent_and_operator_are_killed(self):
+        """As above, with the two programs of a cluster."""
+        operator = program.Operator(self.manifests)
+        self.manifests.put("names", policy(dns_servers("*", to={"toCIDR": [f"{self.outside.ipv4}/32"]}),
+                                           fqdns("*.allowed.test")))
+        operator.start()
+        self.addCleanup(operator.kill)
+        agent = program.Agent(self.sluice.node, operator)
+        agent.start()
+        self.addCleanup(agent.cleanup)
+        self.addCleanup(agent.kill)
+        operator.wait_acknowledged("node1")
+        lookups = Lookups(self.client, self.outside, self.names)
+        self.addCleanup(lookups.stop)
+        for number in range(_KILLS):
+            lookups.run(0.5)
+            agent.kill()
+            if number % 2:
+                operator.kill()
+                operator.start()
+            lookups.run(0.5)
+            agent.start()
+        operator.wait_acknowledged("node1")
         lookups.stop()
         self.assertGreater(lookups.answered, 1000)
         self.assertLessEqual(lookups.most_tries, 3)
