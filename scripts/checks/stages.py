@@ -99,7 +99,7 @@ class Runner:
         ok, output = self.run(*command, **options)
         self.counts.add(counting.from_output(output, ok, name))
 
-    def ctest(self, build, *selection, environment=None):
+    def ctest(self, build, *selection, timeout=None, environment=None):
         report = os.path.join(build, "ctest.xml")
         if os.path.exists(report):
             os.unlink(report)
@@ -107,7 +107,7 @@ class Runner:
                          "--output-on-failure", "--output-junit", report,
                          "--test-output-size-passed", "100000000",
                          "--test-output-size-failed", "100000000", *selection,
-                         environment=environment)
+                         timeout=timeout, environment=environment)
         found = counting.from_ctest(report) if os.path.exists(report) else Counts()
         if not ok and found.failed == 0:
             found.add(Counts(failed=1, names=["FAILED ctest " + " ".join(selection)]))
@@ -182,7 +182,7 @@ def vectors(runner):
 
 def netns(runner):
     """real packets through network namespaces"""
-    runner.ctest(_RELEASE, "-L", "netns")
+    runner.ctest(_RELEASE, "-L", "netns", timeout=3600)
 
 
 def cluster(runner):
