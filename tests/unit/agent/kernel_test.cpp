@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <array>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -367,9 +368,11 @@ State crash_state(std::uint32_t seed) {
   return state;
 }
 
+// Writes a byte to `begun` when it begins to go from one state to the other.
 [[noreturn]] void apply_until_killed(const Datapath& datapath,
                                      const Bindings& bindings,
-                                     const State& first, const State& second) {
+                                     const State& first, const State& second,
+                                     const Fd& begun) {
   auto applier = Applier::create(datapath);
   if (!applier) {
     _exit(1);
@@ -381,6 +384,9 @@ State crash_state(std::uint32_t seed) {
   const auto back = diff(second, first);
   if (!applier->replace(first)) {
     _exit(2);
+  }
+  if (write(begun.get(), "", 1) != 1) {
+    _exit(4);
   }
   for (;;) {
     if (!applier->apply(there) || !applier->apply(back)) {
@@ -413,10 +419,19 @@ TEST_F(Kernel, AKillAtAnyMomentLeavesTheOldOrTheNewState) {
   int left_over = 0;
   int seen_second = 0;
   for (int i = 0; i < kKills; ++i) {
+    std::array<int, 2> ends{};
+    ASSERT_EQ(pipe(ends.data()), 0);
+    const Fd begun(ends[0]);
+    Fd begins(ends[1]);
     const pid_t child = fork();
     ASSERT_GE(child, 0);
     if (child == 0) {
-      apply_until_killed(*datapath, bindings, first, second);
+      apply_until_killed(*datapath, bindings, first, second, begins);
+    }
+    begins.reset();
+    // Some are killed while they take over what the last one left.
+    if (char byte = 0; i % 4 != 3) {
+      ASSERT_EQ(read(begun.get(), &byte, 1), 1);
     }
     const timespec delay{
         .tv_sec = 0,
