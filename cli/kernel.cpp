@@ -58,17 +58,6 @@ int keep_last(void* context, void* data, size_t size) {
   return 0;
 }
 
-// Removes every element of a hash.
-Result<void> empty_map(int fd) {
-  std::array<std::byte, 64> key{};
-  while (bpf_map_get_next_key(fd, nullptr, key.data()) == 0) {
-    if (bpf_map_delete_elem(fd, key.data()) != 0 && errno != ENOENT) {
-      return fail_errno("forgetting flows");
-    }
-  }
-  return {};
-}
-
 }  // namespace
 
 struct Kernel::Impl {
@@ -90,9 +79,12 @@ struct Kernel::Impl {
   // what the agent does then.
   Result<int> run(const Question& question, policy::Direction direction,
                   const packet::Bytes& frame);
-  // About the addresses of one family.
   Result<Asked> ask(const Question& question, const DnsRecords& records,
-                    bool v6, bool answered);
+                    bool answered);
+  Result<Asked> ask_for_family(const Question& question,
+                               const DnsRecords& records, bool v6,
+                               bool answered);
+  Result<std::optional<Verdict>> judge(const Question& question);
   [[nodiscard]] bool takes_entry() const;
   Result<void> add_interfaces(std::size_t count);
   Result<void> forget(std::span<const agent::Map> maps);
@@ -259,9 +251,13 @@ Result<Kernel::Asked> Kernel::ask(const Question& question,
   if (!impl.bound.contains(question.subject)) {
     return fail(question.subject + " has no interface");
   }
-  if (auto followed = impl.names.follow_clock(); !followed) {
-    return std::unexpected(followed.error());
-  }
+  return impl.names.within_a_second(
+      [&] { return impl.ask(question, records, answered); });
+}
+
+Result<Kernel::Asked> Kernel::Impl::ask(const Question& question,
+                                        const DnsRecords& records,
+                                        bool answered) {
   const auto has = [&](bool v6) {
     return std::ranges::find(records.addresses, v6, &IpAddress::v6) !=
            records.addresses.end();
@@ -271,7 +267,7 @@ Result<Kernel::Asked> Kernel::ask(const Question& question,
     if (v6 ? !has(true) : has(true) && !has(false)) {
       continue;
     }
-    auto one = impl.ask(question, records, v6, answered);
+    auto one = ask_for_family(question, records, v6, answered);
     if (!one) {
       return one;
     }
@@ -280,9 +276,9 @@ Result<Kernel::Asked> Kernel::ask(const Question& question,
   return asked;
 }
 
-Result<Kernel::Asked> Kernel::Impl::ask(const Question& question,
-                                        const DnsRecords& records, bool v6,
-                                        bool answered) {
+Result<Kernel::Asked> Kernel::Impl::ask_for_family(const Question& question,
+                                                   const DnsRecords& records,
+                                                   bool v6, bool answered) {
   if (auto next = next_number(question.protocol); !next) {
     return std::unexpected(next.error());
   }
@@ -340,10 +336,12 @@ Result<void> Kernel::show(const State& state, bool names) {
 
 Result<std::optional<Kernel::Verdict>> Kernel::judge(const Question& question) {
   auto& impl = *impl_;
-  if (auto followed = impl.names.follow_clock(); !followed) {
-    return std::unexpected(followed.error());
-  }
-  if (auto next = impl.next_number(question.protocol); !next) {
+  return impl.names.within_a_second([&] { return impl.judge(question); });
+}
+
+Result<std::optional<Kernel::Verdict>> Kernel::Impl::judge(
+    const Question& question) {
+  if (auto next = next_number(question.protocol); !next) {
     return std::unexpected(next.error());
   }
   const bool egress = question.direction == policy::Direction::kEgress;
@@ -355,28 +353,27 @@ Result<std::optional<Kernel::Verdict>> Kernel::judge(const Question& question) {
                     .to = egress ? question.peer : question.own,
                     .protocol = question.protocol,
                     .port = question.port,
-                    .number = impl.number});
+                    .number = number});
   if (!frame) {
     return std::optional<Verdict>{};
   }
-  const auto bound = impl.bound.find(question.subject);
-  if (bound == impl.bound.end()) {
+  const auto subject = bound.find(question.subject);
+  if (subject == bound.end()) {
     return fail(question.subject + " has no interface");
   }
   __sk_buff context{};
-  context.ifindex = bound->second;
+  context.ifindex = subject->second;
   // What a pod sends is judged without it.
-  context.ingress_ifindex = egress ? kStack : impl.entered_by(question);
-  if (context.ingress_ifindex != kStack && !impl.knows_entry) {
-    ++impl.unsent;
+  context.ingress_ifindex = egress ? kStack : entered_by(question);
+  if (context.ingress_ifindex != kStack && !knows_entry) {
+    ++unsent;
     return std::optional<Verdict>{};
   }
   LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame->data(),
               .data_size_in = static_cast<__u32>(frame->size()),
               .ctx_in = &context, .ctx_size_in = sizeof(context));
-  impl.event.reset();
-  const int program =
-      egress ? impl.datapath->from_pod_fd() : impl.datapath->to_pod_fd();
+  event.reset();
+  const int program = egress ? datapath->from_pod_fd() : datapath->to_pod_fd();
   if (bpf_prog_test_run_opts(program, &options) != 0) {
     return fail_errno("BPF_PROG_TEST_RUN");
   }
@@ -384,13 +381,13 @@ Result<std::optional<Kernel::Verdict>> Kernel::judge(const Question& question) {
   if (result != kVerdictAllow && result != kVerdictDeny) {
     return fail("the program returned " + std::to_string(result));
   }
-  ring_buffer__consume(impl.ring.get());
+  ring_buffer__consume(ring.get());
   Verdict verdict{.allowed = result == kVerdictAllow};
-  if (impl.event) {
+  if (event) {
     verdict.reported = true;
-    verdict.reason = impl.event->reason;
-    verdict.rule = impl.event->rule;
-    verdict.cidr_id = impl.event->cidr_id;
+    verdict.reason = event->reason;
+    verdict.rule = event->rule;
+    verdict.cidr_id = event->cidr_id;
   }
   return std::optional(verdict);
 }

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/kernel_names.h"
 
+#include <array>
+#include <cerrno>
+#include <cstddef>
+
 #include <bpf/bpf.h>
 
 #include <netinet/in.h>
@@ -9,22 +13,57 @@
 #include "lib/base/fd.h"
 
 namespace sluice::cli {
+
+Result<void> empty_map(int fd) {
+  std::array<std::byte, 64> key{};
+  while (bpf_map_get_next_key(fd, nullptr, key.data()) == 0) {
+    if (bpf_map_delete_elem(fd, key.data()) != 0 && errno != ENOENT) {
+      return fail_errno("emptying a map");
+    }
+  }
+  return {};
+}
+
 namespace {
 
-// Makes what a map of learned addresses has expire later.
-Result<void> shift_expiries(int fd, std::int64_t seconds) {
+using Elements = std::vector<std::pair<sluice_learned_key, sluice_learned>>;
+
+// The map of what an interface's endpoint has learned; invalid if it has none.
+Result<Fd> open_learned(int outer, std::uint32_t ifindex) {
+  std::uint32_t id = 0;
+  if (bpf_map_lookup_elem(outer, &ifindex, &id) != 0) {
+    return Fd();
+  }
+  Fd inner(bpf_map_get_fd_by_id(id));
+  if (!inner.valid()) {
+    return fail_errno("opening what is learned");
+  }
+  return inner;
+}
+
+Elements read_map(int fd) {
+  Elements elements;
   sluice_learned_key key{};
-  sluice_learned_key* before = nullptr;
+  const sluice_learned_key* before = nullptr;
   while (bpf_map_get_next_key(fd, before, &key) == 0) {
-    before = &key;
     sluice_learned value{};
-    if (bpf_map_lookup_elem(fd, &key, &value) != 0) {
-      continue;
+    if (bpf_map_lookup_elem(fd, &key, &value) == 0) {
+      elements.emplace_back(key, value);
     }
+    before = &key;
+  }
+  return elements;
+}
+
+Result<void> write_map(int fd, const Elements& elements, std::int64_t seconds) {
+  if (auto emptied = empty_map(fd); !emptied) {
+    return emptied;
+  }
+  for (auto [key, value] : elements) {
     for (auto& slot : value.slot) {
       slot.expires = static_cast<std::uint32_t>(slot.expires + seconds);
     }
-    if (bpf_map_update_elem(fd, &key, &value, BPF_EXIST) != 0) {
+    if (bpf_map_update_elem(fd, &key, &value, BPF_ANY) != 0) {
       return fail_errno("changing what is learned");
     }
   }
@@ -56,21 +95,42 @@ Result<void> KernelNames::begin(agent::Datapath& datapath, const State& state,
   return learning_->prepare(datapath, endpoints);
 }
 
-Result<void> KernelNames::shift_learned(std::int64_t seconds) {
+Result<KernelNames::LearnedByInterface> KernelNames::read_learned() const {
+  LearnedByInterface learned;
   for (const auto& [name, ifindex] : interfaces_) {
-    std::uint32_t id = 0;
-    if (bpf_map_lookup_elem(learned_fd_, &ifindex, &id) != 0) {
-      continue;
+    const auto inner = open_learned(learned_fd_, ifindex);
+    if (!inner) {
+      return std::unexpected(inner.error());
     }
-    const Fd inner(bpf_map_get_fd_by_id(id));
-    if (!inner.valid()) {
-      return fail_errno("opening what is learned");
+    if (inner->valid()) {
+      learned[ifindex] = read_map(inner->get());
     }
-    if (auto shifted = shift_expiries(inner.get(), seconds); !shifted) {
-      return shifted;
+  }
+  return learned;
+}
+
+Result<void> KernelNames::write_learned(const LearnedByInterface& learned,
+                                        std::int64_t seconds) const {
+  for (const auto& [ifindex, elements] : learned) {
+    const auto inner = open_learned(learned_fd_, ifindex);
+    if (!inner) {
+      return std::unexpected(inner.error());
+    }
+    if (auto written = write_map(inner->get(), elements, seconds); !written) {
+      return written;
     }
   }
   return {};
+}
+
+Result<void> KernelNames::shift_learned(std::int64_t seconds) const {
+  const auto learned = read_learned();
+  return learned ? write_learned(*learned, seconds)
+                 : std::unexpected(learned.error());
+}
+
+bool KernelNames::clock_has_gone_on() const {
+  return learning_ && agent::Learning::now() != clock_;
 }
 
 Result<void> KernelNames::follow_clock() {

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -32,8 +33,30 @@ class KernelNames {
   // Endpoints learn names from now on. `datapath` must outlive this object.
   Result<void> begin(agent::Datapath& datapath, const State& state,
                      const Interfaces& interfaces);
-  // Undoes what real time has changed since the last call.
-  Result<void> follow_clock();
+  // Runs `step`, in which endpoints learn addresses or packets are judged by
+  // what they have learned, within one second of the kernel's clock. If the
+  // clock goes on meanwhile, what `step` has changed is undone and it runs
+  // again. Gives what `step` returned, or an error if each try took too long.
+  template <typename Step>
+  std::invoke_result_t<Step> within_a_second(const Step& step) {
+    for (int tries = 0; tries < kTriesMax; ++tries) {
+      if (auto followed = follow_clock(); !followed) {
+        return std::unexpected(followed.error());
+      }
+      const auto before = read_learned();
+      if (!before) {
+        return std::unexpected(before.error());
+      }
+      auto result = step();
+      if (!clock_has_gone_on()) {
+        return result;
+      }
+      if (auto undone = write_learned(*before, 0); !undone) {
+        return std::unexpected(undone.error());
+      }
+    }
+    return fail("a step with DNS names took longer than a second, each time");
+  }
   // For what is learned, so much time passes.
   Result<void> pass(std::uint32_t seconds);
   // Comes to know the names of a message that is held, and sends it on, where
@@ -41,13 +64,29 @@ class KernelNames {
   void meet();
 
  private:
-  Result<void> shift_learned(std::int64_t seconds);
+  static constexpr int kTriesMax = 10;
+  // What endpoints have learned: the elements of the map of each interface.
+  using Elements = std::vector<std::pair<sluice_learned_key, sluice_learned>>;
+  using LearnedByInterface = std::map<std::uint32_t, Elements>;
+
+  // Empty while nobody learns anything.
+  [[nodiscard]] Result<LearnedByInterface> read_learned() const;
+  // Makes it what endpoints have learned, with expiries that much later.
+  Result<void> write_learned(const LearnedByInterface& learned,
+                             std::int64_t seconds) const;
+  // Undoes what real time has changed since the last call.
+  Result<void> follow_clock();
+  [[nodiscard]] bool clock_has_gone_on() const;
+  Result<void> shift_learned(std::int64_t seconds) const;
 
   std::unique_ptr<agent::Learning> learning_;
   int learned_fd_ = -1;  // the map of all endpoints; the datapath's
   Interfaces interfaces_;
   std::uint32_t clock_ = 0;  // the kernel's time for which expiries are right
 };
+
+// Removes every element of a hash, whose key has up to 64 bytes.
+Result<void> empty_map(int fd);
 
 // The packets of a question by DNS and, if `answered`, its answer, each with
 // its direction at the subject. `v6`: about addresses of IPv6. `number` makes
