@@ -370,11 +370,11 @@ TEST(WireHostileOperator, SnapshotThatIsNotValid) {
 }
 
 TEST(WireHostileOperator, FiftyMegabytes) {
+  v1::FromOperator message;
+  message.mutable_chunk()->add_strings(std::string(50 << 20, 'x'));
   expect_refused(
-      [](auto& stream) {
+      [&](auto& stream) {
         stream.Write(welcome());
-        v1::FromOperator message;
-        message.mutable_chunk()->add_strings(std::string(50 << 20, 'x'));
         stream.Write(message);
       },
       "resource exhausted");

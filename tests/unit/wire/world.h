@@ -102,6 +102,6 @@ struct Agent {
 bool run_until(const std::vector<Operator*>& operators,
                const std::vector<Agent*>& agents,
                const std::function<bool()>& done,
-               std::chrono::milliseconds deadline = 10s);
+               std::chrono::milliseconds deadline = 60s);
 
 }  // namespace sluice::wire::test
