@@ -5,27 +5,10 @@
 #include <string>
 #include <utility>
 
+#include "lib/base/sequence.h"
+
 namespace sluice::agent {
 namespace {
-
-// Sorts by key; of equal keys the last one stays.
-template <typename Change, typename Less>
-void sort_unique(std::vector<Change>& changes, Less less) {
-  if (!std::is_sorted(changes.begin(), changes.end(), less)) {
-    std::stable_sort(changes.begin(), changes.end(), less);
-  }
-  std::size_t kept = 0;
-  for (std::size_t i = 0; i < changes.size(); ++i) {
-    if (i + 1 < changes.size() && !less(changes[i], changes[i + 1])) {
-      continue;
-    }
-    if (kept != i) {
-      changes[kept] = std::move(changes[i]);
-    }
-    ++kept;
-  }
-  changes.resize(kept);
-}
 
 sluice_policy_key kernel_key(sluice_policy_key key, unsigned bit) {
   key.policy_id = SLUICE_POLICY_ID(key.policy_id, bit);
@@ -418,11 +401,8 @@ void Delta::merge(const std::vector<Transaction::PeerChange>& more_peers,
                   const std::vector<Transaction::EntryChange>& more_entries) {
   peers.insert(peers.end(), more_peers.begin(), more_peers.end());
   entries.insert(entries.end(), more_entries.begin(), more_entries.end());
-  sort_unique(peers,
-              [](const auto& a, const auto& b) { return a.prefix < b.prefix; });
-  sort_unique(entries, [](const auto& a, const auto& b) {
-    return PolicyKeyLess{}(a.key, b.key);
-  });
+  keep_last(peers, &Transaction::PeerChange::prefix);
+  keep_last(entries, &Transaction::EntryChange::key, PolicyKeyLess{});
 }
 
 Result<Plan> make_plan(const Mirror& mirror, const Delta& delta,
