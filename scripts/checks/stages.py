@@ -33,8 +33,9 @@ class Failed(Exception):
 _groups = set()
 
 
-# Seconds for a command, and for one test. In the background, much of that passes while others compute.
-_COMMAND_SECONDS, _TEST_SECONDS, _BACKGROUND_SECONDS = 1800, 600, 5000
+# Seconds for a command, for one that runs a whole stage in real networks or guests, and for one test. In the
+# background, much of that passes while others compute.
+_COMMAND_SECONDS, _LONG_COMMAND_SECONDS, _TEST_SECONDS, _BACKGROUND_SECONDS = 1800, 3600, 600, 5000
 
 
 def end_commands():
@@ -182,18 +183,18 @@ def vectors(runner):
 
 def netns(runner):
     """real packets through network namespaces"""
-    runner.ctest(_RELEASE, "-L", "netns", timeout=3600)
+    runner.ctest(_RELEASE, "-L", "netns", timeout=_LONG_COMMAND_SECONDS)
 
 
 def cluster(runner):
     """operators and agents with a real kube-apiserver: policies by kubectl's way, packets between nodes"""
     # The first run on a machine builds Kubernetes' programs.
-    runner.test("cluster", "tests/cluster/run", timeout=3600)
+    runner.test("cluster", "tests/cluster/run", timeout=_LONG_COMMAND_SECONDS)
 
 
 def real(runner):
     """nodes of real parts: kubelet, containerd, CNI plugins, kube-proxy; Sluice from its images by deploy/"""
-    runner.test("real", "tests/real/run", timeout=3600)
+    runner.test("real", "tests/real/run", timeout=_LONG_COMMAND_SECONDS)
 
 
 def tidy(runner):
@@ -218,7 +219,7 @@ def fuzz(runner):
 
 def kernels(runner):
     """Debian's kernels 5.10, 6.1 and 6.12 under QEMU"""
-    runner.test("kernels", "scripts/test-kernels", "--build", _RELEASE, timeout=3600)
+    runner.test("kernels", "scripts/test-kernels", "--build", _RELEASE, timeout=_LONG_COMMAND_SECONDS)
 
 
 # In the order in which they run; what fails fast comes first.
