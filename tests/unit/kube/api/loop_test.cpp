@@ -61,9 +61,7 @@ TEST_F(LoopTest, a_callback_may_destroy_another_that_is_due) {
     ++calls;
     first.cancel();
   });
-  bool end = false;
-  const Timer last = loop_->after(milliseconds(5), [&] { end = true; });
-  ASSERT_TRUE(run_until(*loop_, [&] { return end; }));
+  ASSERT_TRUE(run_for(*loop_, milliseconds(5)));
   EXPECT_EQ(calls, 1);
 }
 
@@ -74,9 +72,7 @@ TEST_F(LoopTest, a_repeated_timer_comes_until_it_is_destroyed) {
   ASSERT_TRUE(run_until(*loop_, [&] { return calls == 3; }));
   EXPECT_GE(Loop::Clock::now() - start, milliseconds(15));
   timer.cancel();
-  bool end = false;
-  const Timer last = loop_->after(milliseconds(20), [&] { end = true; });
-  ASSERT_TRUE(run_until(*loop_, [&] { return end; }));
+  ASSERT_TRUE(run_for(*loop_, milliseconds(20)));
   EXPECT_EQ(calls, 3);
 }
 
@@ -87,9 +83,7 @@ TEST_F(LoopTest, a_repeated_timer_may_destroy_itself) {
     timer.cancel();
     ++*alive;
   });
-  bool end = false;
-  const Timer last = loop_->after(milliseconds(20), [&] { end = true; });
-  ASSERT_TRUE(run_until(*loop_, [&] { return end; }));
+  ASSERT_TRUE(run_for(*loop_, milliseconds(20)));
   EXPECT_EQ(*alive, 1);
   EXPECT_EQ(alive.use_count(), 1) << "the callback is still there";
 }

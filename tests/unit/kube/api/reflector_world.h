@@ -80,9 +80,7 @@ class ReflectorTest : public testing::Test {
   }
   // Time for what must not happen.
   void settle(std::chrono::milliseconds time = std::chrono::milliseconds(60)) {
-    bool over = false;
-    const Timer timer = loop_->after(time, [&] { over = true; });
-    ASSERT_TRUE(until([&] { return over; }));
+    ASSERT_TRUE(run_for(*loop_, time));
   }
   [[nodiscard]] std::vector<HttpRequest> lists() const {
     return requests(false);

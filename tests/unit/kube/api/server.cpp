@@ -364,6 +364,12 @@ bool run_until(Loop& loop, const std::function<bool()>& holds,
   return true;
 }
 
+bool run_for(Loop& loop, std::chrono::milliseconds time) {
+  bool over = false;
+  const Timer timer = loop.after(time, [&] { over = true; });
+  return run_until(loop, [&] { return over; });
+}
+
 std::string gzip(std::string_view text) {
   z_stream stream{};
   constexpr int kGzip = 15 + 16;

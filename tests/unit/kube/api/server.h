@@ -117,6 +117,10 @@ class FakeServer {
 bool run_until(Loop& loop, const std::function<bool()>& holds,
                std::chrono::milliseconds limit = std::chrono::seconds(20));
 
+// Runs the loop for this time, for what must not happen. False if it ends too
+// late.
+bool run_for(Loop& loop, std::chrono::milliseconds time);
+
 std::string gzip(std::string_view text);
 
 }  // namespace sluice::kube::test
