@@ -8,7 +8,6 @@ import select
 import socket
 import time
 
-from tests.netns import agent_program_test as program
 from tests.netns import dns, live
 from tests.netns.dns import AAAA, Records, ask
 from tests.netns.lookups import Lookups
@@ -61,6 +60,13 @@ class Agent(Case):
         self.sluice.wait_enforced()
         self.reach(DENIED, OTHER[0])
 
+    def check_lookups(self, lookups):
+        """Ends them. Each was answered, and opened what it should and nothing else."""
+        lookups.stop()
+        self.assertGreater(lookups.answered, 1000)
+        self.assertLessEqual(lookups.most_tries, 3)
+        self.assertEqual((lookups.denied, lookups.passed), (set(), set()))
+
     def test_a_thousand_lookups_a_second(self):
         """The agent is killed again and again. Every lookup is answered, asked again at most twice; names known before
         open their new addresses at once, and forbidden ones never do."""
@@ -73,23 +79,13 @@ class Agent(Case):
             self.sluice.kill()
             lookups.run(0.5)
             self.sluice.spawn()
-        lookups.stop()
-        self.assertGreater(lookups.answered, 1000)
-        self.assertLessEqual(lookups.most_tries, 3)
-        self.assertEqual((lookups.denied, lookups.passed), (set(), set()))
+        self.check_lookups(lookups)
 
     def test_agent_and_operator_are_killed(self):
         """As above, with the two programs of a cluster."""
-        operator = program.Operator(self.manifests)
         self.manifests.put("names", policy(dns_servers("*", to={"toCIDR": [f"{self.outside.ipv4}/32"]}),
                                            fqdns("*.allowed.test")))
-        operator.start()
-        self.addCleanup(operator.kill)
-        agent = program.Agent(self.sluice.node, operator)
-        agent.start()
-        self.addCleanup(agent.cleanup)
-        self.addCleanup(agent.kill)
-        operator.wait_acknowledged("node1")
+        operator, agent = self.start_programs()
         lookups = Lookups(self.client, self.outside, self.names)
         self.addCleanup(lookups.stop)
         for number in range(_KILLS):
@@ -101,10 +97,7 @@ class Agent(Case):
             lookups.run(0.5)
             agent.start()
         operator.wait_acknowledged("node1")
-        lookups.stop()
-        self.assertGreater(lookups.answered, 1000)
-        self.assertLessEqual(lookups.most_tries, 3)
-        self.assertEqual((lookups.denied, lookups.passed), (set(), set()))
+        self.check_lookups(lookups)
 
     def test_a_policy_comes_to_a_pod_that_has_resolved(self):
         """Flows to what it has resolved continue, new ones to the same addresses work."""

@@ -2,6 +2,7 @@
 """The world of the tests of names: clients, the cluster's DNS, and addresses outside."""
 
 from tests.netns import dns, suite
+from tests.netns.agent_program_test import Agent, Operator
 from tests.netns.dns import Records, ask
 from tests.netns.lab import run
 from tests.netns.sluice import cnp, wait_for
@@ -88,6 +89,18 @@ class Case(suite.Case):
         self.sluice.start()
         invalid = [p for p in self.sluice.query("policy", "list")["policies"] if not p["in_force"]]
         self.assertFalse(invalid, self.sluice.log())
+
+    def start_programs(self, *options):
+        """Instead of `sluice run`, the two programs of a cluster: (operator, agent). `options`: the agent's."""
+        operator = Operator(self.manifests)
+        operator.start()
+        self.addCleanup(operator.kill)
+        agent = Agent(self.node, operator, *options)
+        self.addCleanup(agent.cleanup)
+        agent.start()
+        self.addCleanup(agent.kill)
+        operator.wait_acknowledged("node1")
+        return operator, agent
 
     def resolve(self, name, kind=dns.A, pod=None, family=4, **how):
         """The addresses that the cluster's DNS gives to a pod."""

@@ -5,7 +5,6 @@ import re
 import time
 
 from tests.netns import metrics, names_lab
-from tests.netns.agent_program_test import Agent, Operator
 from tests.netns.dns import REFUSED, Records, ask
 from tests.netns.names_lab import dns_servers, fqdns, policy
 from tests.netns.sluice import wait_for
@@ -20,14 +19,7 @@ class Metrics(names_lab.Case):
         self.server = self.outside.ipv4
         self.manifests.put("names", policy(
             dns_servers("*.allowed.test", "other.test", to={"toCIDR": [f"{self.server}/32"]}), fqdns("*.allowed.test")))
-        self.operator = Operator(self.manifests)
-        self.operator.start()
-        self.addCleanup(self.operator.kill)
-        self.agent = Agent(self.node, self.operator, "--fqdn-addresses", str(_MAXIMUM))
-        self.addCleanup(self.agent.cleanup)
-        self.agent.start()
-        self.addCleanup(self.agent.kill)
-        self.operator.wait_acknowledged("node1")
+        _, self.agent = self.start_programs("--fqdn-addresses", str(_MAXIMUM))
 
     def text(self):
         return "\n" + self.agent.http("/metrics")[1]
