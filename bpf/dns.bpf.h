@@ -2,6 +2,7 @@
 #pragma once
 
 #include "context.bpf.h"
+#include "dns_place.bpf.h"
 #include "endpoints.bpf.h"
 #include "maps.bpf.h"
 #include "names.bpf.h"
@@ -53,61 +54,6 @@ _Static_assert(__builtin_offsetof(struct dns_message, bytes) ==
 			       sizeof(struct sluice_dns_event),
 	       "an event stands in front of its message");
 _Static_assert(sizeof(struct sluice_name_key) == sizeof(struct dns_name), "key of names");
-
-/* Where the message is; what a tail-called program receives in skb->cb. */
-struct dns_place {
-	__u32 l4;
-	__u32 end;
-	__u32 policy_id;
-	__u32 rule;
-	__u8 protocol;
-	__u8 list;
-	__u8 fragment;
-};
-
-/*
- * True if the packet of a flow to or from a DNS server goes to the programs for DNS messages. The
- * rest of a question that comes in fragments goes where its beginning went.
- */
-static __always_inline bool may_be_dns(const struct context *c, __u32 direction)
-{
-	const struct packet *p = &c->packet;
-
-	return reason_allows(c->decision.reason) &&
-	       (p->fragment != FRAGMENT_LATER || direction == SLUICE_INGRESS) &&
-	       (p->protocol == IPPROTO_UDP || p->protocol == IPPROTO_TCP);
-}
-
-/* Hands the place of the message over to load_dns_place() of the next program. */
-static __always_inline void store_dns_place(const struct context *c)
-{
-	const struct packet *p = &c->packet;
-	const bool v6 = c->ethertype == bpf_htons(ETH_P_IPV6);
-	const __u32 header = v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
-
-	c->skb->cb[0] = p->plain ? ETH_HLEN + header : p->l4;
-	c->skb->cb[1] = p->plain ? c->length : p->end;
-	c->skb->cb[2] = c->policy_id;
-	c->skb->cb[3] = c->decision.rule;
-	c->skb->cb[4] = p->protocol | (__u32)c->decision.dns << 8 | (__u32)p->fragment << 16;
-}
-
-/* What store_dns_place() has stored. */
-static __always_inline struct dns_place load_dns_place(const struct __sk_buff *skb)
-{
-	const __u32 last = skb->cb[4];
-	struct dns_place place = {
-		.l4 = skb->cb[0],
-		.end = skb->cb[1],
-		.policy_id = skb->cb[2],
-		.rule = skb->cb[3],
-		.protocol = last,
-		.list = last >> 8,
-		.fragment = last >> 16,
-	};
-
-	return place;
-}
 
 /* That of this CPU; NULL only for the verifier. */
 static __always_inline struct sluice_dns_reader *the_reader(void)

@@ -3,6 +3,7 @@
 
 #include "conntrack.bpf.h"
 #include "context.bpf.h"
+#include "dns_place.bpf.h"
 #include "endpoints.bpf.h"
 #include "flow_cache.bpf.h"
 #include "flow_policy.bpf.h"
@@ -244,16 +245,15 @@ static __always_inline void judge_parsed(struct context *c, __u32 direction, boo
 		set_reason(c, SLUICE_REASON_SELF);
 		return;
 	}
-	if (unlikely(p->fragment == FRAGMENT_LATER) && !recall_fragment(c, direction, v6)) {
+	if (unlikely(p->fragment == FRAGMENT_LATER) && !recall_fragment(c, direction, v6))
 		judge_lone_fragment(c, direction, v6);
-		return;
-	}
-	if (!own || (is_icmp(p->protocol, v6) && !is_echo(p->dport, v6)))
+	else if (!own || (is_icmp(p->protocol, v6) && !is_echo(p->dport, v6)))
 		judge_stateless(c, direction, own, v6);
 	else
 		judge_flow(c, direction, v6);
 	if (unlikely(p->fragment == FRAGMENT_FIRST) && reason_allows(c->decision.reason))
 		remember_fragment(c, direction, v6);
+	settle_dns(c, direction, v6);
 }
 
 static __always_inline void judge_ip(struct context *c, __u32 direction, bool v6)
@@ -423,6 +423,7 @@ static __always_inline void judge_by_name(struct context *c, __u32 direction, bo
 	}
 	if (p->fragment == FRAGMENT_LATER && !recall_fragment(c, direction, v6)) {
 		judge_lone_fragment(c, direction, v6);
+		settle_dns(c, direction, v6);
 		return;
 	}
 	flow = find_flow(c, &key, p, direction, v6);
@@ -437,6 +438,7 @@ static __always_inline void judge_by_name(struct context *c, __u32 direction, bo
 	}
 	if (p->fragment == FRAGMENT_FIRST && reason_allows(c->decision.reason))
 		remember_fragment(c, direction, v6);
+	settle_dns(c, direction, v6);
 }
 
 /*

@@ -64,7 +64,6 @@ static __always_inline void report_and_jump(struct context *c, __u32 direction, 
 	if (reported)
 		emit_event(c->skb, c->state, &r);
 	if (dns) {
-		store_dns_place(c);
 		bpf_tail_call(c->skb, &jumps,
 			      direction == SLUICE_EGRESS ? SLUICE_JUMP_DNS_QUESTION
 							 : SLUICE_JUMP_DNS_ANSWER);
@@ -87,7 +86,7 @@ static __always_inline struct context context_of(struct __sk_buff *skb)
 
 static __always_inline int conclude(struct context *c, __u32 direction)
 {
-	const bool dns = unlikely(c->decision.dns) && may_be_dns(c, direction);
+	const bool dns = unlikely(c->decision.dns);
 
 	if (likely(!dns))
 		count(c->decision.reason, direction, c->length);
