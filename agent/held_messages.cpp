@@ -31,11 +31,12 @@ std::chrono::nanoseconds time_since(std::uint64_t timestamp_ns) {
          std::chrono::nanoseconds(timestamp_ns);
 }
 
-// Over TCP, messages stand one behind the other, each behind its length.
+// Over TCP, messages stand one behind the other, each behind its length unless
+// that came in a segment of its own.
 void for_each_message(
-    const DnsFrame& frame,
+    const DnsFrame& frame, bool bare,
     const std::function<void(std::span<const std::byte>)>& visit) {
-  if (frame.flow.protocol != IPPROTO_TCP) {
+  if (frame.flow.protocol != IPPROTO_TCP || bare) {
     visit(frame.payload);
     return;
   }
@@ -122,7 +123,8 @@ void HeldMessages::handle(const sluice_dns_event& event,
 
 void HeldMessages::read(const sluice_dns_event& event,
                         std::span<const std::byte> frame) {
-  if (event.part != SLUICE_DNS_WHOLE) {
+  const bool bare = event.part == SLUICE_DNS_BARE;
+  if (event.part != SLUICE_DNS_WHOLE && !bare) {
     const auto now =
         static_cast<std::uint32_t>(event.timestamp_ns / 1000000000);
     const bool begins = event.part == SLUICE_DNS_BEGINS;
@@ -135,7 +137,7 @@ void HeldMessages::read(const sluice_dns_event& event,
     return;
   }
   if (const auto packet = read_frame(frame)) {
-    for_each_message(*packet, [&](std::span<const std::byte> message) {
+    for_each_message(*packet, bare, [&](std::span<const std::byte> message) {
       if (const auto answer = read_answer(message)) {
         handlers_.meet(*answer);
       }

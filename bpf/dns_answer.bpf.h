@@ -115,7 +115,7 @@ static __always_inline __u32 learn_from_packet(struct __sk_buff *skb, const stru
 		return reason;
 	r->resolver = is_from_resolver(r);
 	if (place->protocol == IPPROTO_TCP && !was_held) {
-		switch (follow_stream(skb, place, r, at)) {
+		switch (follow_answers(skb, place, r, at)) {
 		case STREAM_NOTHING:
 			return SLUICE_REASON_REPLY;
 		case STREAM_UNKNOWN:
@@ -124,7 +124,7 @@ static __always_inline __u32 learn_from_packet(struct __sk_buff *skb, const stru
 			return ask_agent(r, SLUICE_DNS_BEGINS);
 		case STREAM_CONTINUES:
 			return ask_agent(r, SLUICE_DNS_PART);
-		case STREAM_WHOLE:
+		default:
 			break;
 		}
 	}
@@ -155,9 +155,7 @@ static __always_inline void give_up(struct sluice_dns_reader *r)
 		return;
 	}
 	/* What follows in the stream is of no use either. */
-	r->question.id = 0;
-	r->question.stream = 1;
-	dns_forget();
+	end_stream(r, SLUICE_STREAM_ANSWERS);
 }
 
 /*

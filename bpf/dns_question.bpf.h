@@ -3,6 +3,7 @@
 
 #include "dns.bpf.h"
 #include "dns_held.bpf.h"
+#include "dns_stream.bpf.h"
 #include "events.bpf.h"
 #include "reset.bpf.h"
 
@@ -127,15 +128,45 @@ static __always_inline bool read_question(struct __sk_buff *skb, const struct dn
 	return true;
 }
 
-/* Judges the question that has been read. Returns the reason. */
+/*
+ * Judges the question that has been read. `part`: how the agent is to read the packet. Returns the
+ * reason.
+ */
 static __always_inline __u32 judge_name(struct __sk_buff *skb, const struct dns_place *place,
-					const struct sluice_dns_reader *r, bool was_held)
+					const struct sluice_dns_reader *r, __u32 part,
+					bool was_held)
 {
 	const struct sluice_name *name = bpf_map_lookup_elem(&names, &r->m.name[0]);
 
-	if (!name && !was_held && hold(skb, SLUICE_EGRESS, place->protocol, SLUICE_DNS_WHOLE))
+	if (!name && !was_held && hold(skb, SLUICE_EGRESS, place->protocol, part))
 		return SLUICE_REASON_DNS_HELD;
 	return name && may_ask(name, place) ? SLUICE_REASON_ESTABLISHED : SLUICE_REASON_DNS_REFUSED;
+}
+
+/* Judges the questions that begin at `at` of the packet. Returns the reason. */
+static __always_inline __u32 judge_messages(struct __sk_buff *skb, const struct dns_place *place,
+					    struct sluice_dns_reader *r, __u32 at, __u32 part,
+					    bool was_held)
+{
+	const bool restricted = place->list != SLUICE_DNS_ANY;
+	const __u32 otherwise = restricted ? SLUICE_REASON_DNS_REFUSED : SLUICE_REASON_ESTABLISHED;
+	struct dns_place messages = *place;
+
+	if (part == SLUICE_DNS_BARE)
+		messages.protocol = IPPROTO_UDP; /* no length in front */
+	for (__u32 i = 0; i < DNS_SEGMENT_MESSAGES; i++) {
+		if (!read_question(skb, &messages, r, &at))
+			return otherwise;
+		if (restricted) {
+			const __u32 reason = judge_name(skb, place, r, part, was_held);
+
+			if (reason != SLUICE_REASON_ESTABLISHED)
+				return reason;
+		}
+		if (at >= place->end)
+			return SLUICE_REASON_ESTABLISHED;
+	}
+	return otherwise;
 }
 
 /*
@@ -147,31 +178,35 @@ static __always_inline __u32 judge_question(struct __sk_buff *skb, const struct 
 {
 	const bool restricted = place->list != SLUICE_DNS_ANY;
 	const __u32 otherwise = restricted ? SLUICE_REASON_DNS_REFUSED : SLUICE_REASON_ESTABLISHED;
+	const bool stream = place->protocol == IPPROTO_TCP;
 	struct sluice_dns_reader *r = the_reader();
 	__u32 at = find_payload(skb, place);
-	bool was_held;
+	const __u32 mark = skb->mark;
+	const bool was_held = (mark & ~1U) == (__u32)s->dns_mark;
+	__u32 part = was_held && mark & 1 ? SLUICE_DNS_BARE : SLUICE_DNS_WHOLE;
 
 	if (!r || !at)
 		return restricted ? SLUICE_REASON_INTERNAL : SLUICE_REASON_ESTABLISHED;
-	if (place->protocol == IPPROTO_TCP && at >= place->end)
-		return SLUICE_REASON_ESTABLISHED;
-	was_held = skb->mark == s->dns_mark;
 	if (was_held)
 		skb->mark = 0;
 	prepare(skb, r, s);
-	if (!identify_flow(skb, place, r, SLUICE_EGRESS))
+	/* What comes in the other fragments of a segment is not read. */
+	if (!identify_flow(skb, place, r, SLUICE_EGRESS) ||
+	    (stream && place->fragment != FRAGMENT_NONE))
 		return otherwise;
-	for (__u32 i = 0; i < DNS_SEGMENT_MESSAGES; i++) {
-		if (!read_question(skb, place, r, &at))
-			return otherwise;
-		if (restricted) {
-			const __u32 reason = judge_name(skb, place, r, was_held);
-
-			if (reason != SLUICE_REASON_ESTABLISHED)
-				return reason;
-		}
-		if (at >= place->end)
+	if (stream && !was_held) {
+		switch (follow_questions(skb, place, r, at)) {
+		case STREAM_NOTHING:
+		case STREAM_LENGTH:
 			return SLUICE_REASON_ESTABLISHED;
+		case STREAM_QUESTION:
+			part = SLUICE_DNS_BARE;
+			break;
+		case STREAM_WHOLE:
+			break;
+		default:
+			return otherwise;
+		}
 	}
-	return otherwise;
+	return judge_messages(skb, place, r, at, part, was_held);
 }

@@ -119,7 +119,7 @@ Bytes tcp(std::uint16_t sport, std::uint16_t dport, std::uint8_t flags,
   put16(bytes, sport);
   put16(bytes, dport);
   put32(bytes, 1);
-  put32(bytes, 0);
+  put32(bytes, (flags & kAck) != 0 ? 2 : 0);
   bytes.push_back(0x50);
   bytes.push_back(flags);
   put16(bytes, 1024);

@@ -60,7 +60,8 @@ struct Endpoints {
   IpAddress to;
 };
 
-// Transport headers with a little payload.
+// Transport headers with a little payload. A TCP segment begins at 1; one with
+// ACK acknowledges 1.
 Bytes tcp(std::uint16_t sport, std::uint16_t dport, std::uint8_t flags = kSyn,
           std::size_t payload = 8);
 Bytes udp(std::uint16_t sport, std::uint16_t dport, std::size_t payload = 8);

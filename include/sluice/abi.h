@@ -524,6 +524,15 @@ struct sluice_resolver_key {
  * LRU hash `questions`: what pods have asked their DNS servers lately. An answer counts only if it
  * has the id and the name of a question, which is then removed.
  */
+enum sluice_stream {
+	SLUICE_STREAM_NONE = 0, /* a question */
+	/*
+	 * No question, but how far the messages of one direction of a TCP connection have been
+	 * followed; see bpf/dns_stream.bpf.h.
+	 */
+	SLUICE_STREAM_ANSWERS = 1,
+	SLUICE_STREAM_QUESTIONS = 2,
+};
 struct sluice_question_key {
 	__u32 ifindex;
 	__u8 remote[16]; /* IPv4 as ::ffff:a.b.c.d */
@@ -531,11 +540,7 @@ struct sluice_question_key {
 	__be16 remote_port;
 	__u16 id;
 	__u8 protocol;
-	/*
-	 * 1, with id 0: no question, but how far the server's messages have been followed on a TCP
-	 * connection; see bpf/dns.bpf.h.
-	 */
-	__u8 stream;
+	__u8 stream; /* enum sluice_stream; with id 0 */
 };
 SLUICE_ASSERT(sizeof(struct sluice_question_key) == 28, "question key size");
 struct sluice_question {
@@ -556,6 +561,9 @@ enum sluice_dns_part {
 	SLUICE_DNS_PART =
 		1, /* a fragment, a part of a TCP stream, or a message that is too large */
 	SLUICE_DNS_BEGINS = 2, /* likewise; a TCP segment at the beginning of a message */
+	/* A TCP segment that is a question whose length has come before it, which the programs read
+	 * afterwards. */
+	SLUICE_DNS_BARE = 3,
 };
 struct sluice_dns_event {
 	__u64 timestamp_ns; /* bpf_ktime_get_ns: CLOCK_MONOTONIC */

@@ -217,8 +217,9 @@ class Resolver:
         self._log.close()
 
 
-def ask(host, server, name, kind=A, stream=False, seconds=10, message=None):
-    """The Reply to a question from a host, None if there is none."""
+def ask(host, server, name, kind=A, stream=False, seconds=10, message=None, first=0):
+    """The Reply to a question from a host, None if there is none. `first`: bytes that come in a segment of their
+    own, over TCP."""
     message = message or question(name, kind)
     with host.ns.entered():
         made = socket.socket(socket.AF_INET6 if ":" in server else socket.AF_INET,
@@ -230,7 +231,10 @@ def ask(host, server, name, kind=A, stream=False, seconds=10, message=None):
             if not stream:
                 made.send(message)
                 return read_reply(made.recv(65536))
-            made.sendall(len(message).to_bytes(2, "big") + message)
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            framed = len(message).to_bytes(2, "big") + message
+            for part in filter(None, (framed[:first], framed[first:])):
+                made.sendall(part)
             data = b""
             while len(data) < 2 or len(data) < 2 + int.from_bytes(data[:2], "big"):
                 more = made.recv(65536)

@@ -125,6 +125,114 @@ class Questions(Case):
         self.assertNotIn("other.example.com", self.upstream.heard)
 
 
+    def test_a_length_in_a_segment_of_its_own(self):
+        """Many clients write it so; the name may be known or unknown to the node."""
+        self.start(dns_servers("*.example.com"), fqdns("*"))
+        for family in (4, 6):
+            for turn in ("unknown", "known"):
+                with self.subTest(family=family, turn=turn):
+                    how = {"stream": True, "first": 2, "family": family}
+                    self.assertEqual(self.resolve("api.example.com", **how), [API[0]])
+                    with self.assertRaises(ConnectionResetError):
+                        ask(self.client, SERVICE[family], "other.example.net", stream=True, first=2)
+        self.reach(ALLOWED, API[0])
+        # In other parts it is not read.
+        with self.assertRaises(ConnectionResetError):
+            ask(self.client, SERVICE[4], "api.example.com", stream=True, first=5)
+        self.sluice.apply("names", policy(dns_servers("*"), fqdns("*")))
+        self.names["new.example.com"] = Records(OTHER)
+        self.assertEqual(self.resolve("new.example.com", stream=True, first=2), [OTHER[0]])
+        self.reach(ALLOWED, OTHER[0])
+
+    def test_several_questions_of_a_connection(self):
+        """One after the other, whole and in parts."""
+        self.start(dns_servers("*.example.com"), fqdns("*"))
+        connection = self.connect(SERVICE[4])
+        for number, parted in enumerate((False, True, True, False, True)):
+            asked = dns.question("api.example.com", number=number)
+            for part in ((len(asked).to_bytes(2, "big"), asked) if parted else
+                         (len(asked).to_bytes(2, "big") + asked,)):
+                connection.sendall(part)
+            data = connection.recv(4096)
+            self.assertEqual(dns.read_reply(data[2:]).addresses, [API[0]])
+
+    def connect(self, server):
+        with self.client.ns.entered():
+            made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self.addCleanup(made.close)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        made.settimeout(10)
+        made.connect((server, 53))
+        return made
+
+    def test_a_question_inside_a_question(self):
+        """A segment overlaps what the server has: the rest of it would be a question that may not be asked. So
+        would what follows a SYN in the middle of a connection."""
+        self.resolver.close()
+        server = self.host("z/a")
+        with server.ns.entered():
+            listener = socket.create_server((server.ipv4, 53))
+        self.addCleanup(listener.close)
+        listener.settimeout(10)
+        hidden = dns.question("other.example.net")
+        hidden = len(hidden).to_bytes(2, "big") + hidden
+        option = struct.pack("!HH", 12, len(hidden)) + hidden  # padding (RFC 7830)
+        asked = dns.question("api.example.com")
+        asked = asked[:10] + b"\0\1" + asked[12:] + b"\0" + struct.pack("!HHIH", 41, 1232, 0, len(option)) + option
+        asked = len(asked).to_bytes(2, "big") + asked
+        before = len(asked) - len(hidden)
+        self.start(dns_servers("*"), fqdns("*"))
+        for rules, syn, arrives in ((("*",), False, True), (("api.example.com",), False, False),
+                                    (("api.example.com",), True, False)):
+            with self.subTest(rules=rules, syn=syn):
+                self.sluice.apply("names", policy(dns_servers(*rules), fqdns("*")))
+                made = self.connect(server.ipv4)
+                connection, _ = listener.accept()
+                self.addCleanup(connection.close)
+                first = dns.question("api.example.com")
+                first = (len(first).to_bytes(2, "big") + first) * 3
+                first, rest = first[:len(first) // 3], before
+                while rest > 0:
+                    made.sendall(first)
+                    got = connection.recv(4096)
+                    self.assertEqual(got, first)
+                    rest -= len(first)
+                sequence, acknowledged = self.numbers(made)
+                if syn:
+                    self.send_segment(made, sequence - before - 1, acknowledged, 0x02, b"")
+                self.send_segment(made, sequence - before, acknowledged, 0x18, asked)
+                connection.settimeout(10 if arrives else 0.5)
+                if arrives:
+                    self.assertEqual(connection.recv(4096), hidden)
+                else:
+                    with self.assertRaises(TimeoutError):
+                        connection.recv(4096)
+
+    @staticmethod
+    def numbers(made):
+        """Of the next byte that a connection sends, and receives (TCP_REPAIR)."""
+        repair, queue, number = 19, 20, 21
+        made.setsockopt(socket.IPPROTO_TCP, repair, 1)
+        numbers = []
+        for which in (2, 1):
+            made.setsockopt(socket.IPPROTO_TCP, queue, which)
+            numbers.append(made.getsockopt(socket.IPPROTO_TCP, number) & 0xFFFFFFFF)
+        made.setsockopt(socket.IPPROTO_TCP, repair, -1)  # and no window probe
+        return numbers
+
+    def send_segment(self, made, sequence, acknowledged, flags, payload):
+        """A segment of the connection that its kernel does not know of."""
+        (own, port), (peer, to) = made.getsockname(), made.getpeername()
+        head = struct.pack("!HHIIBBHHH", port, to, sequence & 0xFFFFFFFF, acknowledged, 0x50, flags, 1000, 0, 0)
+        pseudo = socket.inet_aton(own) + socket.inet_aton(peer) + struct.pack("!HH", 6, len(head) + len(payload))
+        data = pseudo + head + payload
+        total = sum(struct.unpack(f"!{(len(data) + 1) // 2}H", data + bytes(len(data) % 2)))
+        total = (total & 0xFFFF) + (total >> 16)
+        total = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
+        with self.client.ns.entered(), socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP) as raw:
+            raw.sendto(head[:16] + struct.pack("!H", total) + head[18:] + payload, (peer, 0))
+
+
 class Hostile(Case):
     """Nothing is learned from whom nobody has asked."""
 
