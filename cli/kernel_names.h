@@ -72,12 +72,12 @@ class KernelNames {
   // Empty while nobody learns anything.
   [[nodiscard]] Result<LearnedByInterface> read_learned() const;
   // Makes it what endpoints have learned, with expiries that much later.
-  Result<void> write_learned(const LearnedByInterface& learned,
-                             std::int64_t seconds) const;
+  [[nodiscard]] Result<void> write_learned(const LearnedByInterface& learned,
+                                           std::int64_t seconds) const;
   // Undoes what real time has changed since the last call.
   Result<void> follow_clock();
   [[nodiscard]] bool clock_has_gone_on() const;
-  Result<void> shift_learned(std::int64_t seconds) const;
+  [[nodiscard]] Result<void> shift_learned(std::int64_t seconds) const;
 
   std::unique_ptr<agent::Learning> learning_;
   int learned_fd_ = -1;  // the map of all endpoints; the datapath's
