@@ -425,8 +425,9 @@ Result<void> Learning::settle(const EndpointStates& endpoints) {
   if (impl.resolvers_there != impl.resolvers) {
     result = impl.remove_resolvers();
   }
-  // Patterns that are removed are not read, so none can be a problem.
-  (void)impl.change_names(impl.removals);
+  if (auto changed = impl.change_names(impl.removals); !changed && result) {
+    result = std::move(changed);
+  }
   const auto users = impl.users(endpoints);
   for (const std::uint32_t ifindex : impl.maps.all()) {
     if (!users.contains(ifindex)) {
