@@ -63,6 +63,11 @@ def question(name, kind=A, number=None, flags=0x0100):
     return struct.pack("!6H", number, flags, 1, 0, 0, 0) + wire_name(name) + struct.pack("!HH", kind, 1)
 
 
+def framed(message):
+    """As it stands in a TCP stream."""
+    return len(message).to_bytes(2, "big") + message
+
+
 def answer(asked, records, code=0, truncated=False):
     """A response to the message `asked`, whose question it repeats as it is."""
     _, end = read_name(asked, 12)
@@ -161,7 +166,7 @@ class Server:
                 data = connections[connection] + more
                 while len(data) > 2 and len(data) >= 2 + (size := int.from_bytes(data[:2], "big")):
                     message = self.reply(data[2:2 + size], stream=True)
-                    self._send(connection, len(message).to_bytes(2, "big") + message)
+                    self._send(connection, framed(message))
                     data = data[2 + size:]
                 connections[connection] = data
                 return
@@ -232,8 +237,8 @@ def ask(host, server, name, kind=A, stream=False, seconds=10, message=None, firs
                 made.send(message)
                 return read_reply(made.recv(65536))
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            framed = len(message).to_bytes(2, "big") + message
-            for part in filter(None, (framed[:first], framed[first:])):
+            whole = framed(message)
+            for part in filter(None, (whole[:first], whole[first:])):
                 made.sendall(part)
             data = b""
             while len(data) < 2 or len(data) < 2 + int.from_bytes(data[:2], "big"):

@@ -6,7 +6,7 @@ import socket
 import struct
 import threading
 
-from tests.netns import dns
+from tests.netns import dns, frames
 from tests.netns.dns import AAAA, Records, ask
 from tests.netns.names_lab import API, OTHER, SERVICE, Case, dns_servers, fqdns, policy
 from tests.netns.sluice import cluster_policy, wait_for
@@ -150,53 +150,34 @@ class Questions(Case):
         connection = self.connect(SERVICE[4])
         for number, parted in enumerate((False, True, True, False, True)):
             asked = dns.question("api.example.com", number=number)
-            for part in ((len(asked).to_bytes(2, "big"), asked) if parted else
-                         (len(asked).to_bytes(2, "big") + asked,)):
+            whole = dns.framed(asked)
+            for part in (whole[:2], whole[2:]) if parted else (whole,):
                 connection.sendall(part)
             data = connection.recv(4096)
             self.assertEqual(dns.read_reply(data[2:]).addresses, [API[0]])
 
-    def connect(self, server):
-        with self.client.ns.entered():
-            made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        self.addCleanup(made.close)
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        made.settimeout(10)
-        made.connect((server, 53))
-        return made
-
     def test_a_question_inside_a_question(self):
         """A segment overlaps what the server has: the rest of it would be a question that may not be asked. So
         would what follows a SYN in the middle of a connection."""
-        self.resolver.close()
-        server = self.host("z/a")
-        with server.ns.entered():
-            listener = socket.create_server((server.ipv4, 53))
-        self.addCleanup(listener.close)
-        listener.settimeout(10)
-        hidden = dns.question("other.example.net")
-        hidden = len(hidden).to_bytes(2, "big") + hidden
+        listener = self.listen()
+        hidden = dns.framed(dns.question("other.example.net"))
         option = struct.pack("!HH", 12, len(hidden)) + hidden  # padding (RFC 7830)
         asked = dns.question("api.example.com")
         asked = asked[:10] + b"\0\1" + asked[12:] + b"\0" + struct.pack("!HHIH", 41, 1232, 0, len(option)) + option
-        asked = len(asked).to_bytes(2, "big") + asked
+        asked = dns.framed(asked)
         before = len(asked) - len(hidden)
         self.start(dns_servers("*"), fqdns("*"))
         for rules, syn, arrives in ((("*",), False, True), (("api.example.com",), False, False),
                                     (("api.example.com",), True, False)):
             with self.subTest(rules=rules, syn=syn):
                 self.sluice.apply("names", policy(dns_servers(*rules), fqdns("*")))
-                made = self.connect(server.ipv4)
+                made = self.connect(self.host("z/a").ipv4)
                 connection, _ = listener.accept()
                 self.addCleanup(connection.close)
-                first = dns.question("api.example.com")
-                first = (len(first).to_bytes(2, "big") + first) * 3
-                first, rest = first[:len(first) // 3], before
-                while rest > 0:
+                first = dns.framed(dns.question("api.example.com"))
+                for _ in range(-(-before // len(first))):
                     made.sendall(first)
-                    got = connection.recv(4096)
-                    self.assertEqual(got, first)
-                    rest -= len(first)
+                    self.assertEqual(connection.recv(4096), first)
                 sequence, acknowledged = self.numbers(made)
                 if syn:
                     self.send_segment(made, sequence - before - 1, acknowledged, 0x02, b"")
@@ -223,14 +204,9 @@ class Questions(Case):
     def send_segment(self, made, sequence, acknowledged, flags, payload):
         """A segment of the connection that its kernel does not know of."""
         (own, port), (peer, to) = made.getsockname(), made.getpeername()
-        head = struct.pack("!HHIIBBHHH", port, to, sequence & 0xFFFFFFFF, acknowledged, 0x50, flags, 1000, 0, 0)
-        pseudo = socket.inet_aton(own) + socket.inet_aton(peer) + struct.pack("!HH", 6, len(head) + len(payload))
-        data = pseudo + head + payload
-        total = sum(struct.unpack(f"!{(len(data) + 1) // 2}H", data + bytes(len(data) % 2)))
-        total = (total & 0xFFFF) + (total >> 16)
-        total = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
-        with self.client.ns.entered(), socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP) as raw:
-            raw.sendto(head[:16] + struct.pack("!H", total) + head[18:] + payload, (peer, 0))
+        packet = frames.tcp(own, peer, port, to, flags, sequence & 0xFFFFFFFF, acknowledged, payload)
+        with self.client.ns.entered(), socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+            raw.sendto(packet, (peer, 0))
 
 
 class Hostile(Case):
@@ -379,25 +355,15 @@ class Hostile(Case):
 
     def test_an_answer_inside_an_answer(self):
         """Over TCP, text about a name begins where a segment begins, and looks like an answer about another."""
-        self.resolver.close()
-        server = self.host("z/a")
-        with server.ns.entered():
-            listener = socket.create_server((server.ipv4, 53))
-        self.addCleanup(listener.close)
-        listener.settimeout(10)
-        with self.client.ns.entered():
-            made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        self.addCleanup(made.close)
-        made.settimeout(10)
-        made.connect((server.ipv4, 53))
+        listener = self.listen()
+        made = self.connect(self.host("z/a").ipv4)
         connection, _ = listener.accept()
         self.addCleanup(connection.close)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # The pod has asked for this name as well, on the same flow.
         for asked in (dns.question("api.example.com", number=7), dns.question("evil.test", dns.TXT, number=8)):
-            made.sendall(len(asked).to_bytes(2, "big") + asked)
-        inner = dns.answer(dns.question("api.example.com", number=7), Records(API))
-        inner = len(inner).to_bytes(2, "big") + inner
+            made.sendall(dns.framed(asked))
+        inner = dns.framed(dns.answer(dns.question("api.example.com", number=7), Records(API)))
         outer = dns.question("evil.test", dns.TXT, number=8, flags=0x8180)
         outer = outer[:6] + b"\0\1" + outer[8:] + b"\xc0\x0c" + struct.pack("!HHIH", dns.TXT, 1, 30, len(inner))
         connection.sendall((len(outer) + len(inner)).to_bytes(2, "big") + outer)

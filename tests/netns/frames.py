@@ -51,10 +51,10 @@ def udp(source, destination, source_port, port, payload):
     return ip(source, destination, 17, _with_checksum(source, destination, 17, segment, 6))
 
 
-def tcp(source, destination, source_port, port, flags, sequence=0, acknowledged=0):
-    """A segment without data and options. Flags as bits: FIN 1, SYN 2, RST 4, ACK 16."""
+def tcp(source, destination, source_port, port, flags, sequence=0, acknowledged=0, payload=b""):
+    """A segment without options. Flags as bits: FIN 1, SYN 2, RST 4, PSH 8, ACK 16."""
     segment = struct.pack("!HHIIBBHHH", source_port, port, sequence, acknowledged, 0x50, flags,
-                          0xFFFF, 0, 0)
+                          0xFFFF, 0, 0) + payload
     return ip(source, destination, 6, _with_checksum(source, destination, 6, segment, 16))
 
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The world of the tests of names: clients, the cluster's DNS, and addresses outside."""
 
+import socket
+
 from tests.netns import dns, suite
 from tests.netns.agent_program_test import Agent, Operator
 from tests.netns.dns import Records, ask
@@ -101,6 +103,26 @@ class Case(suite.Case):
         self.addCleanup(agent.kill)
         operator.wait_acknowledged("node1")
         return operator, agent
+
+    def listen(self):
+        """Listens for TCP in place of the cluster's DNS."""
+        self.resolver.close()
+        server = self.host("z/a")
+        with server.ns.entered():
+            listener = socket.create_server((server.ipv4, 53))
+        self.addCleanup(listener.close)
+        listener.settimeout(10)
+        return listener
+
+    def connect(self, server):
+        """A connection of the client to a DNS server. What is written at once is one segment."""
+        with self.client.ns.entered():
+            made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self.addCleanup(made.close)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        made.settimeout(10)
+        made.connect((server, 53))
+        return made
 
     def resolve(self, name, kind=dns.A, pod=None, family=4, **how):
         """The addresses that the cluster's DNS gives to a pod."""
