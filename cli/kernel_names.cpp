@@ -26,7 +26,7 @@ Result<void> empty_map(int fd) {
 
 namespace {
 
-using Elements = std::vector<std::pair<sluice_learned_key, sluice_learned>>;
+using Elements = KernelNames::Elements;
 
 // The map of what an interface's endpoint has learned; invalid if it has none.
 Result<Fd> open_learned(int outer, std::uint32_t ifindex) {

@@ -25,6 +25,8 @@ namespace sluice::cli {
 class KernelNames {
  public:
   using Interfaces = std::map<std::string, std::uint32_t>;  // of endpoints
+  // Of a map of learned addresses.
+  using Elements = std::vector<std::pair<sluice_learned_key, sluice_learned>>;
   // What is known from an earlier state; to be emptied before begin().
   static constexpr std::array kMaps{agent::Map::kLearned, agent::Map::kNames,
                                     agent::Map::kQuestions,
@@ -66,7 +68,6 @@ class KernelNames {
  private:
   static constexpr int kTriesMax = 10;
   // What endpoints have learned: the elements of the map of each interface.
-  using Elements = std::vector<std::pair<sluice_learned_key, sluice_learned>>;
   using LearnedByInterface = std::map<std::uint32_t, Elements>;
 
   // Empty while nobody learns anything.
