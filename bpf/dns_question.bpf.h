@@ -128,6 +128,18 @@ static __always_inline bool read_question(struct __sk_buff *skb, const struct dn
 	return true;
 }
 
+/* True if not every name may be asked for. */
+static __always_inline bool is_restricted(const struct dns_place *place)
+{
+	return place->list != SLUICE_DNS_ANY;
+}
+
+/* The reason for what is no question. */
+static __always_inline __u32 reason_of_others(const struct dns_place *place)
+{
+	return is_restricted(place) ? SLUICE_REASON_DNS_REFUSED : SLUICE_REASON_ESTABLISHED;
+}
+
 /*
  * Judges the question that has been read. `part`: how the agent is to read the packet. Returns the
  * reason.
@@ -148,8 +160,7 @@ static __always_inline __u32 judge_messages(struct __sk_buff *skb, const struct 
 					    struct sluice_dns_reader *r, __u32 at, __u32 part,
 					    bool was_held)
 {
-	const bool restricted = place->list != SLUICE_DNS_ANY;
-	const __u32 otherwise = restricted ? SLUICE_REASON_DNS_REFUSED : SLUICE_REASON_ESTABLISHED;
+	const __u32 otherwise = reason_of_others(place);
 	struct dns_place messages = *place;
 
 	if (part == SLUICE_DNS_BARE)
@@ -157,7 +168,7 @@ static __always_inline __u32 judge_messages(struct __sk_buff *skb, const struct 
 	for (__u32 i = 0; i < DNS_SEGMENT_MESSAGES; i++) {
 		if (!read_question(skb, &messages, r, &at))
 			return otherwise;
-		if (restricted) {
+		if (is_restricted(place)) {
 			const __u32 reason = judge_name(skb, place, r, part, was_held);
 
 			if (reason != SLUICE_REASON_ESTABLISHED)
@@ -176,8 +187,8 @@ static __always_inline __u32 judge_messages(struct __sk_buff *skb, const struct 
 static __always_inline __u32 judge_question(struct __sk_buff *skb, const struct dns_place *place,
 					    const struct sluice_state *s)
 {
-	const bool restricted = place->list != SLUICE_DNS_ANY;
-	const __u32 otherwise = restricted ? SLUICE_REASON_DNS_REFUSED : SLUICE_REASON_ESTABLISHED;
+	const bool restricted = is_restricted(place);
+	const __u32 otherwise = reason_of_others(place);
 	const bool stream = place->protocol == IPPROTO_TCP;
 	struct sluice_dns_reader *r = the_reader();
 	__u32 at = find_payload(skb, place);
