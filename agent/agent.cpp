@@ -553,9 +553,13 @@ AgentStatus Agent::status() const {
   if (auto reasons = read_reasons(impl.datapath)) {
     status.reasons = std::move(*reasons);
   }
-  status.events_lost = read_events_lost(impl.datapath).value_or(0);
+  status.events_lost = events_lost().value_or(0);
   status.names = impl.learning->counters();
   return status;
+}
+
+Result<std::uint64_t> Agent::events_lost() const {
+  return read_events_lost(impl_->datapath);
 }
 
 std::map<std::uint32_t, std::string> Agent::shortfalls() const {

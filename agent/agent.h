@@ -105,6 +105,9 @@ class Agent {
   // by the next call or retry(). The error names the map, its capacity and the
   // size needed where one is too small.
   Result<void> apply(const Transaction& transaction);
+  // Flow events that the datapath could not report, over all processes that
+  // have used the same maps.
+  [[nodiscard]] Result<std::uint64_t> events_lost() const;
   // Tries again what failed; success if there is nothing to do.
   Result<void> retry();
   // Whether pods' interfaces that no endpoint has claimed are cut off until one

@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "agent/absent_peers.h"
 #include "agent/left_out.h"
 #include "agent/mirror.h"
 #include "agent/plan.h"
@@ -24,8 +25,10 @@ struct Applier::Impl {
   std::unique_ptr<Maps> maps;
   Mirror mirror;
   EndpointTargets targets;
-  Delta wanted;          // beyond the mirror and `left_out`
-  LeftOutSets left_out;  // left out, for want of room
+  Delta wanted;  // beyond the mirror and what is left out
+  // Left out, for want of room.
+  LeftOutSets left_out;
+  AbsentPeers absent;
   // Must be done before anything else is written.
   Cleanup cleanup;
   // Elements of a hash were deleted since the last grace period. The kernel
@@ -39,7 +42,8 @@ struct Applier::Impl {
   Result<void> reconcile();
   Result<void> apply_once();
   void reconsider_left_out();
-  Result<Plan> plan(LeftOutSets& more);
+  void mark(std::uint32_t set);
+  Result<Plan> plan(LeftOutSets& more, AbsentPeers& absent_now);
   [[nodiscard]] const LeftOutSet* left_out_of(
       const std::string& endpoint) const;
   Result<void> clean_up();
@@ -212,19 +216,29 @@ void Applier::Impl::take_effect(const Plan& plan) const {
   }
 }
 
-// Plans sets that were left out again if the result may be another one.
+// Plans what was left out again if the result may be another one.
 void Applier::Impl::reconsider_left_out() {
-  for (const std::uint32_t set : take_reconsidered(
-           left_out, wanted, mirror, maps->capacity(Map::kPolicy))) {
-    for (const std::uint32_t ifindex : targets.of_set(set)) {
-      targets.mark(ifindex);
+  // What sets say decides whether peers may be left out, and the reverse.
+  for (bool peers = take_absent(absent, wanted, mirror, *maps);;) {
+    for (const std::uint32_t set :
+         take_reconsidered(left_out, wanted, mirror, *maps, peers)) {
+      mark(set);
     }
+    if (peers || !take_absent(absent, wanted, mirror, *maps)) {
+      return;
+    }
+    peers = true;
   }
 }
 
-// Plans everything that is wanted, or everything without the sets in `more` if
-// the policy map has no room for them.
-Result<Plan> Applier::Impl::plan(LeftOutSets& more) {
+void Applier::Impl::mark(std::uint32_t set) {
+  for (const std::uint32_t ifindex : targets.of_set(set)) {
+    targets.mark(ifindex);
+  }
+}
+
+// Plans everything that is wanted, or all of it for which the maps have room.
+Result<Plan> Applier::Impl::plan(LeftOutSets& more, AbsentPeers& absent_now) {
   const auto isolated = [&] {
     IsolatedSets result;
     for (const auto* sets : {&left_out, &more}) {
@@ -236,21 +250,30 @@ Result<Plan> Applier::Impl::plan(LeftOutSets& more) {
     }
     return result;
   };
-  Shortage shortage;
-  auto made =
-      make_plan(mirror, wanted, targets, *maps, slot(), isolated(), shortage);
-  if (made || shortage.needed == 0) {
-    return made;
-  }
-  more = choose_left_out(shortage, mirror, wanted, targets,
-                         maps->capacity(Map::kPolicy));
-  for (const auto& [id, set] : more) {
-    for (const std::uint32_t ifindex : targets.of_set(id)) {
-      targets.mark(ifindex);
+  Delta rest = wanted;
+  while (true) {
+    Shortage shortage;
+    auto made =
+        make_plan(mirror, rest, targets, *maps, slot(), isolated(), shortage);
+    if (made || shortage.needed == 0) {
+      return made;
     }
+    const auto before = more.size() + absent_now.changes.size();
+    if (shortage.map == Map::kPolicy) {
+      more.merge(choose_left_out(shortage, mirror, rest, targets,
+                                 maps->capacity(Map::kPolicy)));
+    } else if (!choose_absent(shortage, mirror, wanted, rest, *maps, absent_now,
+                              more)) {
+      return made;
+    }
+    if (more.size() + absent_now.changes.size() == before) {
+      return made;  // nothing more can be left out
+    }
+    for (const auto& [id, set] : more) {
+      mark(id);
+    }
+    rest = without_absent(without_left_out(wanted, more, mirror), absent_now);
   }
-  return make_plan(mirror, without_left_out(wanted, more, mirror), targets,
-                   *maps, slot(), isolated(), shortage);
 }
 
 // Endpoints of sets that are left out become isolated when the rest takes
@@ -258,7 +281,7 @@ Result<Plan> Applier::Impl::plan(LeftOutSets& more) {
 // sets.
 Result<void> Applier::Impl::reconcile() {
   auto result = apply_once();
-  if (result && !left_out.empty() && cleanup.empty()) {
+  if (result && (!left_out.empty() || !absent.empty()) && cleanup.empty()) {
     reconsider_left_out();
     if (!wanted.empty()) {
       result = apply_once();
@@ -273,7 +296,8 @@ Result<void> Applier::Impl::apply_once() {
   }
   reconsider_left_out();
   LeftOutSets more;
-  auto plan = this->plan(more);
+  AbsentPeers absent_now;
+  auto plan = this->plan(more, absent_now);
   if (!plan) {
     return std::unexpected(plan.error());
   }
@@ -290,6 +314,7 @@ Result<void> Applier::Impl::apply_once() {
   }
   wanted = {};
   left_out.merge(more);
+  absent.merge(std::move(absent_now));
   targets.settle();
   // The transaction is in force. If the clean-up fails, the next call repeats
   // it, and fails if it fails again.
@@ -346,6 +371,7 @@ Result<void> Applier::replace(const State& wanted, const Transaction& beside) {
   auto& impl = *impl_;
   impl.wanted = {};
   impl.left_out.clear();
+  impl.absent = {};
   std::vector<Transaction::PeerChange> peers;
   std::vector<Transaction::EntryChange> entries;
   // Delete everything that exists, then add what is wanted: later changes win.
@@ -437,13 +463,22 @@ const LeftOutSet* Applier::Impl::left_out_of(
 
 std::string Applier::shortfall(const std::string& endpoint) const {
   const auto* set = impl_->left_out_of(endpoint);
-  return set == nullptr ? std::string{} : set->problem;
+  if (set != nullptr) {
+    return set->problem;
+  }
+  const auto* entry = impl_->targets.find(endpoint);
+  return entry == nullptr ? std::string{}
+                          : impl_->absent.problem(entry->policy_set,
+                                                  impl_->mirror, *impl_->maps);
 }
 
 std::map<std::uint32_t, std::string> Applier::shortfalls() const {
   std::map<std::uint32_t, std::string> result;
   for (const auto& [id, set] : impl_->left_out) {
     result.emplace(id, set.problem);
+  }
+  for (const auto& [id, maps] : impl_->absent.lacking) {
+    result.emplace(id, impl_->absent.problem(id, impl_->mirror, *impl_->maps));
   }
   return result;
 }

@@ -46,7 +46,7 @@ class Applier {
             const EndpointLink& link = {});
 
   // Changes the wanted state and makes the maps follow, all or nothing, but for
-  // policy sets that the policy map has no room for; see shortfalls(). On
+  // policy sets and peers that a map has no room for; see shortfalls(). On
   // failure nothing of it is in force, the wanted state is kept and the next
   // call tries it again. The error names the map, its capacity and the size
   // needed where another one is too small.
@@ -73,9 +73,9 @@ class Applier {
     std::vector<IpAddress> ips;
   };
   [[nodiscard]] std::vector<Record> records() const;
-  // Policy sets that are left out because the policy map has no room for them,
-  // and why, with the numbers; the endpoint's alone, or empty. Either their
-  // endpoints are isolated or what was in force of them stays.
+  // Policy sets that a map has no room for, or not for all their peers, and
+  // why, with the numbers; the endpoint's alone, or empty. Their endpoints are
+  // isolated, or what was in force of them stays, or they are allowed less.
   [[nodiscard]] std::map<std::uint32_t, std::string> shortfalls() const;
   [[nodiscard]] std::string shortfall(const std::string& endpoint) const;
   // True if the endpoint's wanted policy, or what stands in for it for want of

@@ -110,6 +110,27 @@ bool touches(const PolicySet& set,
 
 }  // namespace
 
+LeftOutSet isolated_set(std::uint32_t set, const Mirror& mirror,
+                        const Delta& wanted) {
+  const auto [begin, end] = of_set(wanted.entries, set);
+  LeftOutSet result{.isolated = true,
+                    .entries = whole(set_in(mirror, set), {begin, end})};
+  for (const auto& entry : result.entries) {
+    result.directions.at(direction_of(entry.key)) = true;
+  }
+  return result;
+}
+
+std::string shortfall_text(Map map, std::size_t used, std::size_t capacity,
+                           std::size_t needs, bool isolated) {
+  return "map " + std::string(map_name(map)) + ": " + std::to_string(used) +
+         " of " + std::to_string(capacity) +
+         " entries are used and its policies need " + std::to_string(needs) +
+         " more: " +
+         (isolated ? "its pods are isolated until there is room"
+                   : "what was in force before stays until there is room");
+}
+
 LeftOutSets choose_left_out(const Shortage& shortage, const Mirror& mirror,
                             const Delta& wanted, const EndpointTargets& targets,
                             std::size_t capacity) {
@@ -128,20 +149,12 @@ LeftOutSets choose_left_out(const Shortage& shortage, const Mirror& mirror,
     const auto& now = set_in(mirror, id);
     const auto [begin, end] = of_set(wanted.entries, id);
     LeftOutSet set{.needs = adds, .entries = {begin, end}};
-    set.isolated = !isolates_alike(id, mirror, targets) || touches(now, moved);
-    if (set.isolated) {
-      set.entries = whole(now, set.entries);
+    if (!isolates_alike(id, mirror, targets) || touches(now, moved)) {
+      set = isolated_set(id, mirror, wanted);
       set.needs = set.entries.size();
-      for (const auto& entry : set.entries) {
-        set.directions.at(direction_of(entry.key)) = true;
-      }
     }
-    set.problem =
-        "map policy: " + std::to_string(mirror.entries) + " of " +
-        std::to_string(capacity) + " entries are used and its policies need " +
-        std::to_string(set.needs) + " more: " +
-        (set.isolated ? "its pods are isolated until there is room"
-                      : "what was in force before stays until there is room");
+    set.problem = shortfall_text(Map::kPolicy, mirror.entries, capacity,
+                                 set.needs, set.isolated);
     left_out.emplace(id, std::move(set));
   }
   return left_out;
@@ -169,18 +182,20 @@ Delta without_left_out(const Delta& wanted, const LeftOutSets& left_out,
 std::vector<std::uint32_t> take_reconsidered(LeftOutSets& left_out,
                                              Delta& wanted,
                                              const Mirror& mirror,
-                                             std::size_t capacity) {
+                                             const Maps& maps, bool peers) {
   std::vector<std::uint32_t> taken;
+  const std::size_t capacity = maps.capacity(Map::kPolicy);
   std::size_t room = capacity - std::min(capacity, mirror.entries);
   for (auto it = left_out.begin(); it != left_out.end();) {
     auto& [id, set] = *it;
+    const bool lacks_entries = set.map == Map::kPolicy;
     const auto [begin, end] = of_set(wanted.entries, id);
-    const bool fits = set.needs <= room;
+    const bool fits = lacks_entries ? set.needs <= room : peers;
     if (!fits && begin == end && (set.isolated || wanted.peers.empty())) {
       ++it;
       continue;
     }
-    room -= fits ? set.needs : 0;
+    room -= fits && lacks_entries ? set.needs : 0;
     // What came later wins.
     const std::vector<Change> later(begin, end);
     wanted.merge({}, set.entries);

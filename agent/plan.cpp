@@ -39,6 +39,8 @@ class Planner {
       if (!of(plan_.adds, map).empty() && needed > maps_.capacity(map)) {
         if (map == Map::kPolicy) {
           shortage = shortage_of(needed);
+        } else if (map != Map::kEndpointOverflow) {
+          shortage = {.map = map, .needed = needed, .sets = {}};
         }
         return map_full(maps_, map, needed);
       }

@@ -89,10 +89,12 @@ struct Plan {
   }
 };
 
-// The policy map is too small: the number of entries that it would have to hold
-// during the transaction, and the sets that add entries.
+// The policy map or one of peers is too small: the number of elements that it
+// would have to hold during the transaction and, for the policy map, the sets
+// that add entries.
 struct Shortage {
-  std::size_t needed = 0;  // 0: the map is large enough
+  Map map = Map::kPolicy;
+  std::size_t needed = 0;  // 0: the maps are large enough
   struct Set {
     std::uint32_t id = 0;
     std::size_t adds = 0;     // entries written before any is deleted
@@ -104,8 +106,8 @@ struct Shortage {
 // Plans the writes that take the kernel from `mirror` to `mirror` with `delta`
 // and the records of `targets`. `slot` is the slot in force. `isolated`: by
 // policy set, the directions in which its endpoints are isolated in addition to
-// their own isolation. Fails if a map is too small; if it is the policy map,
-// `shortage` has the numbers.
+// their own isolation. Fails if a map is too small; if it is the policy map or
+// one of peers, `shortage` has the numbers.
 using IsolatedSets = std::map<std::uint32_t, std::array<bool, 2>>;
 Result<Plan> make_plan(const Mirror& mirror, const Delta& delta,
                        const EndpointTargets& targets, const Maps& maps,

@@ -2,9 +2,15 @@
 #include "cli/cluster.h"
 
 #include <algorithm>
+#include <array>
+#include <iostream>
 #include <utility>
+#include <vector>
 
+#include "agent/node/command_line.h"
 #include "cli/host.h"
+#include "cli/tables.h"
+#include "lib/base/suggestion.h"
 #include "lib/explain/cluster.h"
 #include "lib/kube/manifest.h"
 
@@ -13,6 +19,51 @@ namespace {
 
 std::string severity_text(op::Severity severity) {
   return severity == op::Severity::kError ? "error" : "note";
+}
+
+std::vector<std::string> names_of_pods(const op::Store& store) {
+  std::vector<std::string> names;
+  for (const auto& object : store.objects()) {
+    if (object.key.kind == "Pod") {
+      names.push_back(object.key.ns + "/" + object.key.name);
+    }
+  }
+  return names;
+}
+
+// Bounded, because it may never end.
+Result<std::string> read_input() {
+  constexpr std::size_t kBytesMax = std::size_t{256} << 20U;
+  std::string text;
+  std::array<char, 65'536> chunk{};
+  while (std::cin.read(chunk.data(), chunk.size()) || std::cin.gcount() > 0) {
+    text.append(chunk.data(), static_cast<std::size_t>(std::cin.gcount()));
+    if (text.size() > kBytesMax) {
+      return fail("stdin: more than 256 MiB");
+    }
+  }
+  return text;
+}
+
+// A node is one that there is an object of, or one where a pod is.
+Result<void> check_node(const op::Store& store, const std::string& name) {
+  std::vector<std::string> known;
+  for (const auto& node : store.nodes()) {
+    known.push_back(node.name);
+  }
+  for (const auto& object : store.objects()) {
+    const auto* pod = object.key.kind == "Pod"
+                          ? store.pod(object.key.ns, object.key.name)
+                          : nullptr;
+    if (pod != nullptr && !pod->node.empty()) {
+      known.push_back(pod->node);
+    }
+  }
+  if (known.empty() || std::ranges::find(known, name) != known.end()) {
+    return {};
+  }
+  return fail("--node: there is no node \"" + name + "\"" +
+              did_you_mean(name, known));
 }
 
 }  // namespace
@@ -107,6 +158,15 @@ node::PolicyListView Cluster::policy_list() const {
 Result<Cluster> load_cluster(const std::filesystem::path& path,
                              const policy::TranslatorOptions& options) {
   Cluster cluster(options);
+  if (path == "-") {
+    auto text = read_input();
+    if (!text) {
+      return std::unexpected(text.error());
+    }
+    cluster.store().set_source("stdin", kube::parse_manifest(*text, "stdin"));
+    cluster.store().commit();
+    return cluster;
+  }
   std::error_code ignored;
   if (std::filesystem::is_regular_file(path, ignored)) {
     auto manifest = kube::read_manifest(path);
@@ -137,7 +197,11 @@ Result<Cluster> load_cluster(const std::filesystem::path& path,
 Result<std::string> choose_node(Cluster& cluster, const std::string& wanted) {
   const auto nodes = cluster.store().nodes();
   std::string chosen = wanted;
-  if (chosen.empty()) {
+  if (!chosen.empty()) {
+    if (auto known = check_node(cluster.store(), chosen); !known) {
+      return std::unexpected(known.error());
+    }
+  } else {
     chosen = nodes.size() == 1 ? nodes[0].name : host_name();
     if (!nodes.empty() &&
         std::ranges::find(nodes, chosen, &kube::Node::name) == nodes.end()) {
@@ -149,9 +213,17 @@ Result<std::string> choose_node(Cluster& cluster, const std::string& wanted) {
   return chosen;
 }
 
+int exit_code_of(const Cluster& cluster, bool allow_partial, int code) {
+  const auto errors = cluster.errors();
+  print(std::cerr, errors);
+  return errors.empty() || allow_partial ? code : node::kExitError;
+}
+
 Result<node::ExplainView> explain(const Cluster& cluster,
                                   const node::ExplainRequest& request) {
-  return explain::explain_cluster(cluster.translator(), request);
+  return explain::explain_cluster(cluster.translator(), request, {}, [&] {
+    return names_of_pods(cluster.store());
+  });
 }
 
 }  // namespace sluice::cli

@@ -46,13 +46,18 @@ class Cluster {
   std::unique_ptr<op::Store> store_;
 };
 
-// Loads a folder or a single file.
+// Loads a folder, a single file, or, for "-", what the standard input has.
 Result<Cluster> load_cluster(const std::filesystem::path& path,
                              const policy::TranslatorOptions& options = {});
 
 // Selects the node whose view is shown, and returns its name: the wanted one,
 // or the only one, or this host. Fails if there are several candidates.
 Result<std::string> choose_node(Cluster& cluster, const std::string& wanted);
+
+// Prints what of the input could not be used. Returns `code` if there is
+// nothing or the user allows it, and otherwise kExitError: the answer is not
+// about the whole input.
+int exit_code_of(const Cluster& cluster, bool allow_partial, int code);
 
 // The verdict at both ends in every address family that the two share.
 Result<node::ExplainView> explain(const Cluster& cluster,

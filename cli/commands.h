@@ -18,6 +18,7 @@ void add_peer(CLI::App& app, int& exit_code);
 void add_conntrack(CLI::App& app, int& exit_code);
 void add_fqdn(CLI::App& app, int& exit_code);
 void add_monitor(CLI::App& app, int& exit_code);
+void add_observe(CLI::App& app, int& exit_code);
 void add_explain(CLI::App& app, int& exit_code);
 void add_test(CLI::App& app, int& exit_code);
 

@@ -48,6 +48,13 @@ int list(const Arguments& arguments) {
   std::erase_if(view->entries, [&](const node::ConntrackView& flow) {
     return !matches(flow, arguments);
   });
+  // The flows of a pod that has gone are listed as long as there are any.
+  if (!arguments.endpoint.empty() && view->entries.empty()) {
+    if (const auto known = check_endpoint(arguments.socket, arguments.endpoint);
+        !known) {
+      return node::complain(known.error().message);
+    }
+  }
   if (!view->names_problem.empty()) {
     std::cerr << "note: names of pods of other nodes are missing: "
               << printable(view->names_problem) << '\n';
@@ -83,7 +90,8 @@ that match all given filters are listed.)");
   command
       ->add_option("--port", arguments->port,
                    "Only flows with this port on either side")
-      ->type_name("PORT");
+      ->type_name("PORT")
+      ->check(CLI::Range(1U, 65'535U).description(""));
   command
       ->add_option("--opened-by", arguments->direction,
                    "Only flows opened by a packet of this direction")

@@ -25,30 +25,46 @@ struct Arguments {
   std::filesystem::path socket;
   bool by_operator = false;
   OperatorAccess access;
+  bool allow_partial = false;
+  bool verbose = false;
   Format format = Format::kTable;
 };
 
-Result<node::ExplainView> answer(const Arguments& arguments) {
-  const auto& request = arguments.request;
-  if (arguments.by_operator) {
-    return ask_operator(arguments.access, request);
+int show_answer(const Result<node::ExplainView>& view,
+                const Arguments& arguments) {
+  if (!view) {
+    return node::complain(view.error().message);
   }
-  if (arguments.dir.empty()) {
-    return ask_view<node::ExplainView>(arguments.socket,
-                                       {{"command", "explain"},
-                                        {"from", request.from},
-                                        {"to", request.to},
-                                        {"port", request.port}});
+  if (arguments.format == Format::kJson) {
+    show_json(*view);
+  } else {
+    print(std::cout, *view, arguments.verbose);
   }
+  return view->allowed ? node::kExitOk : node::kExitNegative;
+}
+
+int explain_dir(const Arguments& arguments) {
   auto cluster = load_cluster(arguments.dir);
   if (!cluster) {
-    return std::unexpected(cluster.error());
+    return node::complain(cluster.error().message);
   }
   cluster->store().set_local_node(
       {.name = host_name(), .labels = {}, .ips = {}});
   cluster->store().commit();
-  print(std::cerr, cluster->errors());
-  return explain(*cluster, request);
+  const int code = show_answer(explain(*cluster, arguments.request), arguments);
+  return exit_code_of(*cluster, arguments.allow_partial, code);
+}
+
+Result<node::ExplainView> ask(const Arguments& arguments) {
+  const auto& request = arguments.request;
+  if (arguments.by_operator) {
+    return ask_operator(arguments.access, request);
+  }
+  return ask_view<node::ExplainView>(arguments.socket,
+                                     {{"command", "explain"},
+                                      {"from", request.from},
+                                      {"to", request.to},
+                                      {"port", request.port}});
 }
 
 void add_operator_options(CLI::App& command, Arguments& arguments,
@@ -87,7 +103,7 @@ Both the sender's egress and the receiver's ingress are evaluated, in every
 address family that the two share. The output names the deciding rule, the
 policies that isolate the pod, and near misses: rules that differ in one respect
 from one that would have decided otherwise. Exit status: 0 allowed, 1 denied,
-2 bad input.
+2 bad input, also if only a part of DIR cannot be used.
 
   sluice explain --from shop/web --to shop/db --port 5432/TCP manifests/
   sluice explain --from 203.0.113.7 --to shop/web --port 8/ICMP
@@ -109,13 +125,14 @@ if all of them accept it.)");
       ->type_name("NAMESPACE/POD|ADDRESS|NAME");
   command
       ->add_option("--port", request.port,
-                   "Destination port and protocol (TCP if none is named), or "
-                   "ICMP type")
+                   "Destination port and protocol (TCP if none is named); the "
+                   "name of a container port of --to; or ICMP type")
       ->required()
-      ->type_name("80/TCP|8/ICMP|...");
+      ->type_name("80/TCP|udp/53|http|8/ICMP|EchoRequest/ICMP");
   auto* dir = command->add_option(
       "DIR", arguments->dir,
-      "Folder of manifests, or one file; default: ask the running program");
+      "Folder of manifests, or one file; - for the standard input; default: "
+      "ask the running program");
   command
       ->add_option("--to-name", request.to_names,
                    "DNS name for which the sender knows the receiver's "
@@ -124,15 +141,14 @@ if all of them accept it.)");
       ->type_name("NAME");
   node::add_socket_option(*command, arguments->socket);
   add_operator_options(*command, *arguments, *dir);
+  command->add_flag("-v,--verbose", arguments->verbose,
+                    "Also show the deciding entries of the policy map");
+  add_partial_option(*command, arguments->allow_partial);
   add_output_option(*command, arguments->format);
   command->callback([arguments, &exit_code] {
-    const auto view = answer(*arguments);
-    if (!view) {
-      exit_code = node::complain(view.error().message);
-      return;
-    }
-    show(*view, arguments->format);
-    exit_code = view->allowed ? node::kExitOk : node::kExitNegative;
+    exit_code = arguments->dir.empty()
+                    ? show_answer(ask(*arguments), *arguments)
+                    : explain_dir(*arguments);
   });
 }
 

@@ -41,6 +41,12 @@ int list(const Arguments& arguments) {
             resolved.endpoint != arguments.endpoint) ||
            (!name.empty() && resolved.name != name);
   });
+  if (!arguments.endpoint.empty() && view->names.empty()) {
+    if (const auto known = check_endpoint(arguments.socket, arguments.endpoint);
+        !known) {
+      return node::complain(known.error().message);
+    }
+  }
   show(*view, arguments.format);
   return node::kExitOk;
 }

@@ -10,6 +10,7 @@
 #include "agent/node/runtime.h"
 #include "cli/host.h"
 #include "lib/base/printable.h"
+#include "lib/flow/cluster_end.h"
 
 namespace sluice::cli {
 namespace {
@@ -95,6 +96,15 @@ void ManifestSource::on_node_addresses(
   local_.addresses = addresses;
   cluster_.translator().set_node_addresses(local_.name, local_.addresses);
   enforce();
+}
+
+bool ManifestSource::ask_ends(const std::vector<IpAddress>& addresses,
+                              const LearnEnd& learn) {
+  for (const auto& address : addresses) {
+    learn(address,
+          flow::cluster_end(cluster_.translator(), address, local_.name));
+  }
+  return true;
 }
 
 void ManifestSource::log_problems() {

@@ -41,7 +41,11 @@ class ManifestSource : public node::Source {
   }
   [[nodiscard]] std::string problem() const override { return dir_->problem(); }
   void on_node_addresses(const std::vector<IpAddress>& addresses) override;
+  bool ask_ends(const std::vector<IpAddress>& addresses,
+                const LearnEnd& learn) override;
   void reload() override;
+  // The folder's objects, as they are in force.
+  [[nodiscard]] const Cluster& cluster() const { return cluster_; }
 
  private:
   using Clock = std::chrono::steady_clock;

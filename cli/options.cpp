@@ -6,6 +6,8 @@
 
 #include <CLI/CLI.hpp>
 
+#include "lib/base/option_words.h"
+
 namespace sluice::cli {
 
 void add_output_option(CLI::App& command, Format& format) {
@@ -14,8 +16,14 @@ void add_output_option(CLI::App& command, Format& format) {
   command
       .add_option("-o,--output", format,
                   "Output for people (table, the default) or programs (json)")
-      ->transform(CLI::CheckedTransformer(formats).description(""))
+      ->transform(one_of(formats))
       ->type_name("table|json");
+}
+
+void add_partial_option(CLI::App& command, bool& allow_partial) {
+  command.add_flag("--allow-partial", allow_partial,
+                   "With DIR: files that cannot be read and invalid policies "
+                   "are reported, but do not make the exit status 2");
 }
 
 }  // namespace sluice::cli

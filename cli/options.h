@@ -12,4 +12,7 @@ namespace sluice::cli {
 // The option of all commands that print a view.
 void add_output_option(CLI::App& command, Format& format);
 
+// The option of all commands that answer from a folder of manifests.
+void add_partial_option(CLI::App& command, bool& allow_partial);
+
 }  // namespace sluice::cli

@@ -29,35 +29,38 @@ struct Arguments {
   std::filesystem::path dir;
   std::filesystem::path pin_dir;
   std::string node;
+  bool allow_partial = false;
   Format format = Format::kTable;
 };
 
-Result<std::vector<PeerEntry>> peers_of_dir(const Arguments& arguments) {
-  auto cluster = load_cluster(arguments.dir);
-  if (!cluster) {
-    return std::unexpected(cluster.error());
-  }
-  const auto node = choose_node(*cluster, arguments.node);
-  if (!node) {
-    return std::unexpected(node.error());
-  }
-  print(std::cerr, cluster->errors());
-  return cluster->translator().snapshot(*node).peers;
-}
-
-int list(const Arguments& arguments) {
-  const auto peers = arguments.dir.empty()
-                         ? read_pinned_peers(arguments.pin_dir)
-                         : peers_of_dir(arguments);
-  if (!peers) {
-    return node::complain(peers.error().message);
-  }
+void show_peers(const std::vector<PeerEntry>& peers, Format format) {
   node::PeerListView view;
-  for (const auto& peer : *peers) {
+  for (const auto& peer : peers) {
     view.peers.push_back(
         {.prefix = to_string(peer.prefix), .cidr_id = peer.cidr_id});
   }
-  show(view, arguments.format);
+  show(view, format);
+}
+
+int list_dir(const Arguments& arguments) {
+  auto cluster = load_cluster(arguments.dir);
+  if (!cluster) {
+    return node::complain(cluster.error().message);
+  }
+  const auto node = choose_node(*cluster, arguments.node);
+  if (!node) {
+    return node::complain(node.error().message);
+  }
+  show_peers(cluster->translator().snapshot(*node).peers, arguments.format);
+  return exit_code_of(*cluster, arguments.allow_partial, node::kExitOk);
+}
+
+int list_pins(const Arguments& arguments) {
+  const auto peers = read_pinned_peers(arguments.pin_dir);
+  if (!peers) {
+    return node::complain(peers.error().message);
+  }
+  show_peers(*peers, arguments.format);
   return node::kExitOk;
 }
 
@@ -70,15 +73,20 @@ void add_peer(CLI::App& app, int& exit_code) {
       group->add_subcommand("list", "List addresses and their peer classes");
   command->footer(kFooter);
   const auto arguments = std::make_shared<Arguments>();
-  command->add_option("DIR", arguments->dir,
-                      "Folder of manifests, or one file");
+  command->add_option(
+      "DIR", arguments->dir,
+      "Folder of manifests, or one file; - for the standard input");
   command
       ->add_option("--node", arguments->node,
                    "With DIR: the node whose peers are shown")
       ->type_name("NAME");
   node::add_pin_dir_option(*command, arguments->pin_dir);
   add_output_option(*command, arguments->format);
-  command->callback([arguments, &exit_code] { exit_code = list(*arguments); });
+  add_partial_option(*command, arguments->allow_partial);
+  command->callback([arguments, &exit_code] {
+    exit_code =
+        arguments->dir.empty() ? list_pins(*arguments) : list_dir(*arguments);
+  });
 }
 
 }  // namespace sluice::cli

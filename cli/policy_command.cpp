@@ -24,9 +24,10 @@ namespace sluice::cli {
 namespace {
 
 constexpr const char* kListFooter = R"(
-With DIR (or one file), only its objects are checked; the exit status is 1 if
-one of them is invalid. Without DIR, the running program reports which version
-of each policy is in force.)";
+With DIR (or one file), only its objects are checked, and none is in force. The
+exit status is 1 if a policy is invalid, and 2 if a file or another object cannot
+be read. Without DIR, the running program reports which version of each policy
+is in force.)";
 
 constexpr const char* kDumpFooter = R"(
 Without DIR: the entries in the kernel, with the same keys as `bpftool map dump`
@@ -39,6 +40,7 @@ struct Arguments {
   std::filesystem::path socket;
   std::filesystem::path pin_dir;
   std::string node;
+  bool allow_partial = false;
   Format format = Format::kTable;
 };
 
@@ -56,14 +58,21 @@ int list(const Arguments& arguments) {
   if (!cluster) {
     return node::complain(cluster.error().message);
   }
-  const auto view = cluster->policy_list();
+  auto view = cluster->policy_list();
+  for (auto& policy : view.policies) {
+    policy.in_force = false;  // nothing is, of files
+  }
   show(view, arguments.format);
-  const bool all_valid =
-      std::ranges::all_of(view.policies, &node::PolicyView::valid) &&
+  const bool all_read =
       std::ranges::none_of(view.problems, [](const node::ProblemView& problem) {
         return problem.severity == "error";
       });
-  return all_valid ? node::kExitOk : node::kExitNegative;
+  if (!all_read && !arguments.allow_partial) {
+    return node::kExitError;
+  }
+  return std::ranges::all_of(view.policies, &node::PolicyView::valid)
+             ? node::kExitOk
+             : node::kExitNegative;
 }
 
 int dump_dir(const Arguments& arguments) {
@@ -75,7 +84,6 @@ int dump_dir(const Arguments& arguments) {
   if (!node) {
     return node::complain(node.error().message);
   }
-  print(std::cerr, cluster->errors());
   const auto state = cluster->translator().snapshot(*node);
   const node::Names names(state);
   node::PolicyDumpView view;
@@ -83,7 +91,7 @@ int dump_dir(const Arguments& arguments) {
     view.entries.push_back(names.entry_view(entry, false));
   }
   show(view, arguments.format);
-  return node::kExitOk;
+  return exit_code_of(*cluster, arguments.allow_partial, node::kExitOk);
 }
 
 int dump_pins(const Arguments& arguments) {
@@ -136,9 +144,11 @@ void add_policy(CLI::App& app, int& exit_code) {
       "list", "List policies, whether they are valid, and why not");
   list_command->footer(kListFooter);
   const auto list_arguments = std::make_shared<Arguments>();
-  list_command->add_option("DIR", list_arguments->dir,
-                           "Folder of manifests, or one file");
+  list_command->add_option(
+      "DIR", list_arguments->dir,
+      "Folder of manifests, or one file; - for the standard input");
   node::add_socket_option(*list_command, list_arguments->socket);
+  add_partial_option(*list_command, list_arguments->allow_partial);
   add_output_option(*list_command, list_arguments->format);
   list_command->callback(
       [list_arguments, &exit_code] { exit_code = list(*list_arguments); });
@@ -147,14 +157,16 @@ void add_policy(CLI::App& app, int& exit_code) {
       "dump", "Show policy-map entries with addresses and rules");
   dump_command->footer(kDumpFooter);
   const auto dump_arguments = std::make_shared<Arguments>();
-  dump_command->add_option("DIR", dump_arguments->dir,
-                           "Folder of manifests, or one file");
+  dump_command->add_option(
+      "DIR", dump_arguments->dir,
+      "Folder of manifests, or one file; - for the standard input");
   dump_command
       ->add_option("--node", dump_arguments->node,
                    "With DIR: the node whose entries are shown")
       ->type_name("NAME");
   node::add_socket_option(*dump_command, dump_arguments->socket);
   node::add_pin_dir_option(*dump_command, dump_arguments->pin_dir);
+  add_partial_option(*dump_command, dump_arguments->allow_partial);
   add_output_option(*dump_command, dump_arguments->format);
   dump_command->callback([dump_arguments, &exit_code] {
     exit_code = dump_policy(*dump_arguments);

@@ -1,17 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <filesystem>
 #include <memory>
+#include <optional>
+#include <string>
+#include <utility>
 
 #include <CLI/CLI.hpp>
+#include <spdlog/spdlog.h>
 
 #include "agent/agent.h"
 #include "agent/node/cleanup.h"
 #include "agent/node/command_line.h"
 #include "agent/node/runtime.h"
+#include "agent/node/version.h"
 #include "cli/commands.h"
 #include "cli/manifest_source.h"
+#include "cli/ui_sources.h"
 #include "cni/install.h"
+#include "lib/base/ip.h"
 #include "lib/base/process.h"
+#include "lib/ui/server.h"
 #include "operator/command_line.h"
 
 namespace sluice::cli {
@@ -40,6 +48,7 @@ struct RunArguments {
   ManifestSourceOptions source;
   node::RuntimeOptions runtime;
   bool cleanup = false;
+  std::string ui;  // where the web page is served; empty: nowhere
 };
 
 int clean_up_and_report(const std::filesystem::path& pin_dir,
@@ -48,10 +57,39 @@ int clean_up_and_report(const std::filesystem::path& pin_dir,
   return done ? node::kExitOk : node::complain(done.error().message);
 }
 
+Result<ui::Server> open_page(const std::string& address, ui::Sources& sources,
+                             const std::string& node) {
+  auto server = ui::Server::open(address, sources,
+                                 {.node = node, .version = node::kVersion});
+  if (!server) {
+    return with_context("--ui", server.error());
+  }
+  const auto listen = parse_ip_and_port(address);
+  if (listen && !is_loopback(listen->address)) {
+    spdlog::warn("the page at {} is for everybody who reaches it", address);
+  }
+  spdlog::info("page at http://{}/", address.substr(0, address.rfind(':') + 1) +
+                                         std::to_string(server->port()));
+  return server;
+}
+
 Result<void> enforce(const RunArguments& arguments) {
-  auto runtime = node::Runtime::start(
-      arguments.runtime, std::make_unique<ManifestSource>(arguments.source));
-  return runtime ? (*runtime)->run() : std::unexpected(runtime.error());
+  auto source = std::make_unique<ManifestSource>(arguments.source);
+  const auto& manifests = *source;  // the runtime's, and as long there
+  auto runtime = node::Runtime::start(arguments.runtime, std::move(source));
+  if (!runtime) {
+    return std::unexpected(runtime.error());
+  }
+  UiSources sources(**runtime, manifests);
+  std::optional<ui::Server> page;
+  if (!arguments.ui.empty()) {
+    auto opened = open_page(arguments.ui, sources, manifests.node());
+    if (!opened) {
+      return std::unexpected(opened.error());
+    }
+    page = std::move(*opened);
+  }
+  return (*runtime)->run();
 }
 
 int run(const RunArguments& arguments) {
@@ -83,6 +121,22 @@ void add_run(CLI::App& app, int& exit_code) {
       ->type_name("NAME");
   node::add_pin_dir_option(*command, runtime.agent.datapath.pin_dir);
   node::add_socket_option(*command, runtime.socket);
+  node::add_observer_options(*command, runtime.observer_socket, runtime.flows);
+  command
+      ->add_option_function<std::string>(
+          "--ui",
+          [arguments](const std::string& text) {
+            arguments->ui = ui_address(text);
+            if (arguments->ui.empty()) {
+              throw CLI::ValidationError(
+                  "--ui", "\"" + text +
+                              "\" is neither a port nor an address "
+                              "and a port");
+            }
+          },
+          "Serve a page with a map of the flows; a port alone is one of "
+          "127.0.0.1. Nobody who reaches it has to say who they are")
+      ->type_name("[ADDRESS:]PORT");
   command->add_flag("--cleanup", arguments->cleanup,
                     "Remove every trace at the end; without DIR, do only that");
   node::add_agent_options(*command, runtime.agent);

@@ -16,9 +16,14 @@
 namespace sluice::cli {
 
 template <typename View>
+void show_json(const View& view) {
+  std::cout << node::dump(nlohmann::json(view), 2) << '\n';
+}
+
+template <typename View>
 void show(const View& view, Format format) {
   if (format == Format::kJson) {
-    std::cout << node::dump(nlohmann::json(view), 2) << '\n';
+    show_json(view);
   } else {
     print(std::cout, view);
   }
@@ -39,5 +44,9 @@ Result<View> ask_view(const std::filesystem::path& socket,
     return fail(std::string("the running program's answer: ") + error.what());
   }
 }
+
+// For filters by a pod: fails if the running program has no pod of this name.
+Result<void> check_endpoint(const std::filesystem::path& socket,
+                            const std::string& name);
 
 }  // namespace sluice::cli

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/tables.h"
 
+#include <algorithm>
+#include <iterator>
 #include <ostream>
+#include <sstream>
+#include <utility>
 
 #include "cli/output.h"
 #include "lib/base/printable.h"
@@ -37,43 +41,92 @@ std::string rule_of(const std::string& policy, const std::string& path) {
   return path.empty() ? policy : policy + " " + path;
 }
 
-void print_side(std::ostream& out, const node::SideView& side) {
+// A side as text: what comes before and after the peer's address. Sides that
+// differ in nothing else, as those of two families usually do, are one.
+struct SideText {
+  std::string before;
+  std::vector<std::string> peers;
+  std::string after;
+};
+
+// The detail without the address, so that it is the same in both families.
+std::string about_this_peer(std::string detail, const std::string& peer) {
+  if (!peer.empty() && detail.ends_with(" " + peer)) {
+    detail.replace(detail.size() - peer.size(), peer.size(), "this peer");
+  }
+  return detail;
+}
+
+SideText text_of(const node::SideView& side, bool verbose) {
   if (!side.unknown.empty()) {
-    out << "  " << side.direction << ": " << printable(side.unknown) << '\n';
-    return;
+    return {.before = "  " + side.direction + ": " + printable(side.unknown),
+            .peers = {},
+            .after = "\n"};
   }
   if (!side.judged) {
-    out << "  " << side.direction << ": " << printable(side.endpoint)
-        << " has no policy of its own\n";
-    return;
+    return {.before = "  " + side.direction + ": " + printable(side.endpoint) +
+                      " has no policy of its own",
+            .peers = {},
+            .after = "\n"};
   }
-  out << "  " << side.direction << " of " << printable(side.endpoint);
+  std::string before =
+      "  " + side.direction + " of " + printable(side.endpoint);
   if (!side.backend.empty() && side.backend != side.endpoint) {
-    out << " (backend " << printable(side.backend) << ')';
+    before += " (backend " + printable(side.backend) + ")";
   }
-  out << (side.direction == "egress" ? " to " : " from ")
-      << printable(side.peer) << ": " << (side.allowed ? "allowed" : "denied")
-      << ", " << printable(side.reason) << '\n';
+  before += side.direction == "egress" ? " to " : " from ";
+  std::ostringstream after;
+  after << ": " << (side.allowed ? "allowed" : "denied") << ", "
+        << printable(side.reason) << '\n';
   if (!side.names.empty()) {
-    out << "    resolved as " << printable(join(side.names)) << '\n';
+    after << "    resolved as " << printable(join(side.names)) << '\n';
   }
   if (!side.policy.empty()) {
-    out << "    by " << printable(rule_of(side.policy, side.path)) << '\n';
+    after << "    by " << printable(rule_of(side.policy, side.path)) << '\n';
   }
-  if (!side.entry.empty()) {
-    out << "    entry " << printable(side.entry) << '\n';
+  if (!side.pattern.empty()) {
+    after << "    for " << printable(side.pattern);
+    if (!side.matched.empty() && side.matched != std::vector{side.pattern}) {
+      after << ", which matches " << printable(join(side.matched));
+    }
+    after << '\n';
+  }
+  if (verbose && !side.entry.empty()) {
+    after << "    entry policy " << side.policy_id << ' '
+          << printable(side.entry) << '\n';
   }
   if (!side.isolating.empty()) {
-    out << "    isolated by " << printable(join(side.isolating)) << '\n';
+    after << "    isolated by " << printable(join(side.isolating)) << '\n';
   }
   for (const auto& line : side.behind) {
-    out << "    " << printable(line) << '\n';
+    after << "    " << printable(line) << '\n';
   }
   for (const auto& miss : side.near_misses) {
-    out << "    near miss: " << printable(rule_of(miss.policy, miss.path))
-        << " differs in " << printable(miss.differs) << ": "
-        << printable(miss.detail) << '\n';
+    after << "    near miss: " << printable(rule_of(miss.policy, miss.path))
+          << " differs in " << printable(miss.differs) << ": "
+          << printable(about_this_peer(miss.detail, side.peer)) << '\n';
   }
+  return {.before = std::move(before),
+          .peers = {printable(side.peer)},
+          .after = after.str()};
+}
+
+// In the order of the first side of each.
+std::vector<SideText> folded(const std::vector<node::SideView>& sides,
+                             bool verbose) {
+  std::vector<SideText> texts;
+  for (const auto& side : sides) {
+    auto text = text_of(side, verbose);
+    const auto same = std::ranges::find_if(texts, [&](const SideText& earlier) {
+      return earlier.before == text.before && earlier.after == text.after;
+    });
+    if (same == texts.end()) {
+      texts.push_back(std::move(text));
+    } else {
+      std::ranges::move(text.peers, std::back_inserter(same->peers));
+    }
+  }
+  return texts;
 }
 
 }  // namespace
@@ -226,15 +279,15 @@ void print(std::ostream& out, const node::ResolvedNameListView& view) {
   table.print(out);
 }
 
-void print(std::ostream& out, const node::ExplainView& view) {
+void print(std::ostream& out, const node::ExplainView& view, bool verbose) {
   out << printable(view.from) << " -> " << printable(view.to) << " "
       << printable(view.port) << ": " << (view.allowed ? "allowed" : "denied");
   if (!view.summary.empty()) {
     out << " (" << printable(view.summary) << ')';
   }
   out << '\n';
-  for (const auto& side : view.sides) {
-    print_side(out, side);
+  for (const auto& side : folded(view.sides, verbose)) {
+    out << side.before << joined(side.peers) << side.after;
   }
 }
 

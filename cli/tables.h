@@ -17,7 +17,8 @@ void print(std::ostream& out, const node::PolicyDumpView& view);
 void print(std::ostream& out, const node::PeerListView& view);
 void print(std::ostream& out, const node::ConntrackListView& view);
 void print(std::ostream& out, const node::ResolvedNameListView& view);
-void print(std::ostream& out, const node::ExplainView& view);
+// `verbose`: with the entries of the policy map.
+void print(std::ostream& out, const node::ExplainView& view, bool verbose);
 // One line.
 void print(std::ostream& out, const node::FlowView& view);
 

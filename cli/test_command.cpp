@@ -1,39 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <array>
 #include <condition_variable>
 #include <deque>
+#include <filesystem>
+#include <iostream>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <CLI/CLI.hpp>
-#include <nlohmann/json.hpp>
+#include <regex.h>
 
 #include "agent/node/command_line.h"
-#include "agent/node/json_text.h"
-#include "agent/node/views_json.h"
 #include "cli/commands.h"
 #include "cli/judge.h"
-#include "cli/options.h"
 #include "cli/scenario.h"
-#include "cli/show.h"
-#include "lib/base/printable.h"
+#include "cli/test_report.h"
+#include "lib/base/option_words.h"
+#include "lib/base/result.h"
 
 namespace sluice::cli {
 
-// The macro declares a variable that could be const.
-// NOLINTNEXTLINE(misc-const-correctness)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(FailureView, scenario, source,
-                                                what, direction, subject, peer,
-                                                expected, actual, reason,
-                                                policy, path, entry, policies,
-                                                near_misses)
-
 namespace {
-
-using nlohmann::json;
 
 constexpr const char* kFooter = R"(
 A scenario is a small cluster (Kubernetes objects) and probes with the verdict
@@ -55,7 +50,8 @@ same rule. Exit status: 0 all as expected, 1 not, 2 a file cannot be read.)";
 
 struct Arguments {
   std::vector<std::filesystem::path> files;
-  Format format = Format::kTable;
+  std::string run;  // a regular expression
+  TestFormat format = TestFormat::kText;
   unsigned jobs = 0;
   bool kernel = false;
 };
@@ -97,135 +93,7 @@ class Queue {
   bool closed_ = false;
 };
 
-void print_failure(std::ostream& out, const FailureView& failure) {
-  out << "FAILED " << printable(failure.source) << " "
-      << printable(failure.scenario) << '\n'
-      << "  " << printable(failure.what);
-  if (!failure.direction.empty()) {
-    out << "\n  " << failure.direction << " of " << printable(failure.subject);
-  }
-  if (!failure.peer.empty()) {
-    out << ", peer " << printable(failure.peer);
-  }
-  out << ": ";
-  if (!failure.expected.empty()) {
-    out << "expected " << failure.expected << ", got ";
-  }
-  out << printable(failure.actual);
-  if (!failure.reason.empty()) {
-    out << " (" << printable(failure.reason) << ')';
-  }
-  out << '\n';
-  if (!failure.policy.empty()) {
-    out << "    decided by " << printable(failure.policy) << ' '
-        << printable(failure.path) << '\n';
-  }
-  if (!failure.entry.empty()) {
-    out << "    entry " << printable(failure.entry) << '\n';
-  }
-  if (!failure.policies.empty()) {
-    out << "    isolated by " << printable(join(failure.policies)) << '\n';
-  }
-  for (const auto& miss : failure.near_misses) {
-    out << "    near miss: " << printable(miss) << '\n';
-  }
-}
-
-// Collects reports and shows failures in the scenarios' order.
-class Results {
- public:
-  explicit Results(Format format) : format_(format) {}
-
-  void add(std::size_t number, ScenarioReport report) {
-    const std::scoped_lock lock(mutex_);
-    waiting_.emplace(number, std::move(report));
-    for (auto next = waiting_.find(next_); next != waiting_.end();
-         next = waiting_.find(next_)) {
-      take(next->second);
-      waiting_.erase(next);
-      ++next_;
-    }
-  }
-  void fail(const std::string& what) {
-    const std::scoped_lock lock(mutex_);
-    if (error_.empty()) {
-      error_ = what;
-    }
-  }
-  [[nodiscard]] bool broken() {
-    const std::scoped_lock lock(mutex_);
-    return !error_.empty();
-  }
-  int finish() {
-    if (!error_.empty()) {
-      return node::complain(error_);
-    }
-    if (format_ == Format::kJson) {
-      std::cout << node::dump(json{{"scenarios", next_},
-                                   {"probes", probes_},
-                                   {"lookups", questions_},
-                                   {"not_asked", unasked_},
-                                   {"not_sent", unsent_},
-                                   {"failed", failed_},
-                                   {"failures", failures_},
-                                   {"notes", notes_}},
-                              2)
-                << '\n';
-    } else {
-      if (unasked_ > 0) {
-        std::cout << unasked_
-                  << " verdicts not checked: no common address family\n";
-      }
-      if (unsent_ > 0) {
-        std::cout << unsent_
-                  << " packets not sent: this kernel cannot be told by which "
-                     "interface a packet to a pod enters the node\n";
-      }
-      std::cout << next_ << (next_ == 1 ? " scenario, " : " scenarios, ")
-                << probes_ << (probes_ == 1 ? " probe, " : " probes, ")
-                << failed_ << " failed\n";
-    }
-    return failed_ == 0 ? node::kExitOk : node::kExitNegative;
-  }
-
- private:
-  void take(ScenarioReport& report) {
-    probes_ += report.probes;
-    questions_ += report.questions;
-    unasked_ += report.unasked;
-    unsent_ += report.unsent;
-    failed_ += report.failures.size();
-    for (auto& note : report.notes) {
-      if (format_ == Format::kJson) {
-        notes_.push_back(std::move(note));
-      } else {
-        std::cout << "note: " << printable(note) << '\n';
-      }
-    }
-    for (auto& failure : report.failures) {
-      if (format_ == Format::kJson) {
-        failures_.push_back(std::move(failure));
-      } else {
-        print_failure(std::cout, failure);
-      }
-    }
-  }
-
-  Format format_;
-  std::mutex mutex_;
-  std::map<std::size_t, ScenarioReport> waiting_;
-  std::size_t next_ = 0;
-  std::uint64_t probes_ = 0;
-  std::uint64_t questions_ = 0;
-  std::uint64_t unasked_ = 0;
-  std::uint64_t unsent_ = 0;
-  std::uint64_t failed_ = 0;
-  std::vector<FailureView> failures_;
-  std::vector<std::string> notes_;
-  std::string error_;
-};
-
-void work(Queue& queue, Results& results, bool use_kernel) {
+void work(Queue& queue, TestReport& results, bool use_kernel) {
   std::optional<Kernel> kernel;
   if (use_kernel) {
     auto created = Kernel::create();
@@ -238,22 +106,95 @@ void work(Queue& queue, Results& results, bool use_kernel) {
   }
   while (auto item = queue.pop()) {
     if (!results.broken()) {
-      results.add(item->first,
-                  judge_scenario(item->second, kernel ? &*kernel : nullptr));
+      const auto& scenario = item->second;
+      results.add(item->first, scenario.name,
+                  scenario.file + ":" + std::to_string(scenario.line),
+                  judge_scenario(scenario, kernel ? &*kernel : nullptr));
     }
   }
 }
 
-int test(const Arguments& arguments) {
-  for (const auto& file : arguments.files) {
-    if (!is_scenario_file(file)) {
-      return node::complain(file.string() +
-                            ": not a scenario file (.jsonl, .jsonl.gz, .json, "
-                            ".yaml, .yml)");
+// The files themselves and, of folders, the scenario files in them and in their
+// subfolders, sorted.
+Result<std::vector<std::filesystem::path>> scenario_files(
+    const std::vector<std::filesystem::path>& paths) {
+  namespace fs = std::filesystem;
+  std::vector<fs::path> files;
+  for (const auto& path : paths) {
+    std::error_code code;
+    if (!fs::is_directory(path, code)) {
+      if (!is_scenario_file(path)) {
+        return fail(path.string() +
+                    ": not a scenario file (.jsonl, .jsonl.gz, .json, .yaml, "
+                    ".yml)");
+      }
+      files.push_back(path);
+      continue;
     }
+    std::vector<fs::path> found;
+    for (fs::recursive_directory_iterator at(path, code), end;
+         !code && at != end; at.increment(code)) {
+      if (at->is_regular_file() && is_scenario_file(at->path())) {
+        found.push_back(at->path());
+      }
+    }
+    if (code) {
+      return fail(path.string() + ": " + code.message());
+    }
+    if (found.empty()) {
+      return fail(path.string() + ": no scenario files");
+    }
+    std::ranges::sort(found);
+    std::ranges::move(found, std::back_inserter(files));
+  }
+  return files;
+}
+
+// A regular expression of POSIX, extended; an empty one matches every text.
+class Pattern {
+ public:
+  static Result<Pattern> parse(const std::string& text) {
+    Pattern pattern;
+    if (text.empty()) {
+      return pattern;
+    }
+    auto compiled = std::make_unique<regex_t>();
+    if (const int code =
+            ::regcomp(compiled.get(), text.c_str(), REG_EXTENDED | REG_NOSUB);
+        code != 0) {
+      std::array<char, 256> why{};
+      ::regerror(code, compiled.get(), why.data(), why.size());
+      return fail("--run: \"" + text + "\": " + why.data());
+    }
+    pattern.compiled_.reset(compiled.release());
+    return pattern;
+  }
+  [[nodiscard]] bool matches(const std::string& text) const {
+    return !compiled_ ||
+           ::regexec(compiled_.get(), text.c_str(), 0, nullptr, 0) == 0;
+  }
+
+ private:
+  struct Free {
+    void operator()(regex_t* compiled) const {
+      ::regfree(compiled);
+      std::default_delete<regex_t>()(compiled);
+    }
+  };
+  std::unique_ptr<regex_t, Free> compiled_;
+};
+
+int test(const Arguments& arguments) {
+  const auto files = scenario_files(arguments.files);
+  if (!files) {
+    return node::complain(files.error().message);
+  }
+  const auto pattern = Pattern::parse(arguments.run);
+  if (!pattern) {
+    return node::complain(pattern.error().message);
   }
   Queue queue;
-  Results results(arguments.format);
+  TestReport results(std::cout, arguments.format);
   std::vector<std::jthread> workers;
   const auto jobs = arguments.jobs > 0
                         ? arguments.jobs
@@ -263,9 +204,12 @@ int test(const Arguments& arguments) {
     workers.emplace_back([&] { work(queue, results, arguments.kernel); });
   }
   std::size_t number = 0;
-  for (const auto& file : arguments.files) {
+  for (const auto& file : *files) {
     const auto read =
         read_scenarios(file, [&](const Scenario& scenario) -> Result<void> {
+          if (!pattern->matches(scenario.name)) {
+            return {};
+          }
           queue.push(number++, scenario);
           return results.broken() ? Result<void>(fail("stopped"))
                                   : Result<void>{};
@@ -277,6 +221,10 @@ int test(const Arguments& arguments) {
   }
   queue.close();
   workers.clear();
+  if (number == 0 && !arguments.run.empty()) {
+    results.fail("--run: no scenario has a name that matches \"" +
+                 arguments.run + "\"");
+  }
   return results.finish();
 }
 
@@ -287,8 +235,24 @@ void add_test(CLI::App& app, int& exit_code) {
       app.add_subcommand("test", "Check policies against expected verdicts");
   command->footer(kFooter);
   const auto arguments = std::make_shared<Arguments>();
-  command->add_option("FILE", arguments->files, "Scenario files")->required();
-  add_output_option(*command, arguments->format);
+  command
+      ->add_option("FILE", arguments->files,
+                   "Scenario files, and folders of them")
+      ->required();
+  command
+      ->add_option("--run", arguments->run,
+                   "Only scenarios whose name matches this regular expression")
+      ->type_name("PATTERN");
+  static const std::map<std::string, TestFormat> formats{
+      {"table", TestFormat::kText},
+      {"json", TestFormat::kJson},
+      {"junit", TestFormat::kJunit},
+      {"tap", TestFormat::kTap}};
+  command
+      ->add_option("-o,--output", arguments->format,
+                   "Output for people (table, the default) or programs")
+      ->transform(one_of(formats))
+      ->type_name("table|json|junit|tap");
   command
       ->add_option(
           "--jobs", arguments->jobs,

@@ -7,6 +7,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "cli/scenario_nodes.h"
 #include "lib/base/protocol.h"
 #include "lib/explain/text.h"
 #include "lib/kube/manifest.h"
@@ -90,6 +91,12 @@ Testbed::Testbed(const Scenario& scenario) {
   check_objects(scenario);
   for (const auto& node : cluster_.store().nodes()) {
     nodes_[node.name] = node.ips;
+  }
+  for (const auto& [node, ips] : found_addresses(scenario.objects)) {
+    cluster_.translator().set_node_addresses(node, ips);
+    for (const auto& ip : ips) {
+      taken_.push_back(host_prefix(ip));
+    }
   }
   add_entities(scenario);
 }

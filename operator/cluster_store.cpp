@@ -100,6 +100,7 @@ struct ClusterStore::Impl {
   };
   std::unordered_map<std::string, Node> nodes;
   std::set<std::string> address_changes;
+  std::map<std::string, bool> node_changes;  // come or gone
 
   bool take_policy(const Event& event);
   bool take_group(const Event& event);
@@ -377,6 +378,7 @@ void ClusterStore::Impl::set_node(const kube::Node& node) {
   translator.set(node);
   auto& record = nodes[node.name];
   if (!std::exchange(record.known, true)) {
+    node_changes[node.name] = true;
     translator.set_node_addresses(
         node.name, record.addresses.value_or(std::vector<IpAddress>{}));
   }
@@ -390,6 +392,7 @@ void ClusterStore::Impl::remove_node(const std::string& name) {
     return;
   }
   it->second.known = false;
+  node_changes[name] = false;
   if (!it->second.agent) {
     nodes.erase(it);
     address_changes.insert(name);
@@ -553,6 +556,10 @@ std::optional<std::vector<IpAddress>> ClusterStore::node_addresses(
 std::vector<std::string> ClusterStore::take_address_changes() {
   const auto changes = std::exchange(impl_->address_changes, {});
   return {changes.begin(), changes.end()};
+}
+
+std::map<std::string, bool> ClusterStore::take_node_changes() {
+  return std::exchange(impl_->node_changes, {});
 }
 
 bool ClusterStore::agent_left(const std::string& node) {

@@ -124,6 +124,9 @@ class ClusterStore {
   // Nodes whose node_addresses() may have changed since the last call.
   std::vector<std::string> take_address_changes();
 
+  // Nodes whose objects have come (true) or gone since the last call.
+  std::map<std::string, bool> take_node_changes();
+
   // The node of a pod in the agents' namespace; empty if it is not known.
   [[nodiscard]] std::string node_of(const std::string& pod) const;
 

@@ -8,8 +8,13 @@ namespace CLI {
 class App;
 }
 
-// Command-line options of every program that translates policies.
+// The command lines of programs that translate policies.
 namespace sluice::op {
+
+// As app.parse(argc, argv), except that "--option=" gives the option an empty
+// value, which overrides what stands before. CLI11 would take the next argument
+// as the value, or fail if there is none.
+void parse(CLI::App& app, int argc, const char* const* argv);
 
 // --cidr-match, --on-invalid, --max-set-entries and --max-namespace-entries.
 // What they refer to outlives the parsing.

@@ -103,6 +103,8 @@ Lookups::Element& Lookups::element_of(Endpoint& endpoint, Key key,
       found != endpoint.elements.end()) {
     endpoint.order.splice(endpoint.order.end(), endpoint.order,
                           found->second.place);
+    auto& names = endpoint.names.at(key.second);
+    names.splice(names.end(), names, found->second.name_place);
     return found->second;
   }
   if (!endpoint.elements.empty() &&
@@ -114,16 +116,22 @@ Lookups::Element& Lookups::element_of(Endpoint& endpoint, Key key,
   }
   endpoint.order.push_back(key);
   ++size_;
-  return endpoint.elements
-      .emplace(std::move(key),
-               Element{.place = std::prev(endpoint.order.end())})
-      .first->second;
+  const auto [added, unused] = endpoint.elements.emplace(
+      std::move(key), Element{.place = std::prev(endpoint.order.end())});
+  auto& names = endpoint.names[added->first.second];
+  added->second.name_place = names.insert(names.end(), &added->first);
+  return added->second;
 }
 
 void Lookups::drop_oldest(Endpoint& endpoint, std::uint32_t now) {
   const auto found = endpoint.elements.find(endpoint.order.front());
   if (found->second.expires >= now) {
     ++pushed_out_;
+  }
+  const auto names = endpoint.names.find(found->first.second);
+  names->second.erase(found->second.name_place);
+  if (names->second.empty()) {
+    endpoint.names.erase(names);
   }
   endpoint.elements.erase(found);
   endpoint.order.pop_front();
@@ -249,16 +257,20 @@ std::vector<Lookups::Row> Lookups::rows(std::uint32_t ifindex,
 }
 
 std::vector<dns::Name> Lookups::names_of(std::uint32_t ifindex,
-                                         const IpAddress& address) const {
+                                         const IpAddress& address,
+                                         std::size_t max) const {
   std::vector<dns::Name> result;
-  const auto found = endpoints_.find(ifindex);
-  if (found == endpoints_.end()) {
+  const auto endpoint = endpoints_.find(ifindex);
+  if (endpoint == endpoints_.end()) {
     return result;
   }
-  for (const Key& key : found->second.order | std::views::reverse) {
-    if (key.second == address) {
-      result.push_back(key.first);
-    }
+  const auto names = endpoint->second.names.find(address);
+  if (names == endpoint->second.names.end()) {
+    return result;
+  }
+  for (const Key* key : names->second | std::views::reverse |
+                            std::views::take(static_cast<long>(max))) {
+    result.push_back(key->first);
   }
   return result;
 }

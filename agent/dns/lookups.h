@@ -6,6 +6,7 @@
 #include <list>
 #include <map>
 #include <span>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -90,9 +91,10 @@ class Lookups {
   // All elements of an endpoint, sorted by name and address.
   [[nodiscard]] std::vector<Row> rows(std::uint32_t ifindex,
                                       const NameTable& table) const;
-  // The names of an address, the one heard last first.
+  // The names of an address, the one heard last first; at most `max`.
   [[nodiscard]] std::vector<dns::Name> names_of(std::uint32_t ifindex,
-                                                const IpAddress& address) const;
+                                                const IpAddress& address,
+                                                std::size_t max) const;
   [[nodiscard]] std::vector<std::uint32_t> endpoints() const;
   [[nodiscard]] std::size_t size() const { return size_; }
   // Elements that have made room before they had expired.
@@ -100,15 +102,19 @@ class Lookups {
 
  private:
   using Key = std::pair<dns::Name, IpAddress>;
+  using Names = std::list<const Key*>;  // of one address; keys of elements
   struct Element {
     std::uint32_t heard = 0;
     std::uint32_t expires = 0;
     std::uint32_t resolver_expires = 0;  // 0: no resolver has said so
     std::list<Key>::iterator place;
+    Names::iterator name_place;
   };
   struct Endpoint {
     std::map<Key, Element> elements;
-    std::list<Key> order;  // the one heard last is the last
+    // In both, the one heard last is the last.
+    std::list<Key> order;
+    std::unordered_map<IpAddress, Names> names;
   };
 
   [[nodiscard]] std::uint32_t expiry_of(const AnswerAddress& address,

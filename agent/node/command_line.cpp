@@ -11,6 +11,7 @@
 #include <netinet/in.h>
 
 #include "lib/base/ip.h"
+#include "lib/base/option_words.h"
 #include "lib/base/printable.h"
 
 namespace sluice::node {
@@ -94,6 +95,23 @@ void add_socket_option(CLI::App& command, std::filesystem::path& socket) {
       ->type_name("PATH");
 }
 
+void add_observer_options(CLI::App& command, std::filesystem::path& socket,
+                          std::uint32_t& flows) {
+  command
+      .add_option("--observer-socket", socket,
+                  "Socket on which flows are served by Hubble's API; default: "
+                  "beside --socket, sluice-hubble.sock for sluice.sock")
+      ->type_name("PATH");
+  command.add_option("--flows", flows, "Flows that are kept")
+      ->type_name("N")
+      ->check(CLI::Range(1U, 1U << 24U).description(""))
+      ->capture_default_str();
+}
+
+std::filesystem::path observer_socket_of(const std::filesystem::path& socket) {
+  return socket.parent_path() / (socket.stem().string() + "-hubble.sock");
+}
+
 void add_pin_dir_option(CLI::App& command, std::filesystem::path& pin_dir) {
   pin_dir = kDefaultPinDir;
   command
@@ -119,19 +137,20 @@ void add_agent_options(CLI::App& command, agent::AgentOptions& options) {
           "(the default: they are judged again at their next packet), continue "
           "(they keep their verdict) or reset (they are judged again, and both "
           "ends of a denied TCP connection get a reset)")
-      ->transform(CLI::CheckedTransformer(changes).description(""))
+      ->transform(one_of(changes))
       ->type_name("reevaluate|continue|reset");
   command
       .add_option("--events", options.events_new_flows,
                   "Report drops and every new flow (all, the default), or "
                   "drops only")
-      ->transform(CLI::CheckedTransformer(events).description(""))
+      ->transform(one_of(events))
       ->type_name("all|drops");
   command
       .add_option(
           "--events-per-second", options.events_per_second,
           "Limit of events per second and CPU; the others are only counted")
       ->type_name("N")
+      ->check(CLI::Range(0U, UINT32_MAX).description(""))
       ->capture_default_str();
   add_name_options(command, options.learning);
 }

@@ -230,7 +230,8 @@ EntryView Names::entry_view(const PolicyEntry& entry,
       generation_bit ? SLUICE_POLICY_SET(key.policy_id) : key.policy_id;
   EntryView view{
       .prefixlen = key.prefixlen,
-      .policy_id = key.policy_id,
+      .policy_id =
+          generation_bit ? key.policy_id : SLUICE_POLICY_ID(key.policy_id, 0),
       .cidr_id = key.cidr_id,
       .direction = key.direction,
       .protocol = key.protocol,

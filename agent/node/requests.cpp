@@ -3,8 +3,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 #include <map>
 #include <memory>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -261,6 +263,30 @@ Server::Answer fqdn_list(const RequestContext& context) {
                      [](const ResolvedNameView& view) { return json(view); });
 }
 
+// The policy ids as the kernel holds them now; its map is read only if an entry
+// has decided.
+void set_policy_ids(const agent::Agent& agent, ExplainView& view) {
+  if (std::ranges::all_of(view.sides, [](const explain::SideView& side) {
+        return side.entry.empty();
+      })) {
+    return;
+  }
+  const auto held = agent.dump_policy();
+  if (!held) {
+    return;
+  }
+  std::unordered_map<std::uint32_t, std::uint32_t> ids;  // by set
+  for (const auto& entry : *held) {
+    ids[SLUICE_POLICY_SET(entry.key.policy_id)] = entry.key.policy_id;
+  }
+  for (auto& side : view.sides) {
+    const auto found = ids.find(SLUICE_POLICY_SET(side.policy_id));
+    if (!side.entry.empty() && found != ids.end()) {
+      side.policy_id = found->second;
+    }
+  }
+}
+
 Server::Answer explain_flow(const RequestContext& context,
                             const json& request) {
   const auto text = [&](const char* name) {
@@ -278,6 +304,9 @@ Server::Answer explain_flow(const RequestContext& context,
     return error_answer(complete.error().message);
   }
   auto view = context.policies->explain(*complete);
+  if (view && context.agent != nullptr) {
+    set_policy_ids(*context.agent, *view);
+  }
   return view ? view_answer(*view) : error_answer(view.error().message);
 }
 

@@ -40,10 +40,10 @@ std::vector<ResolvedName> resolved_names(const agent::Agent& agent) {
 
 std::vector<std::string> names_of(const agent::Agent& agent,
                                   std::uint32_t ifindex,
-                                  const IpAddress& address) {
+                                  const IpAddress& address, std::size_t max) {
   std::vector<std::string> result;
   for (const auto& name :
-       agent.learning().lookups().names_of(ifindex, address)) {
+       agent.learning().lookups().names_of(ifindex, address, max)) {
     result.push_back(name.text());
   }
   return result;
@@ -55,7 +55,7 @@ std::string owner_or_name(const PolicyInfo& policies, const agent::Agent& agent,
   if (!owner.empty()) {
     return owner;
   }
-  auto names = names_of(agent, ifindex, address);
+  auto names = names_of(agent, ifindex, address, 1);
   return names.empty() ? std::string() : std::move(names.front());
 }
 

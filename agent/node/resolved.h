@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -25,10 +27,11 @@ struct ResolvedName {
 
 // By endpoint, name and address.
 std::vector<ResolvedName> resolved_names(const agent::Agent& agent);
-// The names by which an endpoint has resolved an address, the last one first.
-std::vector<std::string> names_of(const agent::Agent& agent,
-                                  std::uint32_t ifindex,
-                                  const IpAddress& address);
+// The names by which an endpoint has resolved an address, the last one first;
+// at most `max`.
+std::vector<std::string> names_of(
+    const agent::Agent& agent, std::uint32_t ifindex, const IpAddress& address,
+    std::size_t max = std::numeric_limits<std::size_t>::max());
 
 // Who has the address: its owner, else the DNS name by which the endpoint
 // behind the interface has resolved it last, else nobody known.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/node/runtime.h"
 
+#include <algorithm>
+#include <random>
 #include <utility>
 
 #include <nlohmann/json.hpp>
@@ -8,6 +10,7 @@
 #include <spdlog/spdlog.h>
 #include <sys/epoll.h>
 
+#include "agent/node/command_line.h"
 #include "agent/node/files.h"
 #include "agent/node/flow.h"
 #include "agent/node/json_text.h"
@@ -26,12 +29,28 @@ using std::chrono::seconds;
 // a hundred packets), so they are fetched at this interval.
 constexpr milliseconds kTurn{100};
 constexpr seconds kHousekeeping{1};
+// DNS names of an address that flows are shown with; a pod may know thousands.
+constexpr std::size_t kFlowNamesMax = 8;
 
 }  // namespace
 
 Runtime::Runtime(RuntimeOptions options, std::unique_ptr<Source> source)
     : options_(std::move(options)),
       flows_([this](const auto& event) { return make_flow(event); }),
+      flow_store_(options_.flows,
+                  std::random_device()() | std::uint64_t{std::random_device()()}
+                                               << 32U),
+      ends_([this](const auto& addresses) { return ask_ends(addresses); }),
+      recorder_(flow_store_, ends_, names_,
+                {.name =
+                     [this](std::uint32_t ifindex) {
+                       return agent_->endpoint_name(ifindex);
+                     },
+                 .names_of =
+                     [this](std::uint32_t ifindex, const IpAddress& address) {
+                       return names_of(*agent_, ifindex, address,
+                                       kFlowNamesMax);
+                     }}),
       source_(std::move(source)) {}
 
 Runtime::~Runtime() = default;
@@ -73,7 +92,10 @@ Result<void> Runtime::prepare() {
       return done;
     }
   }
-  return source_->start(*this);
+  if (auto started = source_->start(*this); !started) {
+    return started;
+  }
+  return open_observer();
 }
 
 Result<void> Runtime::open_agent() {
@@ -83,8 +105,8 @@ Result<void> Runtime::open_agent() {
   }
   agent_ = std::move(*agent);
   agent_->on_notice([](const std::string& text) { spdlog::info(text); });
-  agent_->on_event(
-      [this](const sluice_flow_event& event) { flows_.on_event(event); });
+  agent_->on_event([this](const sluice_flow_event& event) { on_event(event); });
+  events_lost_ = agent_->events_lost().value_or(0);
   // The names of the state that the last process has left in force.
   if (auto kept = Names::load(names_file(options_.socket))) {
     names_ = std::move(*kept);
@@ -108,6 +130,31 @@ Result<void> Runtime::open_server() {
                                      denied);
                   }});
   return {};
+}
+
+// When the source has told the node's name.
+Result<void> Runtime::open_observer() {
+  const auto& socket = options_.observer_socket;
+  auto observer = ObserverServer::open(
+      socket.empty() ? observer_socket_of(options_.socket) : socket,
+      flow_store_, source_->node());
+  if (!observer) {
+    return std::unexpected(observer.error());
+  }
+  observer_ = std::move(*observer);
+  return {};
+}
+
+void Runtime::on_event(const sluice_flow_event& event) {
+  recorder_.on_event(event, Clock::now());
+  flows_.on_event(event);
+}
+
+bool Runtime::ask_ends(const std::vector<IpAddress>& addresses) {
+  return source_->ask_ends(addresses,
+                           [this](const IpAddress& address, flow::End end) {
+                             ends_.learn(address, std::move(end), Clock::now());
+                           });
 }
 
 Result<void> Runtime::watch() {
@@ -174,6 +221,7 @@ void Runtime::retry_later() {
 void Runtime::resume(const State& state) {
   names_ = Names(state);
   names_changed_ = true;
+  recorder_.forget_rules();
   pods_.reset();
   phase_ = Phase::kResumed;
   // This says nothing about the source, so it gets no outcome.
@@ -185,6 +233,7 @@ void Runtime::snapshot(std::uint64_t revision, const State& state) {
   const auto begun = Clock::now();
   names_ = Names(state);
   names_changed_ = true;
+  recorder_.forget_rules();
   pods_.reset();
   if (phase_ != Phase::kInForce) {
     phase_ = Phase::kReceived;
@@ -196,7 +245,19 @@ void Runtime::change(const Transaction& transaction) {
   const auto begun = Clock::now();
   names_.apply(transaction);
   names_changed_ = true;
-  if (!transaction.endpoints.empty()) {
+  if (!transaction.rules.empty() || !transaction.sets.empty()) {
+    recorder_.forget_rules();
+  }
+  for (const auto& peer : transaction.peers) {
+    if (peer.prefix.length == peer.prefix.address.bits()) {
+      ends_.forget(peer.prefix.address);
+    }
+  }
+  for (const auto& endpoint : transaction.endpoints) {
+    if (endpoint.value) {
+      std::ranges::for_each(endpoint.value->ips,
+                            [this](const auto& ip) { ends_.forget(ip); });
+    }
     pods_.reset();
   }
   finish(agent_->apply(transaction), begun);
@@ -249,6 +310,14 @@ void Runtime::save_names() {
 void Runtime::housekeeping() {
   save_names();
   server_->expire(Clock::now());
+  record_lost_events();
+}
+
+void Runtime::record_lost_events() {
+  const auto lost = agent_->events_lost();
+  if (lost && *lost > events_lost_) {
+    recorder_.on_lost(*lost - std::exchange(events_lost_, *lost), Clock::now());
+  }
 }
 
 void Runtime::on_signal() {
@@ -273,6 +342,7 @@ Result<void> Runtime::turn_until_stopped() {
     follow_node();
     loop_->dispatch();
     source_->turn();
+    recorder_.turn(Clock::now());
   }
   return {};
 }

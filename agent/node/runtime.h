@@ -12,14 +12,18 @@
 
 #include "agent/agent.h"
 #include "agent/node/apply_state.h"
+#include "agent/node/ends.h"
 #include "agent/node/flow_hub.h"
+#include "agent/node/flow_recorder.h"
 #include "agent/node/locks.h"
 #include "agent/node/names.h"
+#include "agent/node/observer_server.h"
 #include "agent/node/server.h"
 #include "agent/node/source.h"
 #include "lib/base/fd.h"
 #include "lib/base/loop.h"
 #include "lib/base/result.h"
+#include "lib/flow/store.h"
 #include "sluice/state.h"
 
 namespace sluice::node {
@@ -27,6 +31,9 @@ namespace sluice::node {
 struct RuntimeOptions {
   agent::AgentOptions agent;
   std::filesystem::path socket;  // of the `sluice` command
+  // Of Hubble's API; empty: observer_socket_of(socket).
+  std::filesystem::path observer_socket;
+  std::uint32_t flows = 65'536;  // that are kept
 };
 
 // Whose state the node enforces.
@@ -77,6 +84,7 @@ class Runtime {
   [[nodiscard]] agent::Agent& agent() { return *agent_; }
   [[nodiscard]] const agent::Agent& agent() const { return *agent_; }
   [[nodiscard]] Server& server() { return *server_; }
+  [[nodiscard]] const flow::Store& flow_store() const { return flow_store_; }
   [[nodiscard]] const RuntimeOptions& options() const { return options_; }
   [[nodiscard]] Phase phase() const { return phase_; }
   // Why what the source has given is not in force; empty if it is.
@@ -99,6 +107,7 @@ class Runtime {
   Result<void> prepare();
   Result<void> open_agent();
   Result<void> open_server();
+  Result<void> open_observer();
   Result<void> watch();
   void follow_node();
   void finish(const Result<void>& result, Clock::time_point begun);
@@ -106,8 +115,11 @@ class Runtime {
   void retry();
   void save_names();
   void housekeeping();
+  void record_lost_events();
   void on_signal();
   Result<void> turn_until_stopped();
+  void on_event(const sluice_flow_event& event);
+  bool ask_ends(const std::vector<IpAddress>& addresses);
   [[nodiscard]] FlowView make_flow(const sluice_flow_event& event) const;
 
   RuntimeOptions options_;
@@ -117,8 +129,13 @@ class Runtime {
   Names names_;
   bool names_changed_ = false;
   FlowHub flows_;
+  flow::Store flow_store_;
+  Ends ends_;
+  FlowRecorder recorder_;
+  std::uint64_t events_lost_ = 0;  // recorded, or before this process
   std::optional<agent::Agent> agent_;
   std::optional<Server> server_;
+  std::unique_ptr<ObserverServer> observer_;
   ApplyState apply_state_;
   Phase phase_ = Phase::kWaiting;
   std::optional<std::vector<IpAddress>> addresses_;  // as told to the source

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "agent/node/server.h"
 #include "lib/base/ip.h"
 #include "lib/base/result.h"
+#include "lib/flow/record.h"
 
 namespace sluice::node {
 
@@ -52,6 +54,13 @@ class Source {
   virtual void on_node_addresses(const std::vector<IpAddress>& addresses) = 0;
   // Called after every attempt to put the wanted state into force.
   virtual void on_outcome(const Outcome& /*outcome*/) {}
+  // Says by `learn`, now or later, who has the addresses. False if nobody can
+  // be asked now.
+  using LearnEnd = std::function<void(const IpAddress& address, flow::End end)>;
+  virtual bool ask_ends(const std::vector<IpAddress>& /*addresses*/,
+                        const LearnEnd& /*learn*/) {
+    return false;
+  }
   // Called for SIGHUP.
   virtual void reload() {}
   // Answers a request that only this source knows or that has to wait for it;

@@ -46,8 +46,12 @@ Result<void> Daemon::Impl::open_runtime() {
   auto made = std::make_unique<OperatorSource>(OperatorSourceOptions{
       .client = options.client, .deny_unknown = options.deny_unknown});
   source = made.get();
-  auto started = node::Runtime::start(
-      {.agent = options.agent, .socket = options.socket}, std::move(made));
+  auto started =
+      node::Runtime::start({.agent = options.agent,
+                            .socket = options.socket,
+                            .observer_socket = options.observer_socket,
+                            .flows = options.flows},
+                           std::move(made));
   if (!started) {
     return std::unexpected(started.error());
   }

@@ -16,9 +16,11 @@ struct DaemonOptions {
   wire::ClientOptions client;
   CniOptions cni;
   agent::AgentOptions agent;
-  std::filesystem::path socket;  // of the `sluice` command
-  std::string health;            // address; empty: no HTTP
-  bool deny_unknown = false;     // unless the operator says otherwise
+  std::filesystem::path socket;           // of the `sluice` command
+  std::filesystem::path observer_socket;  // of Hubble's API
+  std::uint32_t flows = 65'536;           // that are kept
+  std::string health;                     // address; empty: no HTTP
+  bool deny_unknown = false;              // unless the operator says otherwise
 };
 
 // The agent of one node: enforces what an operator sends, and continues to

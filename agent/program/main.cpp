@@ -16,6 +16,7 @@
 #include "agent/program/daemon.h"
 #include "agent/program/target.h"
 #include "cni/install.h"
+#include "lib/base/option_words.h"
 #include "lib/base/process.h"
 
 namespace sluice::agentd {
@@ -152,12 +153,9 @@ void add_cni_options(CLI::App& app, CniOptions& options) {
          "Chain sluice-cni into the node's network configuration: auto (if "
          "there is one; the default), on (the folder must exist), off (remove "
          "it)")
-      ->transform(
-          CLI::CheckedTransformer(std::map<std::string, CniOptions::Mode>{
-                                      {"auto", CniOptions::Mode::kAuto},
-                                      {"on", CniOptions::Mode::kOn},
-                                      {"off", CniOptions::Mode::kOff}})
-              .description(""))
+      ->transform(one_of<CniOptions::Mode>({{"auto", CniOptions::Mode::kAuto},
+                                            {"on", CniOptions::Mode::kOn},
+                                            {"off", CniOptions::Mode::kOff}}))
       ->type_name("auto|on|off")
       ->group(group);
   app.add_option("--cni-conf-dir", install.conf_dir,
@@ -208,6 +206,7 @@ int parse_and_run(int argc, char** argv) {
   add_node_options(app, options);
   node::add_pin_dir_option(app, options.agent.datapath.pin_dir);
   node::add_socket_option(app, options.socket);
+  node::add_observer_options(app, options.observer_socket, options.flows);
   add_cni_options(app, options.cni);
   node::add_size_options(app, options.agent.datapath);
   app.add_flag("--cleanup", arguments.cleanup,

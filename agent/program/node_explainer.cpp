@@ -117,6 +117,9 @@ void NodeExplainer::describe(node::SideView& view,
                                      port, learned.selectors);
   explain::set_verdict(view, verdict.allowed, verdict.reason,
                        model_.rule(verdict.rule), verdict.entry);
+  if (verdict.entry && (verdict.entry->key.cidr_id & SLUICE_CIDR_NAME) != 0) {
+    explain::set_pattern(view, names_.peers(verdict.entry->key.cidr_id));
+  }
   if (verdict.reason != SLUICE_REASON_SELF) {
     add_set(view, endpoint, direction);
     add_near_misses(view, endpoint, verdict,

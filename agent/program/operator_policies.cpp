@@ -56,7 +56,18 @@ node::PolicyListView OperatorPolicies::policy_list() const {
     view.in_force = not_in_force.empty();
     view.reason = not_in_force.empty() ? problem : not_in_force;
     view.source = link_->address;
+    if (const auto found = heard_->warnings.find(policy);
+        found != heard_->warnings.end()) {
+      view.warnings = found->second;
+    }
     list.policies.push_back(std::move(view));
+  }
+  if (!heard_->problem.empty()) {
+    list.problems.push_back(
+        {.severity = "note",
+         .source = "operator",
+         .object = {},
+         .message = "warnings are missing: " + heard_->problem});
   }
   return list;
 }
@@ -75,7 +86,9 @@ std::string OperatorPolicies::names_problem() const {
 
 Result<node::ExplainView> OperatorPolicies::explain(
     const node::ExplainRequest& request) const {
-  const auto port = explain::parse_port(request.port);
+  // The operator has found out what a port's name means.
+  const auto port =
+      explain::parse_port(heard_->view ? heard_->view->port : request.port);
   if (!port) {
     return std::unexpected(port.error());
   }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "agent/node/policy_info.h"
 #include "agent/node/runtime.h"
@@ -21,6 +23,8 @@ struct OperatorLink {
 struct Heard {
   std::optional<node::ExplainView> view;
   std::unordered_map<IpAddress, std::string> names;
+  // By policy, "Kind/namespace/name".
+  std::map<std::string, std::vector<std::string>> warnings;
   std::string problem;  // why it has not said it; or empty
 };
 
@@ -34,6 +38,8 @@ class OperatorPolicies : public node::PolicyInfo {
       : link_(&link), runtime_(&runtime), heard_(&heard) {}
 
   void describe(node::StatusView& view) const override;
+  // Policies that apply to pods of this node, with the warnings that the
+  // operator has told.
   [[nodiscard]] node::PolicyListView policy_list() const override;
   // The node's own pods, and what the operator has said.
   [[nodiscard]] std::string name_of(const IpAddress& address) const override;

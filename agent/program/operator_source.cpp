@@ -14,11 +14,13 @@
 #include "agent/node/runtime.h"
 #include "agent/node/version.h"
 #include "agent/program/announcements.h"
+#include "agent/program/end_questions.h"
 #include "agent/program/journal_keeper.h"
 #include "agent/program/operator_policies.h"
 #include "agent/program/questions.h"
 #include "lib/base/durations.h"
 #include "lib/base/printable.h"
+#include "lib/flow/responder.h"
 
 namespace sluice::agentd {
 namespace {
@@ -64,13 +66,16 @@ struct OperatorSource::Impl {
   std::optional<Announcements> announcements;
   std::optional<wire::Client> client;
   std::optional<Questions> questions;
+  std::optional<EndQuestions> end_questions;
   Applied progress;
   std::optional<wire::Ack> acknowledged;  // to this operator
   bool denies_unknown = false;
   std::string logged_disconnect;
   Timer housekeeping_timer;
+  std::unique_ptr<flow::Responder> responder;  // destroyed first
 
   void resume();
+  void prepare_responder();
   Result<void> connect();
   [[nodiscard]] wire::Client::Handlers handlers();
   void on_snapshot(std::uint64_t revision, const State& state);
@@ -118,7 +123,19 @@ wire::Client::Handlers OperatorSource::Impl::handlers() {
           },
       .on_unknown = [this](wire::OnUnknown value) { on_unknown(value); },
       .on_answer =
-          [this](const wire::Answer& answer) { questions->on_answer(answer); },
+          [this](const wire::Answer& answer) {
+            if (!end_questions->on_answer(answer)) {
+              questions->on_answer(answer);
+            }
+          },
+      .on_flow_request =
+          [this](wire::FlowRequest request) {
+            responder->request(std::move(request));
+          },
+      .on_flow_control =
+          [this](const wire::FlowControl& control) {
+            responder->control(control);
+          },
       .on_connect =
           [this](bool resumed, const std::string& version) {
             on_connect(resumed, version);
@@ -126,12 +143,26 @@ wire::Client::Handlers OperatorSource::Impl::handlers() {
       .on_disconnect = [this](const std::string& why) { on_disconnect(why); }};
 }
 
+// Batches are made in a thread of the responder's, and sent in the loop's.
+void OperatorSource::Impl::prepare_responder() {
+  responder = std::make_unique<flow::Responder>(
+      runtime->flow_store(),
+      flow::ResponderOptions{.node = options.client.node,
+                             .version = node::kVersion},
+      [this](wire::FlowBatch batch) {
+        runtime->loop().post(
+            [this, batch = std::move(batch)] { client->give(batch); });
+      });
+}
+
 Result<void> OperatorSource::Impl::connect() {
+  prepare_responder();
   auto begun = wire::Client::start(options.client, handlers());
   if (!begun) {
     return std::unexpected(begun.error());
   }
   client = std::move(*begun);
+  end_questions.emplace(*client);
   questions.emplace(*client, runtime->server(), link, runtime->agent(),
                     [this](const std::string& request, const Heard& heard) {
                       return runtime->answer(
@@ -205,6 +236,8 @@ void OperatorSource::Impl::on_disconnect(const std::string& why) {
   link.connected = false;
   link.problem = why;
   questions->on_disconnect();
+  end_questions->on_disconnect();
+  responder->cancel_all();
   if (why != logged_disconnect) {
     logged_disconnect = why;
     spdlog::warn("no operator is connected; its last state stays in force: {}",
@@ -308,6 +341,11 @@ std::optional<node::Server::Answer> OperatorSource::answer(
     return answered;
   }
   return impl_->questions->take(request);
+}
+
+bool OperatorSource::ask_ends(const std::vector<IpAddress>& addresses,
+                              const LearnEnd& learn) {
+  return impl_->end_questions && impl_->end_questions->ask(addresses, learn);
 }
 
 void OperatorSource::turn() {

@@ -39,6 +39,8 @@ class OperatorSource : public node::Source {
   void on_outcome(const node::Outcome& outcome) override;
   std::optional<node::Server::Answer> answer(
       const std::string& request) override;
+  bool ask_ends(const std::vector<IpAddress>& addresses,
+                const LearnEnd& learn) override;
   void turn() override;
 
   // Why the agent is not ready; empty if it is. Valid after start(), like the

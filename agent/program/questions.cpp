@@ -73,10 +73,14 @@ std::optional<wire::Question> Questions::question_of(
     if (!complete) {
       return std::nullopt;  // the request's own answer says why
     }
-    question.explain = true;
+    question.kind = wire::Question::Kind::kExplain;
     question.from = complete->from;
     question.to = complete->to;
     question.port = complete->port;
+    return question;
+  }
+  if (command == "policy list") {
+    question.kind = wire::Question::Kind::kWarnings;
     return question;
   }
   if (command == "conntrack list") {
@@ -108,7 +112,9 @@ std::optional<node::Server::Answer> Questions::take(
   }
   question->id = last_id_ + 1;
   if (const auto why = ask(*question); !why.empty()) {
-    return finish_(request, {.view = {}, .names = {}, .problem = why});
+    Heard heard;
+    heard.problem = why;
+    return finish_(request, heard);
   }
   last_id_ = question->id;
   waiting_.push_back({.id = question->id,
@@ -144,28 +150,29 @@ void Questions::on_answer(const wire::Answer& answer) {
   for (std::size_t i = 0; i < count; ++i) {
     heard.names[waiting.addresses[i]] = answer.names[i];
   }
+  for (const auto& policy : answer.warnings) {
+    heard.warnings[policy.policy] = policy.warnings;
+  }
   finish(waiting, heard);
 }
 
 void Questions::on_disconnect() {
+  Heard heard;
+  heard.problem = "the operator has disconnected: " + link_->problem;
   for (const auto& waiting : std::exchange(waiting_, {})) {
-    finish(waiting,
-           {.view = {},
-            .names = {},
-            .problem = "the operator has disconnected: " + link_->problem});
+    finish(waiting, heard);
   }
 }
 
 void Questions::turn() {
+  Heard heard;
+  heard.problem = "the operator has not answered within " +
+                  std::to_string(kPatience.count()) + " seconds";
   const auto now = Clock::now();
   while (!waiting_.empty() && waiting_.front().until <= now) {
     const auto waiting = std::move(waiting_.front());
     waiting_.erase(waiting_.begin());
-    finish(waiting,
-           {.view = {},
-            .names = {},
-            .problem = "the operator has not answered within " +
-                       std::to_string(kPatience.count()) + " seconds"});
+    finish(waiting, heard);
   }
 }
 

@@ -17,9 +17,10 @@
 namespace sluice::agentd {
 
 // Requests of the `sluice` command that need what only the operator knows: what
-// other nodes' pods are and what their policies say. The client waits until the
-// operator has answered, or for a few seconds; the request is then answered
-// with what was heard, or with why nothing was. Belongs to the daemon's thread.
+// other nodes' pods are and what their policies say, and what in the policies
+// of this node is probably not meant. The client waits until the operator has
+// answered, or for a few seconds; the request is then answered with what was
+// heard, or with why nothing was. Belongs to the daemon's thread.
 class Questions {
  public:
   // Answers a request, with what the operator has said.

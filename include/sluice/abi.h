@@ -520,10 +520,6 @@ struct sluice_resolver_key {
 	__u8 pad;
 };
 
-/*
- * LRU hash `questions`: what pods have asked their DNS servers lately. An answer counts only if it
- * has the id and the name of a question, which is then removed.
- */
 enum sluice_stream {
 	SLUICE_STREAM_NONE = 0, /* a question */
 	/*
@@ -533,6 +529,10 @@ enum sluice_stream {
 	SLUICE_STREAM_ANSWERS = 1,
 	SLUICE_STREAM_QUESTIONS = 2,
 };
+/*
+ * LRU hash `questions`: what pods have asked their DNS servers lately. An answer counts only if it
+ * has the id and the name of a question, which is then removed.
+ */
 struct sluice_question_key {
 	__u32 ifindex;
 	__u8 remote[16]; /* IPv4 as ::ffff:a.b.c.d */

@@ -2,12 +2,17 @@
 #include "lib/explain/cluster.h"
 
 #include <algorithm>
+#include <cctype>
 #include <optional>
 #include <set>
 #include <utility>
 #include <vector>
 
+#include <strings.h>
+
+#include "lib/base/protocol.h"
 #include "lib/base/sequence.h"
+#include "lib/base/suggestion.h"
 #include "lib/dns/name.h"
 #include "lib/explain/ends.h"
 #include "lib/explain/text.h"
@@ -30,7 +35,7 @@ struct End : ExplainEnd {
 };
 
 Result<End> find_end(const Translator& translator, const std::string& text,
-                     const char* option) {
+                     const char* option, const KnownPods& known_pods) {
   End end;
   end.text = text;
   std::string name = text;
@@ -43,18 +48,51 @@ Result<End> find_end(const Translator& translator, const std::string& text,
     }
     end.text = pod_at(name, *ip);
   }
-  if (!name.contains('/')) {
-    return fail(std::string(option) + ": \"" + text +
-                "\" is neither namespace/pod nor an address");
-  }
   end.pod = translator.pod(name);
   if (end.pod == nullptr) {
-    return fail(std::string(option) + ": there is no pod " + name);
+    const auto meant =
+        known_pods ? did_you_mean(name, known_pods()) : std::string();
+    return fail(
+        std::string(option) + ": " +
+        (name.contains('/')
+             ? "there is no pod " + name
+             : "\"" + text + "\" is neither namespace/pod nor an address") +
+        meant);
   }
   if (!ip) {
     end.ips = end.pod->ips;
   }
   return end;
+}
+
+// The port of the question; also one of the receiver's container ports, by its
+// name.
+Result<PortArgument> find_port(const std::string& text, const End& to) {
+  auto port = parse_port(text);
+  const auto halves = split_port(text);
+  if (port || to.pod == nullptr || !halves ||
+      is_icmp(halves->protocol.value_or(0)) ||
+      std::ranges::all_of(
+          halves->port, [](unsigned char c) { return std::isdigit(c) != 0; })) {
+    return port;
+  }
+  const std::string name(halves->port);
+  std::vector<std::string> known;
+  for (const auto& candidate : to.pod->ports) {
+    if (halves->protocol.value_or(candidate.protocol) != candidate.protocol) {
+      continue;
+    }
+    if (::strcasecmp(candidate.name.c_str(), name.c_str()) == 0) {
+      return PortArgument{.protocol = candidate.protocol,
+                          .port = candidate.port};
+    }
+    known.push_back(candidate.name);
+  }
+  const auto protocol =
+      halves->protocol ? protocol_text(*halves->protocol) + " " : std::string();
+  return fail("port \"" + text + "\": " + to.pod->ns + "/" + to.pod->name +
+              " has no " + protocol + "port of this name" +
+              did_you_mean(name, known));
 }
 
 std::string at_port(const IpAddress& address, std::uint16_t port) {
@@ -181,6 +219,7 @@ class Explainer {
     set_verdict(side, answer->allowed, answer->reason,
                 answer->decided.policy.empty() ? nullptr : &answer->decided,
                 answer->entry);
+    set_pattern(side, answer->pattern);
     side.isolated = answer->isolated;
     side.isolating = std::move(answer->isolating);
     add_near_misses(side, std::move(answer->near_misses));
@@ -314,18 +353,19 @@ Result<void> check_ends(const Translator& translator, const End& from,
 
 Result<ExplainView> explain_cluster(const Translator& translator,
                                     const ExplainRequest& request,
-                                    const std::string& node) {
-  const auto port = parse_port(request.port);
-  if (!port) {
-    return std::unexpected(port.error());
-  }
-  const auto from = find_end(translator, request.from, "--from");
+                                    const std::string& node,
+                                    const KnownPods& known_pods) {
+  const auto from = find_end(translator, request.from, "--from", known_pods);
   if (!from) {
     return std::unexpected(from.error());
   }
-  const auto to = find_end(translator, request.to, "--to");
+  const auto to = find_end(translator, request.to, "--to", known_pods);
   if (!to) {
     return std::unexpected(to.error());
+  }
+  const auto port = find_port(request.port, *to);
+  if (!port) {
+    return std::unexpected(port.error());
   }
   if (const auto checked = check_ends(translator, *from, *to, *port, node);
       !checked) {

@@ -7,6 +7,9 @@
 #include <netinet/in.h>
 
 #include "lib/base/protocol.h"
+#include "lib/dns/name.h"
+#include "lib/dns/pattern.h"
+
 namespace sluice::explain {
 namespace {
 
@@ -66,7 +69,22 @@ void set_verdict(SideView& side, bool allowed, sluice_reason reason,
     side.path = rule->path;
   }
   if (entry) {
+    side.policy_id = SLUICE_POLICY_ID(entry->key.policy_id, 0);
     side.entry = entry_text(entry->key, entry->value);
+  }
+}
+
+void set_pattern(SideView& side, const std::string& pattern) {
+  const auto parsed = dns::NamePattern::match_pattern(pattern);
+  if (!parsed) {
+    return;
+  }
+  side.pattern = pattern;
+  for (const auto& text : side.names) {
+    if (const auto name = dns::Name::from_text(text);
+        name && parsed->matches(*name)) {
+      side.matched.push_back(text);
+    }
   }
 }
 

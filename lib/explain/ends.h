@@ -39,6 +39,10 @@ Result<ExplainView> explain_ends(const ExplainEnd& from, const ExplainEnd& to,
 void set_verdict(SideView& side, bool allowed, sluice_reason reason,
                  const RuleInfo* rule, const std::optional<PolicyEntry>& entry);
 
+// Says by which of the side's names its rule for names decided: those that the
+// pattern matches. Nothing changes if it is empty.
+void set_pattern(SideView& side, const std::string& pattern);
+
 // Takes over the near misses, which both the rules and a node's entries give.
 void add_near_misses(SideView& side, std::vector<policy::NearMiss> misses);
 

@@ -4,12 +4,14 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <optional>
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <strings.h>
 
 #include "lib/base/protocol.h"
+#include "lib/policy/icmp_types.h"
 
 namespace sluice::explain {
 namespace {
@@ -129,43 +131,74 @@ std::string in_parentheses(std::uint32_t rule) {
 std::string entry_text(const sluice_policy_key& key,
                        const sluice_policy_value& value) {
   const bool name = (key.cidr_id & SLUICE_CIDR_NAME) != 0;
-  return "policy " + std::to_string(key.policy_id) +
-         (name ? " name " : " class ") + std::to_string(key.cidr_id) + " " +
+  return (name ? "name " : "class ") + std::to_string(key.cidr_id) + " " +
          std::string(direction_text(key.direction)) + " " + l4_text(key) +
          " -> " + std::string(verdict_text(value.verdict)) + " rule " +
          std::to_string(value.rule) + in_parentheses(value.rule);
 }
 
-Result<PortArgument> parse_port(std::string_view text) {
-  const auto slash = text.find('/');
-  const auto digits = text.substr(0, slash);
-  PortArgument argument{.protocol = IPPROTO_TCP, .port = 0};
-  if (slash != std::string_view::npos) {
-    const std::string name(text.substr(slash + 1));
-    const auto* found =
-        std::ranges::find_if(kProtocolNames, [&](const ProtocolName& protocol) {
-          return ::strcasecmp(protocol.name, name.c_str()) == 0;
-        });
-    if (found == kProtocolNames.end()) {
-      return fail("port \"" + std::string(text) +
-                  "\": the protocol is TCP, UDP, SCTP, ICMP or ICMPv6");
-    }
-    argument.protocol = found->number;
-  }
-  const bool icmp = is_icmp(argument.protocol);
-  const int largest = icmp ? 255 : 65535;
-  int number = -1;
-  const char* begin = digits.data();
-  const char* end = begin + digits.size();
+namespace {
+
+std::optional<std::uint8_t> protocol_number(std::string_view text) {
+  const std::string name(text);
+  const auto* found =
+      std::ranges::find_if(kProtocolNames, [&](const ProtocolName& protocol) {
+        return ::strcasecmp(protocol.name, name.c_str()) == 0;
+      });
+  return found == kProtocolNames.end() ? std::nullopt
+                                       : std::optional(found->number);
+}
+
+std::optional<std::uint16_t> port_number(std::string_view text) {
+  std::uint16_t number = 0;
+  const char* begin = text.data();
+  const char* end = begin + text.size();
   const auto parsed = std::from_chars(begin, end, number);
-  if (digits.empty() || parsed.ec != std::errc{} || parsed.ptr != end ||
-      number < 0 || number > largest) {
-    return fail("port \"" + std::string(text) + "\": must be " +
-                (icmp ? "a type of 0 to 255" : "a number of 0 to 65535") +
-                ", as in 80/TCP or 8/ICMP");
+  return parsed.ec == std::errc{} && parsed.ptr == end ? std::optional(number)
+                                                       : std::nullopt;
+}
+
+}  // namespace
+
+Result<PortText> split_port(std::string_view text) {
+  const auto slash = text.find('/');
+  if (slash == std::string_view::npos) {
+    return PortText{.protocol = std::nullopt, .port = text};
   }
-  argument.port = static_cast<std::uint16_t>(icmp ? number << 8 : number);
-  return argument;
+  const auto left = text.substr(0, slash);
+  const auto right = text.substr(slash + 1);
+  if (const auto protocol = protocol_number(right)) {
+    return PortText{.protocol = protocol, .port = left};
+  }
+  if (const auto protocol = protocol_number(left)) {
+    return PortText{.protocol = protocol, .port = right};
+  }
+  return fail("port \"" + std::string(text) +
+              "\": the protocol is TCP, UDP, SCTP, ICMP or ICMPv6");
+}
+
+Result<PortArgument> parse_port(std::string_view text) {
+  const auto halves = split_port(text);
+  if (!halves) {
+    return std::unexpected(halves.error());
+  }
+  PortArgument argument{.protocol = halves->protocol.value_or(IPPROTO_TCP),
+                        .port = 0};
+  const bool icmp = is_icmp(argument.protocol);
+  if (icmp) {
+    if (const auto type = policy::icmp_type(
+            halves->port, argument.protocol == IPPROTO_ICMPV6)) {
+      argument.port = static_cast<std::uint16_t>(*type << 8U);
+      return argument;
+    }
+  } else if (const auto number = port_number(halves->port)) {
+    argument.port = *number;
+    return argument;
+  }
+  return fail("port \"" + std::string(text) + "\": must be " +
+              (icmp ? "a type of 0 to 255 or its name, as in 8/ICMP or "
+                      "EchoRequest/ICMP"
+                    : "a number of 0 to 65535, as in 80/TCP"));
 }
 
 }  // namespace sluice::explain

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -22,7 +23,8 @@ std::string protocol_text(std::uint8_t protocol);
 std::string_view builtin_rule_text(std::uint32_t rule);
 // Ports of a policy key: "80/TCP", "80-95/TCP", "type 8/ICMP", "TCP", "any".
 std::string l4_text(const sluice_policy_key& key);
-// The key's and the value's fields: "policy 3 class 7 egress 80/TCP -> allow".
+// The fields of key and value but for the policy id: "class 7 egress 80/TCP ->
+// allow".
 std::string entry_text(const sluice_policy_key& key,
                        const sluice_policy_value& value);
 
@@ -30,7 +32,14 @@ struct PortArgument {
   std::uint8_t protocol = 0;
   std::uint16_t port = 0;  // ICMP: type << 8
 };
-// "80/TCP", "80" (TCP), "8/ICMP" (type 8).
+// The two halves of "80/TCP", "tcp/80", "http" and the like.
+struct PortText {
+  std::optional<std::uint8_t> protocol;  // if one is named
+  std::string_view port;                 // a part of the given text
+};
+// Fails if neither half of two is a protocol.
+Result<PortText> split_port(std::string_view text);
+// "80/TCP", "tcp/80", "80" (TCP), "8/ICMP" (type 8), "EchoRequest/ICMP".
 Result<PortArgument> parse_port(std::string_view text);
 
 }  // namespace sluice::explain

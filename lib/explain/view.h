@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,9 @@ struct SideView {
   std::string peer;  // address
   // At egress: the DNS names by which the endpoint knows the peer's address.
   std::vector<std::string> names;
+  // If a rule for names decided: its pattern, and which of `names` it matches.
+  std::string pattern;
+  std::vector<std::string> matched;
   bool judged = false;  // false: the end has no policy of its own, or
   std::string unknown;  // why the verdict is unknown here
   bool allowed = true;
@@ -40,7 +44,11 @@ struct SideView {
   std::string reason;
   std::string policy;
   std::string path;
-  std::string entry;  // of the policy map, where one decided
+  // Of the policy map, where an entry decided. Nobody but a node knows the
+  // generation bit of the policy id; elsewhere it is 0, as on a node that has
+  // been started a moment ago.
+  std::uint32_t policy_id = 0;
+  std::string entry;  // the other fields of its key, and its value
   std::vector<std::string> isolating;
   std::vector<NearMissView> near_misses;
   // At egress to a Service: its name and its backends, a line each.

@@ -14,12 +14,10 @@ namespace sluice::explain {
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(NearMissView, policy, path,
                                                 action, differs, detail)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(SideView, direction, endpoint,
-                                                unknown, node, peer, names,
-                                                judged, allowed, isolated,
-                                                reason, policy, path, entry,
-                                                isolating, near_misses, behind,
-                                                backend)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
+    SideView, direction, endpoint, unknown, node, peer, names, pattern, matched,
+    judged, allowed, isolated, reason, policy, path, policy_id, entry,
+    isolating, near_misses, behind, backend)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(ExplainView, from, to, port,
                                                 allowed, summary, sides)
 

@@ -96,10 +96,20 @@ MHD_Result send(MHD_Connection* connection, const HttpServer::Answer& answer) {
   MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE,
                           answer.type.c_str());
   MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
+  for (const auto& [name, value] : answer.headers) {
+    MHD_add_response_header(response, name.c_str(), value.c_str());
+  }
   const auto queued = MHD_queue_response(
       connection, static_cast<unsigned>(answer.status), response);
   MHD_destroy_response(response);
   return queued;
+}
+
+MHD_Result add_argument(void* to, MHD_ValueKind /*kind*/, const char* name,
+                        const char* value) {
+  static_cast<HttpServer::Pairs*>(to)->emplace_back(
+      name, value == nullptr ? "" : value);
+  return MHD_YES;
 }
 
 }  // namespace
@@ -187,8 +197,14 @@ MHD_Result HttpServer::Impl::serve(void* self, MHD_Connection* connection,
        .number = request->second.number,
        .argument =
            [&](const char* name) { return value(MHD_GET_ARGUMENT_KIND, name); },
-       .header =
-           [&](const char* name) { return value(MHD_HEADER_KIND, name); }});
+       .header = [&](const char* name) { return value(MHD_HEADER_KIND, name); },
+       .arguments =
+           [connection] {
+             Pairs result;
+             MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND,
+                                       add_argument, &result);
+             return result;
+           }});
   if (answer) {
     return send(connection, *answer);
   }

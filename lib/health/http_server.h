@@ -8,6 +8,8 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "lib/base/result.h"
 
@@ -21,10 +23,14 @@ class HttpServer {
  public:
   using Clock = std::chrono::steady_clock;
 
+  using Pairs = std::vector<std::pair<std::string, std::string>>;
+
   struct Answer {
     int status = 200;
     std::string type = "text/plain";
     std::string body;
+    // Besides those that every answer has.
+    Pairs headers = {};  // NOLINT(readability-redundant*)
   };
   // A GET. Valid during a call of the handler.
   struct Request {
@@ -34,6 +40,8 @@ class HttpServer {
     // An argument after "?", decoded, or a header; empty if there is none.
     std::function<std::string(const char* name)> argument;
     std::function<std::string(const char* name)> header;
+    // All arguments after "?", decoded, in their order.
+    std::function<Pairs()> arguments;
   };
   // Called in the server's thread, and again every few milliseconds as long as
   // there is no answer.

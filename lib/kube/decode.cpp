@@ -25,6 +25,7 @@ struct Metadata {
   Labels labels;
   Labels annotations;
   std::uint64_t created = 0;
+  Owner controller;
 };
 
 Labels string_map(const Field& parent, std::string_view name,
@@ -57,6 +58,27 @@ std::string string_or(const Field& parent, std::string_view name,
   return std::string(otherwise);
 }
 
+// The owner that is the controller. It only serves to name the object, which is
+// therefore good whatever is in the list.
+Owner controller_of(const json& metadata) {
+  const auto list = metadata.find("ownerReferences");
+  if (list == metadata.end() || !list->is_array()) {
+    return {};
+  }
+  for (const auto& owner : *list) {
+    const auto text = [&](const char* name) {
+      const auto member = owner.find(name);
+      return member != owner.end() && member->is_string()
+                 ? member->get<std::string>()
+                 : std::string();
+    };
+    if (owner.is_object() && owner.value("controller", json()) == true) {
+      return {.kind = text("kind"), .name = text("name")};
+    }
+  }
+  return {};
+}
+
 Metadata read_metadata(const Field& root, Problems& problems) {
   Metadata result;
   if (!is_object(root, problems)) {
@@ -79,6 +101,7 @@ Metadata read_metadata(const Field& root, Problems& problems) {
   result.annotations = string_map(*field, "annotations", kOwnPrefix, problems);
   result.created =
       digits_of_time(string_or(*field, "creationTimestamp", "", problems));
+  result.controller = controller_of(field->value());
   return result;
 }
 
@@ -446,6 +469,7 @@ Result<Pod> decode_pod(const json& object) {
           .labels = std::move(metadata.labels),
           .annotations = std::move(metadata.annotations)};
   pod.created = metadata.created;
+  pod.controller = std::move(metadata.controller);
   pod.service_account = "default";
   if (const auto spec = object_member(root, "spec", problems)) {
     read_pod_spec(*spec, pod, problems);

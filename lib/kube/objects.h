@@ -40,6 +40,13 @@ struct HostPort {
   bool operator==(const HostPort&) const = default;
 };
 
+// The object that created a pod and replaces it; empty: nobody does.
+struct Owner {
+  std::string kind;  // "ReplicaSet"
+  std::string name;
+  bool operator==(const Owner&) const = default;
+};
+
 struct Pod {
   std::string ns;
   std::string name;
@@ -51,6 +58,7 @@ struct Pod {
   bool finished = false;  // phase Succeeded or Failed: its addresses are free
   // The digits of metadata.creationTimestamp, "20260102150405"; 0: unknown.
   std::uint64_t created = 0;
+  Owner controller = {};  // NOLINT(readability-redundant*)
   std::vector<IpAddress> ips;
   std::vector<ContainerPort> ports;       // named ports, in order of appearance
   std::vector<HostPort> host_ports = {};  // NOLINT(readability-redundant*)

@@ -165,6 +165,9 @@ void set_verdict(Answer& answer, const SetRecord& set,
                           .protocol = entry->protocol,
                           .port = htons(entry->port)},
                   .value = entry->value};
+  if (is_name_selector(found_at)) {
+    answer.pattern = names.text(found_at);
+  }
 }
 
 const FrontendPort* find_port(const std::vector<FrontendPort>* ports,
@@ -375,14 +378,15 @@ const kube::Pod* Translator::pod(const std::string& name) const {
   return it == impl_->pods.end() ? nullptr : &it->second->pod;
 }
 
-std::string Translator::name_of(const IpAddress& address) const {
+Occupant Translator::occupant(const IpAddress& address) const {
   impl_->flush();
-  auto name = impl_->classes.pod_name(address);
-  if (name.empty()) {
-    name = impl_->classes.node_name(address);
-    name = name.empty() ? name : "node/" + name;
-  }
-  return name;
+  return impl_->classes.occupant(address);
+}
+
+std::string Translator::name_of(const IpAddress& address) const {
+  const auto found = occupant(address);
+  return found.pod.empty() && !found.node.empty() ? "node/" + found.node
+                                                  : found.pod;
 }
 
 std::optional<IpAddress> Translator::node_address(const std::string& node,

@@ -14,12 +14,16 @@ void PeerClasses::set_group(const kube::CidrGroup& group) {
     return;
   }
   stored = group;
-  for (const auto& [id, cidrs] : std::map(registered_)) {
+  std::vector<SelectorId> changed;
+  for (const auto& [id, registered] : registered_) {
     if (std::holds_alternative<CidrGroupPeer>(selectors_.get(id).value) &&
-        cidrs != cidrs_of(id)) {
-      register_cidrs(id, false);
-      register_cidrs(id, true);
+        registered.cidrs != cidrs_of(id)) {
+      changed.push_back(id);
     }
+  }
+  for (const SelectorId id : changed) {
+    register_cidrs(id, false);
+    register_cidrs(id, true);
   }
 }
 
@@ -83,11 +87,32 @@ void PeerClasses::reference_prefix(const IpPrefix& prefix, bool add) {
   f.dirty_prefixes.insert(prefix);
 }
 
+bool PeerClasses::Registered::excludes(const IpPrefix& prefix) const {
+  for (int length = 0; length <= prefix.length; ++length) {
+    if (lengths[static_cast<std::size_t>(length)] &&
+        std::ranges::binary_search(except,
+                                   make_prefix(prefix.address, length))) {
+      return true;
+    }
+  }
+  return false;
+}
+
 void PeerClasses::register_cidrs(SelectorId id, bool add) {
-  const auto [holes, external_only] = excepted(id);
-  const auto except = *holes;
-  const auto cidrs = add ? cidrs_of(id) : registered_[id];
-  for (const auto& cidr : cidrs) {
+  if (add) {
+    const auto [except, external_only] = excepted(id);
+    Registered added{.cidrs = cidrs_of(id),
+                     .except = *except,
+                     .lengths = {},
+                     .external_only = external_only};
+    std::ranges::sort(added.except);
+    for (const auto& hole : added.except) {
+      added.lengths.set(static_cast<std::size_t>(hole.length));
+    }
+    registered_[id] = std::move(added);
+  }
+  const auto& registered = registered_.at(id);
+  for (const auto& cidr : registered.cidrs) {
     auto& f = family(cidr.address.v6);
     auto& ids = f.cidrs[cidr];
     if (add) {
@@ -101,16 +126,14 @@ void PeerClasses::register_cidrs(SelectorId id, bool add) {
       }
     }
     reference_prefix(cidr, add);
-    for (const auto& hole : except) {
+    for (const auto& hole : registered.except) {
       if (cidr.contains(hole)) {
         reference_prefix(hole, add);
       }
     }
-    mark_range(cidr, !external_only || cidr_match_all_);
+    mark_range(cidr, !registered.external_only || cidr_match_all_);
   }
-  if (add) {
-    registered_[id] = cidrs;
-  } else {
+  if (!add) {
     registered_.erase(id);
   }
 }
@@ -128,10 +151,9 @@ std::vector<SelectorId> PeerClasses::covering(const IpPrefix& prefix,
       continue;
     }
     for (const SelectorId id : it->second) {
-      const auto [except, external_only] = excepted(id);
-      const bool excluded = std::ranges::any_of(
-          *except, [&](const IpPrefix& hole) { return hole.contains(prefix); });
-      if (!excluded && (external || !external_only || cidr_match_all_)) {
+      const auto& registered = registered_.at(id);
+      if ((external || !registered.external_only || cidr_match_all_) &&
+          !registered.excludes(prefix)) {
         ids.push_back(id);
       }
     }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bitset>
 #include <compare>
 #include <cstdint>
 #include <functional>
@@ -18,6 +19,7 @@
 #include <vector>
 
 #include "lib/kube/objects.h"
+#include "lib/policy/occupant.h"
 #include "lib/policy/selector_cache.h"
 #include "sluice/state.h"
 
@@ -259,8 +261,7 @@ class PeerClasses {
       const IpAddress& address) const;
   // "namespace/pod" of the pod that has the address; empty if none does.
   [[nodiscard]] std::string pod_name(const IpAddress& address) const;
-  // The name of a node that has the address; empty if none has it.
-  [[nodiscard]] std::string node_name(const IpAddress& address) const;
+  [[nodiscard]] Occupant occupant(const IpAddress& address) const;
   // An address of the family that the node's object names.
   [[nodiscard]] std::optional<IpAddress> node_address(const std::string& node,
                                                       bool v6) const;
@@ -349,6 +350,15 @@ class PeerClasses {
     const std::vector<IpPrefix>* except = nullptr;
     bool external_only = true;
   };
+  // A CIDR or CIDR group in use.
+  struct Registered {
+    std::vector<IpPrefix> cidrs;
+    std::vector<IpPrefix> except;  // sorted
+    std::bitset<129> lengths;      // of `except`
+    bool external_only = true;
+
+    [[nodiscard]] bool excludes(const IpPrefix& prefix) const;
+  };
 
   Family& family(bool v6) { return families_[v6 ? 1 : 0]; }
   [[nodiscard]] const Family& family(bool v6) const {
@@ -425,7 +435,7 @@ class PeerClasses {
   const SelectorCache& selectors_;
   bool cidr_match_all_;
   std::array<Family, 2> families_;
-  std::map<SelectorId, std::vector<IpPrefix>> registered_;
+  std::map<SelectorId, Registered> registered_;
   std::map<std::string, kube::CidrGroup> groups_;
   std::set<IpAddress> api_addresses_;
   std::map<std::string, NodeRecord> nodes_;

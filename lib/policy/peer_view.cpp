@@ -157,12 +157,18 @@ std::string PeerClasses::pod_name(const IpAddress& address) const {
   return it->second.owner()->name();
 }
 
-std::string PeerClasses::node_name(const IpAddress& address) const {
+Occupant PeerClasses::occupant(const IpAddress& address) const {
   const auto& addresses = family(address.v6).addresses;
   const auto it = addresses.find(address);
-  return it == addresses.end() || it->second.owners.empty()
-             ? std::string()
-             : *it->second.owners.begin();
+  if (it == addresses.end()) {
+    return {};
+  }
+  const auto& record = it->second;
+  return {
+      .pod = record.pods.empty() ? std::string() : record.owner()->name(),
+      .node = record.owners.empty() ? std::string() : *record.owners.begin(),
+      .services = record.services,
+      .api_server = record.api};
 }
 
 std::optional<IpAddress> PeerClasses::node_address(const std::string& node,

@@ -28,9 +28,24 @@ std::size_t width_of(const L4& l4) {
   return width;
 }
 
-// Never less than what the CIDRs, names and ports of the spec need.
-std::size_t most_entries(const Spec& spec) {
+// The CIDRs and excepts that the spec names.
+std::set<IpPrefix> prefixes_of(const Spec& spec) {
   std::set<IpPrefix> prefixes;
+  for (const auto& rule : spec.rules) {
+    for (const auto& peer : rule.peers) {
+      if (const auto* cidr = std::get_if<CidrPeer>(&peer)) {
+        prefixes.insert(cidr->cidr);
+        prefixes.insert(cidr->except.begin(), cidr->except.end());
+      } else if (const auto* group = std::get_if<CidrGroupPeer>(&peer)) {
+        prefixes.insert(group->except.begin(), group->except.end());
+      }
+    }
+  }
+  return prefixes;
+}
+
+// Never less than what the CIDRs, names and ports of the spec need.
+std::size_t most_entries(const Spec& spec, std::size_t prefixes) {
   std::size_t names = 0;
   std::size_t questions = 0;
   std::size_t width = 0;
@@ -38,17 +53,13 @@ std::size_t most_entries(const Spec& spec) {
     width += width_of(rule.l4);
     questions += rule.dns ? rule.dns->names.size() : 0;
     for (const auto& peer : rule.peers) {
-      if (const auto* cidr = std::get_if<CidrPeer>(&peer)) {
-        prefixes.insert(cidr->cidr);
-        prefixes.insert(cidr->except.begin(), cidr->except.end());
-      }
       names += std::holds_alternative<NamePeer>(peer) ? 1 : 0;
     }
   }
   // One class for each prefix, one for what is outside the cluster, and any
   // peer; one entry for what falls through. A name may be in every list.
   constexpr std::size_t kLists = std::size_t{1} << kDnsListsMax;
-  return ((prefixes.size() + names + 2) * (width + 1)) + (questions * kLists);
+  return ((prefixes + names + 2) * (width + 1)) + (questions * kLists);
 }
 
 // Adds the lists of names that the entries name.
@@ -331,7 +342,15 @@ Result<void> Translator::check_size(const Policy& policy) const {
     most = most == 0 ? share : std::min(most, share);
   }
   for (const auto& spec : policy.specs) {
-    if (most == 0 || most_entries(spec) <= most) {
+    const auto prefixes = prefixes_of(spec).size();
+    // An except needs no entry, but an element in a map of the same size.
+    if (most != 0 && prefixes > most) {
+      return std::unexpected(Error{
+          .message = "it names " + std::to_string(prefixes) +
+                     " CIDRs and excepts, and may name " + std::to_string(most),
+          .code = E2BIG});
+    }
+    if (most == 0 || most_entries(spec, prefixes) <= most) {
       continue;
     }
     Translator alone(impl_->options);

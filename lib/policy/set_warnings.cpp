@@ -117,6 +117,26 @@ std::vector<std::string> PolicySets::warnings(const PolicyKey& key) const {
   return result;
 }
 
+std::vector<PolicyKey> Translator::policies_on(const std::string& node) const {
+  impl_->flush();
+  std::set<PolicyKey> keys;
+  const auto pods = impl_->node_pods.find(node);
+  if (pods == impl_->node_pods.end()) {
+    return {};
+  }
+  std::set<std::uint32_t> seen;
+  for (const auto* pod : pods->second) {
+    if (!impl_->is_endpoint(*pod) || pod->policy_set == 0 ||
+        !seen.insert(pod->policy_set).second) {
+      continue;
+    }
+    for (const auto* spec : impl_->sets.find(pod->policy_set)->key.specs) {
+      keys.insert(spec->policy->key);
+    }
+  }
+  return {keys.begin(), keys.end()};
+}
+
 std::vector<std::string> Translator::warnings(const PolicyKey& key) const {
   impl_->flush();
   return impl_->sets.warnings(key);

@@ -14,6 +14,7 @@
 #include "lib/dns/name.h"
 #include "lib/kube/objects.h"
 #include "lib/policy/near_miss.h"
+#include "lib/policy/occupant.h"
 #include "lib/policy/rule.h"
 #include "sluice/state.h"
 
@@ -118,8 +119,12 @@ class Translator {
   // are there show: peers that no pod has ever matched, ports by names that no
   // selected pod has, egress without DNS. For people.
   [[nodiscard]] std::vector<std::string> warnings(const PolicyKey& key) const;
+  // The policies that apply to a pod of the node, sorted.
+  [[nodiscard]] std::vector<PolicyKey> policies_on(
+      const std::string& node) const;
   // Whether the policy fits into a set's bound where nothing else selects its
-  // pods, as far as it alone can tell: by its CIDRs and ports. An error (E2BIG)
+  // pods, as far as it alone can tell: by its CIDRs and ports. It may not name
+  // more CIDRs and excepts than the bound, either. An error (E2BIG)
   // has the numbers.
   [[nodiscard]] Result<void> check_size(const Policy& policy) const;
 
@@ -146,6 +151,7 @@ class Translator {
     std::optional<PolicyEntry> entry;  // that the datapath finds, if any
     std::uint32_t rule = 0;  // enum sluice_builtin_rule or an id in `rules`
     RuleInfo decided;        // policy and path are empty for built-in rules
+    std::string pattern;     // of the names for which the entry is, if any
     std::vector<std::string> isolating;  // policies that isolate the direction
     std::string problem;  // why the rules do not count; see shortfall()
     std::vector<NearMiss> near_misses;  // the nearest first
@@ -190,6 +196,7 @@ class Translator {
   // The pod "namespace/name"; nullptr if there is none. Valid until the next
   // change.
   [[nodiscard]] const kube::Pod* pod(const std::string& name) const;
+  [[nodiscard]] Occupant occupant(const IpAddress& address) const;
   // Returns the owner of an address, "namespace/pod" or "node/name"; empty if
   // there is none.
   [[nodiscard]] std::string name_of(const IpAddress& address) const;

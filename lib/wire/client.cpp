@@ -115,7 +115,8 @@ struct Client::Impl {
   void give_up(const std::string& reason);
   // True if the owner was given something.
   bool handle(ConnectionEvent& event);
-  bool on_message(const v1::FromOperator& message);
+  bool on_message(v1::FromOperator& message);
+  void on_flow_request(v1::FlowRequest&& message);
   void on_welcome(const v1::Welcome& welcome);
   bool on_chunk(const v1::Chunk& chunk);
   bool deliver(Update update);
@@ -277,7 +278,26 @@ bool Client::Impl::on_chunk(const v1::Chunk& chunk) {
   return *update && deliver(std::move(**update));
 }
 
-bool Client::Impl::on_message(const v1::FromOperator& message) {
+// A request that cannot be taken ends at once; the policies that share its
+// connection must not suffer.
+void Client::Impl::on_flow_request(v1::FlowRequest&& message) {
+  const auto id = message.id();
+  auto request = decode(std::move(message));
+  if (request && handlers.on_flow_request) {
+    handlers.on_flow_request(std::move(*request));
+    return;
+  }
+  FlowBatch refusal;
+  refusal.id = id;
+  refusal.last = true;
+  refusal.code = grpc::StatusCode::UNIMPLEMENTED;
+  refusal.error = request
+                      ? "this agent gives no flows"
+                      : "the agent does not take " + request.error().message;
+  connection->give(encode(std::move(refusal)));
+}
+
+bool Client::Impl::on_message(v1::FromOperator& message) {
   stats.bytes_received += message.ByteSizeLong();
   if (!welcomed) {
     if (message.has_welcome()) {
@@ -292,6 +312,12 @@ bool Client::Impl::on_message(const v1::FromOperator& message) {
   }
   if (message.has_answer() && handlers.on_answer) {
     handlers.on_answer(decode(message.answer()));
+  }
+  if (message.has_flow_request()) {
+    on_flow_request(std::move(*message.mutable_flow_request()));
+  }
+  if (message.has_flow_control() && handlers.on_flow_control) {
+    handlers.on_flow_control(decode(message.flow_control()));
   }
   if (message.has_settings() && handlers.on_unknown) {
     handlers.on_unknown(decode(message.settings().on_unknown()));
@@ -433,11 +459,20 @@ void Client::set_addresses(const std::vector<IpAddress>& addresses) {
 bool Client::ask(const Question& question) {
   auto& impl = *impl_;
   if (!impl.connection || !impl.welcomed || !impl.why.empty() ||
-      impl.stats.version.minor < kQuestionsSince) {
+      impl.stats.version.minor < (question.kind == Question::Kind::kEnds
+                                      ? kEndsSince
+                                      : kQuestionsSince)) {
     return false;
   }
   impl.connection->ask(encode(question));
   return true;
+}
+
+void Client::give(FlowBatch batch) {
+  auto& impl = *impl_;
+  if (impl.connection && impl.welcomed && impl.why.empty()) {
+    impl.connection->give(encode(std::move(batch)));
+  }
 }
 
 ClientStats Client::stats() const {

@@ -67,6 +67,11 @@ class Client {
     std::function<void(OnUnknown value)> on_unknown;
     // To a question of this connection.
     std::function<void(Answer answer)> on_answer;
+    // The operator asks for flows; the owner calls give(), now or later. Void
+    // when the connection ends. `id` has not been used on this connection.
+    std::function<void(FlowRequest request)> on_flow_request;
+    // About a request of this connection, which may have ended.
+    std::function<void(const FlowControl& control)> on_flow_control;
     std::function<void(bool resumed, const std::string& operator_version)>
         on_connect;
     // Also after a connection that failed.
@@ -106,6 +111,11 @@ class Client {
   // if there is no connection or the operator is too old to answer. The caller
   // bounds the number of open questions.
   bool ask(const Question& question);
+
+  // Sends a batch of flows to the operator, after everything else that waits.
+  // Without a connection it is dropped. To be called for what the operator has
+  // asked for on this connection only: this bounds what may wait here.
+  void give(FlowBatch batch);
 
   [[nodiscard]] ClientStats stats() const;
 

@@ -21,6 +21,9 @@ void append_bytes(std::string& to, const IpAddress& ip);
 // nullopt if these are not 4 or 16 bytes.
 std::optional<IpAddress> ip_of(std::string_view bytes);
 
+// Kubernetes' alphabet for names of nodes, so that they are safe to print.
+bool is_node_name(const std::string& name);
+
 // Splits a snapshot or a transaction into chunks, one at a time.
 class Encoder {
  public:
@@ -100,6 +103,18 @@ v1::Question encode(const Question& question);
 Result<Question> decode(const v1::Question& message);
 v1::Answer encode(const Answer& answer);
 Answer decode(const v1::Answer& message);
+v1::FlowRequest encode(const FlowRequest& request);
+// Refuses what is beyond the limits, and requests of a newer kind.
+Result<FlowRequest> decode(v1::FlowRequest&& message);
+v1::FlowControl encode(const FlowControl& control);
+FlowControl decode(const v1::FlowControl& message);
+v1::FlowBatch encode(FlowBatch&& batch);
+// Does not check the items' messages.
+Result<FlowBatch> decode(v1::FlowBatch&& message);
+void encode(RelayMessage&& message, v1::RelayMessage& to);  // `to` is empty
+// Refuses what is beyond the limits, and hellos; nullopt for messages of a
+// newer kind.
+Result<std::optional<RelayMessage>> decode(v1::RelayMessage&& message);
 v1::ProtocolVersion encode(const Version& version);
 Version decode(const v1::ProtocolVersion& version);
 v1::Settings::OnUnknown encode(OnUnknown value);

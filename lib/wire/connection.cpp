@@ -96,6 +96,9 @@ void Connection::write_next() {
   } else if (!questions_.empty()) {
     *outgoing_.mutable_question() = std::move(questions_.front());
     questions_.pop_front();
+  } else if (!flows_.empty()) {
+    *outgoing_.mutable_flows() = std::move(flows_.front());
+    flows_.pop_front();
   } else {
     return;
   }
@@ -119,6 +122,14 @@ void Connection::ask(v1::Question question) {
   const std::lock_guard lock(mutex_);
   questions_.push_back(std::move(question));
   write_next();
+}
+
+void Connection::give(v1::FlowBatch flows) {
+  const std::lock_guard lock(mutex_);
+  if (!closed_) {
+    flows_.push_back(std::move(flows));
+    write_next();
+  }
 }
 
 void Connection::close() {

@@ -68,6 +68,8 @@ class Connection
   void tell(v1::NodeAddresses addresses);
   // Sends a question, after everything else that waits.
   void ask(v1::Question question);
+  // Sends flows, after everything else that waits.
+  void give(v1::FlowBatch flows);
   // Ends the connection soon, with an event.
   void cancel();
 
@@ -97,6 +99,7 @@ class Connection
   bool pods_begin_ = false;
   std::optional<v1::NodeAddresses> addresses_;
   std::deque<v1::Question> questions_;  // bounded by the owner
+  std::deque<v1::FlowBatch> flows_;     // bounded by what is asked for
 };
 
 }  // namespace sluice::wire

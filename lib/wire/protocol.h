@@ -3,8 +3,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "lib/base/ip.h"
@@ -20,13 +22,17 @@ struct Version {
   std::uint32_t minor = 0;
   bool operator==(const Version&) const = default;
 };
-inline constexpr Version kVersion{.major = 1, .minor = 5};
+inline constexpr Version kVersion{.major = 1, .minor = 6};
 // From this one on, operators know what PodAddresses are.
 inline constexpr std::uint32_t kAnnouncementsSince = 1;
 // And from this one on, what NodeAddresses are.
 inline constexpr std::uint32_t kNodeAddressesSince = 2;
 // And from this one on, they answer questions.
 inline constexpr std::uint32_t kQuestionsSince = 4;
+// And from this one on, those for ends.
+inline constexpr std::uint32_t kEndsSince = 6;
+// From this one on, agents answer FlowRequests.
+inline constexpr std::uint32_t kFlowsSince = 6;
 
 // Of a pattern of names in a NameSelector, in bytes.
 inline constexpr std::size_t kNamePatternMax = 255;
@@ -35,12 +41,18 @@ inline constexpr std::size_t kNamePatternMax = 255;
 // operator.
 inline constexpr std::size_t kNodeAddressesMax = 1'024;
 
-// What an agent asks the operator for. `id` is the agent's own. Either the
-// strings are set, as `sluice explain` takes them, or the addresses, whose
-// names are wanted.
+// What an agent asks the operator for. `id` is the agent's own.
 struct Question {
+  enum class Kind : std::uint8_t {
+    kNames,    // of the owners of addresses
+    kEnds,     // what is at addresses; see kEndsSince
+    kExplain,  // the strings are set, as `sluice explain` takes them
+    // What the policies of the agent's node say that is probably not meant; an
+    // operator before version 1.6 answers with an error.
+    kWarnings,
+  };
   std::uint64_t id = 0;
-  bool explain = false;
+  Kind kind = Kind::kNames;
   std::string from;
   std::string to;
   std::string port;
@@ -50,14 +62,95 @@ struct Question {
 // Longer strings and more addresses are refused.
 inline constexpr std::size_t kQuestionTextMax = 600;
 inline constexpr std::size_t kQuestionAddressesMax = 4'096;
+inline constexpr std::size_t kQuestionEndsMax = 1'024;  // addresses
+
+// A policy, "Kind/namespace/name", and what it says that is probably not meant.
+struct PolicyWarnings {
+  std::string policy;
+  std::vector<std::string> warnings;
+  bool operator==(const PolicyWarnings&) const = default;
+};
 
 struct Answer {
   std::uint64_t id = 0;            // of the question
   std::string error;               // why there is none; or empty
   std::string explanation;         // JSON
   std::vector<std::string> names;  // of the addresses, in their order
+  std::vector<std::string> ends;   // likewise; messages of lib/flow
+  std::vector<PolicyWarnings> warnings = {};  // NOLINT(readability-redundant*)
   bool operator==(const Answer&) const = default;
 };
+
+// What an operator asks an agent for.
+enum class FlowKind : std::uint8_t { kFlows, kStatus, kNamespaces };
+
+// The operator wants to know what an agent has seen. The agent answers with one
+// FlowBatch, and with one for every FlowControl that asks for more, until one
+// is the last: what has not been asked for stays in the agent's store.
+struct FlowRequest {
+  std::uint64_t id = 0;  // the operator's own; no other request has had it
+  FlowKind kind = FlowKind::kFlows;
+  std::string request;            // kFlows: a message observer.GetFlowsRequest
+  std::uint32_t batch_bytes = 0;  // see FlowBatch; at most kFlowBatchBytesMax
+  // If there are any: only flows with an end in one of them.
+  std::vector<std::string> namespaces;
+  bool operator==(const FlowRequest&) const = default;
+};
+// Larger ones are refused.
+inline constexpr std::size_t kFlowRequestBytesMax = 65'536;
+inline constexpr std::size_t kFlowNamespacesMax = 64;
+inline constexpr std::uint32_t kFlowBatchBytesMax = 65'536;
+inline constexpr std::size_t kFlowBatchItemsMax = 1'024;
+
+struct FlowControl {
+  std::uint64_t id = 0;  // of the request
+  bool cancel = false;   // no batch is wanted any more; otherwise: one more
+  bool operator==(const FlowControl&) const = default;
+};
+
+struct FlowBatch {
+  struct Item {
+    std::int64_t time = 0;  // nanoseconds since 1970
+    std::string message;    // of package observer, see wire.proto
+    bool operator==(const Item&) const = default;
+  };
+  std::uint64_t id = 0;  // of the request
+  // In the order of time. The item that reaches the size asked for is the last
+  // one.
+  std::vector<Item> items;
+  std::uint64_t lost = 0;  // flows overwritten before the items were read
+  // All flows that there were have been given: those after this batch are new.
+  bool caught_up = false;
+  bool last = false;       // the request has ended
+  std::uint32_t code = 0;  // why: a status code of gRPC; 0: as it should
+  std::string error;
+  bool operator==(const FlowBatch&) const = default;
+};
+
+// Of a node that one replica of the operator can ask on behalf of another.
+struct RelayNode {
+  std::string node;
+  bool connected = false;  // anew; otherwise it can be asked no more
+  bool gives_flows = false;
+  bool operator==(const RelayNode&) const = default;
+};
+
+// One request to several nodes.
+struct RelayRequest {
+  struct To {
+    std::string node;
+    std::uint64_t id = 0;  // of the replica that asks
+    bool operator==(const To&) const = default;
+  };
+  std::vector<To> to;
+  std::shared_ptr<const FlowRequest> request;  // its id is not used
+};
+
+// What replicas say to each other about flows; see wire.proto.
+using RelayMessage =
+    std::variant<std::vector<RelayNode>, RelayRequest, FlowControl, FlowBatch>;
+// In one message; more are refused.
+inline constexpr std::size_t kRelayNodesMax = 500;
 
 // What becomes of a pod's traffic while no verdict is known for the pod.
 enum class OnUnknown : std::uint8_t {

@@ -15,7 +15,7 @@ Result<void> take_text(const std::string& from, std::string& to) {
 
 Result<Question> explain_question(const v1::ExplainQuestion& message) {
   Question question;
-  question.explain = true;
+  question.kind = Question::Kind::kExplain;
   for (const auto& [from, to] : {std::pair{&message.from(), &question.from},
                                  {&message.to(), &question.to},
                                  {&message.port(), &question.port}}) {
@@ -41,6 +41,13 @@ Result<Question> names_question(const v1::NamesQuestion& message) {
     }
     question.addresses.push_back(*address);
   }
+  if (message.ends()) {
+    question.kind = Question::Kind::kEnds;
+  }
+  if (message.ends() && question.addresses.size() > kQuestionEndsMax) {
+    return fail("a question about what is at " +
+                std::to_string(question.addresses.size()) + " addresses");
+  }
   return question;
 }
 
@@ -49,16 +56,26 @@ Result<Question> names_question(const v1::NamesQuestion& message) {
 v1::Question encode(const Question& question) {
   v1::Question message;
   message.set_id(question.id);
-  if (question.explain) {
-    auto& explain = *message.mutable_explain();
-    explain.set_from(question.from);
-    explain.set_to(question.to);
-    explain.set_port(question.port);
-    return message;
-  }
-  auto& names = *message.mutable_names();
-  for (const auto& address : question.addresses) {
-    append_bytes(*names.add_addresses(), address);
+  switch (question.kind) {
+    case Question::Kind::kExplain: {
+      auto& explain = *message.mutable_explain();
+      explain.set_from(question.from);
+      explain.set_to(question.to);
+      explain.set_port(question.port);
+      break;
+    }
+    case Question::Kind::kNames:
+    case Question::Kind::kEnds: {
+      auto& names = *message.mutable_names();
+      names.set_ends(question.kind == Question::Kind::kEnds);
+      for (const auto& address : question.addresses) {
+        append_bytes(*names.add_addresses(), address);
+      }
+      break;
+    }
+    case Question::Kind::kWarnings:
+      message.mutable_warnings();
+      break;
   }
   return message;
 }
@@ -69,6 +86,8 @@ Result<Question> decode(const v1::Question& message) {
     question = explain_question(message.explain());
   } else if (message.has_names()) {
     question = names_question(message.names());
+  } else if (message.has_warnings()) {
+    question = Question{.kind = Question::Kind::kWarnings};
   }
   if (question) {
     question->id = message.id();
@@ -84,14 +103,31 @@ v1::Answer encode(const Answer& answer) {
   for (const auto& name : answer.names) {
     message.add_names(name);
   }
+  for (const auto& end : answer.ends) {
+    message.add_ends(end);
+  }
+  for (const auto& policy : answer.warnings) {
+    auto& added = *message.add_warnings();
+    added.set_policy(policy.policy);
+    for (const auto& warning : policy.warnings) {
+      added.add_warnings(warning);
+    }
+  }
   return message;
 }
 
 Answer decode(const v1::Answer& message) {
-  return {.id = message.id(),
-          .error = message.error(),
-          .explanation = message.explanation(),
-          .names = {message.names().begin(), message.names().end()}};
+  Answer answer{.id = message.id(),
+                .error = message.error(),
+                .explanation = message.explanation(),
+                .names = {message.names().begin(), message.names().end()},
+                .ends = {message.ends().begin(), message.ends().end()}};
+  for (const auto& policy : message.warnings()) {
+    answer.warnings.push_back(
+        {.policy = policy.policy(),
+         .warnings = {policy.warnings().begin(), policy.warnings().end()}});
+  }
+  return answer;
 }
 
 }  // namespace sluice::wire

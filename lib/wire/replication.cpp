@@ -12,6 +12,7 @@
 #include <openssl/hmac.h>
 
 #include "lib/wire/codec.h"
+#include "lib/wire/relay_stream.h"
 #include "lib/wire/report_service.h"
 #include "lib/wire/session.h"
 #include "lib/wire/transport.h"
@@ -54,6 +55,27 @@ std::string replica_token(std::string_view key_pem) {
 
 // ---- where reports arrive ---------------------------------------------------
 
+bool ReportService::is_replica(
+    const grpc::CallbackServerContext& context) const {
+  return !token_.empty() && equal(bearer_token(context), token_);
+}
+
+grpc::ServerBidiReactor<v1::RelayMessage, v1::RelayMessage>*
+ReportService::Relay(grpc::CallbackServerContext* context) {
+  if (!relay_) {
+    return RelayAcceptor::refuse(
+        {grpc::StatusCode::UNIMPLEMENTED, "this replica relays no flows"});
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    if (!is_replica(*context)) {
+      return RelayAcceptor::refuse(
+          {grpc::StatusCode::UNAUTHENTICATED, "not a replica's token"});
+    }
+  }
+  return relay_->accept(*context);
+}
+
 grpc::Status ReportService::receive(const grpc::CallbackServerContext& context,
                                     const v1::ReplicaReport& request,
                                     v1::ReplicaReply& reply) {
@@ -70,7 +92,7 @@ grpc::Status ReportService::receive(const grpc::CallbackServerContext& context,
     report.nodes.push_back(std::move(*decoded));
   }
   const std::lock_guard lock(mutex_);
-  if (token_.empty() || !equal(bearer_token(context), token_)) {
+  if (!is_replica(context)) {
     return {grpc::StatusCode::UNAUTHENTICATED, "not a replica's token"};
   }
   if (report.replica.size() > kReplicaNameMax ||
@@ -224,17 +246,8 @@ Result<ReportSender> ReportSender::start(const ReportSenderOptions& options,
   impl.options = options;
   impl.handler = std::move(handler);
   impl.landed = std::make_shared<Landed>(std::move(*poller));
-  auto credentials =
-      options.ca_pem.empty()
-          ? grpc::InsecureChannelCredentials()
-          : grpc::SslCredentials({.pem_root_certs = options.ca_pem,
-                                  .pem_private_key = {},
-                                  .pem_cert_chain = {}});
-  ClientOptions channel;
-  channel.server_name = options.server_name;
-  channel.welcome_timeout = options.timeout;
-  impl.channel = grpc::CreateCustomChannel(options.target, credentials,
-                                           channel_arguments(channel));
+  impl.channel = replica_channel(options.target, options.server_name,
+                                 options.ca_pem, options.timeout);
   impl.stub = v1::Replication::NewStub(impl.channel);
   return sender;
 }

@@ -20,6 +20,8 @@
 // The receiving end of Replication. Internal to Server.
 namespace sluice::wire {
 
+class RelayAcceptor;
+
 struct ReplicaReport {
   std::string replica;
   bool first = false;  // nothing was known of it: what it said before is void
@@ -29,13 +31,17 @@ struct ReplicaReport {
 // gRPC's threads add reports, the owner's thread takes them.
 class ReportService : public v1::Replication::CallbackService {
  public:
-  // `poller` is notified of new reports, and must outlive the service.
-  ReportService(const Poller& poller, std::string token)
-      : poller_(poller), token_(std::move(token)) {}
+  // `poller` is notified of new reports, and must outlive the service. `relay`
+  // takes the streams; may be null.
+  ReportService(const Poller& poller, std::string token,
+                std::shared_ptr<RelayAcceptor> relay)
+      : poller_(poller), relay_(std::move(relay)), token_(std::move(token)) {}
 
   grpc::ServerUnaryReactor* Report(grpc::CallbackServerContext* context,
                                    const v1::ReplicaReport* request,
                                    v1::ReplicaReply* reply) override;
+  grpc::ServerBidiReactor<v1::RelayMessage, v1::RelayMessage>* Relay(
+      grpc::CallbackServerContext* context) override;
 
   std::vector<ReplicaReport> take();
   // The replica's next report counts as its first one.
@@ -52,7 +58,12 @@ class ReportService : public v1::Replication::CallbackService {
   // Under the lock.
   void add_found(std::uint64_t seen, v1::ReplicaReply& reply) const;
 
+  // Under the lock.
+  [[nodiscard]] bool is_replica(
+      const grpc::CallbackServerContext& context) const;
+
   const Poller& poller_;
+  const std::shared_ptr<RelayAcceptor> relay_;
   std::mutex mutex_;  // guards what follows
   std::string token_;
   std::set<std::string> known_;

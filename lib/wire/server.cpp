@@ -9,6 +9,7 @@
 
 #include "lib/base/printable.h"
 #include "lib/wire/announcement.h"
+#include "lib/wire/codec.h"
 #include "lib/wire/deadlines.h"
 #include "lib/wire/report_service.h"
 #include "lib/wire/session.h"
@@ -19,16 +20,6 @@ namespace {
 
 // How long an ended stream may take to deliver its status.
 constexpr std::chrono::seconds kLastWords{1};
-constexpr std::size_t kNodeNameMax = 253;  // Kubernetes'
-
-// Kubernetes' alphabet for names of nodes, so that they are safe to print.
-bool is_node_name(const std::string& name) {
-  return !name.empty() && name.size() <= kNodeNameMax &&
-         std::ranges::all_of(name, [](char c) {
-           return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
-                  c == '-' || c == '.';
-         });
-}
 
 // As much of a text from an agent as a message should repeat.
 std::string excerpt(const std::string& text) {
@@ -73,12 +64,13 @@ struct Server::Impl {
   Result<void> open();
   Node* find(const std::string& name);
   void handle(StreamEvent& event);
-  void on_message(Stream& stream, const v1::FromAgent& message);
+  void on_message(Stream& stream, v1::FromAgent& message);
   void on_hello(Stream& stream, const v1::Hello& hello);
   void on_progress(Stream& stream, const v1::Progress& progress);
   void on_announcement(Stream& stream, const v1::PodAddresses& message);
   void on_addresses(Stream& stream, const v1::NodeAddresses& message);
   void on_question(Stream& stream, const v1::Question& message);
+  void on_flows(Stream& stream, v1::FlowBatch& message);
   [[nodiscard]] bool may_ask(Stream::Notes& notes) const;
   [[nodiscard]] Node* node_of(const Stream& stream);
   void answer(const std::string& name, const Answer& answer);
@@ -103,8 +95,8 @@ Result<void> Server::Impl::open() {
   service = std::make_unique<Service>(events, options.streams_max,
                                       options.unknown_streams_max,
                                       options.chunk_bytes);
-  reports =
-      std::make_unique<ReportService>(events->poller(), options.replica_token);
+  reports = std::make_unique<ReportService>(
+      events->poller(), options.replica_token, options.relay);
   auto credentials = grpc::InsecureServerCredentials();
   if (options.certificate) {
     auto made = ReloadableCertificate::create(*options.certificate);
@@ -244,6 +236,7 @@ void Server::Impl::subscribe(const std::shared_ptr<Stream>& stream) {
     node.outbox->settings_due = true;
     node.outbox->settings_next = false;
     node.outbox->answers.clear();
+    node.outbox->flows.clear();
   }
   v1::Welcome welcome;
   *welcome.mutable_version() = encode(kVersion);
@@ -415,7 +408,22 @@ void Server::Impl::answer(const std::string& name, const Answer& answer) {
   node->stream->pump();
 }
 
-void Server::Impl::on_message(Stream& stream, const v1::FromAgent& message) {
+void Server::Impl::on_flows(Stream& stream, v1::FlowBatch& message) {
+  auto batch = decode(std::move(message));
+  if (!batch) {
+    refuse(stream, grpc::StatusCode::INVALID_ARGUMENT, batch.error().message);
+    return;
+  }
+  if (node_of(stream) == nullptr) {
+    return;
+  }
+  stream.read();
+  if (handlers.on_flows) {
+    handlers.on_flows(stream.notes.node, std::move(*batch));
+  }
+}
+
+void Server::Impl::on_message(Stream& stream, v1::FromAgent& message) {
   using State = Stream::Notes::State;
   switch (stream.notes.state) {
     case State::kNew:
@@ -435,6 +443,8 @@ void Server::Impl::on_message(Stream& stream, const v1::FromAgent& message) {
         on_addresses(stream, message.addresses());
       } else if (message.has_question()) {
         on_question(stream, message.question());
+      } else if (message.has_flows()) {
+        on_flows(stream, *message.mutable_flows());
       } else if (message.has_hello()) {
         refuse(stream, grpc::StatusCode::INVALID_ARGUMENT, "a second hello");
       } else {
@@ -629,6 +639,48 @@ void Server::set_on_unknown(const std::string& node, OnUnknown value) {
 
 void Server::answer(const std::string& node, const Answer& answer) {
   impl_->answer(node, answer);
+}
+
+bool Server::request_flows(const std::string& node, std::uint64_t id,
+                           std::shared_ptr<const FlowRequest> request) {
+  auto* found = impl_->find(node);
+  if (found == nullptr || !found->stream ||
+      found->stream->notes.hello.version().minor() < kFlowsSince) {
+    return false;
+  }
+  {
+    const std::lock_guard lock(found->outbox->mutex);
+    found->outbox->flows.push_back({.control = {.id = id, .cancel = false},
+                                    .request = std::move(request)});
+  }
+  found->stream->pump();
+  return true;
+}
+
+// A request that has not been sent goes with its cancellation, so that nothing
+// grows for an agent that reads nothing.
+void Server::control_flows(const std::string& node,
+                           const FlowControl& control) {
+  auto* found = impl_->find(node);
+  if (found == nullptr || !found->stream) {
+    return;
+  }
+  {
+    const std::lock_guard lock(found->outbox->mutex);
+    auto& waiting = found->outbox->flows;
+    bool sent = true;
+    if (control.cancel) {
+      std::erase_if(waiting, [&](const Outbox::AboutFlows& about) {
+        const bool same = about.control.id == control.id;
+        sent = sent && !(same && about.request);
+        return same;
+      });
+    }
+    if (sent) {
+      waiting.push_back({.control = control, .request = nullptr});
+    }
+  }
+  found->stream->pump();
 }
 
 void Server::disconnect(const std::string& node, const std::string& why) {

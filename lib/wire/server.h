@@ -18,6 +18,8 @@
 
 namespace sluice::wire {
 
+class RelayAcceptor;
+
 struct ServerOptions {
   std::string address = "0.0.0.0:9443";  // port 0: any; port() tells
   // Without a certificate the server starts only if plain text is requested.
@@ -26,6 +28,8 @@ struct ServerOptions {
   std::string program_version;  // told to agents, for their logs
   // Token of replicas that may report; empty: none may. See replication.h.
   std::string replica_token;
+  // Takes the streams of other replicas; null: they are refused. See relay.h.
+  std::shared_ptr<RelayAcceptor> relay;
 
   // A stream that has not authenticated by then is ended.
   std::chrono::milliseconds hello_timeout{10'000};
@@ -102,7 +106,11 @@ class Server {
     // The agent asks something. The owner calls answer(), now or later. Not
     // called for more questions than `questions_per_second`.
     std::function<void(const std::string& node, Question question)> on_question;
+    // Of a request for flows. Also called for requests that have been cancelled
+    // or that there never were.
+    std::function<void(const std::string& node, FlowBatch batch)> on_flows;
     // The agent has disconnected; later changes are kept for it for a while.
+    // Its requests for flows have ended.
     std::function<void(const std::string& node, const std::string& why)>
         on_disconnect;
     // The agent has not reconnected in time: nothing is kept for it any more,
@@ -161,6 +169,15 @@ class Server {
   // Answers a question of the node's agent, after the changes that wait for it.
   // Ignored if the agent is gone.
   void answer(const std::string& node, const Answer& answer);
+
+  // Asks the node's agent for flows, after everything else that waits for it.
+  // `id` stands for that of the request, which many nodes may share. False if
+  // no agent is connected or it is too old. The caller bounds the number of
+  // open requests.
+  bool request_flows(const std::string& node, std::uint64_t id,
+                     std::shared_ptr<const FlowRequest> request);
+  // About a request that has not ended. Ignored if the agent is gone.
+  void control_flows(const std::string& node, const FlowControl& control);
 
   // Ends the agent's stream; the agent will reconnect, perhaps to another
   // replica.

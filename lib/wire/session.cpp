@@ -113,6 +113,16 @@ bool Stream::choose() {
     *outgoing_.mutable_answer() = std::move(outbox.answers.front());
     outbox.answers.pop_front();
     return true;
+  } else if (!outbox.flows.empty()) {
+    const auto next = std::move(outbox.flows.front());
+    outbox.flows.pop_front();
+    if (next.request) {
+      *outgoing_.mutable_flow_request() = wire::encode(*next.request);
+      outgoing_.mutable_flow_request()->set_id(next.control.id);
+    } else {
+      *outgoing_.mutable_flow_control() = wire::encode(next.control);
+    }
+    return true;
   }
   return encoder_.has_value();
 }

@@ -77,6 +77,16 @@ struct Outbox {
   bool settings_next = false;
   // Of the present stream. They go when no change waits to be sent.
   std::deque<v1::Answer> answers;
+  // The same, when no answer waits. At most one of each per request that the
+  // owner has open, and one per request that it has cancelled since the stream
+  // last took one.
+  struct AboutFlows {
+    FlowControl control;
+    // Set: this request; otherwise `control`. Shared by the nodes that are
+    // asked, because it may be large.
+    std::shared_ptr<const FlowRequest> request;
+  };
+  std::deque<AboutFlows> flows;
 };
 
 // One agent's stream. Created by gRPC's threads, ended by the owner or the

@@ -143,4 +143,19 @@ grpc::ChannelArguments channel_arguments(const ClientOptions& options) {
   return arguments;
 }
 
+std::shared_ptr<grpc::Channel> replica_channel(
+    const std::string& target, const std::string& server_name,
+    const std::string& ca_pem, std::chrono::milliseconds timeout) {
+  auto credentials = ca_pem.empty()
+                         ? grpc::InsecureChannelCredentials()
+                         : grpc::SslCredentials({.pem_root_certs = ca_pem,
+                                                 .pem_private_key = {},
+                                                 .pem_cert_chain = {}});
+  ClientOptions options;
+  options.server_name = server_name;
+  options.welcome_timeout = timeout;
+  return grpc::CreateCustomChannel(target, credentials,
+                                   channel_arguments(options));
+}
+
 }  // namespace sluice::wire

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <memory>
+#include <string>
 
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/security/tls_certificate_provider.h>
@@ -37,5 +39,9 @@ class ReloadableCertificate {
 
 void set_limits(grpc::ServerBuilder& builder, const ServerOptions& options);
 grpc::ChannelArguments channel_arguments(const ClientOptions& options);
+// To another replica. `ca_pem`: what to trust; empty: plain text.
+std::shared_ptr<grpc::Channel> replica_channel(
+    const std::string& target, const std::string& server_name,
+    const std::string& ca_pem, std::chrono::milliseconds timeout);
 
 }  // namespace sluice::wire

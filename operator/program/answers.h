@@ -23,14 +23,19 @@ namespace sluice::operatord {
 // node, so it can observe the verdict anyway. The answer names the policies and
 // rules of the other end. Explanations of connections between pods of other
 // nodes are refused. Every agent may ask for the names of addresses, because
-// the operator cannot check that they are the other ends of its own flows.
+// the operator cannot check that they are the other ends of its own flows. It
+// gets the warnings of the policies that apply to pods of its node.
 class Answers {
  public:
   using Send =
       std::function<void(const std::string& node, const wire::Answer& answer)>;
 
+  // What a policy says that is probably not meant.
+  using Warnings =
+      std::function<std::vector<std::string>(const policy::PolicyKey& policy)>;
+
   // `translator` must outlive this object.
-  Answers(const policy::Translator& translator, Send send);
+  Answers(const policy::Translator& translator, Warnings warnings, Send send);
 
   void add(const std::string& node, wire::Question question);
   [[nodiscard]] bool waiting() const { return !questions_.empty(); }
@@ -43,8 +48,11 @@ class Answers {
     wire::Question question;
   };
   [[nodiscard]] wire::Answer answer(const Asked& asked) const;
+  void explain(const Asked& asked, wire::Answer& answer) const;
+  void warn(const std::string& node, wire::Answer& answer) const;
 
   const policy::Translator* translator_;
+  Warnings warnings_;
   Send send_;
   std::deque<Asked> questions_;
 };

@@ -138,10 +138,20 @@ void add_translation_options(CLI::App& app, OperatorOptions& options) {
   app.add_option(
          "--explain", options.explain,
          "Where `sluice explain --operator` is answered, by TLS and for "
-         "tokens of the service account sluice-explain; default: "
-         "nowhere")
+         "tokens of the service account sluice-explain; default, and "
+         "if it is empty: nowhere")
       ->take_last()
       ->type_name("ADDRESS:PORT");
+  app.add_option("--observer", options.observer,
+                 "Where flows of all nodes are given by Hubble's API, by TLS "
+                 "and for Kubernetes tokens that may list flows.sluice.io; "
+                 "default: nowhere")
+      ->take_last()
+      ->type_name("ADDRESS:PORT");
+  app.add_option("--observer-socket", options.observer_socket,
+                 "The same for the user of this process alone, at a socket of "
+                 "this host; default: none")
+      ->type_name("FILE");
 }
 
 int run(Arguments arguments) {
@@ -188,7 +198,7 @@ int parse_and_run(int argc, char** argv) {
   add_server_options(app, arguments.options);
   add_translation_options(app, arguments.options);
   try {
-    app.parse(argc, argv);
+    op::parse(app, argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kOk : kFailed;
   }

@@ -127,6 +127,19 @@ void add_api(MetricFamilies& families, const Measured& measured) {
                  measured.certificate_not_after_seconds);
 }
 
+void add_flows(MetricFamilies& families, const Measured& measured) {
+  families.gauge("sluice_operator_flow_calls",
+                 "Calls of clients that read flows.",
+                 static_cast<double>(measured.flows.calls));
+  families.counter("sluice_operator_flow_calls_refused_total",
+                   "Such calls that were refused because there were too many.",
+                   measured.flows.refused);
+  families.gauge("sluice_operator_flow_nodes",
+                 "Nodes that can be asked for flows, here or by way of another "
+                 "replica.",
+                 static_cast<double>(measured.relay.nodes));
+}
+
 }  // namespace
 
 std::string metrics_text(const Measured& measured) {
@@ -137,6 +150,7 @@ std::string metrics_text(const Measured& measured) {
   add_policies(families, measured);
   add_distribution(families, measured);
   add_api(families, measured);
+  add_flows(families, measured);
   families.process();
   return families.text();
 }

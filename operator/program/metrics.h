@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "lib/base/durations.h"
+#include "lib/flow/cluster.h"
+#include "lib/flow/relay.h"
 #include "lib/kube/api/client.h"
 #include "lib/wire/server.h"
 #include "operator/program/cluster_watch.h"
@@ -27,6 +29,8 @@ struct Measured {
   std::uint64_t revision = 0;
   std::size_t nodes_behind = 0;
   bool leads = false;
+  flow::Cluster::Counters flows;
+  flow::Relay::Counters relay;
   double certificate_not_after_seconds = 0;  // Unix time; 0: there is none
 };
 

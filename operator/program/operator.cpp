@@ -21,6 +21,8 @@
 #include "operator/program/answers.h"
 #include "operator/program/cluster_watch.h"
 #include "operator/program/explain_server.h"
+#include "operator/program/flow_relay.h"
+#include "operator/program/flow_server.h"
 #include "operator/program/kept_versions.h"
 #include "operator/program/metrics.h"
 #include "operator/program/other_engines.h"
@@ -64,10 +66,14 @@ struct Operator::Impl {
       : options(std::move(options_in)),
         translator(options.translator),
         store(translator, options.ns, options.on_invalid),
-        answers(translator,
-                [this](const std::string& node, const wire::Answer& answer) {
-                  server->answer(node, answer);
-                }) {}
+        answers(
+            translator,
+            [this](const policy::PolicyKey& key) {
+              return status->warnings(key);
+            },
+            [this](const std::string& node, const wire::Answer& answer) {
+              server->answer(node, answer);
+            }) {}
 
   OperatorOptions options;
   std::unique_ptr<Loop> loop;
@@ -89,9 +95,11 @@ struct Operator::Impl {
   std::unique_ptr<OtherEngines> others;
   std::unique_ptr<PolicyStatus> status;
   std::unique_ptr<ReplicaLink> link;
+  std::unique_ptr<FlowRelay> relay;
   std::unique_ptr<kube::LeaderElector> elector;
   std::optional<wire::Server> server;
   std::optional<health::HealthServer> health;
+  std::unique_ptr<FlowServer> flows;
   Durations translate_times;
   std::chrono::nanoseconds handed_in{};
   std::map<std::string, Clock::time_point> replicas;  // last heard of
@@ -120,6 +128,7 @@ struct Operator::Impl {
   [[nodiscard]] std::string problem() const;
   void warn_of_problem(Clock::time_point now);
   void serve_when_ready();
+  void prepare_flows();
   wire::Server::Handlers handlers();
   void on_snapshot_needed(const std::string& node);
   void on_report(const std::string& replica, bool first,
@@ -203,11 +212,26 @@ void Operator::Impl::prepare_parts() {
           return explanation(translator, request);
         });
   }
+  if (!options.observer.empty() || !options.observer_socket.empty()) {
+    prepare_flows();
+  }
   link = std::make_unique<ReplicaLink>(
       *loop, progress, store, identity,
       [this](const std::vector<wire::FoundAddresses>& found) {
         on_found(found);
       });
+}
+
+void Operator::Impl::prepare_flows() {
+  flows = std::make_unique<FlowServer>(
+      *loop, *client,
+      FlowServerOptions{.address = options.observer,
+                        .plain_text = options.server.plain_text,
+                        .socket = options.observer_socket,
+                        .version = SLUICE_VERSION,
+                        .identity = options.identity},
+      relay->links());
+  relay->set_clients(flows.get());
 }
 
 Result<void> Operator::Impl::prepare() {
@@ -226,6 +250,11 @@ Result<void> Operator::Impl::prepare() {
     return opened;
   }
   identity = replica_identity(options.identity, options.advertise);
+  auto made_relay = FlowRelay::create(*loop, identity);
+  if (!made_relay) {
+    return std::unexpected(made_relay.error());
+  }
+  relay = std::move(*made_relay);
   prepare_parts();
   elector = std::make_unique<kube::LeaderElector>(
       *client,
@@ -247,6 +276,7 @@ Result<void> Operator::Impl::prepare() {
       });
   if (options.server.plain_text) {
     link->set_certificate(std::nullopt, {});
+    relay->set_certificate(std::nullopt, {});
   } else {
     certificate = std::make_unique<Certificate>(
         *client, certificate_options(),
@@ -267,7 +297,11 @@ void Operator::Impl::on_certificate(const wire::TlsMaterial& material) {
       until ? std::chrono::duration<double>(until->time_since_epoch()).count()
             : 0;
   link->set_certificate(tls, server_name());
+  relay->set_certificate(tls, server_name());
   explain_due = explain_server != nullptr;
+  if (flows) {
+    flows->set_certificate(material.server);
+  }
   if (!server) {
     return;
   }
@@ -314,6 +348,7 @@ void Operator::Impl::serve_when_ready() {
   }
   auto how = options.server;
   how.replica_token = wire::replica_token(tls ? tls->server.key_pem : "");
+  how.relay = relay->acceptor();
   if (tls) {
     how.certificate = tls->server;
   }
@@ -335,7 +370,11 @@ void Operator::Impl::serve_when_ready() {
     listen_at = Clock::now() + kListenAgain;
     return;
   }
+  relay->set_server(&*server);
   spdlog::info("serves agents at {}", options.server.address);
+  if (flows) {
+    flows->open(tls ? std::optional(tls->server) : std::nullopt);
+  }
   // Not earlier, because the leader must know the state of the agents.
   elector->start();
 }
@@ -348,6 +387,10 @@ wire::Server::Handlers Operator::Impl::handlers() {
                  agent.resumed ? ", resumes" : "");
     progress.connected(agent.node, agent.resumed);
     server->set_on_unknown(agent.node, store.on_unknown(agent.node));
+    relay->agent_connected(agent.node, agent.version);
+  };
+  result.on_flows = [this](const std::string& node, wire::FlowBatch batch) {
+    relay->on_flows(node, std::move(batch));
   };
   result.on_snapshot_needed = [this](const std::string& node) {
     on_snapshot_needed(node);
@@ -373,6 +416,7 @@ wire::Server::Handlers Operator::Impl::handlers() {
     spdlog::info("agent of {} disconnected: {}", node, why);
     progress.disconnected(node);
     dirty = store.agent_left(node) || dirty;
+    relay->agent_left(node);
   };
   result.on_forget = [this](const std::string& node) {
     // The agent announces its pods again when it reconnects.
@@ -478,6 +522,11 @@ void Operator::Impl::commit() {
     distribute_changes();
     watch->charge_alone(computing_time() - passed, Clock::now());
   }
+  for (const auto& [node, exists] : store.take_node_changes()) {
+    if (flows) {
+      flows->node_exists(node, exists);
+    }
+  }
   for (const auto& node : store.take_address_changes()) {
     server->set_found(node, store.node_addresses(node, false));
   }
@@ -487,6 +536,7 @@ void Operator::Impl::commit() {
     status->nodes_changed(nodes);
   }
   link->set_leader(elector->leader());
+  relay->set_leader(elector->leader());
   link->nodes_changed(nodes);
 }
 
@@ -520,6 +570,10 @@ void Operator::Impl::measure() {
   measured.revision = revision;
   measured.nodes_behind = progress.behind();
   measured.leads = elector->leads();
+  measured.relay = relay->counters();
+  if (flows) {
+    measured.flows = flows->counters();
+  }
   measured.certificate_not_after_seconds = not_after_seconds;
   health->set_metrics(metrics_text(measured));
 }
@@ -556,6 +610,9 @@ void Operator::Impl::turn(milliseconds wait) {
     link->turn(now);
     look_after_replicas(now);
     answer_questions(now);
+    if (flows) {
+      flows->turn();
+    }
   }
   if (health) {
     health->beat();

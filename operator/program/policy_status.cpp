@@ -234,6 +234,14 @@ std::vector<std::string> PolicyStatus::warnings_of(const PolicyObject& object,
   return warnings;
 }
 
+std::vector<std::string> PolicyStatus::warnings(
+    const policy::PolicyKey& key) const {
+  const auto* object =
+      store_.policy({.kind = key.kind, .ns = key.ns, .name = key.name});
+  return object == nullptr ? std::vector<std::string>{}
+                           : warnings_of(*object, true);
+}
+
 void PolicyStatus::tell_valid(const PolicyObject& object,
                               const Enforced& enforced, std::uint64_t revision,
                               Told& told, Clock::time_point now) {

@@ -45,6 +45,11 @@ class PolicyStatus {
   void turn(std::uint64_t revision, op::Clock::time_point now);
   static constexpr std::chrono::milliseconds kTurn{50};
 
+  // What the policy says that is probably not meant, also where this replica
+  // does not lead; empty for an unknown policy.
+  [[nodiscard]] std::vector<std::string> warnings(
+      const policy::PolicyKey& key) const;
+
   struct Counts {
     std::size_t valid = 0;
     std::size_t invalid = 0;

@@ -22,6 +22,7 @@ KINDS = {
     "DaemonSet": ("apis/apps/v1", "daemonsets", True),
     "Lease": ("apis/coordination.k8s.io/v1", "leases", True),
     "RoleBinding": ("apis/rbac.authorization.k8s.io/v1", "rolebindings", True),
+    "ClusterRoleBinding": ("apis/rbac.authorization.k8s.io/v1", "clusterrolebindings", False),
     "NetworkPolicy": ("apis/networking.k8s.io/v1", "networkpolicies", True),
     "CiliumNetworkPolicy": ("apis/cilium.io/v2", "ciliumnetworkpolicies", True),
     "CiliumClusterwideNetworkPolicy": ("apis/cilium.io/v2", "ciliumclusterwidenetworkpolicies", False),

@@ -167,9 +167,7 @@ class Changes(suite.ClusterCase):
     def test_a_node_is_added(self):
         self.api.create(cnp("x", "p", {"pod": "a"}, ingress=[{"fromEntities": ["remote-node"]}]))
         self.expect("node2 > x/a A", "x/b > x/a D")
-        self.cluster.add_node("node4")
-        self.cluster.balance()
-        self.cluster.start_agent("node4")
+        self.node("node4")
         self.expect("node4 > x/a A")
         self.pod("x/new", "node4", 54, labels={"pod": "new"})
         self.expect("x/new > x/a D", "x/b > x/new A")

@@ -98,6 +98,28 @@ class Explain(suite.ClusterCase):
         self.assertIn("names of pods of other nodes are missing", err)
         self.assertIn(self.host("x/c").ipv4, {e["remote"] for e in json.loads(out)["entries"]})
 
+    def test_an_agent_lists_the_warnings_of_its_own_policies(self):
+        self.api.create(cnp("x", "typo", {"pod": "c"},
+                            ingress=[{"fromEndpoints": [{"matchLabels": {"pod": "nobody"}}]}]))
+        self.addCleanup(self.cluster.clear_policies)
+        self.cluster.wait_condition("CiliumNetworkPolicy", "x", "typo", "Enforced", "True")
+
+        def policies(node):
+            code, out, err = _sluice("policy", "list", "--socket", f"/run/{node}.sock", "-o", "json")
+            self.assertEqual((code, err), (0, ""))
+            view = json.loads(out)
+            return {p["name"]: p["warnings"] for p in view["policies"]}, view["problems"]
+        self.assertEqual(policies("node3"),
+                         ({"p": [], "typo": ["spec.ingress[0]: no pod has matched a peer selector yet"]}, []))
+        self.assertEqual(policies("node1"), ({}, []), "of other nodes' pods")
+        self.cluster.cut_off("node3")
+        self.addCleanup(self.expect, "x/b > x/c A")
+        self.addCleanup(self.cluster.rejoin, "node3")
+        listed, problems = policies("node3")
+        self.assertEqual(listed, {"p": [], "typo": []})
+        self.assertEqual([(p["severity"], p["source"]) for p in problems], [("note", "operator")])
+        self.assertIn("warnings are missing: ", problems[0]["message"])
+
     # ---- from a kubeconfig ---------------------------------------------------------------
 
     def publish(self):

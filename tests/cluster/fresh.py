@@ -37,10 +37,9 @@ def _sluice(*arguments):
         raise RuntimeError(f"sluice {' '.join(arguments)}: {done.returncode}: {done.stderr}") from None
 
 
-def _entries(view, generation_bits):
-    """In the kernel a policy set's id is followed by `generation_bits`, the applier's own."""
-    return {tuple(e[f] >> generation_bits if f == "policy_id" else e[f] for f in _ENTRY)
-            for e in view["entries"]}
+def _entries(view):
+    """Without the lowest bit of policy ids, the generation, which is the applier's own."""
+    return {tuple(e[f] & ~1 if f == "policy_id" else e[f] for f in _ENTRY) for e in view["entries"]}
 
 
 def _peers(view):
@@ -71,7 +70,7 @@ class Folder:
 
     def wanted(self, node):
         """(entries, peers) that the node should have."""
-        return (_entries(_sluice("policy", "dump", self.path, "--node", node), 0),
+        return (_entries(_sluice("policy", "dump", self.path, "--node", node)),
                 _peers(_sluice("peer", "list", self.path, "--node", node)))
 
     def explain(self, source, destination, port):
@@ -87,7 +86,7 @@ class Folder:
 def in_kernel(node):
     """(entries, peers) that the node has."""
     return (_entries(_sluice("policy", "dump", "--socket", f"/run/{node}.sock", "--pin-dir",
-                             f"/run/bpf/{node}/sluice"), 1),
+                             f"/run/bpf/{node}/sluice")),
             _peers(_sluice("peer", "list", "--pin-dir", f"/run/bpf/{node}/sluice")))
 
 

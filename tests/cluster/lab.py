@@ -176,16 +176,28 @@ class Cluster:
     # ---- programs ------------------------------------------------------------------
 
     def start_operators(self, count=2):
-        """Each with its own address, all with the real service account."""
+        for _ in range(count):
+            self.add_operator()
+        self.balance()
+
+    def add_operator(self):
+        """One more replica, with its own address and the real service account. No agent connects
+        to it before balance()."""
+        number = len(self.operators)
+        address = f"10.0.254.{number + 1}"
+        netlab.run("ip", "addr", "replace", address + "/32", "dev", "lo")
+        identity = f"sluice-operator-{number}"
         kubeconfig = self.plane.kubeconfig_of(suite.SYSTEM, "sluice-operator")
-        for number in range(count):
-            address = f"10.0.254.{number + 1}"
-            netlab.run("ip", "addr", "replace", address + "/32", "dev", "lo")
-            identity = f"sluice-operator-{number}"
-            operator = Process(f"operator-{number}", Own, operator_command(identity, address, kubeconfig))
-            operator.identity, operator.address = identity, address
-            self.operators.append(operator)
-            operator.start()
+        operator = Process(f"operator-{number}", Own, operator_command(identity, address, kubeconfig))
+        operator.identity, operator.address = identity, address
+        self.operators.append(operator)
+        operator.start()
+        return operator
+
+    def remove_operator(self, operator):
+        """The one that was added last."""
+        operator.kill()
+        assert self.operators.pop() is operator
         self.balance()
 
     def leader(self):
@@ -329,6 +341,7 @@ def confined(command, manifest="agent.yaml"):
 def operator_command(identity, address, kubeconfig):
     return [program("sluice-operator"), "--kubeconfig", kubeconfig, "--listen", f"{address}:{_GRPC}",
             "--health", f"{address}:9964", "--explain", f"{address}:9966", "--namespace", suite.SYSTEM,
+            "--observer", f"{address}:4245", "--observer-socket", f"/run/{identity}.observer.sock",
             "--identity", identity]
 
 

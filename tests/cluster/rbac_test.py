@@ -34,7 +34,8 @@ _EVERYWHERE = (
     ("policy.networking.k8s.io", "clusternetworkpolicies/status", _STATUS, "conditions"),
     ("", "events", ("create", "patch"), "what a user must act on"),
     ("events.k8s.io", "events", ("create", "patch"), "what a user must act on"),
-    ("authentication.k8s.io", "tokenreviews", ("create",), "who an agent is"),
+    ("authentication.k8s.io", "tokenreviews", ("create",), "who an agent is, or who reads flows"),
+    ("authorization.k8s.io", "subjectaccessreviews", ("create",), "who may read flows"),
 )
 # CustomResourceDefinitions that may be read: is a kind not there, or only not served yet?
 _DEFINITIONS = ("ciliumnetworkpolicies.cilium.io", "ciliumclusterwidenetworkpolicies.cilium.io",

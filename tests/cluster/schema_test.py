@@ -104,8 +104,14 @@ class Schema(suite.Case):
         def icmp(*fields):
             return ingress(icmps=[{"fields": list(fields)}])
 
-        rule = "spec.ingress[0]"
-        port = f"{rule}.toPorts[0].ports[0]" if False else "spec.ingress.toPorts.ports"
+        def names(*selectors):
+            return {"endpointSelector": {}, "egress": [{"toFQDNs": list(selectors)}]}
+
+        def questions(*selectors):
+            return {"endpointSelector": {}, "egress": [{"toPorts": [
+                {"ports": [{"port": "53"}], "rules": {"dns": list(selectors)}}]}]}
+
+        port = "spec.ingress.toPorts.ports"
         for spec, where in (
                 ({}, "spec.endpointSelector"),
                 ({"endpointSelector": {}}, "spec.ingress: Required"),
@@ -149,6 +155,17 @@ class Schema(suite.Case):
                 (ingress(fromCIDRSet=[{"cidr": "10.0.0.0/8", "cidrGroupRef": "g"}]), "fromCIDRSet"),
                 (ingress(fromCIDRSet=[{"cidr": "10.0.0.0/8", "except": ["10.0.0.1"]}]), "except"),
                 (ingress(fromCIDRSet=[{"cidrGroupRef": "A_B"}]), "cidrGroupRef"),
+                (names({}), "toFQDNs"),
+                (names({"matchName": "a.test", "matchPattern": "*.test"}), "toFQDNs"),
+                (names({"matchName": ""}), "toFQDNs.matchName"),
+                (names({"matchName": "*.a.test"}), "toFQDNs.matchName"),
+                (names({"matchName": "a..test"}), "toFQDNs.matchName"),
+                (names({"matchPattern": ""}), "toFQDNs.matchPattern"),
+                (names({"matchPattern": "a b.test"}), "toFQDNs.matchPattern"),
+                (names({"matchPattern": "a" * 256}), "toFQDNs.matchPattern"),
+                (questions({}), "rules.dns"),
+                (questions({"matchName": "*"}), "rules.dns.matchName"),
+                (questions({"matchPattern": "a/b"}), "rules.dns.matchPattern"),
                 (ingress(authentication={"mode": "always"}), "mode")):
             self.refused(spec, where)
             self.refused(spec, where, "CiliumClusterwideNetworkPolicy")

@@ -38,6 +38,7 @@ class Result:
     failed: int = 0
     skipped: int = 0
     notes: list = dataclasses.field(default_factory=list)
+    failures: dict = dataclasses.field(default_factory=dict)  # by test: what it printed
 
     @property
     def ok(self):
@@ -97,7 +98,7 @@ def _make_initramfs(kernel, programs, build, root, target):
         os.makedirs(os.path.join(root, folder))
     shutil.copytree(os.path.join(_HERE, "..", "..", "docs", "examples"), os.path.join(root, "scenarios"))
     binaries = [*_TOOLS, *(p.path for p in programs)]
-    for tool in ("cli/sluice", "tests/kernels/sctp_probe"):
+    for tool in ("cli/sluice", "tests/kernels/sctp_probe", "tests/kernels/dns_probe"):
         path = os.path.join(build, tool)
         if os.path.exists(path):
             binaries.append(path)
@@ -246,3 +247,5 @@ def _count(result, text):
         result.passed, result.failed, result.skipped = map(int, found[-1])
     result.notes = sorted(set(re.findall(r"\[  (?:FAILED|SKIPPED)\s*\] [A-Za-z]\S*", text)
                               + re.findall(r"^(?:FAILED|SKIPPED) .*", text, re.M)))
+    tests = re.findall(r"^\[ RUN      \] (\S+)\n(.*?)^\[  FAILED  \] \1", text, re.M | re.S)
+    result.failures = dict(tests) or ({"": text} if result.failed else {})

@@ -66,6 +66,28 @@ spec:
 Y
   mv $work/policy.new $work/manifests/policy.yaml
 }
+names_policy() { # app c asks b about names of allowed.test, and reaches the addresses that they have
+  cat >$work/names.new <<Y
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {namespace: default, name: names}
+spec:
+  endpointSelector: {matchLabels: {app: c}}
+  egress:
+  - toEndpoints: [{matchLabels: {app: b}}]
+    toPorts:
+    - ports: [{port: "53", protocol: ANY}]
+      rules: {dns: [{matchPattern: "*.allowed.test"}, {matchName: other.test}]}
+  - toFQDNs: [{matchPattern: "*.allowed.test"}]
+    toPorts: [{ports: [{port: "80", protocol: TCP}]}]
+Y
+  mv $work/names.new $work/manifests/names.yaml
+}
+asks() { ip netns exec c dns_probe ask $1 $2 $3 $4; } # asks udp|tcp 4|6 SERVER NAME
+refused() { # refused NAME COMMAND
+  $2 >/dev/null 2>&1
+  ok "$1" $(($? == 3 ? 0 : 1))
+}
 sctp() { ip netns exec $1 sctp_probe connect $2 $3; }
 # nc's -w bounds the connect alone: a connection that a change of policy cuts would be waited for
 # as long as TCP tries.
@@ -84,6 +106,7 @@ await() { # await NAME COMMAND: true within two minutes; software emulation may 
 }
 enforced() { sluice status -o json --socket $work/socket | grep -q '"enforced": *true'; }
 blocked() { ! tcp b 10.0.0.10 80; }
+outside_blocked() { ! tcp c 10.0.0.13 80; }
 
 echo 1 >/proc/sys/net/ipv4/ip_forward
 echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
@@ -91,6 +114,8 @@ ip addr add 10.0.255.1/32 dev lo
 pod a 10
 pod b 11
 pod c 12
+pod d 13 # of which Kubernetes knows nothing: outside of the cluster
+ip netns exec b dns_probe serve 10.0.0.13 fd00::13 &
 { pod_object a 10; pod_object b 11; pod_object c 12; } >$work/manifests/pods.yaml
 policy 80
 
@@ -119,7 +144,29 @@ policy 81
 await "a change takes effect" blocked
 allowed "b reaches a on port 81" "tcp b 10.0.0.10 81"
 
+allowed "c reaches an address outside before there is a policy for names" "tcp c 10.0.0.13 80"
+names_policy
+await "a policy for names takes effect" outside_blocked
+denied "c does not reach an address outside, IPv6" "tcp c fd00::13 80"
+allowed "another name is resolved" "asks udp 4 10.0.0.11 other.test"
+denied "its address stays closed" "tcp c 10.0.0.13 80"
+allowed "a name that the node does not know is resolved, UDP, IPv4" "asks udp 4 10.0.0.11 a.allowed.test"
+allowed "its address is open" "tcp c 10.0.0.13 80"
+denied "at the rule's port alone" "tcp c 10.0.0.13 81"
+denied "the address of the other family is closed" "tcp c fd00::13 80"
+allowed "a name is resolved, TCP, IPv6" "asks tcp 6 fd00::11 b.allowed.test"
+allowed "its address is open, IPv6" "tcp c fd00::13 80"
+allowed "a name that the node knows is resolved, TCP" "asks tcp 4 10.0.0.11 a.allowed.test"
+allowed "a name that the node knows is resolved, UDP, IPv6" "asks udp 6 fd00::11 b.allowed.test"
+refused "a question that is not allowed is refused, UDP" "asks udp 4 10.0.0.11 c.denied.test"
+refused "a question that is not allowed is refused, UDP, IPv6" "asks udp 6 fd00::11 c.denied.test"
+refused "a question that is not allowed is refused, TCP" "asks tcp 4 10.0.0.11 c.denied.test"
+
 kill -9 $run
+allowed "a name that the node knows is resolved after a crash" "asks udp 4 10.0.0.11 a.allowed.test"
+allowed "a name that the node knows is resolved after a crash, TCP" "asks tcp 6 fd00::11 b.allowed.test"
+allowed "its address is open after a crash" "tcp c fd00::13 80"
+refused "a question that is not allowed is refused after a crash" "asks udp 4 10.0.0.11 c.denied.test"
 denied "enforced after a crash" "tcp b 10.0.0.10 80"
 allowed "what is allowed passes after a crash" "tcp b 10.0.0.10 81"
 

@@ -76,8 +76,8 @@ def row(answer, listed, path):
 def list_policies(tool, path):
     done = subprocess.run([tool, "policy", "list", path, "-o", "json"], stdout=subprocess.PIPE, check=False)
     listed = json.loads(done.stdout)
-    right = 0 if all(p["valid"] for p in listed["policies"]) and not any(
-        problem["severity"] == "error" for problem in listed["problems"]) else 1
+    right = 2 if any(problem["severity"] == "error" for problem in listed["problems"]) else \
+        0 if all(p["valid"] for p in listed["policies"]) else 1
     assert done.returncode == right, f"{path}: exit status {done.returncode}, not {right}"
     return listed
 

@@ -77,9 +77,48 @@ class PeersFull(suite.Case):
         self.sluice.apply("policy", policy, *pods(200), enforced=False)
         status = self.sluice.query("status")
         self.assertFalse(status["enforced"])
-        self.assertIn("peers", status["problem"])
-        self.assertIn("64", status["problem"])
+        self.assertIn("CiliumNetworkPolicy/x/p: map peers4: ", status["problem"])
+        self.assertIn("of 64 entries are used", status["problem"])
         self.check("x/b A, x/c D")
+        policies = {p["name"]: p for p in self.sluice.query("policy", "list")["policies"]}
+        self.assertIn("of 64 entries are used", policies["p"]["reason"])
+        problems = {e["name"]: e["problem"] for e in self.sluice.query("endpoint", "list")["endpoints"]}
+        self.assertIn("map peers4: ", problems["x/a"])
+        self.assertEqual(problems["x/b"], "")
+        # Everybody else's changes take effect, also those that need peers.
+        self.manifests.put("other", cnp("x", "q", {"pod": "b"},
+                                        ingress=[{"fromEndpoints": [{"matchLabels": {"pod": "c"}}]}]))
+        wait_for(lambda: "q" in {p["name"] for p in self.sluice.query("policy", "list")["policies"]},
+                 "the other policy read")
+        self.check("x/c > x/b A, x/a > x/b D, x/b > x/a A, x/c > x/a D")
+        self.assertFalse(self.sluice.query("status")["enforced"])
+        self.manifests.remove("other")
         self.manifests.put("policy", policy, *pods(20))
         wait_for(lambda: self.sluice.query("status")["enforced"], "applied when it fits")
         self.check("x/b A, x/c D")
+
+
+class PrefixesFull(suite.Case):
+    options = ("--prefixes", "64")
+
+    def test_excepts_that_have_no_room_are_not_open(self):
+        """Without their prefixes, what a policy excepts would be allowed: its pods are isolated, and nobody else's."""
+        def policy(excepts):
+            return cnp("x", "p", _A, ingress=[
+                {"fromCIDRSet": [{"cidr": "::/0"}, {"cidr": "0.0.0.0/0", "except": [f"10.{n}.0.0/16" for n in range(100, 100 + excepts)]}]}])
+        self.manifests.put("policy", policy(10))
+        self.sluice.start()
+        self.check("E > x/a A, x/b > x/a D")
+        self.sluice.apply("policy", policy(100), enforced=False)
+        status = self.sluice.query("status")
+        self.assertFalse(status["enforced"])
+        self.assertIn("CiliumNetworkPolicy/x/p: map prefixes4: ", status["problem"])
+        self.assertIn("its pods are isolated until there is room", status["problem"])
+        self.check("E > x/a D, x/b > x/a D, E > x/b A")
+        self.manifests.put("other", cnp("x", "q", {"pod": "b"}, ingress=[{"fromCIDR": ["203.0.113.0/24"]}]))
+        wait_for(lambda: "q" in {p["name"] for p in self.sluice.query("policy", "list")["policies"]},
+                 "the other policy read")
+        self.check("x/c > x/b D, E > x/a D")
+        self.manifests.put("policy", policy(20))
+        wait_for(lambda: self.sluice.query("status")["enforced"], "applied when it fits")
+        self.check("E > x/a A, x/b > x/a D")

@@ -34,6 +34,11 @@ class Cli(suite.Case):
         text = done.communicate(timeout=30)[0]
         return done.returncode, text
 
+    def sluice_json(self, *arguments):
+        code, text = self.exit_code(*arguments, "-o", "json")
+        self.assertEqual(code, 0, text)
+        return json.loads(text)
+
     def kernel_entries(self):
         """Fields of keys and values, as bpftool reads them."""
         [pinned] = glob.glob(os.path.join(self.sluice.pin_dir, "v*", "policy"))
@@ -127,6 +132,80 @@ class Cli(suite.Case):
         self.assertIn("isolated by " + _NAME, text)
         code, text = self.exit_code(*at, "--from", "x/nobody", "--to", "x/a", "--port", "80/TCP")
         self.assertEqual(code, 2, text)
+
+    def test_explain_and_dump_name_the_same_policy(self):
+        entries = self.sluice.query("policy", "dump")["entries"]
+        [policy_id] = {e["policy_id"] for e in entries}
+        question = ("--from", "x/b", "--to", "x/a", "--port", "80")
+        view = self.sluice.query("explain", *question)
+        self.assertEqual({side["policy_id"] for side in view["sides"] if side["entry"]}, {policy_id})
+        _, text = self.exit_code("explain", "--socket", self.sluice.socket, "-v", *question)
+        self.assertIn(f"entry policy {policy_id} class ", text)
+        # Another generation has another id in the kernel.
+        self.sluice.apply("policy", cnp("x", "p", _A, ingress=[{"fromEndpoints": [{"matchLabels": {"pod": "b"}}],
+                                                                "toPorts": ports("80/TCP")}, {"fromEntities": ["host"]}]))
+        [policy_id] = {e["policy_id"] for e in self.sluice.query("policy", "dump")["entries"]}
+        view = self.sluice.query("explain", *question)
+        self.assertEqual({side["policy_id"] for side in view["sides"] if side["entry"]}, {policy_id})
+        # Of files, the id is that of a node that has only just begun.
+        entries = self.sluice_json("policy", "dump", "--node", "node1", self.manifests.path)["entries"]
+        self.assertEqual({e["policy_id"] | 1 for e in entries}, {policy_id | 1})
+
+    def test_pods_that_there_are_not(self):
+        at = ("--socket", self.sluice.socket)
+        for command in (("conntrack", "list"), ("fqdn", "list")):
+            code, text = self.exit_code(*command, *at, "--endpoint", "x/aa")
+            self.assertEqual(code, 2, text)
+            self.assertIn('--endpoint: the node has no pod "x/aa" with an address; did you mean "x/a"?', text)
+            code, text = self.exit_code(*command, *at, "--endpoint", "x/a")
+            self.assertEqual(code, 0, text)
+        code, text = self.exit_code("explain", *at, "--from", "x/bb", "--to", "x/a", "--port", "80")
+        self.assertEqual(code, 2, text)
+        self.assertIn('--from: there is no pod x/bb; did you mean "x/', text)
+
+    def test_wrong_options(self):
+        """The message names the option, the value and what is allowed."""
+        for arguments, wanted in (
+                (("policy", "list", "-o", "yaml"), ("--output", '"yaml"', "json, table")),
+                (("conntrack", "list", "--port", "http"), ("--port", "http", "1 to 65535")),
+                (("conntrack", "list", "--opened-by", "both"), ("--opened-by", "both", "egress", "ingress")),
+                (("run", "--events", "some", "x"), ("--events", '"some"', "all, drops")),
+                (("run", "--max-set-entries", "many", "x"), ("--max-set-entries", "many", "0 to ")),
+                (("observe", "--last", "few"), ("--last", "few", "0 to ")),
+                (("observe", "-o", "yaml"), ("--output", '"yaml"', "compact, dict, json, jsonpb")),
+                (("test", "-o", "xml", "x"), ("--output", '"xml"', "json, junit, table, tap")),
+                (("explain", "--frm", "x/a"), ("no option --frm", '"--from"')),
+                (("exlain",), ('no command "exlain"', '"explain"')),
+                (("policy", "lst"), ('no command "lst"', '"list"'))):
+            code, text = self.exit_code(*arguments)
+            self.assertEqual(code, 2, text)
+            for part in wanted:
+                self.assertIn(part, text, arguments)
+
+    def test_input_that_is_not_whole(self):
+        """Every command that answers from files says so by its exit status."""
+        folder = self.manifests.path
+        commands = (("explain", "--from", "x/b", "--to", "x/a", "--port", "80"), ("policy", "dump", "--node", "node1"),
+                    ("peer", "list", "--node", "node1"))
+        for command in commands:
+            code, text = self.exit_code(*command, folder)
+            self.assertEqual(code, 0, text)
+        self.manifests.put("broken", {**_POLICY, "metadata": {"namespace": "x", "name": "q"}, "spec": {"a": 1}})
+        for command in commands:
+            code, text = self.exit_code(*command, folder)
+            self.assertEqual(code, 2, text)
+            self.assertIn("CiliumNetworkPolicy/x/q", text)
+            code, text = self.exit_code(*command, "--allow-partial", folder)
+            self.assertEqual(code, 0, text)
+            self.assertIn("CiliumNetworkPolicy/x/q", text)
+        code, text = self.exit_code("policy", "list", folder)
+        self.assertEqual(code, 1, text)
+        self.manifests.put_text("torn.yaml", "kind: [")
+        code, text = self.exit_code("policy", "list", folder)
+        self.assertEqual(code, 2, text)
+        code, text = self.exit_code("policy", "list", "-o", "json", "--allow-partial", folder)
+        self.assertEqual(code, 1, text)
+        self.assertEqual({p["in_force"] for p in json.loads(text)["policies"]}, {False})
 
     def test_conntrack_shows_flows(self):
         self.check("x/b > x/a tcp/80 A 4")

@@ -57,6 +57,16 @@ class Parts(Case):
                 name = f"t{size}.example.com"
                 self.check_pool(name, self.pool(name, size), stream=True)
 
+    def test_the_largest_message(self):
+        """64 KB arrive, whatever is learned of them, and the next answer counts."""
+        pool = self.pool("huge.example.com", 4000)
+        for turn in ("unknown", "known"):
+            with self.subTest(turn):
+                self.assertEqual(ask(self.client, self.server.host.ipv4, "huge.example.com", stream=True).addresses,
+                                 list(pool))
+        small = self.pool("small.example.com", 3)
+        self.check_pool("small.example.com", small, stream=True)
+
     def test_many_connections(self):
         """More than the questions that may be open: each ends with its answer."""
         pool = self.pool("c.example.com", 3)
@@ -77,11 +87,7 @@ class Parts(Case):
         """In fragments, to the port of a question about another name."""
         pool = self.pool("forged.example.com", 100)
         self.server.names["asked.example.com"] = Records(("198.18.70.1",))
-        with self.client.ns.entered():
-            made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.addCleanup(made.close)
-        made.settimeout(10)
-        made.connect((self.server.host.ipv4, 53))
+        made = self.connect(self.server.host.ipv4, socket.SOCK_DGRAM)
         made.send(dns.question("asked.example.com", number=0x1111))
         self.assertEqual(dns.read_reply(made.recv(4096)).addresses, ["198.18.70.1"])
         message = dns.answer(dns.question("forged.example.com", number=0x1111), Records(pool))
@@ -219,10 +225,10 @@ class Hostile(Case):
         self.start(dns_servers("*"), dns_servers(to=cidrs), fqdns("*"))
         self.reach(DENIED, *API)
 
-    def send_from_dns(self, message, port):
+    def send_from_dns(self, message, port, source=53):
         """Datagrams of the DNS server that are no answers of the resolver's."""
         with self.host("z/a").ns.entered(), socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP) as raw:
-            raw.sendto(struct.pack("!4H", 53, port, 8 + len(message), 0) + message, (self.client.ipv4, 0))
+            raw.sendto(struct.pack("!4H", source, port, 8 + len(message), 0) + message, (self.client.ipv4, 0))
 
     def test_a_server_that_no_rule_names(self):
         for stream in (False, True):
@@ -251,19 +257,9 @@ class Hostile(Case):
 
     def test_a_flood_of_questions(self):
         """More than the node notes; the answer to what another pod has asked before counts still."""
-        self.resolver.close()
-        server = self.host("z/a")
-        with server.ns.entered():
-            deaf = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.addCleanup(deaf.close)
-        deaf.bind((server.ipv4, 53))
-        deaf.settimeout(10)
+        server, deaf = self.host("z/a"), self.listen(socket.SOCK_DGRAM)
         self.sluice.apply("flood", policy(dns_servers("*"), fqdns("*"), pod="b", name="flood"))
-        with self.client.ns.entered():
-            made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.addCleanup(made.close)
-        made.settimeout(10)
-        made.connect((server.ipv4, 53))
+        made = self.connect(server.ipv4, socket.SOCK_DGRAM)
         made.send(dns.question("api.example.com"))
         asked, client = deaf.recvfrom(4096)
         tail = dns.question("x.example.net")[2:]
@@ -307,13 +303,9 @@ class Hostile(Case):
         self.assertGreater(len(sent), 1000)
 
     def test_an_answer_without_a_question(self):
-        """Right server, right port, other id or name; and the same answer again after the right one."""
+        """Right server and port, other id or name, also after the right one; or from or to another port."""
         server = self.host("z/a").ipv4
-        with self.client.ns.entered():
-            made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.addCleanup(made.close)
-        made.settimeout(10)
-        made.connect((server, 53))
+        made = self.connect(server, socket.SOCK_DGRAM)
         asked = dns.question("other.example.com", number=0x1111)
         made.send(asked)
         self.assertEqual(dns.read_reply(made.recv(4096)).addresses, [OTHER[0]])
@@ -324,6 +316,22 @@ class Hostile(Case):
             # It arrives, and nothing comes of it.
             self.assertEqual(dns.read_reply(made.recv(4096)).addresses, [API[0]])
             self.reach(DENIED, API[0])
+        other = self.connect(server, socket.SOCK_DGRAM)
+        other.send(dns.question("other.example.com", number=0x3333))
+        self.assertEqual(dns.read_reply(other.recv(4096)).addresses, [OTHER[0]])
+        # From now on the server says nothing by itself, and questions stay open.
+        self.listen(socket.SOCK_DGRAM)
+        made.send(dns.question("api.example.com", number=0x4444))
+        forged = dns.answer(dns.question("api.example.com", number=0x4444), Records(API))
+        self.send_from_dns(forged, other.getsockname()[1])
+        self.assertEqual(dns.read_reply(other.recv(4096)).addresses, [API[0]])
+        self.reach(DENIED, API[0])
+        self.send_from_dns(forged, port, source=5353)
+        self.reach(DENIED, API[0])
+        # The right one still counts.
+        self.send_from_dns(forged, port)
+        self.assertEqual(dns.read_reply(made.recv(4096)).addresses, [API[0]])
+        self.reach(ALLOWED, API[0])
 
     def test_damaged_answers(self):
         """Loops of pointers, counts that are too large, records that break off: they arrive, and open nothing."""

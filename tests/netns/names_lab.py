@@ -35,16 +35,16 @@ def policy(*egress, pod="a", name="names"):
     return cnp("x", name, {"pod": pod}, egress=list(egress))
 
 
-def _kube_dns(pod):
-    """The Service of the cluster's DNS, whose pod is this one."""
-    ports = [{"name": f"dns-{p.lower()}", "protocol": p, "port": 53} for p in ("TCP", "UDP")]
-    meta = {"namespace": "kube-system", "name": "kube-dns", "labels": {"k8s-app": "kube-dns"}}
-    service = {"apiVersion": "v1", "kind": "Service", "metadata": meta,
-               "spec": {"clusterIP": SERVICE[4], "clusterIPs": list(SERVICE.values()),
-                        "ports": [{**p, "targetPort": 53} for p in ports]}}
+def service_objects(namespace, name, addresses, pod, port, **labels):
+    """A Service with these addresses, for TCP and UDP at this port, whose pod is this one."""
+    ports = [{"name": p.lower(), "protocol": p, "port": port} for p in ("TCP", "UDP")]
+    service = {"apiVersion": "v1", "kind": "Service",
+               "metadata": {"namespace": namespace, "name": name, "labels": labels},
+               "spec": {"clusterIP": addresses[4], "clusterIPs": list(addresses.values()),
+                        "ports": [{**p, "targetPort": port} for p in ports]}}
     return [service, *({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-                        "metadata": {"namespace": "kube-system", "name": f"kube-dns-{family}",
-                                     "labels": {"kubernetes.io/service-name": "kube-dns"}},
+                        "metadata": {"namespace": namespace, "name": f"{name}-{family}",
+                                     "labels": {"kubernetes.io/service-name": name}},
                         "addressType": f"IPv{family}", "ports": ports,
                         "endpoints": [{"addresses": [pod.address(family)], "nodeName": pod.node.name,
                                        "conditions": {"ready": True}}]} for family in (4, 6))]
@@ -64,8 +64,9 @@ class Case(suite.Case):
             via = self.outside.address(6 if ":" in prefix else 4)
             run("ip", "route", "replace", prefix, "via", via, "dev", self.outside.link, "onlink")
             run("ip", "-n", "E", "route", "replace", "local", prefix, "dev", "lo")
-        self.translate(resolver)
-        self.manifests.put("kube-dns", *_kube_dns(resolver))
+        self.translate(resolver, SERVICE, 53, "kubedns")
+        self.manifests.put("kube-dns", *service_objects("kube-system", "kube-dns", SERVICE, resolver, 53,
+                                                        **{"k8s-app": "kube-dns"}))
         self.upstream = dns.Server(self.outside)
         self.addCleanup(self.upstream.close)
         self.names = self.upstream.names
@@ -74,16 +75,17 @@ class Case(suite.Case):
         self.resolver = dns.Resolver(resolver, self.outside.ipv4, self.program)
         self.addCleanup(self.resolver.close)
 
-    def translate(self, resolver):
-        """What kube-proxy does on the clients' node."""
+    def translate(self, pod, addresses, port, name):
+        """What kube-proxy does on the clients' node for a Service with these addresses and this pod."""
         nft = ("ip", "netns", "exec", "node1", "nft")
         for family, table in ((4, "ip"), (6, "ip6")):
-            to = f"[{resolver.ipv6}]" if family == 6 else resolver.ipv4
-            run(*nft, "-f", "-", stdin=f"table {table} kubedns {{ chain pre {{"
+            to = f"[{pod.ipv6}]" if family == 6 else pod.ipv4
+            run(*nft, "-f", "-", stdin=f"table {table} {name} {{ chain pre {{"
                 " type nat hook prerouting priority dstnat; "
-                + " ".join(f"{table} daddr {SERVICE[family]} {p} dport 53 dnat to {to}:53;" for p in ("udp", "tcp"))
+                + " ".join(f"{table} daddr {addresses[family]} {p} dport {port} dnat to {to}:{port};"
+                           for p in ("udp", "tcp"))
                 + " }\n}\n")
-            self.addCleanup(run, *nft, "delete", "table", table, "kubedns")
+            self.addCleanup(run, *nft, "delete", "table", table, name)
 
     def start(self, *egress):
         if egress:
@@ -104,22 +106,29 @@ class Case(suite.Case):
         operator.wait_acknowledged("node1")
         return operator, agent
 
-    def listen(self):
-        """Listens for TCP in place of the cluster's DNS."""
+    def listen(self, kind=socket.SOCK_STREAM):
+        """Listens in place of the cluster's DNS, over TCP unless `kind` is SOCK_DGRAM."""
         self.resolver.close()
         server = self.host("z/a")
         with server.ns.entered():
-            listener = socket.create_server((server.ipv4, 53))
+            listener = socket.socket(socket.AF_INET, kind)
         self.addCleanup(listener.close)
         listener.settimeout(10)
+        if kind == socket.SOCK_STREAM:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((server.ipv4, 53))
+        if kind == socket.SOCK_STREAM:
+            listener.listen()
         return listener
 
-    def connect(self, server):
-        """A connection of the client to a DNS server. What is written at once is one segment."""
+    def connect(self, server, kind=socket.SOCK_STREAM):
+        """The client's end to a DNS server, over TCP unless `kind` is SOCK_DGRAM. What is written at once over
+        TCP is one segment."""
         with self.client.ns.entered():
-            made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            made = socket.socket(socket.AF_INET, kind)
         self.addCleanup(made.close)
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if kind == socket.SOCK_STREAM:
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         made.settimeout(10)
         made.connect((server, 53))
         return made

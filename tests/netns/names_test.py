@@ -13,9 +13,11 @@ import time
 from tests.netns import dns, live
 from tests.netns.dns import AAAA, Records, ask
 from tests.netns.lab import run
-from tests.netns.names_lab import API, OTHER, SERVICE, Case, dns_servers, fqdns, policy
-from tests.netns.sluice import cluster_policy, wait_for
+from tests.netns.names_lab import API, OTHER, SERVICE, Case, dns_servers, fqdns, policy, service_objects
+from tests.netns.sluice import Monitor, cluster_policy, wait_for
 from tests.netns.traffic import ALLOWED, DENIED, Probe
+
+_EXPLAIN = ("explain", "--from", "x/a", "--port", "443", "-o", "json", "--to")
 
 
 class Names(Case):
@@ -103,25 +105,32 @@ class Names(Case):
         self.reach(DENIED, "198.18.12.1")
 
     def test_large_answers(self):
-        """64 addresses over UDP; 100 truncated, then over TCP."""
+        """64 addresses over UDP, 85 in one datagram of more than 1,232 bytes; 100 truncated, then over TCP."""
         self.start(dns_servers("*"), fqdns("*.example.com"))
-        for size, how in ((64, {}), (100, {"stream": True})):
+        for size, how in ((64, {}), (85, {}), (100, {"stream": True})):
             with self.subTest(addresses=size):
-                pool = tuple(f"198.18.{20 + size // 50}.{i}" for i in range(size))
-                self.names[f"n{size}.example.com"] = Records(pool, truncated=size > 64)
-                if size > 64:
+                pool = tuple(f"198.18.{20 + size // 20}.{i}" for i in range(size))
+                self.names[f"n{size}.example.com"] = Records(pool, truncated=size > 85)
+                if size > 85:
                     self.assertTrue(ask(self.client, SERVICE[4], f"n{size}.example.com").truncated)
                 self.assertEqual(sorted(self.resolve(f"n{size}.example.com", **how)), sorted(pool))
                 self.reach(ALLOWED, *pool)
 
     def test_two_names_on_one_address(self):
-        """The known limit: what is open by one name is open by all."""
-        self.start(dns_servers("*"), fqdns("api.example.com"))
+        """The known limit: what is open by one name is open by all. `explain` says by which one."""
+        self.start(dns_servers("*"), fqdns("a.test", "api.*.com"))
         self.names["twin.example.com"] = Records((API[0],))
         self.resolve("twin.example.com")
         self.reach(DENIED, API[0])
+        self.assertEqual(self.explain(API[0])["names"], ["twin.example.com"])
         self.resolve("api.example.com")
         self.reach(ALLOWED, API[0])
+        side = self.explain(API[0])
+        self.assertEqual(set(side["names"]), {"api.example.com", "twin.example.com"})
+        self.assertEqual((side["allowed"], side["policy"], side["path"], side["pattern"], side["matched"]),
+                         (True, "CiliumNetworkPolicy/x/names", "spec.egress[1]", "api.*.com", ["api.example.com"]))
+        self.assertIn("for api.*.com, which matches api.example.com\n",
+                      self.sluice.command("explain", "--from", "x/a", "--port", "443", "--to", API[0]))
 
     def test_a_name_inside_the_cluster_is_no_name(self):
         """toFQDNs are for addresses outside; domainNames, of ClusterNetworkPolicy, for pods too."""
@@ -143,6 +152,23 @@ class Names(Case):
         self.resolve("pod.example.com", AAAA)
         self.check({Probe(self.client, pod, "tcp/443", f): ALLOWED for f in (4, 6)})
 
+    def test_a_name_of_a_node_or_a_service_is_no_name(self):
+        """Of addresses that everybody reaches without the policy."""
+        pod, service = self.host("y/c"), {4: "10.96.0.20", 6: "fd00:96::14"}
+        self.translate(pod, service, 443, "web")
+        self.manifests.put("web", *service_objects("y", "web", service, pod, 443))
+        probes = [Probe(self.client, pod, "tcp/443", f, service[f]) for f in (4, 6)]
+        probes += [Probe(self.client, self.host(n), "tcp/443", f) for n in ("node1", "node2") for f in (4, 6)]
+        self.names["here.example.com"] = Records(tuple(p.address or p.destination.address(p.family) for p in probes))
+        self.start()
+        self.check({p: ALLOWED for p in probes})
+        self.sluice.apply("names", policy(dns_servers("*"), fqdns("*")))
+        for kind in (dns.A, AAAA):
+            self.assertEqual(len(self.resolve("here.example.com", kind)), 3)
+            self.resolve("api.example.com", kind)
+        self.check({p: DENIED for p in probes})
+        self.reach(ALLOWED, *API)
+
     def test_isolation(self):
         """What one pod resolves opens nothing for another with the same policy."""
         self.manifests.put("other", policy(dns_servers("*"), fqdns("api.example.com"), pod="b", name="other"))
@@ -163,7 +189,8 @@ class Names(Case):
                          and r["address"] == API[0]), None)
         found = wait_for(row, lambda: f"a row, in {self.sluice.command('fqdn', 'list')}")
         self.assertEqual(found["selectors"], ["api.example.com"])
-
+        self.assertEqual(found["policies"], ["CiliumNetworkPolicy/x/names"])
+        self.assertTrue(0 < found["expires_in"] <= 60, found)
 
     def test_names_in_answers(self):
         """explain, conntrack and events name addresses as the pod has resolved them."""
@@ -171,17 +198,25 @@ class Names(Case):
         for name in ("api.example.com", "other.example.com"):
             self.resolve(name)
         self.reach(ALLOWED, API[0])
-        at = ("explain", "--from", "x/a", "--port", "443", "-o", "json", "--to")
         for to, name, allowed in (("api.example.com", "api.example.com", True), (API[0], "api.example.com", True),
                                   ("other.example.com", "other.example.com", False)):
-            view = json.loads(self.sluice.command(*at, to, check=False))
-            self.assertEqual(view["allowed"], allowed, view)
-            egress = next(s for s in view["sides"] if s["direction"] == "egress")
-            self.assertEqual(egress["names"], [name])
+            side = self.explain(to)
+            self.assertEqual((side["allowed"], side["names"]), (allowed, [name]), side)
         with self.assertRaisesRegex(AssertionError, "2: .*x/a has not resolved never.example.com"):
-            self.sluice.command(*at, "never.example.com")
+            self.sluice.command(*_EXPLAIN, "never.example.com")
         flows = self.sluice.query("conntrack", "list", "--remote", "api.example.com")["entries"]
         self.assertEqual({f["remote"] for f in flows}, {API[0]})
+        monitor = Monitor(self.node, self.sluice.socket)
+        self.addCleanup(monitor.end)
+        for address, name, verdict in ((API[0], "api.example.com", ALLOWED), (OTHER[0], "other.example.com", DENIED)):
+            event = monitor.event(lambda e, a=address: e["direction"] == "egress" and e["to"] == a,
+                                  lambda a=address, v=verdict: self.reach(v, a))
+            self.assertEqual((event["to_name"], event["verdict"]), (name, verdict))
+
+    def explain(self, to):
+        """The egress side of the answer for x/a."""
+        view = json.loads(self.sluice.command(*_EXPLAIN, to, check=False))
+        return next(s for s in view["sides"] if s["direction"] == "egress")
 
 
 class Clients(Case):
@@ -204,6 +239,15 @@ class Clients(Case):
         for address in API:
             self.assertIn(address, text)
         self.assertIn("api.example.com.x.svc.cluster.local", self.upstream.heard)
+        self.reach(ALLOWED, *API)
+
+    def test_getent_when_search_domains_may_not_be_asked_for(self):
+        """The names with search domains are refused, and the one that is meant is asked for all the same."""
+        self.start(dns_servers("api.example.com"), fqdns("api.example.com"))
+        text, code = self.run_in("getent", "ahosts", "api.example.com", options="ndots:5",
+                                 search="x.svc.cluster.local svc.cluster.local cluster.local")
+        self.assertEqual(code, 0, text)
+        self.assertNotIn("api.example.com.x.svc.cluster.local", self.upstream.heard)
         self.reach(ALLOWED, *API)
 
     def test_getent_of_a_truncated_answer(self):

@@ -10,6 +10,7 @@
 
 #include "cli/learned.h"
 #include "cli/scenario.h"
+#include "cli/scenario_nodes.h"
 #include "lib/dns/name.h"
 #include "tests/reference/evaluator.h"
 #include "tests/reference/services.h"
@@ -155,7 +156,8 @@ void run(const Scenario& scenario, Counts& counts) {
       rejected.insert(invalid.object);
     }
   }
-  const Evaluator evaluator(scenario.objects, rejected);
+  const Evaluator evaluator(scenario.objects, rejected,
+                            sluice::cli::found_addresses(scenario.objects));
   ++counts.scenarios;
   Steps steps(scenario, evaluator, counts);
   for (std::size_t i = 0; i < scenario.probes.size(); ++i) {

@@ -118,7 +118,8 @@ std::optional<json> what_isolates(const json& object) {
 }  // namespace
 
 Evaluator::Evaluator(const std::vector<cli::ScenarioObject>& objects,
-                     const std::set<std::string>& rejected) {
+                     const std::set<std::string>& rejected,
+                     const FoundAddresses& found) {
   for (const auto& object : objects) {
     const std::string kind = text(get(*object.object, "kind"));
     if (!kind.ends_with("Policy") ||
@@ -127,6 +128,10 @@ Evaluator::Evaluator(const std::vector<cli::ScenarioObject>& objects,
     } else if (const auto rest = what_isolates(*object.object)) {
       world_.add(std::make_shared<const json>(*rest));
     }
+  }
+  for (const auto& [node, ips] : found) {
+    auto& all = world_.nodes[node];
+    all.insert(all.end(), ips.begin(), ips.end());
   }
 }
 

@@ -18,11 +18,14 @@ namespace sluice::reference {
 // as it can. Independent of lib/policy, to be compared with it. Takes its
 // objects to be valid: whoever knows that some are not names them in `rejected`
 // ("namespace/name" or "name"). Of these a NetworkPolicy isolates and grants
-// nothing; the others do nothing.
+// nothing; the others do nothing. `found`: what nodes have beside the addresses
+// of their objects, by node.
 class Evaluator {
  public:
+  using FoundAddresses = std::map<std::string, std::vector<IpAddress>>;
   explicit Evaluator(const std::vector<cli::ScenarioObject>& objects,
-                     const std::set<std::string>& rejected = {});
+                     const std::set<std::string>& rejected = {},
+                     const FoundAddresses& found = {});
 
   // In which families the probe can be sent: false = IPv4, true = IPv6. Empty
   // if an end is unknown or has no address in common with the other.

@@ -48,13 +48,14 @@ bool read_protocol(od::value& value, std::uint8_t& out) {
   });
 }
 
-// The metadata of every object. Labels, annotations and time are read only if
-// requested.
+// The metadata of every object. Labels, annotations, time and controller are
+// read only if requested.
 struct Metadata {
   Event* event = nullptr;
   Labels* labels = nullptr;
   Labels* annotations = nullptr;
   std::uint64_t* created = nullptr;
+  Owner* controller = nullptr;
 };
 
 bool read_time(od::value& value, std::uint64_t& out) {
@@ -64,6 +65,31 @@ bool read_time(od::value& value, std::uint64_t& out) {
     out = good ? digits_of_time(text) : 0;
     return good;
   });
+}
+
+// Reads an owner, and keeps it if it is the only controller so far.
+bool read_owner(od::value& value, bool& found, Owner& out) {
+  Owner owner;
+  bool controller = false;
+  unsigned seen = 0;
+  const bool good =
+      members(value, [&](std::string_view key, od::value& member) {
+        if (key == "kind") {
+          return first(seen, 1) && read(member, owner.kind);
+        }
+        if (key == "name") {
+          return first(seen, 2) && read(member, owner.name);
+        }
+        if (key == "controller") {
+          return first(seen, 4) && read(member, controller);
+        }
+        return true;
+      });
+  if (!good || !controller) {
+    return good;
+  }
+  out = std::move(owner);
+  return !std::exchange(found, true);
 }
 
 bool read_asked_for(std::string_view key, od::value& member, unsigned& seen,
@@ -76,6 +102,12 @@ bool read_asked_for(std::string_view key, od::value& member, unsigned& seen,
   }
   if (key == "creationTimestamp" && out.created != nullptr) {
     return first(seen, 128) && read_time(member, *out.created);
+  }
+  if (key == "ownerReferences" && out.controller != nullptr) {
+    bool found = false;
+    return first(seen, 256) && elements(member, [&](od::value& owner) {
+             return read_owner(owner, found, *out.controller);
+           });
   }
   return true;
 }
@@ -296,7 +328,8 @@ bool decode(od::object object, Event& event, Pod& pod) {
       {.event = &event,
        .labels = &pod.labels,
        .annotations = &pod.annotations,
-       .created = &pod.created},
+       .created = &pod.created,
+       .controller = &pod.controller},
       [&](std::string_view key, od::value& member, unsigned& seen) {
         if (key == "spec") {
           return first(seen, 2) && unless_null(member, [&](od::value& spec) {

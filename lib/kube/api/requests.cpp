@@ -311,4 +311,40 @@ Call review_token(Client& client, std::string_view token,
       });
 }
 
+Call review_access(Client& client, const TokenIdentity& who,
+                   const Access& access,
+                   std::function<void(ApiResult<bool>)> reply) {
+  json attributes{{"group", access.group},
+                  {"resource", access.resource},
+                  {"verb", access.verb}};
+  if (!access.ns.empty()) {
+    attributes["namespace"] = access.ns;
+  }
+  json spec{{"user", who.username},
+            {"groups", who.groups},
+            {"extra", json::object()},
+            {"resourceAttributes", std::move(attributes)}};
+  for (const auto& [key, values] : who.extra) {
+    spec["extra"][key] = values;
+  }
+  if (!who.uid.empty()) {
+    spec["uid"] = who.uid;
+  }
+  const json review{{"apiVersion", "authorization.k8s.io/v1"},
+                    {"kind", "SubjectAccessReview"},
+                    {"spec", std::move(spec)}};
+  return create_object(
+      client, "/apis/authorization.k8s.io/v1/subjectaccessreviews", review,
+      [reply = std::move(reply)](ApiResult<json> answer) {
+        if (!answer) {
+          reply(std::unexpected(std::move(answer.error())));
+          return;
+        }
+        const json& status = member_of(*answer, "status");
+        const auto allowed = status.find("allowed");
+        reply(allowed != status.end() && allowed->is_boolean() &&
+              allowed->get<bool>());
+      });
+}
+
 }  // namespace sluice::kube

@@ -98,4 +98,16 @@ Call review_token(Client& client, std::string_view token,
                   const std::vector<std::string>& audiences,
                   std::function<void(ApiResult<TokenIdentity>)> reply);
 
+// What somebody wants to do to resources. `ns` empty: in all namespaces.
+struct Access {
+  std::string group;
+  std::string resource;
+  std::string verb;
+  std::string ns;
+};
+// Asks by SubjectAccessReview whether they may.
+Call review_access(Client& client, const TokenIdentity& who,
+                   const Access& access,
+                   std::function<void(ApiResult<bool>)> reply);
+
 }  // namespace sluice::kube

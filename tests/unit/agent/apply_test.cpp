@@ -368,7 +368,8 @@ TEST_P(MapFull, ChangesNothingAndSaysWhatIsNeeded) {
 Transaction peers(std::initializer_list<const char*> prefixes) {
   Transaction result;
   for (const auto* text : prefixes) {
-    result.peers.push_back({prefix(text), 5});
+    // Addresses of nodes are never left out.
+    result.peers.push_back({prefix(text), SLUICE_CIDR_NODE | 5});
   }
   return result;
 }

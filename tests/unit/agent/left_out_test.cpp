@@ -212,30 +212,6 @@ TEST_F(Held, ASetThatGoesIsForgotten) {
   expect_all_in_force();
 }
 
-// Bindings of the endpoints whose sets are left out, or are not.
-Bindings bindings_of(const World& world, const Applier& applier,
-                     bool left_out) {
-  const auto held = applier.shortfalls();
-  Bindings result;
-  for (const auto& endpoint : world.state.endpoints) {
-    const auto binding = world.bindings.find(endpoint.name);
-    if (binding != world.bindings.end() &&
-        held.contains(endpoint.policy_set) == left_out) {
-      result.insert(*binding);
-    }
-  }
-  return result;
-}
-
-Contents without(Contents contents, const Bindings& bindings) {
-  for (const auto& [name, ifindex] : bindings) {
-    const auto over = contents.overflow.find(ifindex);
-    contents.records.erase(over == contents.overflow.end() ? ifindex
-                                                           : over->second);
-  }
-  return contents;
-}
-
 // Whatever comes: who is not left out gets what is wanted.
 class HeldAtRandom : public ::testing::TestWithParam<std::uint32_t> {};
 

@@ -507,7 +507,7 @@ sluice_policy_key World::key() {
   key.prefixlen = kPolicyLengths[below(3)];
   key.policy_id = 1 + below(kSets);
   key.cidr_id = below(kClasses);
-  if (key.cidr_id == kClasses - 1) {
+  if (nodes && key.cidr_id == kClasses - 1) {
     key.cidr_id |= SLUICE_CIDR_LOCAL_NODE;
   }
   key.direction = static_cast<std::uint8_t>(below(2));
@@ -539,7 +539,7 @@ Transaction World::transaction(int size) {
       case 0:
       case 1: {
         auto cidr_id = below(kClasses);
-        if (cidr_id == kClasses - 1) {
+        if (nodes && cidr_id == kClasses - 1) {
           cidr_id |= SLUICE_CIDR_LOCAL_NODE;
         }
         result.peers.push_back(
@@ -579,6 +579,28 @@ std::pair<std::string, std::uint32_t> World::rebind() {
     bindings[name] = ifindex;
   }
   return {name, ifindex};
+}
+
+Bindings bindings_of(const World& world, const Applier& applier, bool lacking) {
+  const auto held = applier.shortfalls();
+  Bindings result;
+  for (const auto& endpoint : world.state.endpoints) {
+    const auto binding = world.bindings.find(endpoint.name);
+    if (binding != world.bindings.end() &&
+        held.contains(endpoint.policy_set) == lacking) {
+      result.insert(*binding);
+    }
+  }
+  return result;
+}
+
+Contents without(Contents contents, const Bindings& bindings) {
+  for (const auto& [name, ifindex] : bindings) {
+    const auto over = contents.overflow.find(ifindex);
+    contents.records.erase(over == contents.overflow.end() ? ifindex
+                                                           : over->second);
+  }
+  return contents;
 }
 
 }  // namespace sluice::agent::test

@@ -100,6 +100,7 @@ class World {
 
   State state;
   Bindings bindings;
+  bool nodes = true;  // some peers and entries are of a node
 
   // A change of the state that touches up to `size` things.
   Transaction transaction(int size);
@@ -115,5 +116,10 @@ class World {
   EndpointEntry endpoint(const std::string& name);
   std::mt19937 random_;
 };
+
+// Bindings of the endpoints whose sets are left out or lack peers, or are not.
+Bindings bindings_of(const World& world, const Applier& applier, bool lacking);
+// Contents without the records of these endpoints.
+Contents without(Contents contents, const Bindings& bindings);
 
 }  // namespace sluice::agent::test

@@ -44,7 +44,10 @@ TEST(DecodePod, all_that_policy_needs) {
     "apiVersion": "v1", "kind": "Pod",
     "metadata": {"namespace": "x", "name": "a", "labels": {"app": "web"},
                  "annotations": {"sluice.io/interface": "veth7", "other": "1"},
-                 "ownerReferences": [{"uid": "1"}]},
+                 "ownerReferences": [
+                   {"uid": "1", "kind": "Node", "name": "n1"},
+                   {"uid": "2", "kind": "ReplicaSet", "name": "a-5f7",
+                    "controller": true}]},
     "spec": {"nodeName": "n1", "serviceAccountName": "sa",
              "containers": [
                {"name": "c", "ports": [
@@ -60,6 +63,7 @@ TEST(DecodePod, all_that_policy_needs) {
   EXPECT_THAT(decoded.labels, ElementsAre(Pair("app", "web")));
   EXPECT_THAT(decoded.annotations,
               ElementsAre(Pair("sluice.io/interface", "veth7")));
+  EXPECT_EQ(decoded.controller, (Owner{.kind = "ReplicaSet", .name = "a-5f7"}));
   EXPECT_EQ(decoded.node, "n1");
   EXPECT_EQ(decoded.service_account, "sa");
   EXPECT_FALSE(decoded.host_network);

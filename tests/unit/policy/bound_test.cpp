@@ -197,6 +197,24 @@ TEST_F(BoundTest, PolicyThatIsTooLargeByItselfIsToldFromOneThatIsNot) {
   EXPECT_TRUE(t.check_size(policy("a", "db", rules)));
 }
 
+// Excepts need no entries, but elements of the maps of prefixes.
+TEST_F(BoundTest, PolicyWithTooManyExceptsIsTooLarge) {
+  const auto excepts = [](int count) {
+    CidrPeer peer{.cidr = *parse_prefix("10.0.0.0/8")};
+    for (int i = 0; i < count; ++i) {
+      peer.except.push_back(
+          *parse_prefix("10." + std::to_string(i) + ".0.0/16"));
+    }
+    return policy("a", "db", {from(peer, 80)});
+  };
+  EXPECT_TRUE(t.check_size(excepts(63)));
+  const auto checked = t.check_size(excepts(64));
+  ASSERT_FALSE(checked);
+  EXPECT_EQ(checked.error().code, E2BIG);
+  EXPECT_EQ(checked.error().message,
+            "it names 65 CIDRs and excepts, and may name 64");
+}
+
 // ---- a namespace's share
 
 constexpr std::size_t kShare = 100;

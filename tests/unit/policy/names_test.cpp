@@ -188,6 +188,7 @@ TEST_F(NamesTest, ExplainSaysWhatANameWouldAllow) {
   ASSERT_TRUE(answer);
   EXPECT_TRUE(answer->allowed);
   EXPECT_EQ(answer->decided.policy, "CiliumNetworkPolicy/x/p");
+  EXPECT_EQ(answer->pattern, "*.example.com");
 
   question.peer = *parse_ip("10.0.2.1");
   answer = t_.explain(question);

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <atomic>
+#include <cstddef>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include <arpa/inet.h>
 #include <grpcpp/grpcpp.h>
@@ -9,6 +13,7 @@
 
 #include "lib/base/fd.h"
 #include "lib/wire/codec.h"
+#include "tests/unit/wire/raw_channel.h"
 #include "tests/unit/wire/world.h"
 #include "wire.grpc.pb.h"
 
@@ -24,20 +29,11 @@ grpc::Status raw_agent(Operator& op, const std::function<void(RawStream&)>& act,
   grpc::Status status;
   std::atomic<bool> done = false;
   std::thread thread([&] {
-    grpc::ChannelArguments arguments;
-    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-    arguments.SetMaxSendMessageSize(-1);
-    auto stub = v1::Distribution::NewStub(grpc::CreateCustomChannel(
-        op.target(), grpc::InsecureChannelCredentials(), arguments));
+    auto stub = v1::Distribution::NewStub(raw_channel(op.target()));
     grpc::ClientContext context;
-    context.set_deadline(std::chrono::system_clock::now() + 10s);
-    context.AddMetadata("authorization", "Bearer " + token);
+    prepare(context, token, 10s);
     const auto stream = stub->Subscribe(&context);
-    act(*stream);
-    v1::FromOperator rest;
-    while (stream->Read(&rest)) {
-    }
-    status = stream->Finish();
+    status = play<v1::FromOperator>(*stream, act);
     done = true;
   });
   EXPECT_TRUE(run_until({&op}, {}, [&] { return done.load(); }, 15s));
@@ -103,6 +99,55 @@ TEST(WireHostileAgent, OlderAndNewerMinorVersionsAreServed) {
     EXPECT_TRUE(op.refused.empty());
     EXPECT_NE(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
   }
+}
+
+// How many requests for flows an agent of that version is sent, if it is asked
+// for some.
+std::ptrdiff_t requests_sent(std::uint32_t minor, bool& asked) {
+  Operator op;
+  std::vector<v1::FromOperator> sent;
+  std::atomic<bool> done = false;
+  std::thread thread([&] {
+    const auto stub = v1::Distribution::NewStub(
+        grpc::CreateChannel(op.target(), grpc::InsecureChannelCredentials()));
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + 30s);
+    context.AddMetadata("authorization", "Bearer any");
+    const auto stream = stub->Subscribe(&context);
+    auto message = hello();
+    message.mutable_hello()->mutable_version()->set_minor(minor);
+    stream->Write(message);
+    v1::FromOperator next;
+    while (stream->Read(&next)) {
+      sent.push_back(next);
+    }
+    (void)stream->Finish();
+    done = true;
+  });
+  bool over = false;
+  EXPECT_TRUE(run_until({&op}, {}, [&] {
+    if (!op.connected.empty() && !std::exchange(over, true)) {
+      asked = op.server->request_flows("a", 1,
+                                       std::make_shared<const FlowRequest>());
+    }
+    // Besides welcome and settings.
+    if (over && op.server->stats().messages_sent >= (asked ? 3U : 2U)) {
+      op.server->disconnect("a", "over");
+    }
+    return done.load();
+  }));
+  thread.join();
+  return std::ranges::count_if(sent, [](const v1::FromOperator& message) {
+    return message.has_flow_request();
+  });
+}
+
+TEST(WireHostileAgent, AnOlderAgentIsNotAskedForFlows) {
+  bool asked = true;
+  EXPECT_EQ(requests_sent(kFlowsSince - 1, asked), 0);
+  EXPECT_FALSE(asked);
+  EXPECT_EQ(requests_sent(kFlowsSince, asked), 1);
+  EXPECT_TRUE(asked);
 }
 
 TEST(WireHostileAgent, BadFirstMessages) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "lib/wire/codec.h"
+#include "tests/unit/wire/one_agent.h"
 #include "tests/unit/wire/world.h"
 
 namespace sluice::wire::test {
@@ -13,30 +14,14 @@ using ::testing::HasSubstr;
 Question explain_question(std::uint64_t id) {
   Question question;
   question.id = id;
-  question.explain = true;
+  question.kind = Question::Kind::kExplain;
   question.from = "x/a";
   question.to = "10.0.0.2";
   question.port = "80/TCP";
   return question;
 }
 
-class WireQuestion : public ::testing::Test {
- protected:
-  void begin(const ServerOptions& options = Operator::plain()) {
-    op.emplace(options);
-    agent.emplace(Agent::plain(*op, folder));
-    ASSERT_TRUE(run([&] { return !op->snapshot_needed.empty(); }));
-    op->send_snapshot("a", 1, make_state(3));
-    ASSERT_TRUE(run([&] { return op->acks["a"].received == 1; }));
-  }
-  bool run(const std::function<bool()>& done) {
-    return run_until({&*op}, {&*agent}, done, 60s);
-  }
-
-  TemporaryFolder folder;
-  std::optional<Operator> op;
-  std::optional<Agent> agent;
-};
+class WireQuestion : public OneAgentTest {};
 
 TEST_F(WireQuestion, ReachesTheOperatorAndItsAnswerTheAgent) {
   begin();
@@ -45,16 +30,35 @@ TEST_F(WireQuestion, ReachesTheOperatorAndItsAnswerTheAgent) {
   names.id = 8;
   names.addresses = {*parse_ip("10.0.0.1"), *parse_ip("fd00::1")};
   ASSERT_TRUE(agent->client->ask(names));
-  ASSERT_TRUE(run([&] { return op->questions.size() == 2; }));
+  const Question warnings{.id = 9, .kind = Question::Kind::kWarnings};
+  ASSERT_TRUE(agent->client->ask(warnings));
+  const Question ends{.id = 10,
+                      .kind = Question::Kind::kEnds,
+                      .addresses = {*parse_ip("10.0.0.1")}};
+  ASSERT_TRUE(agent->client->ask(ends));
+  ASSERT_TRUE(run([&] { return op->questions.size() == 4; }));
+  EXPECT_EQ(op->questions[3], ends);
   EXPECT_EQ(op->questions[0], explain_question(7));
   EXPECT_EQ(op->questions[1], names);
+  EXPECT_EQ(op->questions[2], warnings);
   const Answer first{
       .id = 8, .error = {}, .explanation = {}, .names = {"x/a", ""}};
   const Answer second{.id = 7, .error = "no", .explanation = "{}", .names = {}};
   op->server->answer("a", first);
   op->server->answer("a", second);
   op->server->answer("b", second);  // nobody
-  ASSERT_TRUE(run([&] { return agent->answers.size() == 2; }));
+  Answer third;
+  third.id = 9;
+  third.warnings = {{.policy = "NetworkPolicy/x/p", .warnings = {"a", "b"}},
+                    {.policy = "NetworkPolicy/x/q", .warnings = {"c"}}};
+  op->server->answer("a", third);
+  Answer fourth;
+  fourth.id = 10;
+  fourth.ends = {"any bytes", ""};
+  op->server->answer("a", fourth);
+  ASSERT_TRUE(run([&] { return agent->answers.size() == 4; }));
+  EXPECT_EQ(agent->answers[3], fourth);
+  EXPECT_EQ(agent->answers[2], third);
   EXPECT_EQ(agent->answers[0], first);
   EXPECT_EQ(agent->answers[1], second);
 }

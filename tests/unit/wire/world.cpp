@@ -139,6 +139,9 @@ Operator::Operator(const ServerOptions& options) {
   handlers.on_question = [this](const std::string&, Question question) {
     questions.push_back(std::move(question));
   };
+  handlers.on_flows = [this](const std::string& node, FlowBatch batch) {
+    flows.emplace_back(node, std::move(batch));
+  };
   handlers.on_disconnect = [this](const std::string& node, const std::string&) {
     disconnected.push_back(node);
   };
@@ -201,6 +204,12 @@ Agent::Agent(const ClientOptions& options) {
   };
   handlers.on_answer = [this](Answer answer) {
     answers.push_back(std::move(answer));
+  };
+  handlers.on_flow_request = [this](FlowRequest request) {
+    flow_requests.push_back(std::move(request));
+  };
+  handlers.on_flow_control = [this](const FlowControl& control) {
+    flow_controls.push_back(control);
   };
   handlers.on_unknown = [this](OnUnknown value) { on_unknown = value; };
   handlers.on_connect = [this](bool resumed, const std::string&) {

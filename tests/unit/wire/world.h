@@ -72,6 +72,7 @@ struct Operator {
   std::vector<std::pair<bool, std::vector<PodAddress>>> announced;
   std::map<std::string, std::vector<IpAddress>> addresses;
   std::vector<Question> questions;
+  std::vector<std::pair<std::string, FlowBatch>> flows;
   std::optional<Server> server;
 
   [[nodiscard]] std::string target() const;
@@ -93,6 +94,8 @@ struct Agent {
   std::vector<bool> connects;  // resumed or not
   std::vector<std::string> problems;
   std::vector<Answer> answers;
+  std::vector<FlowRequest> flow_requests;
+  std::vector<FlowControl> flow_controls;
   bool acknowledges = true;
   std::vector<Failure> failures;  // told with every acknowledgement
   std::optional<Client> client;

@@ -176,7 +176,7 @@ TEST(Lookups, RowsTellNamesAddressesAndSelectors) {
                                    .selectors = {}}));
   EXPECT_EQ(rows[1].name, name("b.net"));
   EXPECT_THAT(rows[1].selectors, ElementsAre(1, 2));
-  EXPECT_THAT(lookups.names_of(kPod, ip("192.0.2.1")),
+  EXPECT_THAT(lookups.names_of(kPod, ip("192.0.2.1"), 9),
               ElementsAre(name("b.net"), name("a.com")));
   EXPECT_THAT(lookups.endpoints(), ElementsAre(kPod));
   lookups.forget(kPod);
@@ -196,8 +196,11 @@ TEST(Lookups, AnEndpointsOldestElementMakesRoom) {
     add(lookups, kPod, answer({"n0.com"}, {"192.0.2.1"}, 10), i);
   }
   EXPECT_EQ(lookups.size(), 3U);
-  EXPECT_THAT(lookups.names_of(kPod, ip("192.0.2.1")),
+  EXPECT_THAT(lookups.names_of(kPod, ip("192.0.2.1"), 9),
               ElementsAre(name("n0.com"), name("n3.com"), name("n2.com")));
+  EXPECT_THAT(lookups.names_of(kPod, ip("192.0.2.1"), 1),
+              ElementsAre(name("n0.com")));
+  EXPECT_THAT(lookups.names_of(kPod, ip("192.0.2.2"), 9), IsEmpty());
   EXPECT_EQ(lookups.pushed_out(), 1U);
   add(lookups, kPod, answer({"n9.com"}, {"192.0.2.1"}, 10), 100);
   EXPECT_EQ(lookups.pushed_out(), 1U) << "what had expired is no loss";

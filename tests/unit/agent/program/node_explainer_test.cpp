@@ -42,6 +42,8 @@ kind: CiliumNetworkPolicy
 metadata: {namespace: x, name: p}
 spec:
   endpointSelector: {matchLabels: {app: a}}
+  egress:
+  - toFQDNs: [{matchPattern: "*.example.com"}, {matchName: a.example.org}]
   ingress:
   - fromEndpoints: [{matchLabels: {app: b}}]
     toPorts: [{ports: [{port: "8000", endPort: 8079, protocol: TCP}]}]
@@ -186,6 +188,35 @@ TEST_F(NodeExplainerTest, WhatItCannotSayIsAnError) {
             "neither end is a pod of this node");
   EXPECT_THAT(explain("x/b", "fd00::1", "80").error().message,
               HasSubstr("no address family in common"));
+}
+
+// Whatever names an address has, those that let the pod reach it are told.
+TEST_F(NodeExplainerTest, ANamesRuleSaysWhichNamesItIsFor) {
+  std::vector<std::uint32_t> selectors;
+  for (const auto& name : state_.names) {
+    if (name.pattern == "*.example.com") {
+      selectors.push_back(name.id);
+    }
+  }
+  const std::vector<std::string> names{"twin.example.net", "b.example.com"};
+  const auto view = NodeExplainer(state_, *explain::parse_port("443/TCP"),
+                                  [&](const std::string&, const IpAddress&) {
+                                    return NodeExplainer::Learned{
+                                        .selectors = selectors, .names = names};
+                                  })
+                        .explain("x/a", "203.0.113.7");
+  ASSERT_TRUE(view);
+  const auto& side = view->sides.at(0);
+  EXPECT_TRUE(side.allowed);
+  EXPECT_EQ(side.path, "spec.egress[0]");
+  EXPECT_EQ(side.names, names);
+  EXPECT_EQ(side.pattern, "*.example.com");
+  EXPECT_THAT(side.matched, ElementsAre("b.example.com"));
+
+  const auto other = explain("x/a", "203.0.113.7", "443/TCP");
+  ASSERT_TRUE(other);
+  EXPECT_FALSE(other->allowed);
+  EXPECT_EQ(other->sides.at(0).pattern, "");
 }
 
 }  // namespace

@@ -23,7 +23,8 @@ constexpr const char* kPod = R"({
   "metadata": {"namespace": "x", "name": "a", "uid": "u", "generation": 3,
     "resourceVersion": "17", "labels": {"app": "web", "q\"": "é\u00e9"},
     "annotations": {"sluice.io/interface": "veth7", "other": "{\"k\": 1}"},
-    "ownerReferences": [{"uid": "1", "controller": true}],
+    "ownerReferences": [{"uid": "1", "kind": "Node", "name": "n1"},
+      {"uid": "2", "kind": "ReplicaSet", "name": "a-5f7", "controller": true}],
     "managedFields": [{"manager": "m", "fieldsV1": {"f:a": {"f:b": {}}}}]},
   "spec": {"nodeName": "n1", "serviceAccountName": "sa", "hostNetwork": false,
     "initContainers": [
@@ -238,6 +239,11 @@ TEST(EventDecoder, order_and_duplicates_make_no_difference_between_decoders) {
            R"({"metadata":{"name":"a"},"spec":{"nodeName":"n","nodeName":"m"},
                "status":{"podIP":"10.0.0.1","podIP":"10.0.0.2"}})",
            R"({"metadata":{"name":"a"},"status":{"podIP":"1"},"status":{}})",
+           R"({"metadata":{"name":"a","ownerReferences":[
+               {"kind":"K","name":"n","controller":true},
+               {"kind":"L","name":"m","controller":true}]}})",
+           R"({"metadata":{"name":"a","ownerReferences":[{"controller":true},
+               {"kind":"L","name":"m","controller":true}]}})",
            R"({"m\u0065tadata":{"n\u0061me":"a\u0062"}})",
            R"({"metadata":{"name":"a"},"spec":{"containers":[{"ports":[
                {"containerPort":80.0,"name":"x"}]}]}})",

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/flow/cluster_end.h"
+
+#include <algorithm>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <utility>
+
+#include "lib/flow/entity.h"
+
+namespace sluice::flow {
+namespace {
+
+// `name`: one of kEntities.
+End entity(std::string_view name) {
+  End end;
+  end.labels.push_back("reserved:" + std::string(name));
+  end.identity = *entity_identity(name);
+  return end;
+}
+
+// "namespace/name" in two.
+std::pair<std::string, std::string> split(const std::string& name) {
+  const auto slash = name.find('/');
+  return {name.substr(0, slash), name.substr(slash + 1)};
+}
+
+End pod_end(const kube::Pod& pod) {
+  End end;
+  end.ns = pod.ns;
+  end.pod = pod.name;
+  for (const auto& [key, value] : pod.labels) {
+    end.labels.push_back("k8s:" + key + (value.empty() ? "" : "=" + value));
+  }
+  end.labels.push_back("k8s:io.kubernetes.pod.namespace=" + pod.ns);
+  std::ranges::sort(end.labels);
+  auto workload = workload_of(pod);
+  end.workload = std::move(workload.name);
+  end.workload_kind = std::move(workload.kind);
+  return end;
+}
+
+}  // namespace
+
+kube::Owner workload_of(const kube::Pod& pod) {
+  // A CronJob's Jobs end in the time of their schedule, in minutes since 1970,
+  // which a date such as 20240101 is not: this one is in 2017.
+  constexpr std::string_view kScheduleMin = "25000000";
+  const auto& [kind, name] = pod.controller;
+  const auto hash = pod.labels.find("pod-template-hash");
+  if (kind == "ReplicaSet" && hash != pod.labels.end() &&
+      name.ends_with("-" + hash->second)) {
+    return {.kind = "Deployment",
+            .name = name.substr(0, name.size() - hash->second.size() - 1)};
+  }
+  const auto dash = name.rfind('-');
+  const auto schedule = dash == std::string::npos
+                            ? std::string_view()
+                            : std::string_view(name).substr(dash + 1);
+  if (kind == "Job" && schedule.size() == kScheduleMin.size() &&
+      schedule.find_first_not_of("0123456789") == std::string_view::npos &&
+      schedule >= kScheduleMin) {
+    return {.kind = "CronJob", .name = name.substr(0, dash)};
+  }
+  return name.empty() ? kube::Owner{.kind = "Pod", .name = pod.name}
+                      : pod.controller;
+}
+
+End cluster_end(const policy::Translator& translator, const IpAddress& address,
+                const std::string& node) {
+  const auto found = translator.occupant(address);
+  const auto* pod = translator.pod(found.pod);
+  if (pod != nullptr) {
+    return pod_end(*pod);
+  }
+  End end;
+  if (!found.node.empty()) {
+    end = found.node == node ? entity("host") : entity("remote-node");
+  } else if (found.services.empty()) {
+    end = entity("world");
+  }
+  if (!found.services.empty()) {
+    std::tie(end.ns, end.service) = split(found.services.front());
+  }
+  if (found.api_server) {
+    end.labels.insert(end.labels.begin(), "reserved:kube-apiserver");
+    end.identity = *entity_identity("kube-apiserver");
+  }
+  return end;
+}
+
+}  // namespace sluice::flow
