@@ -579,6 +579,9 @@ Result<std::unique_ptr<Learning>> Learning::open(
   auto& state = *datapath.state();
   __atomic_store_n(&state.name_ttl_min, options.ttl_min, __ATOMIC_RELAXED);
   __atomic_store_n(&state.name_grace, options.grace, __ATOMIC_RELAXED);
+  __atomic_store_n(&state.dns_reject,
+                   static_cast<std::uint32_t>(options.dns_reject),
+                   __ATOMIC_RELAXED);
   return learning;
 }
 

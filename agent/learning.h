@@ -23,6 +23,7 @@ struct LearningOptions {
   std::uint32_t grace = 30;   // seconds, added to each answer's TTL
   std::uint32_t addresses = 2048;   // that an endpoint can have learned at once
   std::vector<Resolver> resolvers;  // beside those of the state
+  sluice_dns_reject dns_reject = SLUICE_REJECT_REFUSED;
 };
 
 // Keeps what the programs need to learn names: compares the names that pods ask

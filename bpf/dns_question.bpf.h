@@ -9,6 +9,7 @@
 
 /* Judges what pods ask their DNS servers, and answers questions that are not allowed. */
 
+#define DNS_RCODE_NAME_ERROR 3
 #define DNS_RCODE_REFUSED 5
 
 /* True if the list has a selector that matches the question's name. */
@@ -35,10 +36,10 @@ static __always_inline bool may_ask(const struct sluice_name *name, const struct
 }
 
 /*
- * Turns the question into its own answer with RCODE 5. Addresses and ports change places, which
+ * Turns the question into its own answer with this RCODE. Addresses and ports change places, which
  * alters no checksum. False: the packet is no plain one.
  */
-static __always_inline bool turn_question(struct __sk_buff *skb, __u32 l4)
+static __always_inline bool turn_question(struct __sk_buff *skb, __u32 l4, __u16 rcode)
 {
 	const bool v6 = l4 == ETH_HLEN + sizeof(struct ipv6hdr);
 	const __u32 flags_at = l4 + UDP_HEADER + 2;
@@ -57,7 +58,7 @@ static __always_inline bool turn_question(struct __sk_buff *skb, __u32 l4)
 	const __be16 turned[2] = {ports[1], ports[0]};
 
 	flags = bpf_htons((bpf_ntohs(was) & ~(DNS_FLAG_TRUNCATED | DNS_MASK_RCODE)) |
-			  DNS_FLAG_RESPONSE | DNS_RCODE_REFUSED);
+			  DNS_FLAG_RESPONSE | rcode);
 	if (v6) {
 		const __u32 at = ETH_HLEN + offsetof(struct ipv6hdr, saddr);
 
@@ -79,15 +80,21 @@ static __always_inline bool turn_question(struct __sk_buff *skb, __u32 l4)
 	       !bpf_skb_store_bytes(skb, flags_at, &flags, sizeof(flags), BPF_F_RECOMPUTE_CSUM);
 }
 
-/* Answers the pod. UDP: the question is refused; TCP: the connection is reset. */
-static __always_inline int refuse(struct __sk_buff *skb, const struct dns_place *place)
+/* Gives the pod what it gets for a question that is not allowed. */
+static __always_inline int refuse(struct __sk_buff *skb, const struct sluice_state *s,
+				  const struct dns_place *place)
 {
+	const __u32 wanted = s->dns_reject;
+	const __u16 rcode = wanted == SLUICE_REJECT_NAME_ERROR ? DNS_RCODE_NAME_ERROR
+								 : DNS_RCODE_REFUSED;
 	struct ethhdr ethernet;
 
+	if (wanted == SLUICE_REJECT_DROP)
+		return TC_ACT_SHOT;
 	if (place->protocol == IPPROTO_TCP)
 		return answer_with_reset(skb, SLUICE_EGRESS);
 	if (bpf_skb_load_bytes(skb, 0, &ethernet, sizeof(ethernet)) ||
-	    !turn_question(skb, place->l4))
+	    !turn_question(skb, place->l4, rcode))
 		return TC_ACT_SHOT;
 	return send_turned(skb, &ethernet, SLUICE_EGRESS);
 }

@@ -261,7 +261,7 @@ int sluice_dns_question(struct __sk_buff *skb)
 	if (reason != SLUICE_REASON_DNS_REFUSED || !s)
 		return dns_verdict(reason);
 	report_refused(skb, s, &place);
-	return refuse(skb, &place);
+	return refuse(skb, s, &place);
 }
 
 /* Run by the agent alone. */

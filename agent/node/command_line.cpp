@@ -49,6 +49,20 @@ void add_name_options(CLI::App& command, agent::LearningOptions& options) {
       ->check(CLI::Range(16U, 1U << 20U).description(""))
       ->capture_default_str()
       ->group("Names");
+  static const std::map<std::string, sluice_dns_reject> rejections{
+      {"refused", SLUICE_REJECT_REFUSED},
+      {"name-error", SLUICE_REJECT_NAME_ERROR},
+      {"drop", SLUICE_REJECT_DROP}};
+  command
+      .add_option(
+          "--fqdn-reject", options.dns_reject,
+          "What a pod gets for a DNS question that its policy does not allow: "
+          "refused (the default: the answer REFUSED), name-error (the answer "
+          "that there is no such name, for programs that give up at REFUSED) "
+          "or drop (no answer). Over TCP, the first two reset the connection")
+      ->transform(one_of(rejections))
+      ->type_name("ANSWER")
+      ->group("Names");
   command
       .add_option_function<std::vector<std::string>>(
           "--fqdn-resolvers",

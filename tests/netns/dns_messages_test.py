@@ -99,6 +99,37 @@ class Parts(Case):
         self.reach(DENIED, pool[0], pool[-1])
 
 
+class NameErrors(Case):
+    """--fqdn-reject name-error"""
+    options = ("--fqdn-reject", "name-error")
+
+    def test_others_do_not_exist(self):
+        self.start(dns_servers("api.example.com"), fqdns("*"))
+        for family in (4, 6):
+            with self.subTest(family=family):
+                self.assertEqual(self.resolve("api.example.com", family=family), [API[0]])
+                reply = ask(self.client, SERVICE[family], "other.example.com")
+                self.assertEqual((reply.code, reply.addresses), (dns.NXDOMAIN, []))
+                with self.assertRaises(ConnectionResetError):
+                    ask(self.client, SERVICE[family], "other.example.com", stream=True)
+        self.assertNotIn("other.example.com", self.upstream.heard)
+
+
+class Dropped(Case):
+    """--fqdn-reject drop"""
+    options = ("--fqdn-reject", "drop")
+
+    def test_others_get_no_answer(self):
+        self.start(dns_servers("api.example.com"), fqdns("*"))
+        for stream in (False, True):
+            for family in (4, 6):
+                with self.subTest(stream=stream, family=family):
+                    how = {"stream": stream, "family": family}
+                    self.assertEqual(self.resolve("api.example.com", **how), [API[0]])
+                    self.assertIsNone(ask(self.client, SERVICE[family], "other.example.com", seconds=1, **how))
+        self.assertNotIn("other.example.com", self.upstream.heard)
+
+
 class Questions(Case):
     """rules.dns restricts what may be asked for."""
 
