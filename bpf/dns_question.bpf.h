@@ -85,8 +85,8 @@ static __always_inline int refuse(struct __sk_buff *skb, const struct sluice_sta
 				  const struct dns_place *place)
 {
 	const __u32 wanted = s->dns_reject;
-	const __u16 rcode = wanted == SLUICE_REJECT_NAME_ERROR ? DNS_RCODE_NAME_ERROR
-								 : DNS_RCODE_REFUSED;
+	const __u16 rcode =
+		wanted == SLUICE_REJECT_NAME_ERROR ? DNS_RCODE_NAME_ERROR : DNS_RCODE_REFUSED;
 	struct ethhdr ethernet;
 
 	if (wanted == SLUICE_REJECT_DROP)

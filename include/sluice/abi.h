@@ -148,9 +148,9 @@ enum sluice_on_policy_change {
 
 /* What a pod gets for a DNS question that its policy does not allow. */
 enum sluice_dns_reject {
-	SLUICE_REJECT_REFUSED = 0,	/* UDP: RCODE 5 (REFUSED, RFC 1035, 4.1.1); TCP: a reset */
+	SLUICE_REJECT_REFUSED = 0,    /* UDP: RCODE 5 (REFUSED, RFC 1035, 4.1.1); TCP: a reset */
 	SLUICE_REJECT_NAME_ERROR = 1, /* UDP: RCODE 3 (the name does not exist); TCP: a reset */
-	SLUICE_REJECT_DROP = 2,	/* nothing */
+	SLUICE_REJECT_DROP = 2,	      /* nothing */
 };
 
 struct sluice_state {
@@ -168,7 +168,7 @@ struct sluice_state {
 	__u64 name_key[2];  /* of the hashes of names; random, set once */
 	__u32 name_ttl_min; /* seconds: an address is learned for this time at least */
 	__u32 name_grace;   /* seconds, added to each answer's TTL */
-	__u32 dns_reject; /* enum sluice_dns_reject */
+	__u32 dns_reject;   /* enum sluice_dns_reject */
 	__u32 reserved;
 };
 SLUICE_ASSERT(sizeof(struct sluice_state) == 64, "state size");
