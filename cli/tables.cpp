@@ -37,6 +37,12 @@ std::string with_port(const std::string& text, std::uint32_t port) {
   return port == 0 ? text : text + ":" + std::to_string(port);
 }
 
+std::string local_text(const node::ConntrackView& flow) {
+  return flow.protocol.starts_with("ICMP")
+             ? "id " + std::to_string(flow.echo_id)
+             : std::to_string(flow.local_port);
+}
+
 std::string rule_of(const std::string& policy, const std::string& path) {
   return path.empty() ? policy : policy + " " + path;
 }
@@ -231,7 +237,7 @@ void print(std::ostream& out, const node::PolicyDumpView& view) {
                std::string(explain::direction_text(entry.direction)),
                entry.peers, std::to_string(entry.cidr_id), entry.l4,
                entry.decides,
-               entry.policy.empty() ? std::to_string(entry.rule)
+               entry.policy.empty() ? "rule " + std::to_string(entry.rule)
                                     : rule_of(entry.policy, entry.path)});
   }
   table.print(out);
@@ -252,7 +258,7 @@ void print(std::ostream& out, const node::ConntrackListView& view) {
     table.row(
         {entry.endpoint.empty() ? "ifindex " + std::to_string(entry.ifindex)
                                 : entry.endpoint,
-         entry.direction, entry.protocol, std::to_string(entry.local_port),
+         entry.direction, entry.protocol, local_text(entry),
          with_port(with_name(entry.remote, entry.remote_name),
                    entry.remote_port) +
              (entry.origin.empty()
@@ -261,7 +267,7 @@ void print(std::ostream& out, const node::ConntrackListView& view) {
          entry.state + (entry.current ? "" : ", older policies"), entry.reason,
          std::to_string(entry.packets_ingress) + "/" +
              std::to_string(entry.packets_egress),
-         entry.policy.empty() ? std::to_string(entry.rule) : entry.policy});
+         dash(entry.rule)});
   }
   table.print(out);
 }

@@ -116,7 +116,8 @@ FlowView make_flow(const sluice_flow_event& event, const std::string& endpoint,
   view.direction = explain::direction_text(event.direction);
   view.endpoint =
       endpoint.empty() ? "ifindex " + std::to_string(event.ifindex) : endpoint;
-  view.rule = event.rule;
+  view.rule = names.text_of(event.rule);
+  view.rule_id = event.rule;
   view.policy_id = event.policy_id;
   view.cidr_id = event.cidr_id;
   view.length = event.length;
@@ -139,6 +140,7 @@ ConntrackView make_conntrack(const agent::ConntrackEntry& entry,
                              const std::string& endpoint, std::uint32_t epoch,
                              const Names& names, const NameOf& name_of) {
   const auto& value = entry.value;
+  const bool echo = is_icmp(entry.protocol);
   ConntrackView view{
       .endpoint = endpoint,
       .ifindex = entry.ifindex,
@@ -146,11 +148,13 @@ ConntrackView make_conntrack(const agent::ConntrackEntry& entry,
       .direction = std::string(explain::direction_text(value.opened_by)),
       .remote = to_string(entry.remote),
       .remote_name = name_of(entry.remote),
-      .local_port = entry.local_port,
-      .remote_port = entry.remote_port,
+      .local_port = echo ? 0U : entry.local_port,
+      .remote_port = echo ? 0U : entry.remote_port,
+      .echo_id = echo ? entry.local_port : 0U,
       .state = state_text(value),
       .reason = std::string(explain::reason_text(value.reason)),
-      .rule = value.rule,
+      .rule = names.text_of(value.rule),
+      .rule_id = value.rule,
       .policy = {},
       .epoch = value.epoch,
       .current = value.epoch == epoch,

@@ -223,6 +223,16 @@ void Names::describe(std::uint32_t id, std::string& policy,
   }
 }
 
+std::string Names::text_of(std::uint32_t id) const {
+  std::string policy;
+  std::string path;
+  describe(id, policy, path);
+  if (policy.empty()) {
+    return id == SLUICE_RULE_NONE ? "" : "rule " + std::to_string(id);
+  }
+  return path.empty() ? policy : policy + " " + path;
+}
+
 EntryView Names::entry_view(const PolicyEntry& entry,
                             bool generation_bit) const {
   const auto& key = entry.key;

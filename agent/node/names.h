@@ -42,6 +42,9 @@ class Names {
                                      bool generation_bit) const;
   // Sets the rule's policy and path; for built-in rules, these are a few words.
   void describe(std::uint32_t id, std::string& policy, std::string& path) const;
+  // The rule's policy and path in one text; "rule 7" if nothing knows it, and
+  // empty if there is none.
+  [[nodiscard]] std::string text_of(std::uint32_t id) const;
 
  private:
   struct Peers {

@@ -128,11 +128,14 @@ struct ConntrackView {
   // address before masquerading, "own node", "unknown"; otherwise empty.
   std::string origin;
   std::string origin_name;
+  // Of an ICMP echo, the ports are 0, and the identifier is in `echo_id`.
   std::uint32_t local_port = 0;
   std::uint32_t remote_port = 0;
+  std::uint32_t echo_id = 0;
   std::string state;
   std::string reason;
-  std::uint32_t rule = 0;
+  std::string rule;  // policy and path, or the name of a built-in rule
+  std::uint32_t rule_id = 0;
   std::string policy;
   std::uint32_t epoch = 0;
   bool current = false;  // decided by the policies in force now
@@ -179,7 +182,8 @@ struct FlowView {
   std::string path;
   std::string log;
   std::vector<std::string> isolating;  // for default deny
-  std::uint32_t rule = 0;
+  std::string rule;  // policy and path, or the name of a built-in rule
+  std::uint32_t rule_id = 0;
   std::uint32_t policy_id = 0;
   std::uint32_t cidr_id = 0;
   std::uint32_t length = 0;

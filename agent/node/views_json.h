@@ -56,9 +56,9 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(PeerView, prefix, cidr_id)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(PeerListView, peers)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
     ConntrackView, endpoint, ifindex, protocol, direction, remote, remote_name,
-    origin, origin_name, local_port, remote_port, state, reason, rule, policy,
-    epoch, current, packets_ingress, packets_egress, bytes_ingress,
-    bytes_egress)
+    origin, origin_name, local_port, remote_port, echo_id, state, reason, rule,
+    rule_id, policy, epoch, current, packets_ingress, packets_egress,
+    bytes_ingress, bytes_egress)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(ConntrackListView,
                                                 names_problem, entries)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(ResolvedNameView, endpoint,
@@ -68,7 +68,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(ResolvedNameListView, names)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
     FlowView, time, verdict, reason, direction, endpoint, from, from_name,
     origin, origin_name, to, to_name, protocol, source_port, port, icmp, policy,
-    path, log, isolating, rule, policy_id, cidr_id, length)
+    path, log, isolating, rule, rule_id, policy_id, cidr_id, length)
 
 // NOLINTEND(misc-const-correctness)
 

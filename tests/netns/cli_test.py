@@ -214,6 +214,18 @@ class Cli(suite.Case):
         self.assertTrue(flows)
         self.assertEqual((flows[0]["direction"], flows[0]["local_port"]), ("ingress", 80))
         self.assertIn(_NAME, flows[0]["policy"])
+        self.assertEqual(flows[0]["rule"], flows[0]["policy"])
+
+    def test_flows_without_a_rule_of_a_policy(self):
+        """They name what decided; the identifier of an ICMP echo is no port."""
+        self.check("x/a > x/b tcp/80 A 4, x/a > x/b ping A 4")
+        query = ("conntrack", "list", "--endpoint", "x/a", "--opened-by", "egress")
+        flows = {f["protocol"]: f for f in self.sluice.query(*query)["entries"]}
+        self.assertEqual({p: f["rule"] for p, f in flows.items()},
+                         {"TCP": "not isolated", "ICMP": "not isolated"})
+        self.assertEqual((flows["ICMP"]["local_port"], flows["ICMP"]["remote_port"]), (0, 0))
+        table = self.sluice.command(*query)
+        self.assertIn(f" id {flows['ICMP']['echo_id']} ", table)
 
     def test_second_instance_is_refused(self):
         code, text = self.exit_code("run", self.manifests.path, "--pin-dir", self.sluice.pin_dir,

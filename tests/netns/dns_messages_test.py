@@ -124,9 +124,9 @@ class Dropped(Case):
         for stream in (False, True):
             for family in (4, 6):
                 with self.subTest(stream=stream, family=family):
-                    how = {"stream": stream, "family": family}
-                    self.assertEqual(self.resolve("api.example.com", **how), [API[0]])
-                    self.assertIsNone(ask(self.client, SERVICE[family], "other.example.com", seconds=1, **how))
+                    self.assertEqual(self.resolve("api.example.com", stream=stream, family=family), [API[0]])
+                    self.assertIsNone(ask(self.client, SERVICE[family], "other.example.com", stream=stream,
+                                          seconds=1))
         self.assertNotIn("other.example.com", self.upstream.heard)
 
 
