@@ -26,7 +26,11 @@ using ::observer::GetFlowsResponse;
 // A server of a store, and a client of it.
 class FlowObserver : public ::testing::Test {
  protected:
-  explicit FlowObserver(std::size_t capacity = 8) : store_(capacity, 1) {}
+  // A stream counts for a moment after its client has seen its end.
+  explicit FlowObserver(std::size_t capacity = 8, std::size_t streams = 100)
+      : store_(capacity, 1),
+        observer_(store_,
+                  {.node = "node1", .version = "1", .streams_max = streams}) {}
   void SetUp() override {
     grpc::ServerBuilder builder;
     int port = 0;
@@ -112,8 +116,7 @@ class FlowObserver : public ::testing::Test {
   }
 
   Store store_;
-  Observer observer_{store_,
-                     {.node = "node1", .version = "1", .streams_max = 3}};
+  Observer observer_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<::observer::Observer::Stub> stub_;
 };
@@ -245,7 +248,12 @@ TEST_F(FlowObserver, TheRateIsOfTheTimeThatTheStoreCovers) {
   EXPECT_DOUBLE_EQ(status_of(large, "1", 0).flows_rate(), 2.0);
 }
 
-TEST_F(FlowObserver, ALimitOfStreams) {
+class FewFlowStreams : public FlowObserver {
+ protected:
+  FewFlowStreams() : FlowObserver(8, 3) {}
+};
+
+TEST_F(FewFlowStreams, OneMoreIsRefusedUntilAnotherHasEnded) {
   std::vector<Stream> streams;
   streams.reserve(3);
   for (int i = 0; i < 3; ++i) {
