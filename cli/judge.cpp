@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <deque>
 #include <map>
 #include <optional>
 #include <utility>
@@ -41,7 +42,6 @@ bool same_reason(std::uint32_t kernel, std::uint32_t model) {
 struct PendingProbe {
   const Probe* probe = nullptr;
   Question question;
-  std::optional<Verdict> expected;
   policy::Model::Verdict model;
 };
 // A question by DNS, and its answer.
@@ -81,8 +81,7 @@ class ScenarioJudge {
       const auto& probe = scenario_->probes[i];
       take_steps(i);
       if (is_test(probe)) {
-        side(probe, policy::Direction::kEgress, probe.egress);
-        side(probe, policy::Direction::kIngress, probe.ingress);
+        judge(probe);
       }
     }
     take_steps(scenario_->probes.size());
@@ -105,10 +104,10 @@ class ScenarioJudge {
   // A probe that asks nothing, or asks about a misspelt pod, must not look like
   // a passed test.
   bool is_test(const Probe& probe) {
-    if (!probe.egress && !probe.ingress) {
-      report_.failures.push_back(
-          failure_of(to_string(probe), probe.line,
-                     "has no expectation, neither egress nor ingress"));
+    if (!probe.egress && !probe.ingress && !probe.allowed) {
+      report_.failures.push_back(failure_of(
+          to_string(probe), probe.line,
+          "has no expectation, neither verdict nor egress nor ingress"));
       return false;
     }
     const std::array ends{&probe.from, &probe.to};
@@ -119,8 +118,144 @@ class ScenarioJudge {
     }
     report_.failures.push_back(failure_of(
         to_string(probe), probe.line,
-        "there is no pod " + (*stranger)->name + " in the scenario"));
+        std::string("there is no ") +
+            ((*stranger)->kind == ProbeEnd::Kind::kPod ? "pod " : "Service ") +
+            (*stranger)->name + " in the scenario"));
     return false;
+  }
+
+  // Every port of a range, up to the first that fails: the others would mostly
+  // fail for the same reason.
+  void judge(const Probe& probe) {
+    const auto numbered = testbed_.with_port_number(probe);
+    if (!numbered) {
+      report_.failures.push_back(
+          failure_of(to_string(probe), probe.line, numbered.error().message));
+      return;
+    }
+    const unsigned last = std::max(numbered->port, numbered->last_port);
+    const auto failures = report_.failures.size();
+    for (unsigned port = numbered->port;
+         port <= last && report_.failures.size() == failures; ++port) {
+      auto& one = numbered_.emplace_back(*numbered);
+      one.port = static_cast<std::uint16_t>(port);
+      one.last_port = 0;
+      side(one, policy::Direction::kEgress, one.egress);
+      side(one, policy::Direction::kIngress, one.ingress);
+      connection(one);
+    }
+  }
+
+  // What a connection meets in one address family.
+  struct Way {
+    std::vector<Question> egress;
+    // Of the receiver; of a Service, a list for each backend. A receiver
+    // without policy of its own has an empty list.
+    std::vector<std::vector<Question>> ingress;
+  };
+
+  Way way_of(const Probe& probe, bool v6) {
+    const auto questions = [&](const Probe& asked,
+                               policy::Direction direction) {
+      auto found = testbed_.questions(asked, direction);
+      std::erase_if(found, [&](const Question& question) {
+        return question.own.v6 != v6;
+      });
+      return found;
+    };
+    Way way;
+    if (testbed_.has_policy(probe.from)) {
+      way.egress = questions(probe, policy::Direction::kEgress);
+    }
+    auto receivers = probe.to.kind == ProbeEnd::Kind::kService
+                         ? testbed_.backends(probe, v6)
+                         : std::vector{probe};
+    for (const auto& receiver : receivers) {
+      way.ingress.push_back(
+          testbed_.has_policy(receiver.to)
+              ? questions(receiver, policy::Direction::kIngress)
+              : std::vector<Question>());
+    }
+    return way;
+  }
+
+  // The verdict of the connection as a whole: in every family that the two ends
+  // share, and to every backend of a Service.
+  void connection(const Probe& probe) {
+    if (!probe.allowed) {
+      return;
+    }
+    bool asked = false;
+    for (const bool v6 : {false, true}) {
+      const auto way = way_of(probe, v6);
+      const auto some = [](const auto& questions) {
+        return !questions.empty();
+      };
+      if (some(way.egress) || std::ranges::any_of(way.ingress, some)) {
+        asked = true;
+        judge(probe, way);
+      }
+    }
+    if (!asked) {
+      report_.failures.push_back(
+          failure_of(to_string(probe), probe.line,
+                     "has no verdict: no pod with policy of its own has an "
+                     "address of a family that the two ends share"));
+    }
+  }
+
+  void judge(const Probe& probe, const Way& way) {
+    const auto passes = [&](const std::vector<Question>& questions) {
+      return std::ranges::count_if(questions, [&](const Question& question) {
+               return lookup_for(probe, question).allowed;
+             }) == std::ssize(questions);
+    };
+    const bool sent = passes(way.egress);
+    const auto accepting = std::ranges::count_if(way.ingress, passes);
+    const bool all =
+        sent && !way.ingress.empty() && accepting == std::ssize(way.ingress);
+    const bool none = !sent || accepting == 0;
+    if (*probe.allowed ? all : none) {
+      return;
+    }
+    auto failure = contradiction(probe, way);
+    failure.expected = verdict_word(*probe.allowed);
+    failure.actual = verdict_word(!none);
+    if (probe.to.kind == ProbeEnd::Kind::kService) {
+      failure.actual += sent ? "; " : " at egress; ";
+      failure.actual +=
+          std::to_string(accepting) + " of " +
+          std::to_string(way.ingress.size()) +
+          (way.ingress.size() == 1 ? " backend accepts" : " backends accept");
+    }
+    report_.failures.push_back(std::move(failure));
+  }
+
+  // The first of the way's verdicts that is not the expected one.
+  FailureView contradiction(const Probe& probe, const Way& way) {
+    auto lists = way.ingress;
+    lists.insert(lists.begin(), way.egress);
+    for (const auto& questions : lists) {
+      for (const auto& question : questions) {
+        const auto verdict = lookup(question);
+        if (verdict.allowed != *probe.allowed) {
+          return describe(probe, question, verdict);
+        }
+      }
+    }
+    return failure_of(to_string(probe), probe.line, "");
+  }
+
+  // A verdict of the model, of which the kernel's is to be the same.
+  policy::Model::Verdict lookup_for(const Probe& probe,
+                                    const Question& question) {
+    ++report_.questions;
+    const auto verdict = lookup(question);
+    if (kernel_ != nullptr) {
+      pending_[question.node].emplace_back(PendingProbe{
+          .probe = &probe, .question = question, .model = verdict});
+    }
+    return verdict;
   }
 
   void take(const ScenarioStep::Wait& wait) {
@@ -186,10 +321,10 @@ class ScenarioJudge {
         testbed_.has_policy(asked.probe.from)) {
       return testbed_.questions(asked.probe, policy::Direction::kEgress);
     }
-    report_.failures.push_back(
-        failure_of(to_string(asked.probe), scenario_->line,
-                   "one of the pods is not in the scenario, or has no policy "
-                   "of its own"));
+    report_.failures.push_back(failure_of(
+        to_string(asked.probe), asked.probe.line,
+        "one of the ends is not in the scenario, or the pod has no policy "
+        "of its own"));
     return {};
   }
 
@@ -322,19 +457,12 @@ class ScenarioJudge {
 
   void ask_model(const Probe& probe, const Question& question,
                  Verdict expected) {
-    ++report_.questions;
-    const auto verdict = lookup(question);
+    const auto verdict = lookup_for(probe, question);
     if (verdict.allowed != (expected == Verdict::kAllow)) {
       auto failure = describe(probe, question, verdict);
       failure.expected = to_string(expected);
       failure.actual = verdict_word(verdict.allowed);
       report_.failures.push_back(std::move(failure));
-    }
-    if (kernel_ != nullptr) {
-      pending_[question.node].emplace_back(PendingProbe{.probe = &probe,
-                                                        .question = question,
-                                                        .expected = expected,
-                                                        .model = verdict});
     }
   }
 
@@ -452,7 +580,7 @@ class ScenarioJudge {
     ++report_.questions;
     if (!actual.empty()) {
       auto failure = describe(*pending.probe, pending.question, model);
-      failure.expected = to_string(*pending.expected);
+      failure.expected = verdict_word(model.allowed);
       failure.actual = actual;
       report_.failures.push_back(std::move(failure));
     }
@@ -463,6 +591,9 @@ class ScenarioJudge {
   Testbed testbed_;
   Learned learned_;
   ScenarioReport report_;
+  // Probes as they are asked: of one port each, by its number. `pending_` has
+  // pointers to them.
+  std::deque<Probe> numbered_;
   std::map<std::string, std::vector<Pending>> pending_;
 };
 

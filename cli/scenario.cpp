@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <string_view>
 #include <utility>
 
@@ -16,31 +15,6 @@ namespace sluice::cli {
 namespace {
 
 using nlohmann::json;
-
-constexpr int kIcmp = 1;
-constexpr int kIcmpV6 = 58;
-
-struct ProtocolName {
-  std::string_view name;
-  std::uint8_t number;
-  bool has_ports;
-};
-constexpr std::array kProtocols{
-    ProtocolName{"TCP", 6, true},           ProtocolName{"UDP", 17, true},
-    ProtocolName{"SCTP", 132, true},        ProtocolName{"ICMP", kIcmp, false},
-    ProtocolName{"ICMPv6", kIcmpV6, false}, ProtocolName{"IGMP", 2, false},
-    ProtocolName{"IPIP", 4, false},         ProtocolName{"GRE", 47, false},
-    ProtocolName{"ESP", 50, false},         ProtocolName{"AH", 51, false},
-};
-
-constexpr std::array kEntities{
-    std::string_view("host"),           std::string_view("remote-node"),
-    std::string_view("health"),         std::string_view("init"),
-    std::string_view("unmanaged"),      std::string_view("ingress"),
-    std::string_view("kube-apiserver"), std::string_view("world-ipv4"),
-    std::string_view("world-ipv6"),
-};
-
 // Fields that carry information for people or for other tools. Everything else
 // that is not known is an error: a misspelt `ingress` would test nothing.
 constexpr std::array kScenarioFields{
@@ -50,17 +24,11 @@ constexpr std::array kScenarioFields{
     std::string_view("enforced"),  std::string_view("probes"),
     std::string_view("manifests"),
 };
-constexpr std::array kProbeFields{
-    std::string_view("from"),     std::string_view("to"),
-    std::string_view("protocol"), std::string_view("port"),
-    std::string_view("icmpType"), std::string_view("icmpCode"),
-    std::string_view("egress"),   std::string_view("ingress"),
-    std::string_view("note"),     std::string_view("judge"),
-    std::string_view("class"),    std::string_view("right"),
-};
 
-template <typename Range>
-Result<void> only_known(const json& object, const Range& known) {
+}  // namespace
+
+Result<void> only_known(const json& object,
+                        std::span<const std::string_view> known) {
   for (const auto& item : object.items()) {
     if (std::ranges::find(known, item.key()) == known.end()) {
       return fail(item.key() + ": unknown field");
@@ -104,218 +72,7 @@ Result<std::vector<std::string>> texts_of(const json& object, const char* key) {
   return result;
 }
 
-std::optional<int> number_of(std::string_view text) {
-  int result = 0;
-  const char* begin = text.data();
-  const char* end = begin + text.size();
-  const auto [stop, error] = std::from_chars(begin, end, result);
-  if (error != std::errc{} || stop != end) {
-    return std::nullopt;
-  }
-  return result;
-}
-
-Result<int> number_in(const json& value, int most, const char* key) {
-  if (!value.is_number_integer() || value < 0 || value > most) {
-    return fail(std::string(key) + ": not a number from 0 to " +
-                std::to_string(most));
-  }
-  return value.get<int>();
-}
-
-const ProtocolName* find_protocol(std::string_view name) {
-  const auto* const it =
-      std::ranges::find(kProtocols, name, &ProtocolName::name);
-  return it == kProtocols.end() ? nullptr : it;
-}
-
-bool has_ports(int protocol) {
-  return std::ranges::any_of(kProtocols, [&](const auto& p) {
-    return p.number == protocol && p.has_ports;
-  });
-}
-
-Result<std::uint8_t> protocol_of(const json& value) {
-  if (value.is_string()) {
-    if (const auto* protocol = find_protocol(value.get<std::string>())) {
-      return protocol->number;
-    }
-    return fail("protocol: unknown: " + value.get<std::string>());
-  }
-  const auto number = number_in(value, 255, "protocol");
-  if (!number) {
-    return std::unexpected(number.error());
-  }
-  return static_cast<std::uint8_t>(*number);
-}
-
-}  // namespace
-
-Result<ProbeEnd> parse_end(const json& probe, const char* key) {
-  const json* value = member(probe, key);
-  if (value == nullptr || !value->is_object() || value->size() != 1 ||
-      !value->begin()->is_string()) {
-    return fail(std::string(key) +
-                ": not one of {pod: ns/name}, {ip: address}, {entity: name}");
-  }
-  const std::string kind = value->begin().key();
-  ProbeEnd end;
-  end.name = value->begin()->get<std::string>();
-  const std::string where = std::string(key) + "." + kind + ": ";
-  if (kind == "pod") {
-    const auto slash = end.name.find('/');
-    if (slash == 0 || slash == std::string::npos ||
-        slash + 1 == end.name.size()) {
-      return fail(where + "not namespace/name: " + end.name);
-    }
-    return end;
-  }
-  if (kind == "ip") {
-    const auto ip = parse_ip(end.name);
-    if (!ip) {
-      return fail(where + "not an address: " + end.name);
-    }
-    end.kind = ProbeEnd::Kind::kIp;
-    end.ip = *ip;
-    return end;
-  }
-  if (kind != "entity") {
-    return fail(where + "unknown field");
-  }
-  if (std::ranges::find(kEntities, end.name) == kEntities.end()) {
-    return fail(where + "unknown entity: " + end.name);
-  }
-  end.kind = ProbeEnd::Kind::kEntity;
-  return end;
-}
-
 namespace {
-
-Result<std::optional<Verdict>> parse_verdict(const json& probe,
-                                             const char* key) {
-  const json* value = member(probe, key);
-  if (value == nullptr) {
-    return std::nullopt;
-  }
-  for (const auto verdict : {Verdict::kAllow, Verdict::kDeny, Verdict::kNone}) {
-    if (value->is_string() && *value == to_string(verdict)) {
-      return verdict;
-    }
-  }
-  return fail(std::string(key) + ": not allow, deny or none");
-}
-
-// port: 80 | "80" | "80/TCP"; the last names the protocol, too.
-Result<void> parse_port(const json& value, bool protocol_named, Probe& probe) {
-  std::string text;
-  if (value.is_string()) {
-    text = value.get<std::string>();
-    const auto slash = text.find('/');
-    if (slash != std::string::npos) {
-      const auto* protocol =
-          find_protocol(std::string_view(text).substr(slash + 1));
-      if (protocol == nullptr ||
-          (protocol_named && protocol->number != probe.protocol)) {
-        return fail("port: unknown or contradictory protocol: " + text);
-      }
-      probe.protocol = protocol->number;
-      text.resize(slash);
-    }
-  } else if (value.is_number_integer()) {
-    text = value.dump();
-  }
-  const auto port = number_of(text);
-  if (!port || *port < 0 || *port > 65535) {
-    return fail("port: not a number from 0 to 65535");
-  }
-  if (!has_ports(probe.protocol)) {
-    return fail("port: the protocol has no ports");
-  }
-  probe.port = static_cast<std::uint16_t>(*port);
-  return {};
-}
-
-Result<void> parse_icmp(const json& json_probe, const json& type,
-                        Probe& probe) {
-  if (probe.protocol != kIcmp && probe.protocol != kIcmpV6) {
-    return fail("icmpType: the protocol is not ICMP or ICMPv6");
-  }
-  const auto number = number_in(type, 255, "icmpType");
-  if (!number) {
-    return std::unexpected(number.error());
-  }
-  int code = 0;
-  if (const json* value = member(json_probe, "icmpCode")) {
-    const auto parsed = number_in(*value, 255, "icmpCode");
-    if (!parsed) {
-      return std::unexpected(parsed.error());
-    }
-    code = *parsed;
-  }
-  probe.port = static_cast<std::uint16_t>(*number << 8 | code);
-  return {};
-}
-
-Result<void> parse_l4(const json& json_probe, Probe& probe) {
-  const json* protocol = member(json_probe, "protocol");
-  const json* port = member(json_probe, "port");
-  const json* type = member(json_probe, "icmpType");
-  if (protocol != nullptr) {
-    const auto number = protocol_of(*protocol);
-    if (!number) {
-      return std::unexpected(number.error());
-    }
-    probe.protocol = *number;
-  } else if (type != nullptr) {
-    probe.protocol = kIcmp;
-  }
-  if (port != nullptr && type != nullptr) {
-    return fail("port: not together with icmpType");
-  }
-  if (port != nullptr) {
-    return parse_port(*port, protocol != nullptr, probe);
-  }
-  if (type != nullptr) {
-    return parse_icmp(json_probe, *type, probe);
-  }
-  if (has_ports(probe.protocol)) {
-    return fail("port: missing");
-  }
-  if (probe.protocol == kIcmp || probe.protocol == kIcmpV6) {
-    return fail("icmpType: missing");
-  }
-  return {};
-}
-
-Result<Probe> parse_probe(const json& json_probe) {
-  if (!json_probe.is_object()) {
-    return fail("not an object");
-  }
-  if (auto known = only_known(json_probe, kProbeFields); !known) {
-    return std::unexpected(known.error());
-  }
-  Probe probe;
-  auto from = parse_end(json_probe, "from");
-  auto to = parse_end(json_probe, "to");
-  auto egress = parse_verdict(json_probe, "egress");
-  auto ingress = parse_verdict(json_probe, "ingress");
-  for (const Error* error :
-       {from ? nullptr : &from.error(), to ? nullptr : &to.error(),
-        egress ? nullptr : &egress.error(),
-        ingress ? nullptr : &ingress.error()}) {
-    if (error != nullptr) {
-      return std::unexpected(*error);
-    }
-  }
-  probe.from = std::move(*from);
-  probe.to = std::move(*to);
-  probe.egress = *egress;
-  probe.ingress = *ingress;
-  if (auto l4 = parse_l4(json_probe, probe); !l4) {
-    return std::unexpected(l4.error());
-  }
-  return probe;
-}
 
 std::string at(const char* list, std::size_t index) {
   return std::string(list) + "[" + std::to_string(index) + "]";
@@ -451,88 +208,81 @@ Result<void> parse_invalid(const json& from, Scenario& scenario) {
   return {};
 }
 
-Result<void> parse_probes(const json& from, Scenario& scenario) {
+// Where a probe begins that is called by its place in the list.
+int line_of(const std::vector<int>& lines, std::size_t i, int otherwise) {
+  return i < lines.size() ? lines[i] : otherwise;
+}
+
+void set_line(decltype(ScenarioStep::what)& step, int line) {
+  std::visit(
+      [line](auto& what) {
+        if constexpr (requires { what.asked; }) {
+          what.asked.probe.line = line;
+        }
+      },
+      step);
+}
+
+// An error is where the probe is.
+Result<void> parse_probes(const json& from, const std::vector<int>& lines,
+                          Scenario& scenario) {
   const auto probes = list_of(from, "probes", true);
   if (!probes) {
     return std::unexpected(probes.error());
   }
   for (std::size_t i = 0; i < (*probes)->size(); ++i) {
+    const int line = line_of(lines, i, scenario.line);
     auto step = parse_step((**probes)[i]);
     if (!step) {
+      scenario.line = line;
       return with_context(at("probes", i), step.error());
     }
     if (*step) {
       (*step)->probe = scenario.probes.size();
+      set_line((*step)->what, line);
       scenario.steps.push_back(std::move(**step));
       continue;
     }
     auto probe = parse_probe((**probes)[i]);
     if (!probe) {
+      scenario.line = line;
       // "probes[3].port: missing"
       return fail(at("probes", i) + "." + probe.error().message);
     }
-    probe->line = scenario.line;
+    probe->line = line;
     scenario.probes.push_back(std::move(*probe));
   }
   return {};
 }
 
-Result<void> parse_all(const json& from, Scenario& scenario) {
+Result<void> parse_all(const json& from, const std::vector<int>& probe_lines,
+                       Scenario& scenario) {
   if (!from.is_object()) {
     return fail("a scenario is an object with objects and probes");
   }
   if (auto known = only_known(from, kScenarioFields); !known) {
     return known;
   }
-  for (auto* const part : {parse_texts, parse_objects, read_manifests,
-                           parse_invalid, parse_probes}) {
+  for (auto* const part :
+       {parse_texts, parse_objects, read_manifests, parse_invalid}) {
     if (auto parsed = part(from, scenario); !parsed) {
       return parsed;
     }
   }
-  return {};
+  return parse_probes(from, probe_lines, scenario);
 }
 
 }  // namespace
 
-std::string to_string(Verdict verdict) {
-  switch (verdict) {
-    case Verdict::kAllow:
-      return "allow";
-    case Verdict::kDeny:
-      return "deny";
-    case Verdict::kNone:
-      return "none";
-  }
-  std::unreachable();
-}
-
-std::string to_string(const Probe& probe) {
-  const auto* const protocol =
-      std::ranges::find(kProtocols, probe.protocol, &ProtocolName::number);
-  const std::string name = protocol == kProtocols.end()
-                               ? "protocol " + std::to_string(probe.protocol)
-                               : std::string(protocol->name);
-  std::string result = probe.from.name + " -> " + probe.to.name + " ";
-  if (has_ports(probe.protocol)) {
-    return result + std::to_string(probe.port) + "/" + name;
-  }
-  if (probe.protocol != kIcmp && probe.protocol != kIcmpV6) {
-    return result + name;
-  }
-  result += name + " type " + std::to_string(probe.port >> 8);
-  return (probe.port & 0xff) == 0
-             ? result
-             : result + " code " + std::to_string(probe.port & 0xff);
-}
-
 Result<Scenario> parse_scenario(const json& json_scenario,
-                                const std::string& file, int line) {
+                                const std::string& file, int line,
+                                const std::vector<int>& probe_lines) {
   Scenario scenario;
   scenario.file = file;
   scenario.line = line;
-  if (auto parsed = parse_all(json_scenario, scenario); !parsed) {
-    return with_context(file + ":" + std::to_string(line), parsed.error());
+  if (auto parsed = parse_all(json_scenario, probe_lines, scenario); !parsed) {
+    return with_context(file + ":" + std::to_string(scenario.line),
+                        parsed.error());
   }
   return scenario;
 }
@@ -544,10 +294,11 @@ bool is_scenario_file(const std::filesystem::path& path) {
 Result<void> read_scenarios(const std::filesystem::path& path,
                             const ScenarioHandler& handler) {
   bool some = false;
-  const auto read = read_json_scenarios(
-      path, [&](const json& value, int line) -> Result<void> {
+  const auto read =
+      read_json_scenarios(path, [&](const JsonScenario& one) -> Result<void> {
         some = true;
-        const auto scenario = parse_scenario(value, path.string(), line);
+        const auto scenario = parse_scenario(*one.value, path.string(),
+                                             one.line, one.probe_lines);
         return scenario ? handler(*scenario)
                         : std::unexpected(scenario.error());
       });

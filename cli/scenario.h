@@ -20,7 +20,7 @@
 namespace sluice::cli {
 
 struct ProbeEnd {
-  enum class Kind : std::uint8_t { kPod, kIp, kEntity };
+  enum class Kind : std::uint8_t { kPod, kService, kIp, kEntity };
   Kind kind = Kind::kPod;
   std::string name;  // "namespace/name", the address as written, or the entity
   IpAddress ip;      // kIp only
@@ -36,8 +36,12 @@ struct Probe {
   ProbeEnd to;
   std::uint8_t protocol = 6;       // IPPROTO_*
   std::uint16_t port = 0;          // destination port; ICMP: type << 8 | code
+  std::uint16_t last_port = 0;     // of a range that begins at `port`; 0: none
+  std::string port_name;           // of a port of `to`, in place of `port`
+  bool any_protocol = false;       // of the port with that name
   std::optional<Verdict> egress;   // expected of the policy at `from`
   std::optional<Verdict> ingress;  // expected of the policy at `to`
+  std::optional<bool> allowed;     // expected of the connection as a whole
   int line = 0;                    // where it, or its scenario, begins
 };
 
@@ -111,9 +115,11 @@ using ScenarioHandler = std::function<Result<void>(const Scenario&)>;
 Result<void> read_scenarios(const std::filesystem::path& path,
                             const ScenarioHandler& handler);
 
-// One scenario from its JSON form. `file` and `line` only say where it stands.
+// One scenario from its JSON form. `file`, `line` and the lines of its probes
+// only say where it stands.
 Result<Scenario> parse_scenario(const nlohmann::json& json,
-                                const std::string& file, int line);
+                                const std::string& file, int line,
+                                const std::vector<int>& probe_lines = {});
 
 // True if read_scenarios() knows the extension.
 bool is_scenario_file(const std::filesystem::path& path);

@@ -29,6 +29,8 @@ constexpr std::size_t kMaxLineBytes = std::size_t{16} << 20;
 // JSON and YAML files are read as a whole.
 constexpr std::uintmax_t kMaxFileBytes = std::uintmax_t{64} << 20;
 
+constexpr const char* kProbes = "probes";
+
 std::string where(const std::filesystem::path& path, int line) {
   return path.string() + ":" + std::to_string(line);
 }
@@ -115,9 +117,9 @@ Result<std::vector<Document>> parse(std::string_view text, int line,
   std::vector<Document> documents;
   try {
     if (format == ScenarioFormat::kYaml) {
-      kube::manifest::read_yaml(text, line, documents);
+      kube::manifest::read_yaml(text, line, documents, kProbes);
     } else {
-      kube::manifest::read_json(text, line, documents);
+      kube::manifest::read_json(text, line, documents, kProbes);
     }
   } catch (const Broken& broken) {
     return fail(where(path, broken.line) + ": " + broken.what);
@@ -150,7 +152,8 @@ Result<void> read_lines(const std::filesystem::path& path,
       return std::unexpected(documents.error());
     }
     for (const auto& document : *documents) {
-      if (auto handled = handler(document.root, line); !handled) {
+      if (auto handled = handler({.value = &document.root, .line = line});
+          !handled) {
         return handled;
       }
     }
@@ -201,6 +204,32 @@ Result<std::vector<Document>> parse_file(std::string_view text,
   return documents;
 }
 
+// One or several scenarios.
+Result<void> read_document(const Document& document,
+                           const JsonHandler& handler) {
+  if (!document.root.is_array()) {
+    return handler({.value = &document.root,
+                    .line = document.line,
+                    .probe_lines = document.item_lines});
+  }
+  auto begin = document.item_lines.begin();
+  for (const auto& element : document.root) {
+    const auto probes =
+        element.is_object() ? element.find(kProbes) : element.end();
+    const bool some = probes != element.end() && probes->is_array();
+    const auto left = document.item_lines.end() - begin;
+    const auto end = begin + (some ? std::min(std::ssize(*probes), left) : 0);
+    if (auto handled = handler({.value = &element,
+                                .line = document.line,
+                                .probe_lines = {begin, end}});
+        !handled) {
+      return handled;
+    }
+    begin = end;
+  }
+  return {};
+}
+
 Result<void> read_documents(const std::filesystem::path& path,
                             ScenarioFormat format, const JsonHandler& handler) {
   const auto text = read_whole(path);
@@ -215,16 +244,8 @@ Result<void> read_documents(const std::filesystem::path& path,
     if (document.root.is_null()) {
       continue;  // an empty YAML document
     }
-    if (!document.root.is_array()) {
-      if (auto handled = handler(document.root, document.line); !handled) {
-        return handled;
-      }
-      continue;
-    }
-    for (const auto& element : document.root) {
-      if (auto handled = handler(element, document.line); !handled) {
-        return handled;
-      }
+    if (auto read = read_document(document, handler); !read) {
+      return read;
     }
   }
   return {};

@@ -5,6 +5,9 @@
 #include <filesystem>
 #include <functional>
 #include <optional>
+#include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include <nlohmann/json_fwd.hpp>
@@ -23,16 +26,37 @@ enum class ScenarioFormat : std::uint8_t {
 };
 ScenarioFormat scenario_format(const std::filesystem::path& path);
 
-// `line` is where the value begins. An error ends the reading.
-using JsonHandler =
-    std::function<Result<void>(const nlohmann::json& value, int line)>;
+// A scenario and where it begins.
+struct JsonScenario {
+  const nlohmann::json* value = nullptr;  // not null
+  int line = 0;
+  // Where each of its probes begins; empty where a scenario is one line.
+  std::vector<int> probe_lines = {};  // NOLINT(readability-redundant*)
+};
+// An error ends the reading.
+using JsonHandler = std::function<Result<void>(const JsonScenario& scenario)>;
 
 // The values of a file in order; a list in .json is taken apart. Errors of its
 // own are "file: what" or "file:line: what".
 Result<void> read_json_scenarios(const std::filesystem::path& path,
                                  const JsonHandler& handler);
 
-// One end of a probe: {pod: ns/name}, {ip: address} or {entity: name}.
+// Fails at a member that is not among the known ones: a misspelt one would test
+// nothing.
+Result<void> only_known(const nlohmann::json& object,
+                        std::span<const std::string_view> known);
+// The member, or null where it is absent or null.
+const nlohmann::json* member(const nlohmann::json& object, const char* key);
+// The text of a member; empty where it is absent or null.
+Result<std::string> text_of(const nlohmann::json& object, const char* key);
+// The texts of a list, likewise.
+Result<std::vector<std::string>> texts_of(const nlohmann::json& object,
+                                          const char* key);
+
+// A probe; its line is not set.
+Result<Probe> parse_probe(const nlohmann::json& probe);
+// One end of a probe: {pod: ns/name}, {service: ns/name}, {ip: address} or
+// {entity: name}.
 Result<ProbeEnd> parse_end(const nlohmann::json& probe, const char* key);
 // An element of `probes` that is no probe: {dns: ...}, {question: ...} or
 // {wait: seconds}; nullopt if it is one.

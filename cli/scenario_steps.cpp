@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The elements of a scenario's probes that are about DNS and time.
-#include <algorithm>
-#include <initializer_list>
+#include <array>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -21,16 +20,6 @@ constexpr std::uint32_t kTtlMax = 0x7fffffff;
 constexpr std::uint32_t kTtl = 30;
 constexpr std::uint16_t kDnsPort = 53;
 
-Result<void> only(const json& object,
-                  std::initializer_list<std::string_view> known) {
-  for (const auto& item : object.items()) {
-    if (std::ranges::find(known, item.key()) == known.end()) {
-      return fail(item.key() + ": unknown field");
-    }
-  }
-  return {};
-}
-
 Result<std::uint32_t> number(const json& object, const char* key,
                              std::uint32_t otherwise, std::uint32_t most) {
   const auto it = object.find(key);
@@ -42,24 +31,6 @@ Result<std::uint32_t> number(const json& object, const char* key,
                 std::to_string(most));
   }
   return it->get<std::uint32_t>();
-}
-
-Result<std::vector<std::string>> texts(const json& object, const char* key) {
-  std::vector<std::string> result;
-  const auto it = object.find(key);
-  if (it == object.end()) {
-    return result;
-  }
-  if (!it->is_array()) {
-    return fail(std::string(key) + ": not a list");
-  }
-  for (const auto& element : *it) {
-    if (!element.is_string()) {
-      return fail(std::string(key) + ": not a list of strings");
-    }
-    result.push_back(element.get<std::string>());
-  }
-  return result;
 }
 
 Result<void> check_name(const std::string& text, const char* key) {
@@ -86,7 +57,9 @@ Result<DnsAsked> parse_asked(const json& object) {
     return std::unexpected(server.error());
   }
   if (server->kind == ProbeEnd::Kind::kEntity) {
-    return fail("server: not one of {pod: ns/name}, {ip: address}");
+    return fail(
+        "server: not one of {pod: ns/name}, {service: ns/name}, "
+        "{ip: address}");
   }
   const auto port = number(object, "port", kDnsPort, 65535);
   if (!port) {
@@ -109,9 +82,12 @@ Result<DnsAsked> parse_asked(const json& object) {
 }
 
 Result<ScenarioStep::Answer> parse_answer(const json& object) {
-  if (auto known = only(object, {"pod", "server", "protocol", "port", "name",
-                                 "cname", "answers", "ttl"});
-      !known) {
+  static constexpr std::array kKnown{
+      std::string_view("pod"),      std::string_view("server"),
+      std::string_view("protocol"), std::string_view("port"),
+      std::string_view("name"),     std::string_view("cname"),
+      std::string_view("answers"),  std::string_view("ttl")};
+  if (auto known = only_known(object, kKnown); !known) {
     return std::unexpected(known.error());
   }
   auto asked = parse_asked(object);
@@ -119,8 +95,8 @@ Result<ScenarioStep::Answer> parse_answer(const json& object) {
     return std::unexpected(asked.error());
   }
   ScenarioStep::Answer answer{.asked = std::move(*asked)};
-  const auto chain = texts(object, "cname");
-  const auto addresses = texts(object, "answers");
+  const auto chain = texts_of(object, "cname");
+  const auto addresses = texts_of(object, "answers");
   const auto ttl = number(object, "ttl", kTtl, kTtlMax);
   for (const Error* error : {chain ? nullptr : &chain.error(),
                              addresses ? nullptr : &addresses.error(),
@@ -147,9 +123,11 @@ Result<ScenarioStep::Answer> parse_answer(const json& object) {
 }
 
 Result<ScenarioStep::MayAsk> parse_may_ask(const json& object) {
-  if (auto known =
-          only(object, {"pod", "server", "protocol", "port", "name", "expect"});
-      !known) {
+  static constexpr std::array kKnown{
+      std::string_view("pod"),      std::string_view("server"),
+      std::string_view("protocol"), std::string_view("port"),
+      std::string_view("name"),     std::string_view("expect")};
+  if (auto known = only_known(object, kKnown); !known) {
     return std::unexpected(known.error());
   }
   auto asked = parse_asked(object);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <iterator>
 #include <ostream>
+#include <set>
 #include <sstream>
 #include <string_view>
 #include <utility>
@@ -28,6 +29,15 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(FailureView, scenario, source,
 namespace {
 
 using nlohmann::json;
+
+// Several failures may be of one probe: in both families, in the kernel too.
+std::uint64_t failed_probes(const ScenarioReport& report) {
+  std::set<std::pair<std::string, std::string>> failed;
+  for (const auto& failure : report.failures) {
+    failed.emplace(failure.source, failure.what);
+  }
+  return failed.size();
+}
 
 void print_failure(std::ostream& out, const FailureView& failure) {
   out << "  " << printable(failure.what);
@@ -136,7 +146,7 @@ void TestReport::take(std::size_t number, Case& one) {
   questions_ += report.questions;
   unasked_ += report.unasked;
   unsent_ += report.unsent;
-  failed_ += report.failures.size();
+  failed_ += failed_probes(report);
   switch (format_) {
     case TestFormat::kText:
       for (const auto& note : report.notes) {

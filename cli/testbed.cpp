@@ -10,6 +10,7 @@
 #include "cli/scenario_nodes.h"
 #include "lib/base/protocol.h"
 #include "lib/explain/text.h"
+#include "lib/kube/decode.h"
 #include "lib/kube/manifest.h"
 
 namespace sluice::cli {
@@ -123,6 +124,11 @@ void Testbed::load(const Scenario& scenario) {
         meta != object.end() && meta->is_object()) {
       entry.ns = text(*meta, "namespace");
       entry.name = text(*meta, "name");
+    }
+    if (entry.kind == "Service") {
+      if (auto service = kube::decode_service(object)) {
+        services_[service->ns + "/" + service->name] = std::move(*service);
+      }
     }
     manifest.objects.push_back(std::move(entry));
   }
@@ -288,21 +294,86 @@ bool Testbed::is_resolver(const IpAddress& address, std::uint16_t port,
       all, Resolver{.address = address, .port = port, .protocol = protocol});
 }
 
-bool Testbed::knows(const ProbeEnd& end) const {
+const kube::Pod* Testbed::pod(const ProbeEnd& end) const {
   if (end.kind != ProbeEnd::Kind::kPod) {
-    return true;
+    return nullptr;
   }
   const auto [ns, name] = split_name(end.name);
-  return cluster_.store().pod(ns, name) != nullptr;
+  return cluster_.store().pod(ns, name);
+}
+
+bool Testbed::knows(const ProbeEnd& end) const {
+  switch (end.kind) {
+    case ProbeEnd::Kind::kPod:
+      return pod(end) != nullptr;
+    case ProbeEnd::Kind::kService:
+      return services_.contains(end.name);
+    case ProbeEnd::Kind::kIp:
+    case ProbeEnd::Kind::kEntity:
+      break;
+  }
+  return true;
 }
 
 bool Testbed::has_policy(const ProbeEnd& end) {
-  if (end.kind != ProbeEnd::Kind::kPod) {
-    return false;
+  const auto* found = pod(end);
+  return found != nullptr && model(found->node).endpoint(end.name) != nullptr;
+}
+
+Result<Probe> Testbed::with_port_number(const Probe& probe) const {
+  Probe result = probe;
+  if (probe.port_name.empty()) {
+    return result;
   }
-  const auto [ns, name] = split_name(end.name);
-  const auto* pod = cluster_.store().pod(ns, name);
-  return pod != nullptr && model(pod->node).endpoint(end.name) != nullptr;
+  const auto take = [&](const auto& ports) {
+    for (const auto& port : ports) {
+      if (port.name == probe.port_name &&
+          (probe.any_protocol || port.protocol == probe.protocol)) {
+        result.protocol = port.protocol;
+        result.port = port.port;
+        result.port_name.clear();
+        return;
+      }
+    }
+  };
+  if (const auto* found = pod(probe.to)) {
+    take(found->ports);
+  } else if (const auto service = services_.find(probe.to.name);
+             service != services_.end()) {
+    take(service->second.ports);
+  }
+  if (!result.port_name.empty()) {
+    return fail(probe.to.name + " has no port with the name " +
+                probe.port_name);
+  }
+  return result;
+}
+
+std::vector<Probe> Testbed::backends(const Probe& probe, bool v6) const {
+  std::vector<Probe> result;
+  const auto* from = pod(probe.from);
+  for (const auto& front : services_.at(probe.to.name).cluster_ips) {
+    if (front.v6 != v6) {
+      continue;
+    }
+    const auto& translator = cluster_.translator();
+    const auto found =
+        translator.destination(front, probe.protocol, probe.port,
+                               from == nullptr ? std::string() : from->node);
+    for (const auto& [address, port] : found.backends) {
+      Probe one = probe;
+      one.to = {.kind = ProbeEnd::Kind::kIp,
+                .name = to_string(address),
+                .ip = address};
+      const auto name = translator.name_of(address);
+      if (translator.pod(name) != nullptr) {
+        one.to = {.kind = ProbeEnd::Kind::kPod, .name = name, .ip = {}};
+      }
+      one.port = port;
+      result.push_back(std::move(one));
+    }
+  }
+  return result;
 }
 
 Testbed::Addresses Testbed::addresses(const ProbeEnd& end,
@@ -312,12 +383,15 @@ Testbed::Addresses Testbed::addresses(const ProbeEnd& end,
       return {end.ip};
     case ProbeEnd::Kind::kEntity:
       return end.name == "host" ? nodes_[node] : entities_[end.name];
+    case ProbeEnd::Kind::kService: {
+      const auto found = services_.find(end.name);
+      return found == services_.end() ? Addresses{} : found->second.cluster_ips;
+    }
     case ProbeEnd::Kind::kPod:
       break;
   }
-  const auto [ns, name] = split_name(end.name);
-  const auto* pod = cluster_.store().pod(ns, name);
-  return pod == nullptr ? Addresses{} : pod->ips;
+  const auto* found = pod(end);
+  return found == nullptr ? Addresses{} : found->ips;
 }
 
 std::vector<Question> Testbed::questions(const Probe& probe,
@@ -325,20 +399,19 @@ std::vector<Question> Testbed::questions(const Probe& probe,
   const bool egress = direction == policy::Direction::kEgress;
   const auto& subject = egress ? probe.from : probe.to;
   const auto& peer = egress ? probe.to : probe.from;
-  const auto [ns, name] = split_name(subject.name);
-  const auto* pod = cluster_.store().pod(ns, name);
-  if (pod == nullptr) {
+  const auto* found = pod(subject);
+  if (found == nullptr) {
     return {};
   }
   std::vector<Question> all;
   std::vector<Question> fitting;
-  for (const auto& own : pod->ips) {
-    for (const auto& other : addresses(peer, pod->node)) {
+  for (const auto& own : found->ips) {
+    for (const auto& other : addresses(peer, found->node)) {
       if (own.v6 != other.v6) {
         continue;
       }
       all.push_back({.subject = subject.name,
-                     .node = pod->node,
+                     .node = found->node,
                      .direction = direction,
                      .own = own,
                      .peer = other,

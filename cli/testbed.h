@@ -11,6 +11,7 @@
 #include "cli/cluster.h"
 #include "cli/scenario.h"
 #include "lib/dns/matcher.h"
+#include "lib/kube/objects.h"
 #include "lib/policy/model.h"
 
 namespace sluice::cli {
@@ -49,14 +50,22 @@ class Testbed {
   [[nodiscard]] bool is_resolver(const IpAddress& address, std::uint16_t port,
                                  std::uint8_t protocol) const;
 
-  // False if that end of the probe is a pod that is not in the scenario.
+  // False if that end of the probe is a pod or a Service that is not in the
+  // scenario.
   [[nodiscard]] bool knows(const ProbeEnd& end) const;
   // True if that end of the probe is a pod with policy of its own.
   bool has_policy(const ProbeEnd& end);
   // One question for each address family that both ends have. ICMP and ICMPv6
-  // are asked in their own family if both ends have it.
+  // are asked in their own family if both ends have it. To a Service, there is
+  // one for each cluster IP.
   std::vector<Question> questions(const Probe& probe,
                                   policy::Direction direction);
+  // The probe with a number in place of its port's name; fails if the pod or
+  // the Service has no such port.
+  [[nodiscard]] Result<Probe> with_port_number(const Probe& probe) const;
+  // Probes to the backends of the Service at `to`, in the family: those to
+  // which the pod at `from` can come. A backend that is no pod is an address.
+  [[nodiscard]] std::vector<Probe> backends(const Probe& probe, bool v6) const;
 
  private:
   using Addresses = std::vector<IpAddress>;
@@ -70,6 +79,7 @@ class Testbed {
   Addresses unused_pair() { return {unused(false), unused(true)}; }
   Addresses host_of(const std::string& node);
   Addresses addresses(const ProbeEnd& end, const std::string& node);
+  [[nodiscard]] const kube::Pod* pod(const ProbeEnd& end) const;
 
   Cluster cluster_;
   std::vector<std::string> object_failures_;
@@ -78,6 +88,7 @@ class Testbed {
   std::minstd_rand random_{1};
   std::map<std::string, Addresses> entities_;
   std::map<std::string, Addresses> nodes_;
+  std::map<std::string, kube::Service> services_;  // "namespace/name"
   std::map<std::string, policy::Model> models_;
   std::map<std::string, dns::Matcher> matchers_;  // by node
 };

@@ -17,8 +17,11 @@ bool Builder::wants_key() const {
 void Builder::note_line(int line) {
   if (frames_.empty()) {
     document_.line = line;
-  } else if (frames_.size() == 2 && frames_[0].key == "items" &&
-             frames_[1].value.is_array()) {
+    return;
+  }
+  const std::size_t root = frames_[0].value.is_array() ? 1 : 0;
+  if (frames_.size() == root + 2 && frames_[root].key == list_ &&
+      frames_[root + 1].value.is_array()) {
     document_.item_lines.push_back(line);
   }
 }

@@ -34,7 +34,7 @@ struct Remark {
 struct Document {
   nlohmann::json root;
   int line = 0;                 // at which the root begins
-  std::vector<int> item_lines;  // at which each of the root's `items` begins
+  std::vector<int> item_lines;  // at which each element of the list begins
   std::vector<Remark> remarks;  // duplicate keys, in order
 };
 
@@ -55,11 +55,18 @@ std::string_view trim(std::string_view text);
 // a space.
 std::vector<Chunk> split_documents(std::string_view text);
 
+// The member of Kubernetes' List objects that has the objects.
+inline constexpr std::string_view kItems = "items";
+
 // Builds a document from the events of a parser, YAML or JSON. Of duplicate
 // keys the last one counts, as for kubectl, and a remark is added. Throws
 // Broken for too deep nesting and for too many aliased values.
 class Builder {
  public:
+  // `list`: the member of the root whose elements' lines are recorded; of a
+  // root that is a list, that member of each element, one after the other.
+  explicit Builder(std::string_view list = kItems) : list_(list) {}
+
   void begin_object(int line);
   void begin_list(int line);
   // Ends the innermost object or list and gives it to its parent.
@@ -97,6 +104,7 @@ class Builder {
   void merge(nlohmann::json value, int line);
   void merge_object(const nlohmann::json& from, int line);
 
+  std::string list_;
   std::vector<Frame> frames_;
   Document document_;
   const nlohmann::json* last_ = nullptr;
@@ -110,10 +118,12 @@ std::size_t count_nodes(const nlohmann::json& value);
 
 // Reads the consecutive JSON values in `text`, whose first line is `line`, and
 // calls nothing but `out.push_back`. Throws Broken; documents read before that
-// are in `out`.
-void read_json(std::string_view text, int line, std::vector<Document>& out);
+// are in `out`. `list`: see Builder.
+void read_json(std::string_view text, int line, std::vector<Document>& out,
+               std::string_view list = kItems);
 // The same for one YAML document.
-void read_yaml(std::string_view text, int line, std::vector<Document>& out);
+void read_yaml(std::string_view text, int line, std::vector<Document>& out,
+               std::string_view list = kItems);
 
 // The value of a plain (unquoted) YAML 1.1 scalar. Throws Broken for infinity
 // and NaN, which JSON lacks.

