@@ -110,23 +110,26 @@ from one that would have decided otherwise. Exit status: 0 allowed, 1 denied,
   sluice explain --from shop/web --to 203.0.113.7 --to-name api.example.com --port 443 manifests/
   sluice explain --operator --from shop/web --to 10.96.0.10 --port 80
 
-To the address of a Service, every backend is judged: the connection is allowed
-if all of them accept it.)");
+To a Service (svc/shop/db, its DNS name db.shop.svc, or one of its addresses),
+every backend is judged: the connection is allowed if all of them accept it.
+Against a CIDR, the pod is judged for every part of it that the policies or the
+cluster tell apart: the connection is allowed if all of it is.)");
   const auto arguments = std::make_shared<Arguments>();
   auto& request = arguments->request;
   command->add_option("--from", request.from, "Sender")
       ->required()
-      ->type_name("NAMESPACE/POD|ADDRESS");
+      ->type_name("NAMESPACE/POD|ADDRESS|CIDR|node/NAME");
   command
       ->add_option("--to", request.to,
                    "Receiver; of a running program also a DNS name that the "
                    "sender has resolved")
       ->required()
-      ->type_name("NAMESPACE/POD|ADDRESS|NAME");
+      ->type_name(
+          "NAMESPACE/POD|ADDRESS|CIDR|node/NAME|svc/NAMESPACE/NAME|NAME");
   command
       ->add_option("--port", request.port,
                    "Destination port and protocol (TCP if none is named); the "
-                   "name of a container port of --to; or ICMP type")
+                   "name of a port of --to; or ICMP type")
       ->required()
       ->type_name("80/TCP|udp/53|http|8/ICMP|EchoRequest/ICMP");
   auto* dir = command->add_option(

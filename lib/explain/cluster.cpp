@@ -2,19 +2,16 @@
 #include "lib/explain/cluster.h"
 
 #include <algorithm>
-#include <cctype>
 #include <optional>
 #include <set>
+#include <tuple>
 #include <utility>
 #include <vector>
 
-#include <strings.h>
-
-#include "lib/base/protocol.h"
 #include "lib/base/sequence.h"
-#include "lib/base/suggestion.h"
 #include "lib/dns/name.h"
-#include "lib/explain/ends.h"
+#include "lib/explain/find_ends.h"
+#include "lib/explain/pieces.h"
 #include "lib/explain/text.h"
 
 namespace sluice::explain {
@@ -28,72 +25,6 @@ using policy::Translator;
 constexpr std::size_t kBackendsJudged = 256;
 // Sides that are shown of backends that accept; all others are only counted.
 constexpr std::size_t kAcceptingShown = 8;
-
-// One end of the question.
-struct End : ExplainEnd {
-  const kube::Pod* pod = nullptr;
-};
-
-Result<End> find_end(const Translator& translator, const std::string& text,
-                     const char* option, const KnownPods& known_pods) {
-  End end;
-  end.text = text;
-  std::string name = text;
-  const auto ip = parse_ip(text);
-  if (ip) {
-    end.ips = {*ip};
-    name = translator.name_of(*ip);
-    if (name.empty() || name.starts_with("node/")) {
-      return end;
-    }
-    end.text = pod_at(name, *ip);
-  }
-  end.pod = translator.pod(name);
-  if (end.pod == nullptr) {
-    const auto meant =
-        known_pods ? did_you_mean(name, known_pods()) : std::string();
-    return fail(
-        std::string(option) + ": " +
-        (name.contains('/')
-             ? "there is no pod " + name
-             : "\"" + text + "\" is neither namespace/pod nor an address") +
-        meant);
-  }
-  if (!ip) {
-    end.ips = end.pod->ips;
-  }
-  return end;
-}
-
-// The port of the question; also one of the receiver's container ports, by its
-// name.
-Result<PortArgument> find_port(const std::string& text, const End& to) {
-  auto port = parse_port(text);
-  const auto halves = split_port(text);
-  if (port || to.pod == nullptr || !halves ||
-      is_icmp(halves->protocol.value_or(0)) ||
-      std::ranges::all_of(
-          halves->port, [](unsigned char c) { return std::isdigit(c) != 0; })) {
-    return port;
-  }
-  const std::string name(halves->port);
-  std::vector<std::string> known;
-  for (const auto& candidate : to.pod->ports) {
-    if (halves->protocol.value_or(candidate.protocol) != candidate.protocol) {
-      continue;
-    }
-    if (::strcasecmp(candidate.name.c_str(), name.c_str()) == 0) {
-      return PortArgument{.protocol = candidate.protocol,
-                          .port = candidate.port};
-    }
-    known.push_back(candidate.name);
-  }
-  const auto protocol =
-      halves->protocol ? protocol_text(*halves->protocol) + " " : std::string();
-  return fail("port \"" + text + "\": " + to.pod->ns + "/" + to.pod->name +
-              " has no " + protocol + "port of this name" +
-              did_you_mean(name, known));
-}
 
 std::string at_port(const IpAddress& address, std::uint16_t port) {
   const auto text = to_string(address);
@@ -184,20 +115,96 @@ class Explainer {
         });
     std::string text = egress ? "allowed" : "denied";
     text += " at egress; ";
-    text += std::to_string(accepting_) + " of " + std::to_string(backends_) +
-            (backends_ == 1 ? " backend accepts" : " backends accept");
+    // A Service that has an address of each family mostly has the same backends
+    // in both.
+    const auto& first = fronts_.front();
+    if (std::ranges::all_of(fronts_, [&](const Front& front) {
+          return front.accepting == first.accepting &&
+                 front.backends == first.backends;
+        })) {
+      text += first.text();
+    } else {
+      std::vector<std::string> texts;
+      for (const auto& front : fronts_) {
+        texts.push_back(front.text() + (front.v6 ? " by IPv6" : " by IPv4"));
+      }
+      text += joined(texts);
+    }
     if (backends_ < all_backends_) {
       text += " (" + std::to_string(all_backends_ - backends_) +
               " more were not asked)";
     }
     return text;
   }
+  // Describes the pod's end for every part of the prefix that is judged in its
+  // own way, those with the same verdict by the same rule as one side.
+  void describe_prefix(ExplainView& view, const kube::Pod& pod,
+                       Direction direction, const IpPrefix& prefix) const {
+    std::vector<IpPrefix> known;
+    for (const auto& peer : translator_->snapshot(pod.node).peers) {
+      known.push_back(peer.prefix);
+    }
+    using Verdict = std::tuple<bool, std::string, std::string, std::string>;
+    std::vector<std::pair<Verdict, std::vector<std::string>>> groups;
+    for (const auto& piece : pieces_of(prefix, known)) {
+      SideView side;
+      side.direction = direction_text(static_cast<unsigned>(direction));
+      judge(side, pod, direction, piece.sample, port_.port);
+      const Verdict verdict{side.allowed, side.reason, side.policy, side.path};
+      const auto same = std::ranges::find(
+          groups, verdict,
+          &std::pair<Verdict, std::vector<std::string>>::first);
+      const auto index = static_cast<std::size_t>(same - groups.begin());
+      if (same == groups.end()) {
+        groups.emplace_back(verdict, std::vector<std::string>());
+        // What holds at the sample's address alone is left out.
+        side.behind.clear();
+        for (auto& miss : side.near_misses) {
+          replace_end(miss.detail, to_string(piece.sample),
+                      to_string(piece.prefix));
+        }
+        view.sides.push_back(std::move(side));
+      }
+      groups[index].second.push_back(named(piece.prefix));
+    }
+    for (std::size_t i = 0; i < groups.size(); ++i) {
+      view.sides[i].peer = listed(groups[i].second);
+    }
+  }
+
   // The Services and host ports that lead to the backends, as text.
   [[nodiscard]] const std::set<std::string>& through() const {
     return through_;
   }
 
  private:
+  // "10.0.0.1/32 (shop/web)".
+  [[nodiscard]] std::string named(const IpPrefix& prefix) const {
+    const auto name = prefix.length == prefix.address.bits()
+                          ? translator_->name_of(prefix.address)
+                          : std::string();
+    return to_string(prefix) + (name.empty() ? "" : " (" + name + ")");
+  }
+
+  static void replace_end(std::string& text, const std::string& end,
+                          const std::string& by) {
+    if (text.ends_with(" " + end)) {
+      text.replace(text.size() - end.size(), end.size(), by);
+    }
+  }
+
+  // "10.0.0.0/8, 10.1.0.0/16 and 3 more".
+  static std::string listed(const std::vector<std::string>& texts) {
+    constexpr std::size_t kMost = 5;
+    const auto shown = std::min(kMost, texts.size());
+    auto text = joined(std::vector(
+        texts.begin(), texts.begin() + static_cast<std::ptrdiff_t>(shown)));
+    if (shown < texts.size()) {
+      text += " and " + std::to_string(texts.size() - shown) + " more";
+    }
+    return text;
+  }
+
   void judge(SideView& side, const kube::Pod& pod, Direction direction,
              const IpAddress& peer, std::uint16_t port) const {
     side.endpoint = pod.ns + "/" + pod.name;
@@ -267,15 +274,17 @@ class Explainer {
       through_.insert("host port of node " + name);
     }
     all_backends_ += found.backends.size();
+    auto& counted = fronts_.emplace_back(Front{.v6 = front.v6});
     std::vector<SideView> accepting;
     for (const auto& [address, port] : found.backends) {
       if (backends_ == kBackendsJudged) {
         break;
       }
       ++backends_;
+      ++counted.backends;
       auto side = backend_side(address, port, front, sender);
       if (side.allowed) {
-        ++accepting_;
+        ++counted.accepting;
         accepting.push_back(std::move(side));
       } else {
         view.sides.push_back(std::move(side));
@@ -326,8 +335,49 @@ class Explainer {
   std::set<std::string> through_;
   std::size_t backends_ = 0;  // judged
   std::size_t all_backends_ = 0;
-  std::size_t accepting_ = 0;
+  // What stands behind one address.
+  struct Front {
+    bool v6 = false;
+    std::size_t backends = 0;
+    std::size_t accepting = 0;
+    [[nodiscard]] std::string text() const {
+      return std::to_string(accepting) + " of " + std::to_string(backends) +
+             (backends == 1 ? " backend accepts" : " backends accept");
+    }
+  };
+  std::vector<Front> fronts_;
 };
+
+// Explains the end that is a pod, against a prefix at the other.
+Result<ExplainView> explain_prefix(const Explainer& explainer, const End& from,
+                                   const End& to, const PortArgument& port) {
+  const bool egress = to.prefix.has_value();
+  const auto& end = egress ? from : to;
+  const auto& prefix = egress ? *to.prefix : *from.prefix;
+  if (end.pod == nullptr) {
+    return fail("the other end of a prefix must be a pod");
+  }
+  if (std::ranges::none_of(end.ips, [&](const IpAddress& ip) {
+        return ip.v6 == prefix.address.v6;
+      })) {
+    return fail(end.text + " has no " + (prefix.address.v6 ? "IPv6" : "IPv4") +
+                " address");
+  }
+  ExplainView view{.from = from.text,
+                   .to = to.text,
+                   .port = port_text(port),
+                   .allowed = true,
+                   .summary = {},
+                   .sides = {}};
+  explainer.describe_prefix(view, *end.pod,
+                            egress ? Direction::kEgress : Direction::kIngress,
+                            prefix);
+  view.allowed = std::ranges::all_of(view.sides, &SideView::allowed);
+  if (!view.allowed && std::ranges::any_of(view.sides, &SideView::allowed)) {
+    view.summary = "a part of it is allowed";
+  }
+  return view;
+}
 
 // Fails if none of the ends is one that the question may be about; see
 // explain_cluster().
@@ -380,6 +430,9 @@ Result<ExplainView> explain_cluster(const Translator& translator,
     names.push_back(std::move(*name));
   }
   Explainer explainer(translator, *port, *from, *to, std::move(names));
+  if (from->prefix || to->prefix) {
+    return explain_prefix(explainer, *from, *to, *port);
+  }
   auto view = explain_ends(
       *from, *to, *port,
       [&](ExplainView& all, SideView side, sluice_direction direction,
@@ -389,7 +442,7 @@ Result<ExplainView> explain_cluster(const Translator& translator,
       });
   if (view) {
     view->summary = explainer.summary(*view);
-    if (!explainer.through().empty()) {
+    if (!explainer.through().empty() && to->service == nullptr) {
       view->to += " (" + joined(explainer.through()) + ")";
     }
   }

@@ -13,24 +13,23 @@
 namespace sluice::explain {
 namespace {
 
-// "80/TCP", also if the request does not name the protocol.
-std::string text_of(const PortArgument& port) {
-  const int number = is_icmp(port.protocol) ? port.port >> 8 : port.port;
-  return std::to_string(number) + "/" + protocol_text(port.protocol);
-}
-
 bool fits(const IpAddress& address, std::uint8_t protocol) {
   return !is_icmp(protocol) || address.v6 == (protocol == IPPROTO_ICMPV6);
 }
 
 }  // namespace
 
+std::string port_text(const PortArgument& port) {
+  const int number = is_icmp(port.protocol) ? port.port >> 8 : port.port;
+  return std::to_string(number) + "/" + protocol_text(port.protocol);
+}
+
 Result<ExplainView> explain_ends(const ExplainEnd& from, const ExplainEnd& to,
                                  const PortArgument& port,
                                  const DescribeSide& describe) {
   ExplainView view{.from = from.text,
                    .to = to.text,
-                   .port = text_of(port),
+                   .port = port_text(port),
                    .allowed = true,
                    .summary = {},
                    .sides = {}};

@@ -28,6 +28,9 @@ using DescribeSide = std::function<void(
     ExplainView& view, SideView side, sluice_direction direction,
     const IpAddress& own, const IpAddress& peer)>;
 
+// "80/TCP", also if the request does not name the protocol.
+std::string port_text(const PortArgument& port);
+
 // Explains both ends, for every pair of addresses between which the port's
 // protocol can be used.
 Result<ExplainView> explain_ends(const ExplainEnd& from, const ExplainEnd& to,

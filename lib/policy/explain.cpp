@@ -378,6 +378,10 @@ const kube::Pod* Translator::pod(const std::string& name) const {
   return it == impl_->pods.end() ? nullptr : &it->second->pod;
 }
 
+const kube::Service* Translator::service(const std::string& name) const {
+  return impl_->services.find(name);
+}
+
 Occupant Translator::occupant(const IpAddress& address) const {
   impl_->flush();
   return impl_->classes.occupant(address);

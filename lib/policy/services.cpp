@@ -315,6 +315,12 @@ void Services::clear_changes() {
   node_ports_changed_ = false;
 }
 
+const kube::Service* Services::find(const std::string& name) const {
+  const auto it = services_.find(name);
+  return it == services_.end() || !it->second.known ? nullptr
+                                                    : &it->second.object;
+}
+
 const std::vector<ServicePortView>& Services::ports(
     const std::string& name) const {
   static const std::vector<ServicePortView> none;

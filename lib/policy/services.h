@@ -151,7 +151,10 @@ class Services {
     return resolver_changes_;
   }
 
-  // Empty if there is no such Service. `name` is "namespace/name".
+  // nullptr if there is no such Service. `name` is "namespace/name". Valid
+  // until the next change.
+  [[nodiscard]] const kube::Service* find(const std::string& name) const;
+  // Empty if there is no such Service.
   [[nodiscard]] const std::vector<ServicePortView>& ports(
       const std::string& name) const;
   // The addresses of which a Service's name was added or removed since the

@@ -196,6 +196,8 @@ class Translator {
   // The pod "namespace/name"; nullptr if there is none. Valid until the next
   // change.
   [[nodiscard]] const kube::Pod* pod(const std::string& name) const;
+  // Likewise the Service "namespace/name".
+  [[nodiscard]] const kube::Service* service(const std::string& name) const;
   [[nodiscard]] Occupant occupant(const IpAddress& address) const;
   // Returns the owner of an address, "namespace/pod" or "node/name"; empty if
   // there is none.

@@ -255,6 +255,130 @@ TEST_F(ServiceTest, ANodePortIsJudgedAsTheBackendSeesItsClient) {
   EXPECT_TRUE(ask("shop/web", "192.0.2.1", "30080").allowed);
 }
 
+TEST_F(ServiceTest, AServiceIsAnEndByItsNames) {
+  isolate("one");
+  const auto by_address = ask("shop/web", "10.96.0.10", "80");
+  for (const auto* name :
+       {"svc/shop/api", "api.shop.svc", "api.shop.svc.cluster.local"}) {
+    const auto view = ask("shop/web", name, "80");
+    EXPECT_EQ(view.to, "svc/shop/api");
+    EXPECT_EQ(view.summary, "allowed at egress; 1 of 2 backends accept");
+    EXPECT_EQ(view.sides.size(), by_address.sides.size()) << name;
+  }
+  const auto refused = [&](const std::string& from, const std::string& to) {
+    const auto view = explain(cluster_, {.from = from, .to = to, .port = "80"});
+    return view ? "accepted" : view.error().message;
+  };
+  EXPECT_THAT(refused("shop/web", "svc/shop/apo"),
+              HasSubstr("--to: there is no Service shop/apo"));
+  EXPECT_THAT(refused("svc/shop/api", "shop/web"),
+              HasSubstr("a Service sends nothing"));
+}
+
+TEST_F(ServiceTest, AServiceOfBothFamiliesCountsEachBackendOnce) {
+  add("both.yaml", R"(
+apiVersion: v1
+kind: Pod
+metadata: {namespace: shop, name: both, labels: {app: dual, number: dual}}
+spec: {nodeName: s1}
+status: {phase: Running, podIPs: [{ip: 10.1.0.7}, {ip: "fd00::7"}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {namespace: shop, name: asker, labels: {app: asker}}
+spec: {nodeName: s1}
+status: {phase: Running, podIPs: [{ip: 10.1.0.8}, {ip: "fd00::8"}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {namespace: shop, name: dual}
+spec:
+  clusterIPs: [10.96.0.12, "fd00:96::12"]
+  selector: {app: dual}
+  ports: [{name: web, port: 80, targetPort: 8080}]
+)");
+  EXPECT_EQ(ask("shop/asker", "svc/shop/dual", "web").summary,
+            "allowed at egress; 1 of 1 backend accepts");
+  isolate("dual", "{ipBlock: {cidr: 10.1.0.8/32}}, {podSelector: {}}");
+  EXPECT_TRUE(ask("shop/asker", "svc/shop/dual", "web/TCP").allowed);
+  isolate("dual", "{ipBlock: {cidr: 192.0.2.0/24}}");
+  EXPECT_EQ(ask("shop/asker", "svc/shop/dual", "80").summary,
+            "allowed at egress; 0 of 1 backend accepts");
+  const auto other = explain(
+      cluster_, {.from = "shop/asker", .to = "svc/shop/dual", .port = "wep"});
+  ASSERT_FALSE(other);
+  EXPECT_THAT(other.error().message,
+              HasSubstr("Service shop/dual has no port of this name; did you "
+                        "mean \"web\"?"));
+}
+
+TEST_F(ServiceTest, AHeadlessServiceIsNoEnd) {
+  add("headless.yaml", R"(
+apiVersion: v1
+kind: Service
+metadata: {namespace: shop, name: headless}
+spec: {clusterIP: None, selector: {app: api}, ports: [{port: 80}]}
+)");
+  const auto view = explain(
+      cluster_, {.from = "shop/web", .to = "svc/shop/headless", .port = "80"});
+  ASSERT_FALSE(view);
+  EXPECT_THAT(view.error().message, HasSubstr("is headless"));
+}
+
+TEST_F(ServiceTest, ANodeIsAnEndByItsName) {
+  isolate("one", "{ipBlock: {cidr: 192.0.2.1/32}}");
+  const auto view = ask("node/s1", "shop/api-1", "8080");
+  EXPECT_EQ(view.from, "node/s1");
+  EXPECT_EQ(view.sides.at(1).peer, "192.0.2.1");
+  EXPECT_TRUE(view.allowed);
+  EXPECT_FALSE(
+      explain(cluster_, {.from = "node/s9", .to = "shop/api-1", .port = "1"}));
+}
+
+TEST_F(ServiceTest, APrefixIsJudgedInAllItsParts) {
+  isolate("one",
+          "{ipBlock: {cidr: 198.51.100.0/24, except: [198.51.100.8/30]}}, "
+          "{podSelector: {matchLabels: {app: web}}}");
+  auto view = ask("198.51.100.16/28", "shop/api-1", "80");
+  EXPECT_TRUE(view.allowed);
+  EXPECT_TRUE(view.summary.empty());
+  ASSERT_EQ(view.sides.size(), 1U);
+  EXPECT_EQ(view.sides[0].peer, "198.51.100.16/28");
+  EXPECT_EQ(view.sides[0].path, "spec.ingress[0]");
+  view = ask("198.51.100.0/24", "shop/api-1", "80");
+  EXPECT_FALSE(view.allowed);
+  EXPECT_EQ(view.summary, "a part of it is allowed");
+  ASSERT_EQ(view.sides.size(), 2U);
+  EXPECT_TRUE(view.sides[0].allowed);
+  EXPECT_EQ(view.sides[1].peer, "198.51.100.8/30");
+  EXPECT_FALSE(view.sides[1].allowed);
+  view = ask("10.0.0.0/8", "shop/api-1", "80");
+  EXPECT_FALSE(view.sides.at(0).allowed);
+  EXPECT_THAT(view.sides.at(0).peer, HasSubstr("10.1.0.1/32 (node/n1)"));
+  EXPECT_TRUE(view.sides.at(1).allowed);
+  EXPECT_EQ(view.sides.at(1).peer, "10.1.0.9/32 (shop/web)");
+  EXPECT_TRUE(ask("shop/web", "203.0.113.0/24", "80").allowed);
+  for (const auto& [from, to] : {std::pair("10.0.0.0/8", "10.0.0.0/8"),
+                                 {"shop/web", "2001:db8::/32"},
+                                 {"10.0.0.0/33", "shop/web"}}) {
+    EXPECT_FALSE(explain(cluster_, {.from = from, .to = to, .port = "80"}))
+        << from << " " << to;
+  }
+}
+
+TEST_F(ServiceTest, APodWithoutAnAddressIsToldAsThat) {
+  add("new.yaml", R"(
+apiVersion: v1
+kind: Pod
+metadata: {namespace: shop, name: new}
+spec: {nodeName: s1}
+)");
+  const auto view =
+      explain(cluster_, {.from = "shop/new", .to = "shop/web", .port = "80"});
+  ASSERT_FALSE(view);
+  EXPECT_EQ(view.error().message, "--from: pod shop/new has no address yet");
+}
+
 TEST_F(ServiceTest, AServiceWithoutEndpointsAcceptsNothing) {
   add("empty.yaml", R"(
 apiVersion: v1
