@@ -21,6 +21,7 @@
 #include "agent/own_peers.h"
 #include "agent/tracking.h"
 #include "agent/unclaimed.h"
+#include "agent/wanted_state.h"
 #include "lib/base/fd.h"
 
 namespace sluice::agent {
@@ -30,47 +31,6 @@ namespace {
 // the kernel's connection tracking does not know, has to say something.
 constexpr std::chrono::seconds kAdoption = std::chrono::minutes(5);
 constexpr std::chrono::seconds kAdoptionCheck{10};
-
-// The wanted state, sorted only when somebody looks: keeping it sorted would
-// make every transaction cost as much as the state is large.
-class WantedState {
- public:
-  void replace(const State& state) {
-    state_ = state;
-    later_ = {};
-  }
-  void add(const Transaction& transaction) {
-    const auto append = [](auto& to, const auto& from) {
-      to.insert(to.end(), from.begin(), from.end());
-      return to.size();
-    };
-    const std::size_t changes =
-        append(later_.peers, transaction.peers) +
-        append(later_.entries, transaction.entries) +
-        append(later_.endpoints, transaction.endpoints) +
-        append(later_.rules, transaction.rules) +
-        append(later_.sets, transaction.sets) +
-        append(later_.names, transaction.names) +
-        append(later_.resolvers, transaction.resolvers);
-    const std::size_t size = state_.peers.size() + state_.entries.size() +
-                             state_.endpoints.size() + state_.rules.size() +
-                             state_.sets.size() + state_.names.size() +
-                             state_.resolvers.size();
-    if (changes > kSlack + size) {
-      (void)get();
-    }
-  }
-  [[nodiscard]] const State& get() const {
-    sluice::apply(state_, later_);
-    later_ = {};
-    return state_;
-  }
-
- private:
-  static constexpr std::size_t kSlack = 4096;
-  mutable State state_;
-  mutable Transaction later_;
-};
 
 void set_if_different(std::uint32_t& to, std::uint32_t value) {
   if (__atomic_load_n(&to, __ATOMIC_RELAXED) != value) {

@@ -27,6 +27,7 @@
 #include "agent/learned_maps.h"
 #include "agent/maps.h"
 #include "agent/pins.h"
+#include "agent/wanted_names.h"
 #include "lib/base/fd.h"
 
 namespace sluice::agent {
@@ -43,13 +44,6 @@ sluice_resolver_key resolver_key(const Resolver& resolver) {
   key.port = htons(resolver.port);
   key.protocol = resolver.protocol;
   return key;
-}
-
-// Of an endpoint that uses it for learning; the keys of lists of questions are
-// not among them.
-bool is_name_entry(const sluice_policy_key& key) {
-  return (key.cidr_id & SLUICE_CIDR_NAME) != 0 &&
-         key.direction == SLUICE_EGRESS;
 }
 
 struct RingBufferDeleter {
@@ -71,7 +65,7 @@ struct Learning::Impl {
         secret{datapath.state()->name_key[0], datapath.state()->name_key[1]},
         table(secret, datapath.capacity(Map::kNames)),
         lookups({.ttl_min = options.ttl_min, .grace = options.grace}),
-        own_resolvers(options.resolvers.begin(), options.resolvers.end()) {}
+        wanted(options.resolvers) {}
 
   int names_fd;
   int resolvers_fd;
@@ -86,32 +80,18 @@ struct Learning::Impl {
   NameTable table;
   Lookups lookups;
   Counters counters;
-  std::set<Resolver> own_resolvers;  // whatever the state says
-
-  // What is wanted.
-  std::map<std::uint32_t, std::string> patterns;  // by selector
-  std::set<sluice_policy_key, PolicyKeyLess> name_keys;
-  std::map<std::uint32_t, std::size_t> name_sets;  // number of their name_keys
-  std::set<Resolver> resolvers;
-  // What the next prepare() and settle() have to do.
-  bool started = false;
-  std::vector<Transaction::NameChange> additions;
-  std::vector<Transaction::NameChange> removals;
-  std::set<Resolver> resolvers_there;
+  WantedNames wanted;
+  std::set<Resolver> resolvers_there;  // in the map
 
   Result<void> open();
-  void clear_wanted();
-  void want_name(std::uint32_t id, const std::optional<NameSelector>& value);
-  void want_entry(const sluice_policy_key& key, bool there);
-  void want_resolver(const Resolver& resolver, bool there);
-
   Result<void> take_over_names();
   Result<void> begin(Datapath& datapath);
   Result<void> listen(const Datapath& datapath);
   void write_name(const NameTable::Entry& entry);
-  // Puts the changes into the table and the map `names`, and forgets them. The
-  // error says which pattern this version cannot read; the others are in force.
-  Result<void> change_names(std::vector<Transaction::NameChange>& changes);
+  // Puts the changes into the table and the map `names`. The error says which
+  // pattern this version cannot read; the others are in force.
+  Result<void> change_names(
+      const std::vector<Transaction::NameChange>& changes);
   Result<void> add_resolvers();
   Result<void> remove_resolvers();
   Result<void> give_maps(const EndpointStates& endpoints,
@@ -140,88 +120,12 @@ struct Learning::Impl {
   }
 };
 
-// ---- what is wanted ----
-
-void Learning::Impl::clear_wanted() {
-  name_keys.clear();
-  name_sets.clear();
-  resolvers = own_resolvers;
-}
-
-void Learning::Impl::want_name(std::uint32_t id,
-                               const std::optional<NameSelector>& value) {
-  if (value) {
-    patterns[id] = value->pattern;
-    additions.push_back({.id = id, .value = value});
-    // It may have been wanted before, and may not leave any more.
-    std::erase_if(removals,
-                  [id](const auto& change) { return change.id == id; });
-  } else if (patterns.erase(id) != 0) {
-    std::erase_if(additions,
-                  [id](const auto& change) { return change.id == id; });
-    removals.push_back({.id = id, .value = std::nullopt});
-  }
-}
-
-void Learning::Impl::want_entry(const sluice_policy_key& key, bool there) {
-  if (!is_name_entry(key)) {
-    return;
-  }
-  if (there ? !name_keys.insert(key).second : name_keys.erase(key) == 0) {
-    return;
-  }
-  std::size_t& count = name_sets[key.policy_id];
-  count += there ? 1 : -1;
-  if (count == 0) {
-    name_sets.erase(key.policy_id);
-  }
-}
-
-void Learning::Impl::want_resolver(const Resolver& resolver, bool there) {
-  if (there) {
-    resolvers.insert(resolver);
-  } else if (!own_resolvers.contains(resolver)) {
-    resolvers.erase(resolver);
-  }
-}
-
 void Learning::replace(const State& wanted) {
-  auto& impl = *impl_;
-  impl.clear_wanted();
-  std::set<std::uint32_t> ids;
-  for (const auto& name : wanted.names) {
-    ids.insert(name.id);
-    const auto known = impl.patterns.find(name.id);
-    if (known == impl.patterns.end() || known->second != name.pattern) {
-      impl.want_name(name.id, name);
-    }
-  }
-  const auto before = impl.patterns;
-  for (const auto& [id, pattern] : before) {
-    if (!ids.contains(id)) {
-      impl.want_name(id, std::nullopt);
-    }
-  }
-  for (const auto& entry : wanted.entries) {
-    impl.want_entry(entry.key, true);
-  }
-  for (const auto& resolver : wanted.resolvers) {
-    impl.want_resolver(resolver, true);
-  }
-  impl.started = true;
+  impl_->wanted.replace(wanted);
 }
 
 void Learning::apply(const Transaction& transaction) {
-  auto& impl = *impl_;
-  for (const auto& change : transaction.names) {
-    impl.want_name(change.id, change.value);
-  }
-  for (const auto& change : transaction.entries) {
-    impl.want_entry(change.key, change.value.has_value());
-  }
-  for (const auto& change : transaction.resolvers) {
-    impl.want_resolver(change.resolver, change.present);
-  }
+  impl_->wanted.apply(transaction);
 }
 
 // ---- making the kernel follow ----
@@ -237,9 +141,8 @@ void Learning::Impl::write_name(const NameTable::Entry& entry) {
 }
 
 Result<void> Learning::Impl::change_names(
-    std::vector<Transaction::NameChange>& changes) {
+    const std::vector<Transaction::NameChange>& changes) {
   const auto change = table.apply(changes);
-  changes.clear();
   for (const auto& entry : change.entries) {
     write_name(entry);
   }
@@ -303,7 +206,7 @@ Result<void> Learning::Impl::listen(const Datapath& datapath) {
 }
 
 Result<void> Learning::Impl::add_resolvers() {
-  for (const auto& resolver : resolvers) {
+  for (const auto& resolver : wanted.resolvers()) {
     if (resolvers_there.contains(resolver)) {
       continue;
     }
@@ -328,17 +231,17 @@ Result<void> Learning::Impl::remove_resolvers() {
     return with_context("map resolvers", read.error());
   }
   for (const auto& key : keys) {
-    const bool wanted =
-        std::ranges::any_of(resolvers, [&](const Resolver& resolver) {
+    const bool stays =
+        std::ranges::any_of(wanted.resolvers(), [&](const Resolver& resolver) {
           const auto other = resolver_key(resolver);
           return std::memcmp(&other, &key, sizeof(key)) == 0;
         });
-    if (!wanted && bpf_map_delete_elem(resolvers_fd, &key) != 0 &&
+    if (!stays && bpf_map_delete_elem(resolvers_fd, &key) != 0 &&
         errno != ENOENT) {
       return fail_errno("map resolvers");
     }
   }
-  resolvers_there = resolvers;
+  resolvers_there = wanted.resolvers();
   return {};
 }
 
@@ -346,8 +249,7 @@ std::set<std::uint32_t> Learning::Impl::users(
     const EndpointStates& endpoints) const {
   std::set<std::uint32_t> users;
   for (const auto& [name, endpoint] : endpoints) {
-    if (endpoint.ifindex != 0 &&
-        name_sets.contains(endpoint.entry.policy_set)) {
+    if (endpoint.ifindex != 0 && wanted.has_names(endpoint.entry.policy_set)) {
       users.insert(endpoint.ifindex);
     }
   }
@@ -365,7 +267,7 @@ Result<void> Learning::Impl::give_maps(const EndpointStates& endpoints,
     }
     std::vector<std::uint32_t> all;
     if (is_new) {
-      for (const auto& [id, pattern] : patterns) {
+      for (const auto& [id, pattern] : wanted.patterns()) {
         all.push_back(id);
       }
     }
@@ -389,20 +291,21 @@ Result<void> Learning::Impl::give_maps(const EndpointStates& endpoints,
 Result<void> Learning::prepare(Datapath& datapath,
                                const EndpointStates& endpoints) {
   auto& impl = *impl_;
-  if (!impl.started) {
+  if (!impl.wanted.known()) {
     return {};
   }
   Result<void> result;
   std::vector<std::uint32_t> fresh;
-  if (!impl.additions.empty()) {
-    for (const auto& addition : impl.additions) {
+  if (const auto additions = impl.wanted.take_additions(); !additions.empty()) {
+    for (const auto& addition : additions) {
       fresh.push_back(addition.id);
     }
     std::ranges::sort(fresh);
-    result = impl.change_names(impl.additions);
+    result = impl.change_names(additions);
     impl.drain_seen();
   }
-  if (!impl.held && !(impl.patterns.empty() && impl.resolvers.empty())) {
+  if (!impl.held &&
+      !(impl.wanted.patterns().empty() && impl.wanted.resolvers().empty())) {
     if (auto begun = impl.begin(datapath); !begun && result) {
       result = std::move(begun);
     }
@@ -418,14 +321,15 @@ Result<void> Learning::prepare(Datapath& datapath,
 
 Result<void> Learning::settle(const EndpointStates& endpoints) {
   auto& impl = *impl_;
-  if (!impl.started) {
+  if (!impl.wanted.known()) {
     return {};
   }
   Result<void> result;
-  if (impl.resolvers_there != impl.resolvers) {
+  if (impl.resolvers_there != impl.wanted.resolvers()) {
     result = impl.remove_resolvers();
   }
-  if (auto changed = impl.change_names(impl.removals); !changed && result) {
+  if (auto changed = impl.change_names(impl.wanted.take_removals());
+      !changed && result) {
     result = std::move(changed);
   }
   const auto users = impl.users(endpoints);
@@ -533,7 +437,7 @@ void Learning::Impl::handle_seen(const sluice_dns_event& event,
   if (event.reason == SLUICE_REASON_DNS_LEARNED) {
     counters.learned += lookups.learned(*answer, source, table, heard).size();
   }
-  if (started) {
+  if (wanted.known()) {
     meet(*answer, false);
   }
 }

@@ -2,21 +2,16 @@
 #include "lib/flow/cluster_reader.h"
 
 #include <algorithm>
-#include <array>
 
-#include "lib/flow/cursor.h"
+#include "lib/flow/cluster_request.h"
 #include "lib/flow/time.h"
 
 namespace sluice::flow {
 namespace {
 
-// A client that wants everything says so by a number without an end.
-constexpr std::uint64_t kAll = std::uint64_t{1} << 32U;
 constexpr std::uint32_t kBatchBytesMin = 4'096;
 // What every node is asked for at least when the last flows are collected.
 constexpr std::uint64_t kFewMin = 8;
-// What agents say of a number is bounded.
-constexpr std::uint64_t kLostMax = std::uint64_t{1} << 62U;
 // A node's clock may be ahead by so much; what is later would be the newest of
 // all for as long.
 constexpr std::int64_t kAheadMax = 60 * kSecond;
@@ -25,27 +20,6 @@ constexpr std::size_t kItemBytes = 96;
 
 std::size_t size_of(const std::string& message) {
   return message.size() + kItemBytes;
-}
-
-void set_lost(std::uint64_t count, ::observer::GetFlowsResponse& response) {
-  response.mutable_lost_events()->set_source(::flow::HUBBLE_RING_BUFFER);
-  response.mutable_lost_events()->set_num_events_lost(count);
-}
-
-// What has_end_in() needs of a flow, whatever the client wants of it.
-constexpr std::array kNamespaces{"source.namespace", "destination.namespace",
-                                 "source_service.namespace",
-                                 "destination_service.namespace"};
-
-bool has_end_in(const ::flow::Flow& flow,
-                const std::vector<std::string>& namespaces) {
-  return namespaces.empty() ||
-         std::ranges::any_of(namespaces, [&](const std::string& name) {
-           return flow.source().namespace_() == name ||
-                  flow.destination().namespace_() == name ||
-                  flow.source_service().namespace_() == name ||
-                  flow.destination_service().namespace_() == name;
-         });
 }
 
 std::string away_text(NodeState state) {
@@ -61,48 +35,16 @@ ClusterReader::ClusterReader(Request request, NextId next_id,
     : request_(std::move(request)),
       next_id_(std::move(next_id)),
       options_(std::move(options)),
-      started_(now()) {}
+      started_(now()),
+      news_(options_.name) {}
 
 Result<ClusterReader> ClusterReader::open(
     Request request, const std::map<std::string, NodeView>& nodes,
     NextId next_id, const ClusterReaderOptions& options,
     Clock::time_point now) {
-  auto& flows = request.flows;
-  if (flows.ByteSizeLong() > kClusterRequestBytesMax) {
-    return fail("request too large: " + std::to_string(flows.ByteSizeLong()) +
-                " bytes, limit " + std::to_string(kClusterRequestBytesMax));
-  }
-  if (flows.first() && flows.follow()) {
-    return fail("first and follow cannot be combined");
-  }
-  // Each node would refuse them.
-  if (const auto filters = compile_filters(flows, {}); !filters) {
-    return std::unexpected(filters.error());
-  }
-  if (flows.number() >= kAll) {
-    flows.set_number(0);
-    if (flows.follow() && !flows.has_since()) {
-      set_time(0, *flows.mutable_since());
-    }
-  }
-  if (flows.number() > options.last_max && !flows.first() &&
-      !flows.has_since()) {
-    return fail("the last " + std::to_string(flows.number()) +
-                " flows; of a cluster, the last " +
-                std::to_string(options.last_max) +
-                ", all flows or those since a time are possible");
-  }
-  auto mask = FlowMask::parse(flows.field_mask());
+  auto mask = prepare_request(request, options);
   if (!mask) {
     return std::unexpected(mask.error());
-  }
-  if (flows.field_mask().paths_size() > 0 && !request.namespaces.empty()) {
-    for (const auto* path : kNamespaces) {
-      flows.mutable_field_mask()->add_paths(path);
-    }
-    if (const auto asked = FlowMask::parse(flows.field_mask()); !asked) {
-      return std::unexpected(asked.error());
-    }
   }
   ClusterReader reader(std::move(request), std::move(next_id), options);
   reader.mask_ = std::move(*mask);
@@ -352,7 +294,7 @@ void ClusterReader::on_batch(wire::FlowBatch batch, Clock::time_point now) {
     tell(place, ::relay::NODE_CONNECTED);
   }
   if (batch.lost > 0) {
-    tell_lost(place, batch.lost);
+    news_.tell_lost(place, source.node, batch.lost);
   }
   take_items(place, batch, now);
   if (batch.code != 0) {
@@ -441,23 +383,9 @@ ClusterReader::Item ClusterReader::pop(std::size_t place,
   return item;
 }
 
-// The last word about a node counts, so that nothing grows for a client that
-// reads nothing.
 void ClusterReader::tell(std::size_t place, ::relay::NodeState state,
                          const std::string& why) {
-  auto& source = sources_[place];
-  if (!source.told && source.lost == 0) {
-    to_tell_.push_back(place);
-  }
-  source.told = {state, why};
-}
-
-void ClusterReader::tell_lost(std::size_t place, std::uint64_t count) {
-  auto& source = sources_[place];
-  if (!source.told && source.lost == 0) {
-    to_tell_.push_back(place);
-  }
-  source.lost += std::min(count, kLostMax - source.lost);
+  news_.tell(place, sources_[place].node, state, why);
 }
 
 bool ClusterReader::waits_for_past(Clock::time_point now) {
@@ -615,53 +543,19 @@ bool ClusterReader::emit(std::size_t place, const std::string& message,
   return true;
 }
 
-// What has to be told of a node, or of several of which it is the same.
-bool ClusterReader::take_told(::observer::GetFlowsResponse& response) {
-  if (to_tell_.empty()) {
-    return false;
-  }
-  response.Clear();
-  set_time(now(), *response.mutable_time());
-  auto& first = sources_[to_tell_.front()];
-  if (first.lost > 0) {
-    set_lost(std::exchange(first.lost, 0), response);
-    response.set_node_name(first.node);
-  } else {
-    response.set_node_name(options_.name);
-    auto& status = *response.mutable_node_status();
-    status.set_state_change(first.told->first);
-    status.set_message(first.told->second);
-    const auto what = *first.told;
-    for (const auto place : to_tell_) {
-      auto& source = sources_[place];
-      if (source.lost == 0 && source.told == what) {
-        status.add_node_names(source.node);
-        source.told.reset();
-      }
-    }
-  }
-  std::erase_if(to_tell_, [&](std::size_t place) {
-    return sources_[place].lost == 0 && !sources_[place].told;
-  });
-  return true;
-}
-
 ClusterReader::Step ClusterReader::next(::observer::GetFlowsResponse& response,
                                         Clock::time_point now) {
   wake_at_ = Clock::time_point::max();
   while (!ended_) {
     waits_for_past(now);  // tells of those that are late
-    if (take_told(response)) {
+    if (news_.take(response)) {
       return Step::kMessage;
     }
     if (newest_ && !collected(now)) {
       return Step::kWait;
     }
     if (cut_ > 0) {
-      response.Clear();
-      set_time(flow::now(), *response.mutable_time());
-      set_lost(std::exchange(cut_, 0), response);
-      response.set_node_name(options_.name);
+      write_lost(std::exchange(cut_, 0), options_.name, response);
       return Step::kMessage;
     }
     if (bounded_ && left_ == 0) {

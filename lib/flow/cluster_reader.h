@@ -18,6 +18,7 @@
 #include "lib/base/result.h"
 #include "lib/flow/flow_mask.h"
 #include "lib/flow/newest.h"
+#include "lib/flow/node_news.h"
 #include "lib/wire/protocol.h"
 #include "observer.pb.h"
 
@@ -139,9 +140,6 @@ class ClusterReader {
     bool asked = false;    // for a batch
     bool starved = false;  // to be asked when there is room
     bool late = false;     // the client has been told
-    // What has to be told to the client.
-    std::optional<std::pair<::relay::NodeState, std::string>> told;
-    std::uint64_t lost = 0;
     Clock::time_point asked_at;
     std::deque<Item> items;
     std::int64_t newest = 0;   // time of what it has given
@@ -179,8 +177,6 @@ class ClusterReader {
 
   void tell(std::size_t place, ::relay::NodeState state,
             const std::string& why = {});
-  void tell_lost(std::size_t place, std::uint64_t count);
-  bool take_told(::observer::GetFlowsResponse& response);
   static bool is_waited_for(const Source& source);
   void count(const Source& source, int sign);
   void set_phase(std::size_t place, Phase phase);
@@ -223,8 +219,7 @@ class ClusterReader {
   std::size_t asked_ = 0;  // batches
   int past_ = 0;           // sources in this phase
   int waiting_ = 0;        // of these, those that have no item here
-  // Sources of which something has to be told; it goes first.
-  std::deque<std::size_t> to_tell_;
+  NodeNews news_;          // goes first
   std::uint64_t cut_ = 0;  // flows that were too many, to be told
   std::vector<NodeCommand> commands_;
   Clock::time_point wake_at_ = Clock::time_point::max();

@@ -2,15 +2,14 @@
 #include "lib/wire/server.h"
 
 #include <algorithm>
-#include <random>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 
 #include "lib/base/printable.h"
 #include "lib/wire/announcement.h"
 #include "lib/wire/codec.h"
 #include "lib/wire/deadlines.h"
+#include "lib/wire/node_feeds.h"
 #include "lib/wire/report_service.h"
 #include "lib/wire/session.h"
 #include "lib/wire/transport.h"
@@ -34,15 +33,6 @@ std::string text_of(const Version& version) {
 }  // namespace
 
 struct Server::Impl {
-  struct Node {
-    std::shared_ptr<Outbox> outbox;
-    std::shared_ptr<Stream> stream;  // null: not connected
-    bool needs_snapshot = true;
-    bool queued = false;  // in snapshot_queue
-    bool asked = false;   // a snapshot is being made or sent
-    Clock::time_point forget_at;
-  };
-
   ServerOptions options;
   Handlers handlers;
   Authenticator* authenticator = nullptr;
@@ -52,17 +42,11 @@ struct Server::Impl {
   std::optional<ReloadableCertificate> certificate;
   std::unique_ptr<grpc::Server> server;
   int port = 0;
-  std::random_device random;
-  std::unordered_map<std::string, Node> nodes;
-  std::deque<std::string> snapshot_queue;
-  std::size_t snapshots_active = 0;
+  std::optional<NodeFeeds> feeds;
   Deadlines<std::weak_ptr<Stream>> hello_by;
   Deadlines<std::weak_ptr<Stream>> abort_at;
-  Deadlines<std::string> forget_at;
-  std::uint64_t merged = 0;
 
   Result<void> open();
-  Node* find(const std::string& name);
   void handle(StreamEvent& event);
   void on_message(Stream& stream, v1::FromAgent& message);
   void on_hello(Stream& stream, const v1::Hello& hello);
@@ -72,15 +56,11 @@ struct Server::Impl {
   void on_question(Stream& stream, const v1::Question& message);
   void on_flows(Stream& stream, v1::FlowBatch& message);
   [[nodiscard]] bool may_ask(Stream::Notes& notes) const;
-  [[nodiscard]] Node* node_of(const Stream& stream);
-  void answer(const std::string& name, const Answer& answer);
   void on_identity(const std::shared_ptr<Stream>& stream,
                    const StreamEvent& event);
   void subscribe(const std::shared_ptr<Stream>& stream);
   void on_gone(const std::shared_ptr<Stream>& stream);
   void refuse(Stream& stream, grpc::StatusCode code, const std::string& why);
-  void need_snapshot(const std::string& name, Node& node);
-  void snapshot_over(Node& node);
   void ask_for_snapshots();
   void end(Stream& stream, grpc::StatusCode code, const std::string& why);
   void run_timers();
@@ -92,6 +72,7 @@ Result<void> Server::Impl::open() {
     return std::unexpected(poller.error());
   }
   events = std::make_shared<StreamEvents>(std::move(*poller));
+  feeds.emplace(options, events);
   service = std::make_unique<Service>(events, options.streams_max,
                                       options.unknown_streams_max,
                                       options.chunk_bytes);
@@ -119,17 +100,6 @@ Result<void> Server::Impl::open() {
     return fail(options.address + ": cannot listen there");
   }
   return {};
-}
-
-Server::Impl::Node* Server::Impl::find(const std::string& name) {
-  const auto found = nodes.find(name);
-  return found == nodes.end() ? nullptr : &found->second;
-}
-
-// nullptr if another stream has taken the node's place.
-Server::Impl::Node* Server::Impl::node_of(const Stream& stream) {
-  auto* node = find(stream.notes.node);
-  return node != nullptr && node->stream.get() == &stream ? node : nullptr;
 }
 
 // An agent that reads nothing does not receive the reason, but the stream ends
@@ -214,83 +184,30 @@ void Server::Impl::on_identity(const std::shared_ptr<Stream>& stream,
 void Server::Impl::subscribe(const std::shared_ptr<Stream>& stream) {
   auto& notes = stream->notes;
   notes.state = Stream::Notes::kKnown;
-  const auto& hello = notes.hello;
-  auto& node = nodes[notes.node];
-  if (!node.outbox) {
-    node.outbox = std::make_shared<Outbox>(options.pending_changes_max,
-                                           options.unacknowledged_max);
-  }
-  if (node.stream) {
+  if (const auto old = feeds->detach(notes.node)) {
     // After this call, the old stream takes nothing from the outbox.
-    end(*node.stream, grpc::StatusCode::ABORTED,
+    end(*old, grpc::StatusCode::ABORTED,
         "another agent has subscribed for " + notes.node);
-    node.stream->notes.state = Stream::Notes::kEnded;
-    snapshot_over(node);
-  }
-  node.stream = stream;
-  bool resumed = false;
-  {
-    const std::lock_guard lock(node.outbox->mutex);
-    resumed = !node.needs_snapshot &&
-              node.outbox->backlog.resume(hello.origin(), hello.revision());
-    node.outbox->settings_due = true;
-    node.outbox->settings_next = false;
-    node.outbox->answers.clear();
-    node.outbox->flows.clear();
+    old->notes.state = Stream::Notes::kEnded;
   }
   v1::Welcome welcome;
   *welcome.mutable_version() = encode(kVersion);
-  welcome.set_resumed(resumed);
   welcome.set_program_version(options.program_version);
-  stream->subscribe(node.outbox, std::move(welcome));
-  stream->read();
-  if (!resumed) {
-    notes.will_announce = hello.version().minor() >= kAnnouncementsSince;
-    need_snapshot(notes.node, node);
-  }
+  const bool resumed = feeds->attach(stream, std::move(welcome));
   if (handlers.on_connect) {
-    handlers.on_connect({.node = notes.node,
-                         .peer = stream->peer(),
-                         .agent_version = excerpt(hello.program_version()),
-                         .version = decode(hello.version()),
-                         .resumed = resumed});
-  }
-}
-
-// Agents announce their pods after each Welcome. A snapshot without pods that
-// are known by their announcement only would end what is in force for them.
-void Server::Impl::need_snapshot(const std::string& name, Node& node) {
-  node.needs_snapshot = true;
-  if (!node.queued && !node.asked && node.stream &&
-      !node.stream->notes.will_announce) {
-    node.queued = true;
-    snapshot_queue.push_back(name);
-    events->poller().notify();
-  }
-}
-
-void Server::Impl::snapshot_over(Node& node) {
-  if (std::exchange(node.asked, false)) {
-    --snapshots_active;
+    handlers.on_connect(
+        {.node = notes.node,
+         .peer = stream->peer(),
+         .agent_version = excerpt(notes.hello.program_version()),
+         .version = decode(notes.hello.version()),
+         .resumed = resumed});
   }
 }
 
 void Server::Impl::ask_for_snapshots() {
-  while (snapshots_active < options.snapshots_max && !snapshot_queue.empty()) {
-    const auto name = std::move(snapshot_queue.front());
-    snapshot_queue.pop_front();
-    auto* node = find(name);
-    if (node == nullptr) {
-      continue;
-    }
-    node->queued = false;
-    if (!node->stream || !node->needs_snapshot || node->asked) {
-      continue;
-    }
-    node->asked = true;
-    ++snapshots_active;
+  while (const auto node = feeds->next_snapshot()) {
     if (handlers.on_snapshot_needed) {
-      handlers.on_snapshot_needed(name);
+      handlers.on_snapshot_needed(*node);
     }
   }
 }
@@ -301,19 +218,12 @@ void Server::Impl::on_progress(Stream& stream, const v1::Progress& progress) {
     refuse(stream, grpc::StatusCode::INVALID_ARGUMENT, ack.error().message);
     return;
   }
-  auto* node = node_of(stream);
-  if (node == nullptr) {
+  if (!feeds->is_current(stream)) {
     return;
   }
-  bool current = false;
-  bool known = false;
-  {
-    const std::lock_guard lock(node->outbox->mutex);
-    auto& backlog = node->outbox->backlog;
-    current = progress.origin() != 0 && progress.origin() == backlog.origin();
-    known = backlog.acknowledge(progress.origin(), ack->received);
-  }
-  if (!known) {
+  const auto said =
+      feeds->acknowledge(stream, progress.origin(), ack->received);
+  if (!said.known) {
     refuse(stream, grpc::StatusCode::INVALID_ARGUMENT,
            "progress: revision " + std::to_string(ack->received) +
                " is none that was sent and not yet acknowledged");
@@ -321,7 +231,7 @@ void Server::Impl::on_progress(Stream& stream, const v1::Progress& progress) {
   }
   stream.pump();  // there may be room now
   stream.read();
-  if (current && handlers.on_ack) {
+  if (said.current && handlers.on_ack) {
     handlers.on_ack(stream.notes.node, *ack);
   }
 }
@@ -333,8 +243,7 @@ void Server::Impl::on_announcement(Stream& stream,
     refuse(stream, grpc::StatusCode::INVALID_ARGUMENT, pods.error().message);
     return;
   }
-  auto* node = node_of(stream);
-  if (node == nullptr) {
+  if (!feeds->is_current(stream)) {
     return;
   }
   stream.read();
@@ -342,7 +251,7 @@ void Server::Impl::on_announcement(Stream& stream,
     handlers.on_announcement(stream.notes.node, message.begins(), *pods);
   }
   if (std::exchange(stream.notes.will_announce, false)) {
-    need_snapshot(stream.notes.node, *node);
+    feeds->need_snapshot(stream.notes.node);
   }
 }
 
@@ -354,7 +263,7 @@ void Server::Impl::on_addresses(Stream& stream,
            addresses.error().message);
     return;
   }
-  if (node_of(stream) == nullptr) {
+  if (!feeds->is_current(stream)) {
     return;
   }
   stream.read();
@@ -371,13 +280,14 @@ bool Server::Impl::may_ask(Stream::Notes& notes) const {
 }
 
 void Server::Impl::on_question(Stream& stream, const v1::Question& message) {
-  if (node_of(stream) == nullptr) {
+  if (!feeds->is_current(stream)) {
     return;
   }
   stream.read();
   const auto refuse_it = [&](const std::string& why) {
-    answer(stream.notes.node,
-           {.id = message.id(), .error = why, .explanation = {}, .names = {}});
+    feeds->answer(
+        stream.notes.node,
+        {.id = message.id(), .error = why, .explanation = {}, .names = {}});
   };
   auto question = decode(message);
   if (!question) {
@@ -391,30 +301,13 @@ void Server::Impl::on_question(Stream& stream, const v1::Question& message) {
   }
 }
 
-// An agent that reads nothing gets no further answers until it does.
-void Server::Impl::answer(const std::string& name, const Answer& answer) {
-  constexpr std::size_t kAnswersMax = 16;
-  auto* node = find(name);
-  if (node == nullptr || !node->stream) {
-    return;
-  }
-  {
-    const std::lock_guard lock(node->outbox->mutex);
-    if (node->outbox->answers.size() >= kAnswersMax) {
-      return;
-    }
-    node->outbox->answers.push_back(encode(answer));
-  }
-  node->stream->pump();
-}
-
 void Server::Impl::on_flows(Stream& stream, v1::FlowBatch& message) {
   auto batch = decode(std::move(message));
   if (!batch) {
     refuse(stream, grpc::StatusCode::INVALID_ARGUMENT, batch.error().message);
     return;
   }
-  if (node_of(stream) == nullptr) {
+  if (!feeds->is_current(stream)) {
     return;
   }
   stream.read();
@@ -460,14 +353,11 @@ void Server::Impl::on_message(Stream& stream, v1::FromAgent& message) {
 void Server::Impl::on_gone(const std::shared_ptr<Stream>& stream) {
   const bool was_known = stream->notes.state == Stream::Notes::kKnown;
   stream->notes.state = Stream::Notes::kEnded;
-  auto* node = was_known ? find(stream->notes.node) : nullptr;
-  if (node == nullptr || node->stream != stream) {
+  if (!was_known || !feeds->is_current(*stream)) {
     return;
   }
-  node->stream.reset();
-  snapshot_over(*node);
-  node->forget_at = Clock::now() + options.resume_for;
-  forget_at.add(node->forget_at, stream->notes.node);
+  feeds->detach(stream->notes.node);
+  feeds->forget_at(Clock::now() + options.resume_for, stream->notes.node);
   if (handlers.on_disconnect) {
     handlers.on_disconnect(stream->notes.node, stream->notes.why.empty()
                                                    ? "the stream has ended"
@@ -484,13 +374,7 @@ void Server::Impl::handle(StreamEvent& event) {
       on_identity(event.stream, event);
       return;
     case StreamEvent::kSnapshotSent:
-      if (auto* node = find(event.stream->notes.node);
-          node != nullptr && node->stream == event.stream) {
-        snapshot_over(*node);
-        if (node->needs_snapshot) {
-          need_snapshot(event.stream->notes.node, *node);
-        }
-      }
+      feeds->snapshot_sent(*event.stream);
       return;
     case StreamEvent::kGone:
       on_gone(event.stream);
@@ -514,17 +398,13 @@ void Server::Impl::run_timers() {
       stream->abort();
     }
   });
-  forget_at.run(now, [&](const std::string& name, Clock::time_point when) {
-    const auto* node = find(name);
-    if (node != nullptr && !node->stream && node->forget_at == when) {
-      nodes.erase(name);
-      if (handlers.on_forget) {
-        handlers.on_forget(name);
-      }
+  feeds->run_timers(now, [&](const std::string& node) {
+    if (handlers.on_forget) {
+      handlers.on_forget(node);
     }
   });
   events->poller().wake_at(
-      std::min({hello_by.next(), abort_at.next(), forget_at.next()}));
+      std::min({hello_by.next(), abort_at.next(), feeds->next_timer()}));
 }
 
 Server::Server() : impl_(std::make_unique<Impl>()) {}
@@ -584,110 +464,36 @@ void Server::dispatch() {
 
 void Server::send_snapshot(const std::string& node, std::uint64_t revision,
                            std::shared_ptr<const State> state) {
-  auto* found = impl_->find(node);
-  if (found == nullptr || !found->stream) {
-    return;
-  }
-  std::uniform_int_distribution<std::uint64_t> any(1);
-  {
-    const std::lock_guard lock(found->outbox->mutex);
-    found->outbox->backlog.replace(any(impl_->random), revision,
-                                   std::move(state));
-  }
-  found->needs_snapshot = false;
-  found->stream->pump();
+  impl_->feeds->send_snapshot(node, revision, std::move(state));
 }
 
 void Server::send(const std::string& node,
                   std::shared_ptr<const Transaction> transaction) {
-  auto* found = impl_->find(node);
-  if (found == nullptr || found->needs_snapshot) {
-    return;
-  }
-  auto added = Backlog::Added::kAlone;
-  {
-    const std::lock_guard lock(found->outbox->mutex);
-    added = found->outbox->backlog.add(std::move(transaction));
-  }
-  if (added == Backlog::Added::kTooMuch) {
-    impl_->need_snapshot(node, *found);
-    return;
-  }
-  impl_->merged += added == Backlog::Added::kMerged ? 1 : 0;
-  if (found->stream) {
-    found->stream->pump();
-  }
+  impl_->feeds->send(node, std::move(transaction));
 }
 
 void Server::set_on_unknown(const std::string& node, OnUnknown value) {
-  auto* found = impl_->find(node);
-  if (found == nullptr) {
-    return;
-  }
-  {
-    const std::lock_guard lock(found->outbox->mutex);
-    if (std::exchange(found->outbox->on_unknown, value) == value) {
-      return;
-    }
-    found->outbox->settings_due = true;
-    found->outbox->settings_next = false;
-  }
-  if (found->stream) {
-    found->stream->pump();
-  }
+  impl_->feeds->set_on_unknown(node, value);
 }
 
 void Server::answer(const std::string& node, const Answer& answer) {
-  impl_->answer(node, answer);
+  impl_->feeds->answer(node, answer);
 }
 
 bool Server::request_flows(const std::string& node, std::uint64_t id,
                            std::shared_ptr<const FlowRequest> request) {
-  auto* found = impl_->find(node);
-  if (found == nullptr || !found->stream ||
-      found->stream->notes.hello.version().minor() < kFlowsSince) {
-    return false;
-  }
-  {
-    const std::lock_guard lock(found->outbox->mutex);
-    found->outbox->flows.push_back({.control = {.id = id, .cancel = false},
-                                    .request = std::move(request)});
-  }
-  found->stream->pump();
-  return true;
+  return impl_->feeds->request_flows(node, id, std::move(request));
 }
 
-// A request that has not been sent goes with its cancellation, so that nothing
-// grows for an agent that reads nothing.
 void Server::control_flows(const std::string& node,
                            const FlowControl& control) {
-  auto* found = impl_->find(node);
-  if (found == nullptr || !found->stream) {
-    return;
-  }
-  {
-    const std::lock_guard lock(found->outbox->mutex);
-    auto& waiting = found->outbox->flows;
-    bool sent = true;
-    if (control.cancel) {
-      std::erase_if(waiting, [&](const Outbox::AboutFlows& about) {
-        const bool same = about.control.id == control.id;
-        sent = sent && !(same && about.request);
-        return same;
-      });
-    }
-    if (sent) {
-      waiting.push_back({.control = control, .request = nullptr});
-    }
-  }
-  found->stream->pump();
+  impl_->feeds->control_flows(node, control);
 }
 
 void Server::disconnect(const std::string& node, const std::string& why) {
-  auto* found = impl_->find(node);
-  if (found != nullptr && found->stream) {
-    found->stream->notes.why = why;
-    impl_->end(*found->stream, grpc::StatusCode::UNAVAILABLE, why);
+  if (const auto stream = impl_->feeds->stream_of(node)) {
+    stream->notes.why = why;
+    impl_->end(*stream, grpc::StatusCode::UNAVAILABLE, why);
   }
 }
 
@@ -714,14 +520,12 @@ void Server::set_replica_token(const std::string& token) {
 ServerStats Server::stats() const {
   const auto& events = *impl_->events;
   return {.streams = events.open,
-          .agents = static_cast<std::size_t>(std::ranges::count_if(
-              impl_->nodes,
-              [](const auto& item) { return item.second.stream != nullptr; })),
+          .agents = impl_->feeds->connected(),
           .messages_sent = events.messages_sent,
           .bytes_sent = events.bytes_sent,
           .snapshots_sent = events.snapshots_sent,
           .transactions_sent = events.transactions_sent,
-          .transactions_merged = impl_->merged,
+          .transactions_merged = impl_->feeds->merged(),
           .refused = events.refused};
 }
 

@@ -9,6 +9,8 @@
 #include <optional>
 #include <utility>
 
+#include <spdlog/spdlog.h>
+
 #include "lib/health/http_server.h"
 #include "lib/kube/api/requests.h"
 #include "lib/wire/authenticator.h"
@@ -28,6 +30,7 @@ constexpr std::chrono::seconds kPatience{10};
 // TokenReview, also if it is anybody's.
 constexpr std::size_t kOpenMax = 8;
 constexpr std::size_t kTextMax = 600;
+constexpr std::chrono::seconds kListenAgain{2};
 
 Answer told(int status, const std::string& text) {
   return {.status = status, .type = "text/plain", .body = text + "\n"};
@@ -52,8 +55,13 @@ struct ExplainServer::Impl {
   Explain explain;
   std::mutex mutex;  // guards `requests`
   std::map<std::uint64_t, Open> requests;
+  // It has to listen, with this certificate.
+  std::optional<wire::TlsCertificate> due;
+  Clock::time_point listen_at;
   std::optional<HttpServer> server;  // destroyed first
 
+  Result<void> open(const wire::TlsCertificate& certificate);
+  void open_if_due(Clock::time_point now);
   std::optional<Answer> handle(const HttpServer::Request& request);
   std::optional<Answer> begin(const HttpServer::Request& request);
   void check(std::uint64_t number, Open& open);
@@ -175,30 +183,47 @@ ExplainServer::ExplainServer(kube::Client& client, std::string address,
 
 ExplainServer::~ExplainServer() = default;
 
-Result<void> ExplainServer::open(const wire::TlsCertificate& certificate) {
-  impl_->server.reset();
+void ExplainServer::set_certificate(const wire::TlsCertificate& certificate) {
+  impl_->due = certificate;
+}
+
+// On failure nothing listens.
+Result<void> ExplainServer::Impl::open(
+    const wire::TlsCertificate& certificate) {
+  server.reset();
   auto opened = HttpServer::open(
-      impl_->address,
-      [impl = impl_.get()](const HttpServer::Request& request) {
-        return impl->handle(request);
-      },
+      address,
+      [this](const HttpServer::Request& request) { return handle(request); },
       {.certificate = certificate.certificate_pem, .key = certificate.key_pem});
   if (!opened) {
     return std::unexpected(opened.error());
   }
   {
     // The numbers of another server's requests mean nothing to this one.
-    const std::lock_guard lock(impl_->mutex);
-    impl_->requests.clear();
+    const std::lock_guard lock(mutex);
+    requests.clear();
   }
-  impl_->server = std::move(*opened);
+  server = std::move(*opened);
   return {};
+}
+
+void ExplainServer::Impl::open_if_due(Clock::time_point now) {
+  if (!due || now < listen_at) {
+    return;
+  }
+  listen_at = now + kListenAgain;
+  if (const auto opened = open(*due); !opened) {
+    spdlog::error("explanations: {}", opened.error().message);
+    return;
+  }
+  due.reset();
 }
 
 void ExplainServer::turn() {
   // Nobody fetches an answer after this time: the client has gone.
   constexpr auto kKept = kPatience * 2;
   const auto now = Clock::now();
+  impl_->open_if_due(now);
   const std::lock_guard lock(impl_->mutex);
   for (auto at = impl_->requests.begin(); at != impl_->requests.end();) {
     auto& [number, open] = *at;

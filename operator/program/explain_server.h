@@ -41,11 +41,12 @@ class ExplainServer {
   ExplainServer& operator=(ExplainServer&&) = delete;
   ~ExplainServer();
 
-  // Listens with this certificate. A server that is already listening is closed
-  // first, so its open requests may get no answer. On failure nothing listens,
-  // and open() may be called again.
-  Result<void> open(const wire::TlsCertificate& certificate);
-  // Checks the tokens of new requests, and removes requests that are done.
+  // Listens with this certificate from the next turn() on. A server that is
+  // already listening is closed first, so its open requests may get no answer.
+  // If it cannot listen, this is logged, and tried again after a while.
+  void set_certificate(const wire::TlsCertificate& certificate);
+  // Checks the tokens of new requests, and removes requests that are done. To
+  // be called often.
   void turn();
 
  private:

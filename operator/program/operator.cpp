@@ -2,7 +2,6 @@
 #include "operator/program/operator.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <ctime>
 #include <map>
 #include <optional>
@@ -11,22 +10,23 @@
 #include <spdlog/spdlog.h>
 #include <sys/epoll.h>
 
-#include "lib/base/durations.h"
 #include "lib/base/process.h"
-#include "lib/health/health_server.h"
 #include "lib/kube/api/leader_elector.h"
 #include "operator/cluster_store.h"
 #include "operator/enforcement.h"
 #include "operator/program/agent_authenticator.h"
 #include "operator/program/answers.h"
 #include "operator/program/cluster_watch.h"
+#include "operator/program/distribution.h"
 #include "operator/program/explain_server.h"
 #include "operator/program/flow_relay.h"
 #include "operator/program/flow_server.h"
+#include "operator/program/health_port.h"
 #include "operator/program/kept_versions.h"
 #include "operator/program/metrics.h"
 #include "operator/program/other_engines.h"
 #include "operator/program/policy_status.h"
+#include "operator/program/refusal_log.h"
 #include "operator/program/replica_link.h"
 #include "operator/program/status_writer.h"
 
@@ -43,12 +43,7 @@ constexpr milliseconds kTurn{50};
 // A replica without a message for this time counts as gone, and its reports are
 // dropped; its agents are connected elsewhere by then.
 constexpr seconds kReplicaGone{6};
-constexpr seconds kMeasured{1};
-// Minimum interval between log messages about refused streams.
-constexpr seconds kRefusedLogged{5};
 constexpr milliseconds kListenAgain{2'000};
-// How often a replica that stands by checks whether the port is free.
-constexpr milliseconds kHealthAgain{200};
 // After being not ready for the same reason for this long, log it.
 constexpr seconds kWarnAfter{3};
 
@@ -66,6 +61,7 @@ struct Operator::Impl {
       : options(std::move(options_in)),
         translator(options.translator),
         store(translator, options.ns, options.on_invalid),
+        distribution(translator, store, progress),
         answers(
             translator,
             [this](const policy::PolicyKey& key) {
@@ -73,7 +69,8 @@ struct Operator::Impl {
             },
             [this](const std::string& node, const wire::Answer& answer) {
               server->answer(node, answer);
-            }) {}
+            }),
+        health(options.health) {}
 
   OperatorOptions options;
   std::unique_ptr<Loop> loop;
@@ -81,10 +78,9 @@ struct Operator::Impl {
   policy::Translator translator;
   op::ClusterStore store;
   op::NodeProgress progress;
+  Distribution distribution;
   Answers answers;
   std::unique_ptr<ExplainServer> explain_server;
-  bool explain_due = false;  // it has to listen, with another certificate
-  Clock::time_point explain_at;
   std::unique_ptr<ClusterWatch> watch;
   std::unique_ptr<AgentAuthenticator> authenticator;
   std::unique_ptr<Certificate> certificate;
@@ -98,29 +94,20 @@ struct Operator::Impl {
   std::unique_ptr<FlowRelay> relay;
   std::unique_ptr<kube::LeaderElector> elector;
   std::optional<wire::Server> server;
-  std::optional<health::HealthServer> health;
+  HealthPort health;
   std::unique_ptr<FlowServer> flows;
-  Durations translate_times;
-  std::chrono::nanoseconds handed_in{};
   std::map<std::string, Clock::time_point> replicas;  // last heard of
   std::string identity;
-  std::uint64_t revision = 0;
-  bool dirty = false;
   std::string listen_problem;
   std::string last_problem;  // the last value of problem()
   Clock::time_point warn_at = Clock::time_point::max();
   Clock::time_point listen_at;
-  Clock::time_point measured_at;
-  Clock::time_point refused_at;
-  std::uint64_t suppressed_refusals = 0;
-  bool standing_by = false;
-  Clock::time_point health_at;
+  RefusalLog refusals;
   bool stopping = false;
   bool released = false;
 
   Result<void> prepare();
   void prepare_parts();
-  Result<void> open_health();
   void on_certificate(const wire::TlsMaterial& material);
   [[nodiscard]] std::string server_name() const;
   [[nodiscard]] CertificateOptions certificate_options() const;
@@ -130,18 +117,14 @@ struct Operator::Impl {
   void serve_when_ready();
   void prepare_flows();
   wire::Server::Handlers handlers();
-  void on_snapshot_needed(const std::string& node);
   void on_report(const std::string& replica, bool first,
                  const std::vector<wire::NodeReport>& nodes);
   void on_found(const std::vector<wire::FoundAddresses>& found);
-  void on_refused(const std::string& peer, const std::string& why);
 
   void commit();
-  void distribute();
   void distribute_changes();
   void look_after_replicas(Clock::time_point now);
-  void measure();
-  void answer_questions(Clock::time_point now);
+  [[nodiscard]] std::string metrics() const;
   void turn(milliseconds wait);
 };
 
@@ -161,37 +144,9 @@ CertificateOptions Operator::Impl::certificate_options() const {
   return result;
 }
 
-// Replicas on one node share its ports: the health port belongs to the replica
-// that serves. Another replica has read everything too, stands by, and takes
-// over when the port is free.
-Result<void> Operator::Impl::open_health() {
-  if (options.health.empty() || health) {
-    return {};
-  }
-  auto opened = health::HealthServer::open(options.health);
-  if (opened) {
-    health = std::move(*opened);
-    if (std::exchange(standing_by, false)) {
-      spdlog::info("{} is free: this replica no longer stands by",
-                   options.health);
-    }
-    return {};
-  }
-  if (opened.error().code != EADDRINUSE) {
-    return std::unexpected(opened.error());
-  }
-  if (!std::exchange(standing_by, true)) {
-    spdlog::warn(
-        "{}; another replica serves on this node, and this one stands by",
-        opened.error().message);
-  }
-  health_at = Clock::now() + kHealthAgain;
-  return {};
-}
-
 void Operator::Impl::prepare_parts() {
-  watch =
-      std::make_unique<ClusterWatch>(*client, store, [this] { dirty = true; });
+  watch = std::make_unique<ClusterWatch>(*client, store,
+                                         [this] { distribution.note(true); });
   authenticator = std::make_unique<AgentAuthenticator>(
       *client,
       AgentAuthenticatorOptions{.username =
@@ -202,7 +157,7 @@ void Operator::Impl::prepare_parts() {
   others =
       std::make_unique<OtherEngines>(*client, options.ns, options.identity);
   kept = std::make_unique<KeptVersions>(*client, store, options.ns,
-                                        [this] { dirty = true; });
+                                        [this] { distribution.note(true); });
   status = std::make_unique<PolicyStatus>(store, translator, progress, *writer,
                                           *kept);
   if (!options.explain.empty()) {
@@ -246,7 +201,7 @@ Result<void> Operator::Impl::prepare() {
     return std::unexpected(made_client.error());
   }
   client = std::move(*made_client);
-  if (auto opened = open_health(); !opened) {
+  if (auto opened = health.open(); !opened) {
     return opened;
   }
   identity = replica_identity(options.identity, options.advertise);
@@ -298,7 +253,9 @@ void Operator::Impl::on_certificate(const wire::TlsMaterial& material) {
             : 0;
   link->set_certificate(tls, server_name());
   relay->set_certificate(tls, server_name());
-  explain_due = explain_server != nullptr;
+  if (explain_server) {
+    explain_server->set_certificate(material.server);
+  }
   if (flows) {
     flows->set_certificate(material.server);
   }
@@ -312,7 +269,7 @@ void Operator::Impl::on_certificate(const wire::TlsMaterial& material) {
 }
 
 std::string Operator::Impl::problem() const {
-  if (standing_by) {
+  if (health.stands_by()) {
     return {};  // logged when it began
   }
   if (!watch->synced()) {
@@ -342,7 +299,7 @@ void Operator::Impl::warn_of_problem(Clock::time_point now) {
 // Not before everything has been listed: a view of part of the cluster would
 // allow what the rest of it denies.
 void Operator::Impl::serve_when_ready() {
-  if (server || standing_by || !watch->synced() || !kept->ready() ||
+  if (server || health.stands_by() || !watch->synced() || !kept->ready() ||
       (!options.server.plain_text && !tls) || Clock::now() < listen_at) {
     return;
   }
@@ -393,18 +350,18 @@ wire::Server::Handlers Operator::Impl::handlers() {
     relay->on_flows(node, std::move(batch));
   };
   result.on_snapshot_needed = [this](const std::string& node) {
-    on_snapshot_needed(node);
+    distribution.send_snapshot(*server, node);
   };
   result.on_ack = [this](const std::string& node, const wire::Ack& ack) {
     progress.acknowledged(node, ack);
   };
   result.on_announcement = [this](const std::string& node, bool begins,
                                   const std::vector<wire::PodAddress>& pods) {
-    dirty = store.announce(node, begins, pods) || dirty;
+    distribution.note(store.announce(node, begins, pods));
   };
   result.on_addresses = [this](const std::string& node,
                                const std::vector<IpAddress>& addresses) {
-    dirty = store.set_node_addresses(node, addresses) || dirty;
+    distribution.note(store.set_node_addresses(node, addresses));
     link->nodes_changed({node});
   };
   result.on_question = [this](const std::string& node,
@@ -415,12 +372,12 @@ wire::Server::Handlers Operator::Impl::handlers() {
                                 const std::string& why) {
     spdlog::info("agent of {} disconnected: {}", node, why);
     progress.disconnected(node);
-    dirty = store.agent_left(node) || dirty;
+    distribution.note(store.agent_left(node));
     relay->agent_left(node);
   };
   result.on_forget = [this](const std::string& node) {
     // The agent announces its pods again when it reconnects.
-    dirty = store.announce(node, true, {}) || dirty;
+    distribution.note(store.announce(node, true, {}));
     translator.forget_node(node);
     progress.forget(node);
   };
@@ -429,18 +386,9 @@ wire::Server::Handlers Operator::Impl::handlers() {
     on_report(replica, first, nodes);
   };
   result.on_refused = [this](const std::string& peer, const std::string& why) {
-    on_refused(peer, why);
+    refusals.add(peer, why);
   };
   return result;
-}
-
-void Operator::Impl::on_snapshot_needed(const std::string& node) {
-  translator.watch_node(node);
-  const auto all = translator.take(node);
-  auto state = std::make_shared<State>();
-  apply(*state, all);
-  server->send_snapshot(node, all.revision, std::move(state));
-  progress.snapshot(node, all.revision);
 }
 
 void Operator::Impl::on_report(const std::string& replica, bool first,
@@ -449,61 +397,21 @@ void Operator::Impl::on_report(const std::string& replica, bool first,
   status->report(replica, first, nodes);
   for (const auto& node : nodes) {
     if (node.addresses) {
-      dirty = store.set_node_addresses_elsewhere(node.node, *node.addresses) ||
-              dirty;
+      distribution.note(
+          store.set_node_addresses_elsewhere(node.node, *node.addresses));
     }
   }
 }
 
 void Operator::Impl::on_found(const std::vector<wire::FoundAddresses>& found) {
   for (const auto& node : found) {
-    dirty =
-        store.set_node_addresses_elsewhere(node.node, node.addresses) || dirty;
+    distribution.note(
+        store.set_node_addresses_elsewhere(node.node, node.addresses));
   }
-}
-
-void Operator::Impl::on_refused(const std::string& peer,
-                                const std::string& why) {
-  const auto now = Clock::now();
-  if (now - refused_at < kRefusedLogged) {
-    ++suppressed_refusals;
-    return;
-  }
-  refused_at = now;
-  spdlog::warn(
-      "{} refused: {}{}", peer, why,
-      suppressed_refusals == 0
-          ? ""
-          : " (and " + std::to_string(suppressed_refusals) + " more since)");
-  suppressed_refusals = 0;
-}
-
-// Sends each agent the changes that affect it, as one transaction. Events that
-// arrive meanwhile are collected for the next call.
-void Operator::Impl::distribute() {
-  const auto begun = Clock::now();
-  ++revision;
-  for (const auto& node : translator.changed_nodes()) {
-    auto changes = std::make_shared<Transaction>(translator.take(node));
-    if (changes->empty() && changes->rules.empty() && changes->sets.empty()) {
-      continue;
-    }
-    progress.sent(node, changes->revision);
-    server->send(node, std::move(changes));
-  }
-  // This comes last: a pod that the transaction just claimed must not be opened
-  // by the end of its namespace's setting for unknown pods.
-  for (const auto& node : store.take_on_unknown_changes()) {
-    server->set_on_unknown(node, store.on_unknown(node));
-  }
-  const auto now = Clock::now();
-  translate_times.add(now - begun);
-  handed_in = now - loop->dispatched_at();
 }
 
 void Operator::Impl::distribute_changes() {
-  if (std::exchange(dirty, false)) {
-    distribute();
+  if (distribution.turn(*server, loop->dispatched_at())) {
     progress.advance(watch->versions());
   }
 }
@@ -553,7 +461,7 @@ void Operator::Impl::look_after_replicas(Clock::time_point now) {
   }
 }
 
-void Operator::Impl::measure() {
+std::string Operator::Impl::metrics() const {
   Measured measured;
   measured.version = SLUICE_VERSION;
   measured.kinds = watch->kinds();
@@ -566,8 +474,8 @@ void Operator::Impl::measure() {
   }
   measured.api = client->stats();
   measured.status = writer->stats();
-  measured.translate_times = translate_times;
-  measured.revision = revision;
+  measured.translate_times = distribution.times();
+  measured.revision = distribution.revision();
   measured.nodes_behind = progress.behind();
   measured.leads = elector->leads();
   measured.relay = relay->counters();
@@ -575,53 +483,28 @@ void Operator::Impl::measure() {
     measured.flows = flows->counters();
   }
   measured.certificate_not_after_seconds = not_after_seconds;
-  health->set_metrics(metrics_text(measured));
-}
-
-// After the changes of the turn.
-void Operator::Impl::answer_questions(Clock::time_point now) {
-  answers.turn();
-  if (!explain_server) {
-    return;
-  }
-  if (explain_due && now >= explain_at) {
-    const auto opened = explain_server->open(tls->server);
-    explain_due = !opened;
-    explain_at = now + kListenAgain;
-    if (!opened) {
-      spdlog::error("explanations: {}", opened.error().message);
-    }
-  }
-  explain_server->turn();
+  return metrics_text(measured);
 }
 
 void Operator::Impl::turn(milliseconds wait) {
   loop->wait(answers.waiting() ? milliseconds(0) : std::min(wait, kTurn));
-  if (standing_by && Clock::now() >= health_at) {
-    if (auto opened = open_health(); !opened) {
-      spdlog::error("{}", opened.error().message);
-      health_at = Clock::now() + kListenAgain;
-    }
-  }
+  health.turn(Clock::now());
   commit();
   const auto now = Clock::now();
-  status->turn(revision, now);
+  status->turn(distribution.revision(), now);
   if (server) {
     link->turn(now);
     look_after_replicas(now);
-    answer_questions(now);
+    // After the changes of the turn.
+    answers.turn();
+    if (explain_server) {
+      explain_server->turn();
+    }
     if (flows) {
       flows->turn();
     }
   }
-  if (health) {
-    health->beat();
-    health->set_ready(problem());
-    if (health->wants_metrics() && now - measured_at >= kMeasured) {
-      measured_at = now;
-      measure();
-    }
-  }
+  health.report(problem(), now, [this] { return metrics(); });
 }
 
 Operator::Operator() = default;
@@ -679,17 +562,17 @@ std::string Operator::problem() const {
 
 OperatorFigures Operator::figures() const {
   return {
-      .revision = impl_->revision,
+      .revision = impl_->distribution.revision(),
       .server = impl_->server ? impl_->server->stats() : wire::ServerStats{},
       .nodes_behind = impl_->progress.behind()};
 }
 
 std::uint64_t Operator::revision() const {
-  return impl_->revision;
+  return impl_->distribution.revision();
 }
 
 std::chrono::nanoseconds Operator::handed_in() const {
-  return impl_->handed_in;
+  return impl_->distribution.handed_in();
 }
 
 }  // namespace sluice::operatord

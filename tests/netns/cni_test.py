@@ -14,7 +14,7 @@ import threading
 import unittest
 
 from tests.netns import suite
-from tests.netns.agent_program_test import Agent, Operator
+from tests.netns.agent_lab import Agent, Operator
 from tests.netns.cni import CniError, CniPod, call, conflist, route, sluice_cni
 from tests.netns.sluice import Manifests, cnp, ports, wait_for
 from tests.netns.traffic import Stream

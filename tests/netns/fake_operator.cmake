@@ -1,4 +1,4 @@
-# What agent_program_test.py has instead of an operator.
+# What agent_lab.py has instead of an operator.
 if(TARGET sluice_wire)
   add_executable(fake_operator ${CMAKE_CURRENT_LIST_DIR}/fake_operator.cpp)
   target_link_libraries(fake_operator PRIVATE sluice_compile sluice_cli sluice_wire)

@@ -4,7 +4,7 @@
 import socket
 
 from tests.netns import dns, suite
-from tests.netns.agent_program_test import Agent, Operator
+from tests.netns.agent_lab import Agent, Operator
 from tests.netns.dns import Records, ask
 from tests.netns.lab import run
 from tests.netns.sluice import cnp, wait_for

@@ -9,6 +9,7 @@
 
 #include <netinet/in.h>
 
+#include "lib/kube/api/fast_metadata.h"
 #include "lib/kube/api/json_reader.h"
 #include "lib/kube/cidr.h"
 #include "lib/kube/decode.h"
@@ -16,7 +17,6 @@
 namespace sluice::kube::fast {
 namespace {
 
-constexpr std::string_view kOwnPrefix = "sluice.io/";
 constexpr std::string_view kServiceLabel = "kubernetes.io/service-name";
 
 bool read_address(std::string_view text, std::vector<IpAddress>& out) {
@@ -46,112 +46,6 @@ bool read_protocol(od::value& value, std::uint8_t& out) {
     }
     return out != 0;
   });
-}
-
-// The metadata of every object. Labels, annotations, time and controller are
-// read only if requested.
-struct Metadata {
-  Event* event = nullptr;
-  Labels* labels = nullptr;
-  Labels* annotations = nullptr;
-  std::uint64_t* created = nullptr;
-  Owner* controller = nullptr;
-};
-
-bool read_time(od::value& value, std::uint64_t& out) {
-  return unless_null(value, [&](od::value& there) {
-    std::string_view text;
-    const bool good = there.get_string().get(text) == SUCCESS;
-    out = good ? digits_of_time(text) : 0;
-    return good;
-  });
-}
-
-// Reads an owner, and keeps it if it is the only controller so far.
-bool read_owner(od::value& value, bool& found, Owner& out) {
-  Owner owner;
-  bool controller = false;
-  unsigned seen = 0;
-  const bool good =
-      members(value, [&](std::string_view key, od::value& member) {
-        if (key == "kind") {
-          return first(seen, 1) && read(member, owner.kind);
-        }
-        if (key == "name") {
-          return first(seen, 2) && read(member, owner.name);
-        }
-        if (key == "controller") {
-          return first(seen, 4) && read(member, controller);
-        }
-        return true;
-      });
-  if (!good || !controller) {
-    return good;
-  }
-  out = std::move(owner);
-  return !std::exchange(found, true);
-}
-
-bool read_asked_for(std::string_view key, od::value& member, unsigned& seen,
-                    const Metadata& out) {
-  if (key == "labels" && out.labels != nullptr) {
-    return first(seen, 32) && read_labels(member, "", *out.labels);
-  }
-  if (key == "annotations" && out.annotations != nullptr) {
-    return first(seen, 64) && read_labels(member, kOwnPrefix, *out.annotations);
-  }
-  if (key == "creationTimestamp" && out.created != nullptr) {
-    return first(seen, 128) && read_time(member, *out.created);
-  }
-  if (key == "ownerReferences" && out.controller != nullptr) {
-    bool found = false;
-    return first(seen, 256) && elements(member, [&](od::value& owner) {
-             return read_owner(owner, found, *out.controller);
-           });
-  }
-  return true;
-}
-
-bool read_metadata(od::value& value, const Metadata& out) {
-  unsigned seen = 0;
-  Event& event = *out.event;
-  const bool good =
-      members(value, [&](std::string_view key, od::value& member) {
-        if (key == "name") {
-          return first(seen, 1) && read(member, event.name);
-        }
-        if (key == "namespace") {
-          return first(seen, 2) && read(member, event.ns);
-        }
-        if (key == "uid") {
-          return first(seen, 4) && read(member, event.uid);
-        }
-        if (key == "resourceVersion") {
-          return first(seen, 8) && read(member, event.resource_version);
-        }
-        if (key == "generation") {
-          return first(seen, 16) &&
-                 read_number(member, 0, INT64_MAX, event.generation);
-        }
-        return read_asked_for(key, member, seen, out);
-      });
-  return good && !event.name.empty();
-}
-
-// Reads the members of an object's root: metadata, and the others with
-// visit(key, value, seen), which uses the bits from 2 on.
-template <typename Visit>
-bool read_root(od::object object, const Metadata& metadata,
-               const Visit& visit) {
-  unsigned seen = 0;
-  const bool good =
-      members(object, [&](std::string_view key, od::value& member) {
-        if (key == "metadata") {
-          return first(seen, 1) && read_metadata(member, metadata);
-        }
-        return visit(key, member, seen);
-      });
-  return good && (seen & 1U) != 0;
 }
 
 bool other_member(std::string_view /*key*/, od::value& /*value*/,

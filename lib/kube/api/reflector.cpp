@@ -3,11 +3,11 @@
 
 #include <algorithm>
 #include <optional>
-#include <unordered_map>
 #include <utility>
 
 #include "lib/kube/api/backoff.h"
 #include "lib/kube/api/event_decoder.h"
+#include "lib/kube/api/known_objects.h"
 #include "lib/kube/api/line_splitter.h"
 #include "lib/kube/api/list_splitter.h"
 
@@ -25,10 +25,6 @@ constexpr milliseconds kListTimeout{60'000};
 
 bool is_too_new(const ApiError& error) {
   return error.message.find("Too large resource version") != std::string::npos;
-}
-
-std::string key_of(const Event& event) {
-  return event.ns + "/" + event.name;
 }
 
 }  // namespace
@@ -57,11 +53,6 @@ class Reflector::Impl : public std::enable_shared_from_this<Impl> {
   [[nodiscard]] std::size_t size() const { return known_.size(); }
 
  private:
-  struct Known {
-    std::string resource_version;
-    std::uint64_t pass = 0;  // of the last list that had it
-  };
-
   // Listing.
   void list();
   void next_page();
@@ -112,8 +103,7 @@ class Reflector::Impl : public std::enable_shared_from_this<Impl> {
   bool older_confirmed_ = false;     // the newest version is not served
   std::optional<Clock::time_point> absent_since_;
 
-  std::unordered_map<std::string, Known> known_;
-  std::uint64_t pass_ = 0;
+  KnownObjects known_;
   std::string resource_version_;
   bool listed_ = false;      // a watch may continue from resource_version_
   bool consistent_ = false;  // the next list asks for the latest, not a cache
@@ -228,18 +218,7 @@ void Reflector::Impl::emit(Event event) {
 
 // Passes the event on if it is new.
 void Reflector::Impl::apply(Event event) {
-  std::string key = key_of(event);
-  if (event.type == Event::Type::kDeleted) {
-    if (known_.erase(key) != 0) {
-      emit(std::move(event));
-    }
-    return;
-  }
-  Known& known = known_[std::move(key)];
-  known.pass = pass_;
-  if (known.resource_version.empty() ||
-      known.resource_version != event.resource_version) {
-    known.resource_version = event.resource_version;
+  if (known_.apply(event)) {
     emit(std::move(event));
   }
 }
@@ -287,7 +266,7 @@ void Reflector::Impl::list() {
   }
   ++stats_.lists;
   stats_.relists += complete_ ? 1 : 0;
-  ++pass_;
+  known_.begin_list();
   continue_.clear();
   next_page();
 }
@@ -346,18 +325,7 @@ void Reflector::Impl::page_done(ApiResult<void> result) {
 }
 
 void Reflector::Impl::forget_unlisted() {
-  for (auto at = known_.begin(); at != known_.end();) {
-    if (at->second.pass == pass_) {
-      ++at;
-      continue;
-    }
-    const auto slash = at->first.find('/');
-    Event event;
-    event.type = Event::Type::kDeleted;
-    event.resource = resource_;
-    event.ns = at->first.substr(0, slash);
-    event.name = at->first.substr(slash + 1);
-    at = known_.erase(at);
+  for (auto& event : known_.take_unlisted(*resource_)) {
     emit(std::move(event));
   }
 }
@@ -448,7 +416,7 @@ void Reflector::Impl::ask_for_definition() {
 }
 
 void Reflector::Impl::confirm_absent() {
-  ++pass_;
+  known_.begin_list();
   forget_unlisted();
   complete_ = true;
   schedule();

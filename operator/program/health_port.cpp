@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "operator/program/health_port.h"
+
+#include <cerrno>
+#include <chrono>
+#include <utility>
+
+#include <spdlog/spdlog.h>
+
+namespace sluice::operatord {
+namespace {
+
+using op::Clock;
+
+constexpr std::chrono::seconds kMeasured{1};
+// How often a replica that stands by checks whether the port is free.
+constexpr std::chrono::milliseconds kAgain{200};
+constexpr std::chrono::milliseconds kAgainAfterFailure{2'000};
+
+}  // namespace
+
+Result<void> HealthPort::open() {
+  if (address_.empty() || server_) {
+    return {};
+  }
+  auto opened = health::HealthServer::open(address_);
+  if (opened) {
+    server_ = std::move(*opened);
+    if (std::exchange(standing_by_, false)) {
+      spdlog::info("{} is free: this replica no longer stands by", address_);
+    }
+    return {};
+  }
+  if (opened.error().code != EADDRINUSE) {
+    return std::unexpected(opened.error());
+  }
+  if (!std::exchange(standing_by_, true)) {
+    spdlog::warn(
+        "{}; another replica serves on this node, and this one stands by",
+        opened.error().message);
+  }
+  again_at_ = Clock::now() + kAgain;
+  return {};
+}
+
+void HealthPort::turn(Clock::time_point now) {
+  if (!standing_by_ || now < again_at_) {
+    return;
+  }
+  if (auto opened = open(); !opened) {
+    spdlog::error("{}", opened.error().message);
+    again_at_ = Clock::now() + kAgainAfterFailure;
+  }
+}
+
+void HealthPort::report(const std::string& problem, Clock::time_point now,
+                        const std::function<std::string()>& metrics) {
+  if (!server_) {
+    return;
+  }
+  server_->beat();
+  server_->set_ready(problem);
+  if (server_->wants_metrics() && now - measured_at_ >= kMeasured) {
+    measured_at_ = now;
+    server_->set_metrics(metrics());
+  }
+}
+
+}  // namespace sluice::operatord
