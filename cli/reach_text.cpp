@@ -313,7 +313,8 @@ class TextTable {
   std::vector<Group> groups_;
 };
 
-std::string quoted_csv(const std::string& text) {
+std::string quoted_csv(const std::string& raw) {
+  const auto text = printable(raw);
   if (text.find_first_of(",\"\r\n") == std::string::npos) {
     return text;
   }

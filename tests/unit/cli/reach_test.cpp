@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/cluster.h"
+#include "cli/reach_text.h"
 #include "lib/explain/reach_json.h"
 #include "lib/kube/manifest.h"
 #include "tests/reference/generator.h"
@@ -493,6 +495,92 @@ TEST_F(Reach, JsonIsReadBackAsItWas) {
             "cells": [{"from": "x", "to": "y"}]})"}) {
     EXPECT_FALSE(explain::reach_view(json::parse(bad))) << bad;
   }
+}
+
+TEST_F(Reach, TheTableGroupsWhatIsAlike) {
+  std::ostringstream out;
+  print_reach(out, view(), ReachShown::kAllowed);
+  EXPECT_EQ(out.str(),
+            R"(FROM                             TO                                     ALLOWED        SOME PODS
+shop/app=api, tools/shell        shop/web, tools/shell, world,          any            -
+                                 198.51.100.0/24, 203.0.113.0/24, host
+shop/web                         shop/app=api                           -              8080/TCP (2 of 4 pairs)
+shop/web                         shop/web, tools/shell, world,          any            -
+                                 198.51.100.0/24, 203.0.113.0/24, host
+world                            shop/web, tools/shell                  any            -
+198.51.100.0/24, 203.0.113.0/24  shop/app=api                           9000-9010/TCP  -
+198.51.100.0/24, 203.0.113.0/24  shop/web, tools/shell                  any            -
+host                             shop/*, tools/shell                    any            -
+)");
+}
+
+TEST_F(Reach, DeniedAndAllAreShownWhereTheyAreAskedFor) {
+  const auto result = view({.outside = false});
+  std::ostringstream denied;
+  print_reach(denied, result, ReachShown::kDenied);
+  EXPECT_EQ(denied.str(),
+            R"(FROM                       TO            DENIED                         SOME PODS
+shop/app=api, tools/shell  shop/app=api  any                            -
+shop/web                   shop/app=api  any/TCP but 8080/TCP, any/UDP  8080/TCP (2 of 4 pairs)
+)");
+  std::ostringstream all;
+  print_reach(all, view({.ports = {"8080", "53/UDP"}, .outside = false}),
+              ReachShown::kAll);
+  EXPECT_EQ(all.str(),
+            R"(FROM                       TO                     ALLOWED           DENIED            SOME PODS
+shop/app=api, tools/shell  shop/app=api           -                 8080/TCP, 53/UDP  -
+shop/app=api, tools/shell  shop/web, tools/shell  8080/TCP, 53/UDP  -                 -
+shop/web                   shop/app=api           -                 53/UDP            8080/TCP (2 of 4 pairs)
+shop/web                   shop/web, tools/shell  8080/TCP, 53/UDP  -                 -
+)");
+}
+
+TEST_F(Reach, CsvHasALineForEveryVerdict) {
+  std::ostringstream out;
+  print_reach_csv(out, view({.ports = {"8080"}, .outside = false}));
+  EXPECT_EQ(out.str(),
+            "from,to,port,verdict,allowed_pairs,pairs\r\n"
+            "shop/app=api,shop/app=api,8080/TCP,denied,,\r\n"
+            "shop/app=api,shop/web,8080/TCP,allowed,,\r\n"
+            "shop/app=api,tools/shell,8080/TCP,allowed,,\r\n"
+            "shop/web,shop/app=api,8080/TCP,some,2,4\r\n"
+            "shop/web,shop/web,8080/TCP,allowed,,\r\n"
+            "shop/web,tools/shell,8080/TCP,allowed,,\r\n"
+            "tools/shell,shop/app=api,8080/TCP,denied,,\r\n"
+            "tools/shell,shop/web,8080/TCP,allowed,,\r\n");
+}
+
+TEST(ReachText, NamesAreQuotedAndHarmless) {
+  ReachView view;
+  view.ports = {{.name = "80/TCP", .asked = "80/TCP"}};
+  view.ends = {{.name = "x/a=\"1\",b\\", .ns = "x", .pods = {"x/p"}},
+               {.name = "y/\x1b[2J", .ns = "y", .pods = {"y/p"}}};
+  view.cells = {{.from = 0, .to = 1, .allowed = {0}}};
+  std::ostringstream csv;
+  print_reach_csv(csv, view);
+  EXPECT_THAT(csv.str(), HasSubstr("\"x/a=\"\"1\"\",b\\\",y/"));
+  std::ostringstream dot;
+  print_reach_dot(dot, view, ReachShown::kAllowed);
+  EXPECT_THAT(dot.str(), HasSubstr(R"("x/a=\"1\",b\\" -> )"));
+  for (const auto& text : {csv.str(), dot.str()}) {
+    EXPECT_EQ(text.find('\x1b'), std::string::npos);
+  }
+}
+
+TEST_F(Reach, DotHasAnEdgeForEveryCellThatIsShown) {
+  std::ostringstream out;
+  print_reach_dot(out, view({.outside = false}), ReachShown::kAll);
+  const auto text = out.str();
+  EXPECT_THAT(text, ::testing::StartsWith("digraph reach {\n"));
+  EXPECT_THAT(text, HasSubstr("  subgraph \"cluster_shop\" {\n"));
+  EXPECT_THAT(text, HasSubstr("    \"shop/web\" [label=\"web\"];\n"));
+  EXPECT_THAT(text, HasSubstr("  \"shop/web\" -> \"shop/app=api\" "
+                              "[label=\"8080/TCP (2 of 4 pairs)\", "
+                              "style=dashed];\n"));
+  EXPECT_THAT(text, HasSubstr("  \"tools/shell\" -> \"shop/app=api\" "
+                              "[label=\"any\", style=dotted, color=red];\n"));
+  EXPECT_THAT(text, HasSubstr("  \"tools/shell\" -> \"shop/web\" "
+                              "[label=\"any\"];\n"));
 }
 
 // Workloads with a policy each, whose pods are on all nodes.
