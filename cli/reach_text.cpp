@@ -336,6 +336,15 @@ std::string quoted_dot(const std::string& text) {
   return result + '"';
 }
 
+// Two that differ only in their direction are drawn as one.
+struct Edge {
+  std::size_t from = 0;
+  std::size_t to = 0;
+  std::string label;
+  std::string style;
+  auto operator<=>(const Edge&) const = default;
+};
+
 void print_dot_ends(std::ostream& out, const ReachView& view) {
   std::string open;
   for (const auto& end : view.ends) {
@@ -389,24 +398,38 @@ void print_reach_csv(std::ostream& out, const ReachView& view) {
 
 void print_reach_dot(std::ostream& out, const ReachView& view,
                      ReachShown shown) {
-  out << "digraph reach {\n  rankdir=LR;\n  node [shape=box];\n";
-  print_dot_ends(out, view);
+  std::set<Edge> edges;
   for (const auto& cell : view.cells) {
     const auto phrase = phrase_of(view, cell);
-    const auto edge = [&](const std::string& label, const char* style) {
+    const auto add = [&](const std::string& label, const char* style) {
       if (!label.empty()) {
-        out << "  " << quoted_dot(view.ends[cell.from].name) << " -> "
-            << quoted_dot(view.ends[cell.to].name)
-            << " [label=" << quoted_dot(label) << style << "];\n";
+        edges.insert(
+            {.from = cell.from, .to = cell.to, .label = label, .style = style});
       }
     };
     if (shown != ReachShown::kDenied) {
-      edge(phrase.allowed, "");
+      add(phrase.allowed, "");
     }
     if (shown != ReachShown::kAllowed) {
-      edge(phrase.denied, ", style=dotted, color=red");
+      add(phrase.denied, ", style=dotted, color=red");
     }
-    edge(phrase.some, ", style=dashed");
+    add(phrase.some, ", style=dashed");
+  }
+  // Graphviz's older way to rank nodes fails for some graphs with clusters.
+  out << "digraph reach {\n  rankdir=LR;\n  newrank=true;\n"
+         "  node [shape=box];\n";
+  print_dot_ends(out, view);
+  for (const auto& edge : edges) {
+    auto back = edge;
+    std::swap(back.from, back.to);
+    const bool both = edge.from != edge.to && edges.contains(back);
+    if (both && edge.from > edge.to) {
+      continue;  // with the other one
+    }
+    out << "  " << quoted_dot(view.ends[edge.from].name) << " -> "
+        << quoted_dot(view.ends[edge.to].name)
+        << " [label=" << quoted_dot(edge.label) << edge.style
+        << (both ? ", dir=both" : "") << "];\n";
   }
   out << "}\n";
 }

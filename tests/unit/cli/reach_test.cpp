@@ -102,8 +102,8 @@ class Asker {
   }
 
  private:
-  [[nodiscard]] std::vector<std::string> members(
-      const explain::ReachEnd& end, const std::string& pod) const {
+  [[nodiscard]] std::vector<std::string> members(const explain::ReachEnd& end,
+                                                 const std::string& pod) const {
     if (end.name != "host" && end.name != "remote-node") {
       return end.pods.empty() ? end.addresses : end.pods;
     }
@@ -192,12 +192,12 @@ json with_owners(json objects) {
   int number = 0;
   for (auto& object : objects) {
     if (object["kind"] == "Pod" && ++number % 4 != 0) {
-      object["metadata"]["ownerReferences"] = json::array(
-          {{{"apiVersion", "apps/v1"},
-            {"kind", number % 3 == 0 ? "DaemonSet" : "StatefulSet"},
-            {"name", "w" + std::to_string(number % 2)},
-            {"controller", true},
-            {"uid", "u"}}});
+      object["metadata"]["ownerReferences"] =
+          json::array({{{"apiVersion", "apps/v1"},
+                        {"kind", number % 3 == 0 ? "DaemonSet" : "StatefulSet"},
+                        {"name", "w" + std::to_string(number % 2)},
+                        {"controller", true},
+                        {"uid", "u"}}});
     }
   }
   return objects;
@@ -233,11 +233,10 @@ TEST(ReachDifferential, PortsThatAreTogetherHaveTheSameVerdict) {
     const auto cluster =
         cluster_of(with_owners(reference::random_scenario(seed)["objects"]));
     const auto view = reach(cluster, {.outside = false}).value();
-    const auto other = std::ranges::find(view.ports, "other/TCP",
-                                         &explain::ReachPort::name);
+    const auto other =
+        std::ranges::find(view.ports, "other/TCP", &explain::ReachPort::name);
     ASSERT_NE(other, view.ports.end());
-    const auto place =
-        static_cast<std::size_t>(other - view.ports.begin());
+    const auto place = static_cast<std::size_t>(other - view.ports.begin());
     // Neighbours of what has a name, which have none themselves.
     std::set<int> named;
     for (const auto& port : view.ports) {
@@ -419,8 +418,7 @@ TEST_F(Reach, EndsOutsideAreThoseThatRulesTellApart) {
             "allowed");
   EXPECT_EQ(at(result, "host", "shop/app=api", "8080/TCP"), "allowed");
   // Other nodes are like world here, and would be shown if they were not.
-  cluster_.store().set_source(
-      "n.yaml", kube::parse_manifest(R"(
+  cluster_.store().set_source("n.yaml", kube::parse_manifest(R"(
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {namespace: tools, name: nodes}
@@ -429,7 +427,7 @@ spec:
   policyTypes: [Egress]
   egress: [{to: [{ipBlock: {cidr: 10.1.0.0/16}}]}]
 )",
-                                     "n.yaml"));
+                                                             "n.yaml"));
   cluster_.store().commit();
   const auto more = view();
   EXPECT_THAT(names(more), Contains("remote-node"));
@@ -500,8 +498,9 @@ TEST_F(Reach, JsonIsReadBackAsItWas) {
 TEST_F(Reach, TheTableGroupsWhatIsAlike) {
   std::ostringstream out;
   print_reach(out, view(), ReachShown::kAllowed);
-  EXPECT_EQ(out.str(),
-            R"(FROM                             TO                                     ALLOWED        SOME PODS
+  EXPECT_EQ(
+      out.str(),
+      R"(FROM                             TO                                     ALLOWED        SOME PODS
 shop/app=api, tools/shell        shop/web, tools/shell, world,          any            -
                                  198.51.100.0/24, 203.0.113.0/24, host
 shop/web                         shop/app=api                           -              8080/TCP (2 of 4 pairs)
@@ -518,16 +517,18 @@ TEST_F(Reach, DeniedAndAllAreShownWhereTheyAreAskedFor) {
   const auto result = view({.outside = false});
   std::ostringstream denied;
   print_reach(denied, result, ReachShown::kDenied);
-  EXPECT_EQ(denied.str(),
-            R"(FROM                       TO            DENIED                         SOME PODS
+  EXPECT_EQ(
+      denied.str(),
+      R"(FROM                       TO            DENIED                         SOME PODS
 shop/app=api, tools/shell  shop/app=api  any                            -
 shop/web                   shop/app=api  any/TCP but 8080/TCP, any/UDP  8080/TCP (2 of 4 pairs)
 )");
   std::ostringstream all;
   print_reach(all, view({.ports = {"8080", "53/UDP"}, .outside = false}),
               ReachShown::kAll);
-  EXPECT_EQ(all.str(),
-            R"(FROM                       TO                     ALLOWED           DENIED            SOME PODS
+  EXPECT_EQ(
+      all.str(),
+      R"(FROM                       TO                     ALLOWED           DENIED            SOME PODS
 shop/app=api, tools/shell  shop/app=api           -                 8080/TCP, 53/UDP  -
 shop/app=api, tools/shell  shop/web, tools/shell  8080/TCP, 53/UDP  -                 -
 shop/web                   shop/app=api           -                 53/UDP            8080/TCP (2 of 4 pairs)
@@ -579,7 +580,10 @@ TEST_F(Reach, DotHasAnEdgeForEveryCellThatIsShown) {
                               "style=dashed];\n"));
   EXPECT_THAT(text, HasSubstr("  \"tools/shell\" -> \"shop/app=api\" "
                               "[label=\"any\", style=dotted, color=red];\n"));
-  EXPECT_THAT(text, HasSubstr("  \"tools/shell\" -> \"shop/web\" "
+  // Open in both directions.
+  EXPECT_THAT(text, HasSubstr("  \"shop/web\" -> \"tools/shell\" "
+                              "[label=\"any\", dir=both];\n"));
+  EXPECT_THAT(text, HasSubstr("  \"shop/web\" -> \"shop/web\" "
                               "[label=\"any\"];\n"));
 }
 
@@ -627,7 +631,8 @@ json large(int workloads, int replicas, int nodes) {
           {{"namespace", "ns" + std::to_string(i % 10)},
            {"name", "p" + std::to_string(i)}}},
          {"spec",
-          {{"podSelector", {{"matchLabels", {{"app", "w" + std::to_string(i)}}}}},
+          {{"podSelector",
+            {{"matchLabels", {{"app", "w" + std::to_string(i)}}}}},
            {"ingress",
             {{{"from",
                {{{"namespaceSelector", json::object()},
