@@ -99,8 +99,7 @@ class Reacher {
     return count;
   }
 
-  // Pods of one variant and one node see the same addresses. Where something is
-  // behind an address, the pod's own address may matter too.
+  // Pods of one variant and one node see the same addresses.
   void count(const Variant& variant, const Outside& outside, ReachCount& to,
              ReachCount& from) {
     NodePods by_node;
@@ -108,10 +107,16 @@ class Reacher {
       by_node[pod->node].push_back(pod);
     }
     for (const auto& [node, pods] : by_node) {
-      for (const auto& peers : outside.seen_by(*pods[0])) {
-        const auto pairs = pods.size() * peers.count;
-        to.add(judge_->to_outside(*pods[0], peers.first), pairs);
-        from.add(judge_->from_outside(peers.first, *pods[0]), pairs);
+      for (const auto& [peer, number] : outside.seen_by(*pods[0])) {
+        const auto pairs = pods.size() * number;
+        from.add(judge_->from_outside(peer, *pods[0]), pairs);
+        if (!judge_->leads_on(pods[0]->pod->node, peer.address)) {
+          to.add(judge_->to_outside(*pods[0], peer), pairs);
+          continue;
+        }
+        for (const auto* pod : pods) {
+          to.add(judge_->to_outside(*pod, peer), number);
+        }
       }
     }
   }

@@ -255,8 +255,7 @@ std::vector<ReachJudge::Peers> ReachJudge::alike(const std::vector<Peer>& peers,
   return result;
 }
 
-// True if one of the ports is a node port or host port there: what stands
-// behind it has a policy too. It does so for the clients of all nodes.
+// It does so for the clients of all nodes.
 bool ReachJudge::leads_on(const std::string& node, const IpAddress& address) {
   const auto [found, added] = leads_on_.try_emplace(address, false);
   if (added) {

@@ -89,6 +89,11 @@ class ReachJudge {
   [[nodiscard]] Verdicts between(const PodView& from, const PodView& to);
   [[nodiscard]] Verdicts to_outside(const PodView& from, const Peer& to);
   [[nodiscard]] Verdicts from_outside(const Peer& from, const PodView& to);
+  // True if something stands behind the address at one of the ports: a node
+  // port or host port. What is behind it may be the pod that asks, so that pods
+  // that are alike differ.
+  [[nodiscard]] bool leads_on(const std::string& node,
+                              const IpAddress& address);
 
   [[nodiscard]] std::uint64_t lookups() const { return lookups_; }
   [[nodiscard]] std::uint64_t questions() const { return questions_; }
@@ -117,8 +122,6 @@ class ReachJudge {
   [[nodiscard]] Verdicts ask(const std::string& from, const std::string& to);
   [[nodiscard]] std::vector<Peers> alike(const std::vector<Peer>& peers,
                                          const std::string& node);
-  [[nodiscard]] bool leads_on(const std::string& node,
-                              const IpAddress& address);
   [[nodiscard]] PortBits none() const;
 
   const policy::Translator* translator_;

@@ -444,6 +444,43 @@ TEST_F(Reach, ANodePortIsJudgedByWhatStandsBehindIt) {
   compare(cluster_, result);
 }
 
+TEST_F(Reach, APodBehindANodePortReachesItselfThere) {
+  cluster_.store().set_source("own.yaml", kube::parse_manifest(R"(
+apiVersion: v1
+kind: Pod
+metadata: {namespace: own, name: a1, labels: {app: own}}
+spec: {nodeName: n1}
+status: {phase: Running, podIPs: [{ip: 10.0.1.1}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {namespace: own, name: a2, labels: {app: own}}
+spec: {nodeName: n1}
+status: {phase: Running, podIPs: [{ip: 10.0.1.2}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {namespace: own, name: s}
+spec: {type: NodePort, clusterIP: 10.96.0.2, selector: {app: own}, ports: [{port: 80, targetPort: 80, nodePort: 30090}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {namespace: own, name: s-x, labels: {kubernetes.io/service-name: s}}
+addressType: IPv4
+ports: [{name: "", port: 80, protocol: TCP}]
+endpoints: [{addresses: [10.0.1.1], conditions: {ready: true}, nodeName: n1}]
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {namespace: own, name: nobody}
+spec: {podSelector: {}, policyTypes: [Ingress]}
+)",
+                                                               "own.yaml"));
+  cluster_.store().commit();
+  const auto result = view({.ns = "own", .ports = {"30090"}});
+  EXPECT_EQ(at(result, "own/app=own", "host", "30090/TCP"), "some 1/2");
+}
+
 TEST_F(Reach, PortsAreThoseThatRulesAndContainersName) {
   EXPECT_THAT(ports(view()), ElementsAre("8080/TCP", "9000-9010/TCP",
                                          "other/TCP", "other/UDP"));
