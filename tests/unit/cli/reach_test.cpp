@@ -229,13 +229,16 @@ TEST(ReachDifferential, EveryCellOfRandomClustersIsWhatExplainSays) {
 }
 
 TEST(ReachDifferential, PortsThatAreTogetherHaveTheSameVerdict) {
+  std::size_t compared = 0;
   for (std::uint64_t seed = 100; seed < 110; ++seed) {
     const auto cluster =
         cluster_of(with_owners(reference::random_scenario(seed)["objects"]));
     const auto view = reach(cluster, {.outside = false}).value();
     const auto other =
         std::ranges::find(view.ports, "other/TCP", &explain::ReachPort::name);
-    ASSERT_NE(other, view.ports.end());
+    if (other == view.ports.end()) {
+      continue;  // rules name every port
+    }
     const auto place = static_cast<std::size_t>(other - view.ports.begin());
     // Neighbours of what has a name, which have none themselves.
     std::set<int> named;
@@ -254,6 +257,7 @@ TEST(ReachDifferential, PortsThatAreTogetherHaveTheSameVerdict) {
         const int next = std::stoi(last_of(port)) + 1;
         if (port.name.ends_with("/TCP") && next < 65536 &&
             !named.contains(next)) {
+          ++compared;
           EXPECT_EQ(shown(&cell, place),
                     asker.verdict(pairs, std::to_string(next) + "/TCP"))
               << "seed " << seed << " port " << next;
@@ -261,6 +265,7 @@ TEST(ReachDifferential, PortsThatAreTogetherHaveTheSameVerdict) {
       }
     }
   }
+  EXPECT_GT(compared, 500U);
 }
 
 constexpr const char* kShop = R"(
