@@ -102,6 +102,7 @@ struct Phrase {
 Phrase phrase_of(const ReachView& view, const ReachCell& cell) {
   const auto some = places_of(cell.some);
   std::vector<std::string> parts;
+  parts.reserve(cell.some.size());
   for (const auto& [port, allowed, pairs] : cell.some) {
     parts.push_back(view.ports[port].name + " (" + std::to_string(allowed) +
                     " of " + std::to_string(pairs) + " pairs)");
@@ -276,7 +277,8 @@ class TextTable {
     for (std::size_t i = 0; i < std::max(left.size(), right.size()); ++i) {
       std::vector<std::string> cells{line(left, i), line(right, i)};
       const auto add = [&](const std::string& text) {
-        cells.push_back(i != 0 ? "" : text.empty() ? "-" : text);
+        const std::string none = i == 0 ? "-" : "";
+        cells.push_back(i == 0 && !text.empty() ? text : none);
       };
       if (shown_ != ReachShown::kDenied) {
         add(phrase.allowed);
@@ -314,7 +316,7 @@ class TextTable {
 };
 
 std::string quoted_csv(const std::string& raw) {
-  const auto text = printable(raw);
+  auto text = printable(raw);
   if (text.find_first_of(",\"\r\n") == std::string::npos) {
     return text;
   }

@@ -31,6 +31,7 @@ class Reacher {
     }
     for (const auto& workload : workloads) {
       std::vector<const ReachJudge::PodView*> pods;
+      pods.reserve(workload.pods.size());
       for (const auto* pod : workload.pods) {
         pods.push_back(views.at(pod));
       }

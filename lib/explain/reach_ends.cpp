@@ -24,7 +24,9 @@ std::string labels_text(const kube::Pod& pod) {
   for (const auto& [key, value] : pod.labels) {
     if (std::ranges::find(kLabelsOfControllers, key) ==
         kLabelsOfControllers.end()) {
-      parts.push_back(value.empty() ? key : key + "=" + value);
+      auto& part = parts.emplace_back(key);
+      part += value.empty() ? "" : "=";
+      part += value;
     }
   }
   return joined(parts, ",");
@@ -46,7 +48,7 @@ Key key_of(const kube::Pod& pod) {
 
 std::string some_names(const std::vector<std::string>& names) {
   constexpr std::size_t kMost = 3;
-  std::vector<std::string> first(
+  const std::vector<std::string> first(
       names.begin(), names.begin() + static_cast<std::ptrdiff_t>(
                                          std::min(names.size(), kMost)));
   return joined(first) +
@@ -144,6 +146,7 @@ std::vector<Variant> variants_of(
     variants[key].pods.push_back(pod);
   }
   std::vector<Variant> result;
+  result.reserve(variants.size());
   for (auto& [key, variant] : variants) {
     result.push_back(std::move(variant));
   }

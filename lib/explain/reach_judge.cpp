@@ -116,7 +116,7 @@ void ReachJudge::add_pod(const kube::Pod& pod) {
                  found.node.empty() && found.services.empty();
     peer = {.address = address, .cidr_id = class_of(address)};
   }
-  pods_.push_back(std::move(view));
+  pods_.push_back(view);
 }
 
 // An address that is one thing only has one class on all nodes; where the class

@@ -173,6 +173,7 @@ Result<std::vector<ReachPorts>> named_ports(
                 did_you_mean(name, {known.begin(), known.end()}));
   }
   std::vector<ReachPorts> ports;
+  ports.reserve(found.size());
   for (const auto& [protocol, port] : found) {
     ports.push_back(
         {.protocol = protocol, .first = port, .last = port, .other = false});

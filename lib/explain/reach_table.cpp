@@ -75,7 +75,7 @@ void ReachCount::add(const ReachJudge::Verdicts& verdicts,
     auto judged = verdicts.allowed[word] | verdicts.denied[word];
     for (; judged != 0; judged &= judged - 1) {
       const auto bit = static_cast<std::size_t>(std::countr_zero(judged));
-      const auto port = word * kWordBits + bit;
+      const auto port = (word * kWordBits) + bit;
       pairs_[port] += pairs;
       allowed_[port] += (verdicts.allowed[word] >> bit & 1U) != 0 ? pairs : 0;
     }
