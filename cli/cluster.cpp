@@ -12,6 +12,7 @@
 #include "cli/tables.h"
 #include "lib/base/suggestion.h"
 #include "lib/explain/cluster.h"
+#include "lib/explain/reach.h"
 #include "lib/kube/manifest.h"
 
 namespace sluice::cli {
@@ -224,6 +225,18 @@ Result<node::ExplainView> explain(const Cluster& cluster,
   return explain::explain_cluster(cluster.translator(), request, {}, [&] {
     return names_of_pods(cluster.store());
   });
+}
+
+Result<explain::ReachView> reach(const Cluster& cluster,
+                                 const explain::ReachRequest& request) {
+  std::vector<std::string> namespaces;
+  for (const auto& object : cluster.store().objects()) {
+    if (object.key.kind == "Namespace") {
+      namespaces.push_back(object.key.name);
+    }
+  }
+  return explain::reach(cluster.translator(), request,
+                        names_of_pods(cluster.store()), namespaces);
 }
 
 }  // namespace sluice::cli

@@ -8,6 +8,7 @@
 #include "agent/node/policy_info.h"
 #include "agent/node/views.h"
 #include "lib/base/result.h"
+#include "lib/explain/reach_view.h"
 #include "lib/policy/translator.h"
 #include "operator/manifest_dir.h"
 #include "operator/store.h"
@@ -62,5 +63,9 @@ int exit_code_of(const Cluster& cluster, bool allow_partial, int code);
 // The verdict at both ends in every address family that the two share.
 Result<node::ExplainView> explain(const Cluster& cluster,
                                   const node::ExplainRequest& request);
+
+// Who may reach whom.
+Result<explain::ReachView> reach(const Cluster& cluster,
+                                 const explain::ReachRequest& request);
 
 }  // namespace sluice::cli

@@ -39,4 +39,9 @@ Result<node::ExplainView> ManifestPolicies::explain(
   return cli::explain(*cluster_, request);
 }
 
+Result<explain::ReachView> ManifestPolicies::reach(
+    const explain::ReachRequest& request) const {
+  return cli::reach(*cluster_, request);
+}
+
 }  // namespace sluice::cli

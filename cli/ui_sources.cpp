@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "lib/base/ip.h"
-#include "lib/flow/cluster_end.h"
+#include "lib/kube/workload.h"
 #include "lib/ui/reach.h"
 #include "lib/ui/store_feed.h"
 
@@ -19,7 +19,7 @@ void add_subjects(const policy::Translator& translator, ui::PolicyView& view) {
   translator.visit_subjects(
       {.kind = view.kind, .ns = view.ns, .name = view.name},
       [&](const kube::Pod& pod) {
-        auto owner = flow::workload_of(pod);
+        auto owner = kube::workload_of(pod);
         ui::Workload workload{.ns = pod.ns,
                               .kind = std::move(owner.kind),
                               .name = std::move(owner.name)};
@@ -90,10 +90,6 @@ std::vector<std::string> UiSources::pods_of(const std::string& ns) const {
 Result<ui::ReachView> UiSources::reach(const std::string& ns,
                                        const std::vector<std::string>& ports) {
   return ui::reach_of(source_->cluster().translator(), ns, pods_of(ns), ports);
-}
-
-void UiSources::reach_row(ui::ReachView& view, std::size_t source) {
-  ui::fill_reach_row(source_->cluster().translator(), source, view);
 }
 
 std::string ui_address(const std::string& text) {

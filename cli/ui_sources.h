@@ -30,7 +30,6 @@ class UiSources final : public ui::Sources {
       const explain::ExplainRequest& request) override;
   Result<ui::ReachView> reach(const std::string& ns,
                               const std::vector<std::string>& ports) override;
-  void reach_row(ui::ReachView& view, std::size_t source) override;
 
  private:
   [[nodiscard]] std::vector<std::string> pods_of(const std::string& ns) const;

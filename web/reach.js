@@ -7,23 +7,24 @@ import { el, endText, name, verdict } from "./text.js";
 const text = (workload) => endText(workload).slice(workload.namespace.length + 1);
 
 function cell(view, source, destination, open) {
-  const bits = view.allowed[source][destination];
-  const allowed = view.ports.filter((_, bit) => bits & (1 << bit));
+  const named = (bits) => view.ports.filter((_, bit) => bits & (1 << bit));
+  const allowed = named(view.allowed[source][destination]);
+  const some = named(view.some[source][destination]);
   const all = allowed.length === view.ports.length;
   const label = `${text(view.workloads[source])} to ${text(view.workloads[destination])}: ` +
-    `${allowed.length ? allowed.join(", ") : "nothing"} allowed`;
+    `${allowed.length ? allowed.join(", ") : "nothing"} allowed` + (some.length ? `, ${some.join(", ")} for some pods` : "");
   return el("td", {}, el("button", {
-    type: "button", class: all ? "all" : allowed.length ? "some" : "", "aria-label": label,
-    text: all ? "✓" : allowed.length ? `${allowed.length}` : "✕", on: { click: () => open(source, destination) },
+    type: "button", class: all ? "all" : allowed.length || some.length ? "some" : "", "aria-label": label,
+    text: all ? "✓" : allowed.length || some.length ? `${allowed.length}${some.length ? "+" : ""}` : "✕", on: { click: () => open(source, destination) },
   }));
 }
 
 function matrix(view, details) {
   const open = (source, destination) => {
-    const bits = view.allowed[source][destination];
+    const is = (bits, bit) => Boolean(bits[source][destination] & (1 << bit));
     details.replaceChildren(
       el("h2", {}, name(text(view.workloads[source]), true), " → ", name(text(view.workloads[destination]), true)),
-      ...view.ports.map((port, bit) => el("div", {}, verdict(Boolean(bits & (1 << bit))), ` ${port}`,
+      ...view.ports.map((port, bit) => el("div", {}, is(view.some, bit) ? "some pods" : verdict(is(view.allowed, bit)), ` ${port}`,
         explain(view.pods[source], view.pods[destination], port))));
     details.focus();
   };
@@ -55,7 +56,7 @@ export async function show(place, namespace, ports, change) {
         "No pod gives a name to a port here. Say which ports it is about." : "There are no pods with policy of their own." }));
       return;
     }
-    const details = el("div", { tabindex: "-1" }, el("p", { class: "note", text: "A cell says of how many ports; choose one to see which." }));
+    const details = el("div", { tabindex: "-1" }, el("p", { class: "note", text: "A cell says of how many ports, and “+” that only some pods may use others; choose one to see which." }));
     body.replaceChildren(
       el("p", { class: "note", text: `By the policies, not by traffic; rows reach columns, at ${view.ports.join(", ")}.` +
         (view.more ? ` The first ${view.workloads.length} workloads.` : "") }),

@@ -6,6 +6,7 @@
 #include "agent/node/views.h"
 #include "lib/base/ip.h"
 #include "lib/base/result.h"
+#include "lib/explain/reach_view.h"
 
 namespace sluice::node {
 
@@ -32,6 +33,10 @@ class PolicyInfo {
   [[nodiscard]] virtual std::string names_problem() const { return {}; }
   [[nodiscard]] virtual Result<ExplainView> explain(
       const ExplainRequest& request) const = 0;
+  // Who may reach whom. Fails where the objects of the whole cluster are not
+  // known.
+  [[nodiscard]] virtual Result<explain::ReachView> reach(
+      const explain::ReachRequest& request) const = 0;
 };
 
 }  // namespace sluice::node

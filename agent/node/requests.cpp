@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
+#include <string>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -18,6 +20,7 @@
 #include "agent/node/version.h"
 #include "agent/node/views_json.h"
 #include "lib/base/sequence.h"
+#include "lib/explain/reach_json.h"
 #include "lib/explain/view_json.h"
 
 namespace sluice::node {
@@ -310,6 +313,46 @@ Server::Answer explain_flow(const RequestContext& context,
   return view ? view_answer(*view) : error_answer(view.error().message);
 }
 
+// nullopt if `ports` is not a list of texts.
+std::optional<std::vector<std::string>> ports_of(const json& request) {
+  const auto found = request.find("ports");
+  if (found == request.end()) {
+    return std::vector<std::string>{};
+  }
+  if (!found->is_array() || !std::ranges::all_of(*found, [](const json& port) {
+        return port.is_string();
+      })) {
+    return std::nullopt;
+  }
+  return found->get<std::vector<std::string>>();
+}
+
+Server::Answer reach(const RequestContext& context, const json& request) {
+  const auto ns = request.find("namespace");
+  const auto outside = request.find("outside");
+  const auto ports = ports_of(request);
+  if ((ns != request.end() && !ns->is_string()) || !ports ||
+      (outside != request.end() && !outside->is_boolean())) {
+    return error_answer("reach: a field has the wrong type");
+  }
+  auto view = context.policies->reach(
+      {.ns = ns == request.end() ? "" : ns->get<std::string>(),
+       .ports = *ports,
+       .outside = outside == request.end() || outside->get<bool>()});
+  if (!view) {
+    return error_answer(view.error().message);
+  }
+  auto cells = std::exchange(view->cells, {});
+  const auto head = explain::reach_head(*view);
+  return rows_answer(
+      std::move(cells),
+      [view = std::make_shared<explain::ReachView>(std::move(*view))](
+          const explain::ReachCell& cell) {
+        return explain::reach_cell(*view, cell);
+      },
+      head);
+}
+
 Server::Answer dispatch(const RequestContext& context,
                         const std::string& command, const json& request) {
   if (command == "status") {
@@ -332,6 +375,9 @@ Server::Answer dispatch(const RequestContext& context,
   }
   if (command == "explain") {
     return explain_flow(context, request);
+  }
+  if (command == "reach") {
+    return reach(context, request);
   }
   if (command == "monitor") {
     const auto drops = request.find("drops");

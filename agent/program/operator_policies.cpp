@@ -84,6 +84,14 @@ std::string OperatorPolicies::names_problem() const {
   return heard_->problem;
 }
 
+Result<explain::ReachView> OperatorPolicies::reach(
+    const explain::ReachRequest& /*request*/) const {
+  return fail(
+      "an agent has the policies of its own node's pods only; give the "
+      "cluster's objects instead: kubectl get "
+      "ns,nodes,pods,svc,endpointslices,netpol -A -o yaml | sluice reach -");
+}
+
 Result<node::ExplainView> OperatorPolicies::explain(
     const node::ExplainRequest& request) const {
   // The operator has found out what a port's name means.

@@ -48,6 +48,9 @@ class OperatorPolicies : public node::PolicyInfo {
   // of this node. Other ends are as the operator has explained them.
   [[nodiscard]] Result<node::ExplainView> explain(
       const node::ExplainRequest& request) const override;
+  // An agent knows what the policies of its own pods say, and of no others.
+  [[nodiscard]] Result<explain::ReachView> reach(
+      const explain::ReachRequest& request) const override;
 
  private:
   const OperatorLink* link_;

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "lib/flow/entity.h"
+#include "lib/kube/workload.h"
 
 namespace sluice::flow {
 namespace {
@@ -35,37 +36,13 @@ End pod_end(const kube::Pod& pod) {
   }
   end.labels.push_back("k8s:io.kubernetes.pod.namespace=" + pod.ns);
   std::ranges::sort(end.labels);
-  auto workload = workload_of(pod);
+  auto workload = kube::workload_of(pod);
   end.workload = std::move(workload.name);
   end.workload_kind = std::move(workload.kind);
   return end;
 }
 
 }  // namespace
-
-kube::Owner workload_of(const kube::Pod& pod) {
-  // A CronJob's Jobs end in the time of their schedule, in minutes since 1970,
-  // which a date such as 20240101 is not: this one is in 2017.
-  constexpr std::string_view kScheduleMin = "25000000";
-  const auto& [kind, name] = pod.controller;
-  const auto hash = pod.labels.find("pod-template-hash");
-  if (kind == "ReplicaSet" && hash != pod.labels.end() &&
-      name.ends_with("-" + hash->second)) {
-    return {.kind = "Deployment",
-            .name = name.substr(0, name.size() - hash->second.size() - 1)};
-  }
-  const auto dash = name.rfind('-');
-  const auto schedule = dash == std::string::npos
-                            ? std::string_view()
-                            : std::string_view(name).substr(dash + 1);
-  if (kind == "Job" && schedule.size() == kScheduleMin.size() &&
-      schedule.find_first_not_of("0123456789") == std::string_view::npos &&
-      schedule >= kScheduleMin) {
-    return {.kind = "CronJob", .name = name.substr(0, dash)};
-  }
-  return name.empty() ? kube::Owner{.kind = "Pod", .name = pod.name}
-                      : pod.controller;
-}
 
 End cluster_end(const policy::Translator& translator, const IpAddress& address,
                 const std::string& node) {

@@ -124,7 +124,8 @@ json to_json(const PolicyView& view) {
 json to_json(const ReachView& view) {
   return {{"namespace", view.ns}, {"workloads", list_of(view.workloads)},
           {"pods", view.pods},    {"ports", view.ports},
-          {"more", view.more},    {"allowed", view.allowed}};
+          {"more", view.more},    {"allowed", view.allowed},
+          {"some", view.some}};
 }
 
 json to_json(const EdgeView& view, const EdgeQuery& query) {
@@ -217,8 +218,6 @@ struct Server::Impl {
   std::optional<Answer> post_for(const HttpServer::Request& request);
   std::optional<Answer> post_explain(const HttpServer::Request& request);
   std::optional<Answer> post_reach(const HttpServer::Request& request);
-  void post_row(std::uint64_t number, const std::shared_ptr<ReachView>& view,
-                std::size_t row);
   void close(std::uint64_t number);
   void sweep();
 };
@@ -376,7 +375,6 @@ std::optional<Answer> Server::Impl::post_explain(
   return std::nullopt;
 }
 
-// Row by row, so that the program's other work goes on.
 std::optional<Answer> Server::Impl::post_reach(
     const HttpServer::Request& request) {
   std::vector<std::string> ports;
@@ -385,42 +383,12 @@ std::optional<Answer> Server::Impl::post_reach(
       ports.push_back(value.substr(0, kTextMax));
     }
   }
-  const auto number = request.number;
-  {
-    const std::lock_guard lock(asked->mutex);
-    asked->answers.try_emplace(number);
-  }
-  sources.post([this, number, ports = std::move(ports),
-                ns = request.argument("namespace"),
-                weak = std::weak_ptr<Asked>(asked)] {
-    const auto alive = weak.lock();
-    if (!alive) {
-      return;
-    }
-    auto view = sources.reach(ns, ports);
-    if (view) {
-      post_row(number, std::make_shared<ReachView>(std::move(*view)), 0);
-    } else {
-      alive->answer(number, refuse(422, view.error().message));
-    }
-  });
+  post(request.number,
+       [this, ports = std::move(ports), ns = request.argument("namespace")] {
+         const auto view = sources.reach(ns, ports);
+         return view ? give(to_json(*view)) : refuse(422, view.error().message);
+       });
   return std::nullopt;
-}
-
-// In the program's thread.
-void Server::Impl::post_row(std::uint64_t number,
-                            const std::shared_ptr<ReachView>& view,
-                            std::size_t row) {
-  if (row == view->workloads.size()) {
-    asked->answer(number, give(to_json(*view)));
-    return;
-  }
-  sources.reach_row(*view, row);
-  sources.post([this, number, view, row, weak = std::weak_ptr<Asked>(asked)] {
-    if (!weak.expired()) {
-      post_row(number, view, row + 1);
-    }
-  });
 }
 
 void Server::Impl::close(std::uint64_t number) {

@@ -41,11 +41,13 @@ struct PolicyView {
 struct ReachView {
   std::string ns;
   std::vector<Workload> workloads;  // rows: sources; columns: destinations
-  std::vector<std::string> pods;    // of each the one that is judged
+  std::vector<std::string> pods;    // of each one, for questions to `explain`
   std::vector<std::string> ports;   // "80/TCP"
   bool more = false;                // there are more workloads than these
-  // allowed[source][destination]: a bit for each of the ports, 1: allowed.
+  // [source][destination]: a bit for each of the ports, 1: all pods of the
+  // source may reach all of the destination, or some may reach some.
   std::vector<std::vector<std::uint32_t>> allowed;
+  std::vector<std::vector<std::uint32_t>> some;
 };
 
 // The flows of a request, one after the other. One thread.
@@ -86,12 +88,9 @@ class Sources {
   virtual std::vector<PolicyView> policies() = 0;
   virtual Result<explain::ExplainView> explain(
       const explain::ExplainRequest& request) = 0;
-  // Without `allowed`: whom and what the matrix is about. `ports`: those asked
-  // for; a namespace's own are added.
+  // `ports`: those asked for; a namespace's own are added.
   virtual Result<ReachView> reach(const std::string& ns,
                                   const std::vector<std::string>& ports) = 0;
-  // Fills in the row of one source.
-  virtual void reach_row(ReachView& view, std::size_t source) = 0;
 };
 
 }  // namespace sluice::ui

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "lib/flow/message.h"
+#include "lib/kube/workload.h"
 
 namespace sluice::flow {
 namespace {
@@ -105,7 +106,8 @@ TEST_F(ClusterEnd, IsAnEntity) {
 
 TEST(WorkloadOf, IsTheObjectThatUsersWrite) {
   auto web = pod("web-1", "10.0.0.1");
-  EXPECT_EQ(workload_of(web), (kube::Owner{.kind = "Pod", .name = "web-1"}));
+  EXPECT_EQ(kube::workload_of(web),
+            (kube::Owner{.kind = "Pod", .name = "web-1"}));
   for (const auto& [controller, expected] :
        std::initializer_list<std::pair<kube::Owner, kube::Owner>>{
            {{"StatefulSet", "db"}, {"StatefulSet", "db"}},
@@ -117,7 +119,7 @@ TEST(WorkloadOf, IsTheObjectThatUsersWrite) {
            {{"Job", "29380320"}, {"Job", "29380320"}}}) {
     web.labels = {{"pod-template-hash", "5f7"}};
     web.controller = controller;
-    EXPECT_EQ(workload_of(web), expected) << controller.name;
+    EXPECT_EQ(kube::workload_of(web), expected) << controller.name;
   }
 }
 

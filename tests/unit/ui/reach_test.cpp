@@ -51,11 +51,7 @@ class Reach : public testing::Test {
     translator_.set(*policy);
   }
   ReachView view(const std::vector<std::string>& ports) {
-    auto result = reach_of(translator_, "shop", pods_, ports).value();
-    for (std::size_t row = 0; row < result.workloads.size(); ++row) {
-      fill_reach_row(translator_, row, result);
-    }
-    return result;
+    return reach_of(translator_, "shop", pods_, ports).value();
   }
 
   policy::Translator translator_;
@@ -66,22 +62,41 @@ TEST_F(Reach, IsBetweenWorkloadsByTheRulesOfBothEnds) {
   const auto result = view({"80/TCP"});
   ASSERT_EQ(result.workloads.size(), 3U);
   EXPECT_EQ(result.workloads[0].name, "db");
-  EXPECT_EQ(result.workloads[1].kind + result.workloads[1].name,
+  EXPECT_EQ(result.workloads[1].kind + result.workloads[1].name, "Podtool");
+  EXPECT_EQ(result.workloads[2].kind + result.workloads[2].name,
             "Deploymentweb");
-  EXPECT_EQ(result.workloads[2].kind + result.workloads[2].name, "Podtool");
   EXPECT_THAT(result.ports, ElementsAre("80/TCP", "5432/TCP"));
   EXPECT_FALSE(result.more);
-  EXPECT_EQ(result.allowed[1][0], 2U);  // web to db: at 5432 alone
-  EXPECT_EQ(result.allowed[2][0], 0U);  // tool to db: denied
-  EXPECT_EQ(result.allowed[0][1], 3U);  // db to web: nothing isolates
-  EXPECT_EQ(result.allowed[2][1], 3U);
+  EXPECT_EQ(result.allowed[2][0], 2U);  // web to db: at 5432 alone
+  EXPECT_EQ(result.allowed[1][0], 0U);  // tool to db: denied
+  EXPECT_EQ(result.allowed[0][2], 3U);  // db to web: nothing isolates
+  EXPECT_EQ(result.allowed[1][2], 3U);
 }
 
-TEST_F(Reach, HasNoRowForPodsThatAreGone) {
-  auto result = reach_of(translator_, "shop", pods_, {"80/TCP"}).value();
-  translator_.remove_pod("shop", "tool");
-  fill_reach_row(translator_, 2, result);
-  EXPECT_THAT(result.allowed[2], ElementsAre(0, 0, 0));
+TEST_F(Reach, SaysWhereOnlySomePodsReach) {
+  auto pod = *translator_.pod("shop/web-5f7-b");
+  pod.labels["app"] = "other";
+  translator_.set(pod);
+  const auto result = view({"80/TCP"});
+  ASSERT_EQ(result.workloads.size(), 3U);
+  EXPECT_EQ(result.allowed[2][0], 0U);
+  EXPECT_EQ(result.some[2][0], 2U);  // one of the two: at 5432
+  EXPECT_EQ(result.allowed[0][2], 3U);
+  EXPECT_EQ(result.some[0][2], 0U);
+}
+
+TEST_F(Reach, LetsASinglePodReachItself) {
+  const auto result = view({"80/TCP"});
+  EXPECT_EQ(result.allowed[0][0], 3U);
+  EXPECT_EQ(result.allowed[2][2], 3U);
+}
+
+TEST_F(Reach, HasNoPortsWhereNoneIsNamed) {
+  std::erase(pods_, "shop/db-5f7-a");
+  const auto result = view({});
+  EXPECT_EQ(result.workloads.size(), 2U);
+  EXPECT_TRUE(result.ports.empty());
+  EXPECT_EQ(result.allowed[0][1], 0U);
 }
 
 TEST_F(Reach, RefusesAPortThatIsNone) {

@@ -41,7 +41,6 @@ class StoreSources final : public Sources {
                           const std::vector<std::string>& /*ports*/) override {
     return fail("unknown");
   }
-  void reach_row(ReachView& /*view*/, std::size_t /*source*/) override {}
 
   void add(const std::string& pod) {
     flow::Record record;

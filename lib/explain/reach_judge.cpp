@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/explain/reach_judge.h"
+
+#include <algorithm>
+
+#include <netinet/in.h>
+
+#include "lib/base/protocol.h"
+#include "lib/explain/cluster.h"
+
+namespace sluice::explain {
+namespace {
+
+using policy::Direction;
+
+constexpr std::size_t kWordBits = 64;
+
+void set_bit(PortBits& bits, std::size_t place) {
+  bits[place / kWordBits] |= std::uint64_t{1} << (place % kWordBits);
+}
+
+std::uint64_t pair_of(std::uint32_t set, std::uint32_t cidr_id) {
+  return std::uint64_t{set} << 32U | cidr_id;
+}
+
+bool goes_over(std::uint8_t protocol, bool v6) {
+  return !is_icmp(protocol) || v6 == (protocol == IPPROTO_ICMPV6);
+}
+
+// Adds the ports of one family to those that are judged (`allowed`), and what
+// one of the two sides denies of them.
+void add_family(ReachJudge::Verdicts& verdicts, const PortBits& usable,
+                const PortBits& egress, const PortBits& ingress) {
+  for (std::size_t word = 0; word < usable.size(); ++word) {
+    const auto denied = usable[word] & ~(egress[word] & ingress[word]);
+    verdicts.denied[word] |= denied;
+    verdicts.allowed[word] |= usable[word];
+  }
+}
+
+// Allowed is what no family denies.
+ReachJudge::Verdicts finished(ReachJudge::Verdicts verdicts) {
+  for (std::size_t word = 0; word < verdicts.denied.size(); ++word) {
+    verdicts.allowed[word] &= ~verdicts.denied[word];
+  }
+  return verdicts;
+}
+
+}  // namespace
+
+ReachJudge::ReachJudge(const policy::Translator& translator,
+                       const std::vector<const kube::Pod*>& pods)
+    : translator_(&translator), regions_(translator) {
+  for (const auto* pod : pods) {
+    if (!nodes_.contains(pod->node)) {
+      read_node(pod->node);
+    }
+    for (const auto& port : pod->ports) {
+      collector_.add(port);
+    }
+  }
+  pods_.reserve(pods.size());
+  for (const auto* pod : pods) {
+    add_pod(*pod);
+  }
+}
+
+void ReachJudge::read_node(const std::string& name) {
+  const auto state = translator_->snapshot(name);
+  auto& view = nodes_
+                   .try_emplace(name, NodeView{.model = policy::Model(state),
+                                               .own = {},
+                                               .remote = {},
+                                               .own_alike = {},
+                                               .remote_alike = {}})
+                   .first->second;
+  for (const auto& entry : state.entries) {
+    collector_.add(entry.key);
+    with_entries_.insert(pair_of(entry.key.policy_id, entry.key.cidr_id));
+  }
+  uses_names_ = uses_names_ || !state.names.empty();
+  read_peers(state, view);
+}
+
+void ReachJudge::read_peers(const State& state, NodeView& view) {
+  for (const auto& [prefix, cidr_id] : state.peers) {
+    const auto& address = prefix.address;
+    const bool exact = prefix.length == address.bits();
+    if (exact && (cidr_id & SLUICE_CIDR_LOCAL_NODE) != 0) {
+      view.own.push_back({.address = address, .cidr_id = cidr_id});
+    } else if (exact && (cidr_id & SLUICE_CIDR_NODE) != 0) {
+      view.remote.push_back({.address = address, .cidr_id = cidr_id});
+    } else if (!exact || regions_.is_free(address)) {
+      regions_.add(prefix);
+    } else if (const auto found = translator_->occupant(address);
+               found.api_server && found.pod.empty() &&
+               found.services.empty()) {
+      api_servers_.insert(address);
+    }
+  }
+}
+
+void ReachJudge::add_pod(const kube::Pod& pod) {
+  const auto name = pod.ns + "/" + pod.name;
+  const auto& node = nodes_.at(pod.node);
+  PodView view{.pod = &pod,
+               .node = &node,
+               .endpoint = node.model.endpoint(name),
+               .peers = {},
+               .plain = true};
+  view.plain = view.endpoint != nullptr;
+  for (const auto& address : pod.ips) {
+    auto& peer = view.peers[address.v6 ? 1 : 0];
+    const auto found = translator_->occupant(address);
+    view.plain = view.plain && !peer && found.pod == name &&
+                 found.node.empty() && found.services.empty();
+    peer = {.address = address, .cidr_id = class_of(address)};
+  }
+  pods_.push_back(view);
+}
+
+// An address that is one thing only has one class on all nodes; where the class
+// does not matter, it is that of any peer.
+std::uint32_t ReachJudge::class_of(const IpAddress& address) const {
+  for (const auto& [name, node] : nodes_) {
+    if (const auto cidr_id = node.model.peer_class(address); cidr_id != 0) {
+      return cidr_id;
+    }
+  }
+  return SLUICE_CIDR_ANY;
+}
+
+ReachJudge::Peer ReachJudge::outside(const IpAddress& address) const {
+  return {.address = address, .cidr_id = class_of(address)};
+}
+
+PortBits ReachJudge::none() const {
+  return PortBits((ports_.size() + kWordBits - 1) / kWordBits);
+}
+
+void ReachJudge::set_ports(std::vector<ReachPorts> ports) {
+  ports_ = std::move(ports);
+  judged_.clear();
+  leads_on_.clear();
+  of_family_ = {none(), none()};
+  all_ = none();
+  for (std::size_t place = 0; place < ports_.size(); ++place) {
+    set_bit(all_, place);
+    for (const bool v6 : {false, true}) {
+      if (goes_over(ports_[place].protocol, v6)) {
+        set_bit(of_family_[v6 ? 1 : 0], place);
+      }
+    }
+  }
+  for (auto& [name, node] : nodes_) {
+    node.own_alike = alike(node.own, name);
+    node.remote_alike = alike(node.remote, name);
+  }
+}
+
+// What the pod's policies allow for a peer.
+const PortBits& ReachJudge::one_side(Direction direction, const PodView& pod,
+                                     const Peer& peer) {
+  const auto set = pod.set();
+  if (set == 0) {
+    return all_;
+  }
+  // To a set without entries for it, a class is any peer or the own node.
+  const auto cidr_id = with_entries_.contains(pair_of(set, peer.cidr_id))
+                           ? peer.cidr_id
+                           : peer.cidr_id & SLUICE_CIDR_LOCAL_NODE;
+  const auto [found, added] = judged_.try_emplace(
+      {.set = set, .cidr_id = cidr_id, .direction = direction});
+  auto& bits = found->second;
+  if (!added) {
+    return bits;
+  }
+  bits = none();
+  for (std::size_t place = 0; place < ports_.size(); ++place) {
+    const auto port = ports_[place].argument();
+    ++lookups_;
+    if (pod.node->model
+            .lookup(*pod.endpoint, direction, peer.address, port.protocol,
+                    port.port)
+            .allowed) {
+      set_bit(bits, place);
+    }
+  }
+  return bits;
+}
+
+ReachJudge::Verdicts ReachJudge::between(const PodView& from,
+                                         const PodView& to) {
+  if (!from.plain || !to.plain) {
+    return ask(from.pod->ns + "/" + from.pod->name,
+               to.pod->ns + "/" + to.pod->name);
+  }
+  Verdicts verdicts{.allowed = none(), .denied = none()};
+  for (std::size_t family = 0; family < of_family_.size(); ++family) {
+    const auto& source = from.peers[family];
+    const auto& destination = to.peers[family];
+    if (source && destination) {
+      const auto& egress = one_side(Direction::kEgress, from, *destination);
+      const auto& ingress = one_side(Direction::kIngress, to, *source);
+      add_family(verdicts, of_family_[family], egress, ingress);
+    }
+  }
+  return finished(std::move(verdicts));
+}
+
+ReachJudge::Verdicts ReachJudge::to_outside(const PodView& from,
+                                            const Peer& to) {
+  if (!from.plain || leads_on(from.pod->node, to.address)) {
+    return ask(from.pod->ns + "/" + from.pod->name, to_string(to.address));
+  }
+  Verdicts verdicts{.allowed = none(), .denied = none()};
+  const std::size_t family = to.address.v6 ? 1 : 0;
+  if (from.peers[family]) {
+    add_family(verdicts, of_family_[family],
+               one_side(Direction::kEgress, from, to), all_);
+  }
+  return finished(std::move(verdicts));
+}
+
+ReachJudge::Verdicts ReachJudge::from_outside(const Peer& from,
+                                              const PodView& to) {
+  if (!to.plain) {
+    return ask(to_string(from.address), to.pod->ns + "/" + to.pod->name);
+  }
+  Verdicts verdicts{.allowed = none(), .denied = none()};
+  const std::size_t family = from.address.v6 ? 1 : 0;
+  if (to.peers[family]) {
+    add_family(verdicts, of_family_[family], all_,
+               one_side(Direction::kIngress, to, from));
+  }
+  return finished(std::move(verdicts));
+}
+
+std::vector<ReachJudge::Peers> ReachJudge::alike(const std::vector<Peer>& peers,
+                                                 const std::string& node) {
+  std::vector<Peers> result;
+  std::map<std::pair<std::uint32_t, bool>, std::size_t> places;
+  for (const auto& peer : peers) {
+    if (leads_on(node, peer.address)) {
+      result.push_back({.first = peer, .count = 1});
+      continue;
+    }
+    const auto [found, added] =
+        places.try_emplace({peer.cidr_id, peer.address.v6}, result.size());
+    if (added) {
+      result.push_back({.first = peer, .count = 0});
+    }
+    ++result[found->second].count;
+  }
+  return result;
+}
+
+// It does so for the clients of all nodes.
+bool ReachJudge::leads_on(const std::string& node, const IpAddress& address) {
+  const auto [found, added] = leads_on_.try_emplace(address, false);
+  if (added) {
+    found->second = std::ranges::any_of(ports_, [&](const ReachPorts& ports) {
+      const auto port = ports.argument();
+      return !translator_->destination(address, port.protocol, port.port, node)
+                  .empty();
+    });
+  }
+  return found->second;
+}
+
+ReachJudge::Verdicts ReachJudge::ask(const std::string& from,
+                                     const std::string& to) {
+  Verdicts verdicts{.allowed = none(), .denied = none()};
+  for (std::size_t place = 0; place < ports_.size(); ++place) {
+    ++questions_;
+    const auto answer = explain_cluster(
+        *translator_,
+        {.from = from, .to = to, .port = ports_[place].view().asked});
+    if (answer) {  // otherwise they share no family for it
+      set_bit(answer->allowed ? verdicts.allowed : verdicts.denied, place);
+    }
+  }
+  return verdicts;
+}
+
+}  // namespace sluice::explain

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "lib/base/ip.h"
+#include "lib/explain/reach_outside.h"
+#include "lib/explain/reach_ports.h"
+#include "lib/policy/model.h"
+#include "lib/policy/translator.h"
+
+namespace sluice::explain {
+
+// A bit for each port of the question.
+using PortBits = std::vector<std::uint64_t>;
+
+// Judges pairs of pods and addresses at all ports of a question at once, by the
+// entries that the nodes of the pods have. Neither pods nor policies may change
+// meanwhile.
+class ReachJudge {
+ public:
+  struct Peer {
+    IpAddress address;
+    std::uint32_t cidr_id = 0;  // 0: no set of any node has entries for it
+  };
+  // Addresses that get the same verdicts: one of them, and how many they are.
+  struct Peers {
+    Peer first;
+    std::uint64_t count = 1;
+  };
+  struct NodeView {
+    policy::Model model;
+    // The addresses of the node itself, and of the others that it knows.
+    std::vector<Peer> own;
+    std::vector<Peer> remote;
+    // The same, together; by set_ports().
+    std::vector<Peers> own_alike;
+    std::vector<Peers> remote_alike;
+  };
+  struct PodView {
+    const kube::Pod* pod = nullptr;
+    const NodeView* node = nullptr;
+    const EndpointEntry* endpoint = nullptr;
+    std::array<std::optional<Peer>, 2> peers;  // by family: IPv4, IPv6
+    // Pods that agree in their sets and classes have the same verdicts.
+    // Otherwise they are asked about one by one: an address is also that of
+    // another pod, of a Service or of a node.
+    bool plain = false;
+    [[nodiscard]] std::uint32_t set() const { return endpoint->policy_set; }
+  };
+  // Of one pair. A port that no family of the two has is in neither.
+  struct Verdicts {
+    PortBits allowed;
+    PortBits denied;
+  };
+
+  // `pods`: subjects of policy.
+  ReachJudge(const policy::Translator& translator,
+             const std::vector<const kube::Pod*>& pods);
+
+  // All ports that entries and containers name; see ReachPortCollector.
+  [[nodiscard]] std::vector<ReachPorts> named_ports() const {
+    return collector_.pieces();
+  }
+  void set_ports(std::vector<ReachPorts> ports);
+  [[nodiscard]] const std::vector<ReachPorts>& ports() const { return ports_; }
+
+  [[nodiscard]] const std::vector<PodView>& pods() const { return pods_; }
+  // The prefixes that rules name.
+  [[nodiscard]] const ReachRegions& regions() const { return regions_; }
+  // Those of API servers that are outside of the cluster.
+  [[nodiscard]] const std::set<IpAddress>& api_servers() const {
+    return api_servers_;
+  }
+  // An address that no pod, node or Service has.
+  [[nodiscard]] Peer outside(const IpAddress& address) const;
+  [[nodiscard]] bool uses_names() const { return uses_names_; }
+
+  [[nodiscard]] Verdicts between(const PodView& from, const PodView& to);
+  [[nodiscard]] Verdicts to_outside(const PodView& from, const Peer& to);
+  [[nodiscard]] Verdicts from_outside(const Peer& from, const PodView& to);
+  // True if something stands behind the address at one of the ports: a node
+  // port or host port. What is behind it may be the pod that asks, so that pods
+  // that are alike differ.
+  [[nodiscard]] bool leads_on(const std::string& node,
+                              const IpAddress& address);
+
+  [[nodiscard]] std::uint64_t lookups() const { return lookups_; }
+  [[nodiscard]] std::uint64_t questions() const { return questions_; }
+
+ private:
+  struct Key {
+    std::uint32_t set = 0;
+    std::uint32_t cidr_id = 0;
+    policy::Direction direction = policy::Direction::kIngress;
+    bool operator==(const Key&) const = default;
+  };
+  struct KeyHash {
+    std::size_t operator()(const Key& key) const {
+      const auto mixed =
+          (std::uint64_t{key.set} << 32U | key.cidr_id) * 0x9e3779b97f4a7c15ULL;
+      return mixed ^ (mixed >> 29U) ^ static_cast<std::size_t>(key.direction);
+    }
+  };
+
+  void read_node(const std::string& name);
+  void read_peers(const State& state, NodeView& view);
+  void add_pod(const kube::Pod& pod);
+  [[nodiscard]] std::uint32_t class_of(const IpAddress& address) const;
+  [[nodiscard]] const PortBits& one_side(policy::Direction direction,
+                                         const PodView& pod, const Peer& peer);
+  [[nodiscard]] Verdicts ask(const std::string& from, const std::string& to);
+  [[nodiscard]] std::vector<Peers> alike(const std::vector<Peer>& peers,
+                                         const std::string& node);
+  [[nodiscard]] PortBits none() const;
+
+  const policy::Translator* translator_;
+  std::map<std::string, NodeView> nodes_;
+  std::vector<PodView> pods_;
+  ReachPortCollector collector_;
+  ReachRegions regions_;
+  std::set<IpAddress> api_servers_;
+  bool uses_names_ = false;
+  std::unordered_set<std::uint64_t> with_entries_;  // set and class
+
+  std::vector<ReachPorts> ports_;
+  std::array<PortBits, 2> of_family_;
+  PortBits all_;
+  std::unordered_map<Key, PortBits, KeyHash> judged_;
+  std::map<IpAddress, bool> leads_on_;
+  std::uint64_t lookups_ = 0;
+  std::uint64_t questions_ = 0;
+};
+
+}  // namespace sluice::explain

@@ -1,0 +1,715 @@
+// SPDX-License-Identifier: Apache-2.0
+// The reachability table says what `explain` says of every pair of pods.
+
+#include "lib/explain/reach.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "cli/cluster.h"
+#include "cli/reach_text.h"
+#include "lib/explain/reach_json.h"
+#include "lib/kube/manifest.h"
+#include "tests/reference/generator.h"
+
+namespace sluice::cli {
+namespace {
+
+using explain::ReachCell;
+using explain::ReachView;
+using nlohmann::json;
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+using Pairs = std::vector<std::pair<std::string, std::string>>;
+
+Cluster cluster_of(const std::string& manifests) {
+  Cluster cluster;
+  cluster.store().set_source("m.yaml",
+                             kube::parse_manifest(manifests, "m.yaml"));
+  cluster.store().set_local_node({.name = "here", .labels = {}, .ips = {}});
+  cluster.store().commit();
+  return cluster;
+}
+
+Cluster cluster_of(const json& objects) {
+  return cluster_of(
+      json{{"apiVersion", "v1"}, {"kind", "List"}, {"items", objects}}.dump());
+}
+
+// Every pair of members, by asking `explain`.
+class Asker {
+ public:
+  explicit Asker(const Cluster& cluster) : cluster_(&cluster) {
+    for (const auto& node : cluster.store().nodes()) {
+      for (const auto& address : node.ips) {
+        addresses_[node.name].insert(to_string(address));
+      }
+    }
+  }
+
+  [[nodiscard]] Pairs pairs(const ReachView& view, std::size_t from,
+                            std::size_t to) const {
+    const auto& source = view.ends[from];
+    const auto& destination = view.ends[to];
+    Pairs result;
+    for (const auto& pod : source.pods) {
+      for (const auto& other : members(destination, pod)) {
+        if (pod != other) {
+          result.emplace_back(pod, other);
+        }
+      }
+    }
+    for (const auto& pod : destination.pods) {
+      if (source.pods.empty()) {
+        for (const auto& other : members(source, pod)) {
+          result.emplace_back(other, pod);
+        }
+      }
+    }
+    return result;
+  }
+
+  // "allowed", "denied", "some 1/2"; empty if no pair shares a family.
+  [[nodiscard]] std::string verdict(const Pairs& pairs,
+                                    const std::string& port) const {
+    std::size_t allowed = 0;
+    std::size_t asked = 0;
+    for (const auto& [from, to] : pairs) {
+      if (const auto view =
+              explain(*cluster_, {.from = from, .to = to, .port = port})) {
+        ++asked;
+        allowed += view->allowed ? 1 : 0;
+      }
+    }
+    if (asked == 0) {
+      return {};
+    }
+    if (allowed == 0 || allowed == asked) {
+      return allowed == 0 ? "denied" : "allowed";
+    }
+    return "some " + std::to_string(allowed) + "/" + std::to_string(asked);
+  }
+
+ private:
+  [[nodiscard]] std::vector<std::string> members(const explain::ReachEnd& end,
+                                                 const std::string& pod) const {
+    if (end.name != "host" && end.name != "remote-node") {
+      return end.pods.empty() ? end.addresses : end.pods;
+    }
+    const auto& node = cluster_->translator().pod(pod)->node;
+    const auto found = addresses_.find(node);
+    const auto own =
+        found == addresses_.end() ? std::set<std::string>{} : found->second;
+    std::set<std::string> result = own;
+    if (end.name == "remote-node") {
+      result.clear();
+      for (const auto& [name, addresses] : addresses_) {
+        for (const auto& address : addresses) {
+          if (!own.contains(address)) {
+            result.insert(address);
+          }
+        }
+      }
+    }
+    return {result.begin(), result.end()};
+  }
+
+  const Cluster* cluster_;
+  std::map<std::string, std::set<std::string>> addresses_;
+};
+
+std::string shown(const ReachCell* cell, std::size_t port) {
+  if (cell == nullptr) {
+    return {};
+  }
+  if (std::ranges::find(cell->allowed, port) != cell->allowed.end()) {
+    return "allowed";
+  }
+  if (std::ranges::find(cell->denied, port) != cell->denied.end()) {
+    return "denied";
+  }
+  const auto some =
+      std::ranges::find(cell->some, port, &explain::ReachSome::port);
+  return some == cell->some.end() ? ""
+                                  : "some " + std::to_string(some->allowed) +
+                                        "/" + std::to_string(some->pairs);
+}
+
+const ReachCell* cell_of(const ReachView& view, std::size_t from,
+                         std::size_t to) {
+  const auto found =
+      std::ranges::find_if(view.cells, [&](const ReachCell& cell) {
+        return cell.from == from && cell.to == to;
+      });
+  return found == view.cells.end() ? nullptr : &*found;
+}
+
+// The last port of "8000-8010/TCP", as `explain` takes it.
+std::string last_of(const explain::ReachPort& port) {
+  const auto dash = port.name.find('-');
+  return dash == std::string::npos ? port.asked : port.name.substr(dash + 1);
+}
+
+// Compares all cells, at the first and the last port of each.
+std::size_t compare(const Cluster& cluster, const ReachView& view) {
+  const Asker asker(cluster);
+  std::size_t compared = 0;
+  for (std::size_t from = 0; from < view.ends.size(); ++from) {
+    for (std::size_t to = 0; to < view.ends.size(); ++to) {
+      if (view.ends[from].pods.empty() && view.ends[to].pods.empty()) {
+        EXPECT_EQ(cell_of(view, from, to), nullptr);
+        continue;
+      }
+      const auto pairs = asker.pairs(view, from, to);
+      const auto* cell = cell_of(view, from, to);
+      for (std::size_t port = 0; port < view.ports.size(); ++port) {
+        for (const auto& asked :
+             {view.ports[port].asked, last_of(view.ports[port])}) {
+          ++compared;
+          EXPECT_EQ(shown(cell, port), asker.verdict(pairs, asked))
+              << view.ends[from].name << " -> " << view.ends[to].name << " "
+              << view.ports[port].name << " (" << asked << ")";
+        }
+      }
+    }
+  }
+  return compared;
+}
+
+// Gives most pods of a random cluster owners, so that workloads have several.
+json with_owners(json objects) {
+  int number = 0;
+  for (auto& object : objects) {
+    if (object["kind"] == "Pod" && ++number % 4 != 0) {
+      object["metadata"]["ownerReferences"] =
+          json::array({{{"apiVersion", "apps/v1"},
+                        {"kind", number % 3 == 0 ? "DaemonSet" : "StatefulSet"},
+                        {"name", "w" + std::to_string(number % 2)},
+                        {"controller", true},
+                        {"uid", "u"}}});
+    }
+  }
+  return objects;
+}
+
+TEST(ReachDifferential, EveryCellOfRandomClustersIsWhatExplainSays) {
+  std::size_t compared = 0;
+  std::size_t some = 0;
+  std::size_t outside = 0;
+  std::size_t questions = 0;
+  for (std::uint64_t seed = 1; seed <= 60; ++seed) {
+    const auto cluster =
+        cluster_of(with_owners(reference::random_scenario(seed)["objects"]));
+    const auto view = reach(cluster, {});
+    ASSERT_TRUE(view) << view.error().message;
+    compared += compare(cluster, *view);
+    for (const auto& cell : view->cells) {
+      some += cell.some.size();
+      outside += view->ends[cell.from].pods.empty() ? 1 : 0;
+    }
+    questions += view->questions;
+    ASSERT_FALSE(HasFailure()) << "seed " << seed;
+  }
+  // The clusters have all that the comparison is about.
+  EXPECT_GT(compared, 10'000U);
+  EXPECT_GT(some, 100U);
+  EXPECT_GT(outside, 100U);
+  EXPECT_GT(questions, 0U);
+}
+
+TEST(ReachDifferential, PortsThatAreTogetherHaveTheSameVerdict) {
+  std::size_t compared = 0;
+  for (std::uint64_t seed = 100; seed < 110; ++seed) {
+    const auto cluster =
+        cluster_of(with_owners(reference::random_scenario(seed)["objects"]));
+    const auto view = reach(cluster, {.outside = false}).value();
+    const auto other =
+        std::ranges::find(view.ports, "other/TCP", &explain::ReachPort::name);
+    if (other == view.ports.end()) {
+      continue;  // rules name every port
+    }
+    const auto place = static_cast<std::size_t>(other - view.ports.begin());
+    // Neighbours of what has a name, which have none themselves.
+    std::set<int> named;
+    for (const auto& port : view.ports) {
+      if (port.name.ends_with("/TCP") && &port != &*other) {
+        for (int i = std::stoi(port.asked); i <= std::stoi(last_of(port));
+             ++i) {
+          named.insert(i);
+        }
+      }
+    }
+    const Asker asker(cluster);
+    for (const auto& cell : view.cells) {
+      const auto pairs = asker.pairs(view, cell.from, cell.to);
+      for (const auto& port : view.ports) {
+        const int next = std::stoi(last_of(port)) + 1;
+        if (port.name.ends_with("/TCP") && next < 65536 &&
+            !named.contains(next)) {
+          ++compared;
+          EXPECT_EQ(shown(&cell, place),
+                    asker.verdict(pairs, std::to_string(next) + "/TCP"))
+              << "seed " << seed << " port " << next;
+        }
+      }
+    }
+  }
+  EXPECT_GT(compared, 500U);
+}
+
+constexpr const char* kShop = R"(
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: empty}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: n1}
+status: {addresses: [{type: InternalIP, address: 10.1.0.1}]}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: n2}
+status: {addresses: [{type: InternalIP, address: 10.1.0.2}]}
+---
+apiVersion: v1
+kind: Pod
+metadata:
+  namespace: shop
+  name: web-5f7-a
+  labels: {app: web, color: blue, pod-template-hash: 5f7}
+  ownerReferences: [{apiVersion: apps/v1, kind: ReplicaSet, name: web-5f7, controller: true, uid: u}]
+spec: {nodeName: n1}
+status: {phase: Running, podIPs: [{ip: 10.0.0.1}]}
+---
+apiVersion: v1
+kind: Pod
+metadata:
+  namespace: shop
+  name: web-6c8-b
+  labels: {app: web, color: green, pod-template-hash: 6c8}
+  ownerReferences: [{apiVersion: apps/v1, kind: ReplicaSet, name: web-6c8, controller: true, uid: u}]
+spec: {nodeName: n2}
+status: {phase: Running, podIPs: [{ip: 10.0.0.2}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {namespace: shop, name: api-1, labels: {app: api, pod-template-hash: xx}}
+spec: {nodeName: n1, containers: [{name: c, ports: [{name: http, containerPort: 8080}]}]}
+status: {phase: Running, podIPs: [{ip: 10.0.0.3}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {namespace: shop, name: api-2, labels: {app: api, pod-template-hash: yy}}
+spec: {nodeName: n2, containers: [{name: c, ports: [{name: http, containerPort: 8080}]}]}
+status: {phase: Running, podIPs: [{ip: 10.0.0.4}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {namespace: tools, name: shell}
+spec: {nodeName: n2}
+status: {phase: Running, podIPs: [{ip: 10.0.0.5}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {namespace: shop, name: pending, labels: {app: api}}
+spec: {nodeName: n2}
+---
+apiVersion: v1
+kind: Service
+metadata: {namespace: shop, name: api}
+spec: {type: NodePort, clusterIP: 10.96.0.1, selector: {app: api}, ports: [{port: 80, targetPort: 8080, nodePort: 30080}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {namespace: shop, name: api-x, labels: {kubernetes.io/service-name: api}}
+addressType: IPv4
+ports: [{name: "", port: 8080, protocol: TCP}]
+endpoints: [{addresses: [10.0.0.3], conditions: {ready: true}, nodeName: n1}]
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {namespace: shop, name: api}
+spec:
+  podSelector: {matchLabels: {app: api}}
+  ingress:
+  - {from: [{podSelector: {matchLabels: {color: blue}}}], ports: [{port: http}]}
+  - {from: [{ipBlock: {cidr: 203.0.113.0/24, except: [203.0.113.128/25]}}], ports: [{port: 9000, endPort: 9010}]}
+  - {from: [{ipBlock: {cidr: 198.51.100.0/24}}], ports: [{port: 9000, endPort: 9010}]}
+)";
+
+class Reach : public ::testing::Test {
+ protected:
+  [[nodiscard]] ReachView view(const explain::ReachRequest& request = {}) {
+    auto result = reach(cluster_, request);
+    EXPECT_TRUE(result) << result.error().message;
+    return result.value_or(ReachView{});
+  }
+  [[nodiscard]] std::string error(const explain::ReachRequest& request) {
+    const auto result = reach(cluster_, request);
+    return result ? "" : result.error().message;
+  }
+  static std::vector<std::string> names(const ReachView& view) {
+    std::vector<std::string> result;
+    for (const auto& end : view.ends) {
+      result.push_back(end.name);
+    }
+    return result;
+  }
+  static std::vector<std::string> ports(const ReachView& view) {
+    std::vector<std::string> result;
+    for (const auto& port : view.ports) {
+      result.push_back(port.name);
+    }
+    return result;
+  }
+  // The verdict by names.
+  static std::string at(const ReachView& view, const std::string& from,
+                        const std::string& to, const std::string& port) {
+    const auto place = [](const auto& list, const std::string& name) {
+      return static_cast<std::size_t>(std::ranges::find(list, name) -
+                                      list.begin());
+    };
+    return shown(
+        cell_of(view, place(names(view), from), place(names(view), to)),
+        place(ports(view), port));
+  }
+
+  Cluster cluster_ = cluster_of(std::string(kShop));
+};
+
+TEST_F(Reach, PodsOfOneOwnerOrOfEqualLabelsAreOneEnd) {
+  const auto result = view({.outside = false});
+  EXPECT_THAT(names(result),
+              ElementsAre("shop/app=api", "shop/web", "tools/shell"));
+  EXPECT_EQ(result.ends[0].kind, "Pods");
+  EXPECT_THAT(result.ends[0].pods, ElementsAre("shop/api-1", "shop/api-2"));
+  EXPECT_EQ(result.ends[1].kind, "Deployment");
+  EXPECT_THAT(result.ends[1].pods,
+              ElementsAre("shop/web-5f7-a", "shop/web-6c8-b"));
+  EXPECT_EQ(result.ends[2].kind, "Pod");
+}
+
+TEST_F(Reach, NoPodSpeaksForTheOthersOfItsWorkload) {
+  const auto result = view();
+  EXPECT_EQ(at(result, "shop/web", "shop/app=api", "8080/TCP"), "some 2/4");
+  EXPECT_EQ(at(result, "shop/web", "shop/app=api", "other/TCP"), "denied");
+  EXPECT_EQ(at(result, "shop/app=api", "shop/web", "8080/TCP"), "allowed");
+}
+
+TEST_F(Reach, EndsOutsideAreThoseThatRulesTellApart) {
+  const auto result = view();
+  // The except of a prefix is like the world.
+  EXPECT_THAT(names(result),
+              ElementsAre("shop/app=api", "shop/web", "tools/shell", "world",
+                          "198.51.100.0/24", "203.0.113.0/24", "host"));
+  EXPECT_EQ(at(result, "world", "shop/app=api", "9000-9010/TCP"), "denied");
+  EXPECT_EQ(at(result, "203.0.113.0/24", "shop/app=api", "9000-9010/TCP"),
+            "allowed");
+  EXPECT_EQ(at(result, "host", "shop/app=api", "8080/TCP"), "allowed");
+  // Other nodes are like world here, and would be shown if they were not.
+  cluster_.store().set_source("n.yaml", kube::parse_manifest(R"(
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {namespace: tools, name: nodes}
+spec:
+  podSelector: {}
+  policyTypes: [Egress]
+  egress: [{to: [{ipBlock: {cidr: 10.1.0.0/16}}]}]
+)",
+                                                             "n.yaml"));
+  cluster_.store().commit();
+  const auto more = view();
+  EXPECT_THAT(names(more), Contains("remote-node"));
+  EXPECT_EQ(at(more, "tools/shell", "remote-node", "8080/TCP"), "allowed");
+  EXPECT_EQ(at(more, "tools/shell", "world", "8080/TCP"), "denied");
+  EXPECT_THAT(names(view({.outside = false})),
+              ElementsAre("shop/app=api", "shop/web", "tools/shell"));
+}
+
+TEST_F(Reach, ANodePortIsJudgedByWhatStandsBehindIt) {
+  const auto result = view({.ports = {"30080/TCP"}});
+  EXPECT_EQ(at(result, "tools/shell", "host", "30080/TCP"), "denied");
+  EXPECT_GT(result.questions, 0U);
+  compare(cluster_, result);
+}
+
+TEST_F(Reach, APodBehindANodePortReachesItselfThere) {
+  cluster_.store().set_source("own.yaml", kube::parse_manifest(R"(
+apiVersion: v1
+kind: Pod
+metadata: {namespace: own, name: a1, labels: {app: own}}
+spec: {nodeName: n1}
+status: {phase: Running, podIPs: [{ip: 10.0.1.1}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {namespace: own, name: a2, labels: {app: own}}
+spec: {nodeName: n1}
+status: {phase: Running, podIPs: [{ip: 10.0.1.2}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {namespace: own, name: s}
+spec: {type: NodePort, clusterIP: 10.96.0.2, selector: {app: own}, ports: [{port: 80, targetPort: 80, nodePort: 30090}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {namespace: own, name: s-x, labels: {kubernetes.io/service-name: s}}
+addressType: IPv4
+ports: [{name: "", port: 80, protocol: TCP}]
+endpoints: [{addresses: [10.0.1.1], conditions: {ready: true}, nodeName: n1}]
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {namespace: own, name: nobody}
+spec: {podSelector: {}, policyTypes: [Ingress]}
+)",
+                                                               "own.yaml"));
+  cluster_.store().commit();
+  const auto result = view({.ns = "own", .ports = {"30090"}});
+  EXPECT_EQ(at(result, "own/app=own", "host", "30090/TCP"), "some 1/2");
+}
+
+TEST_F(Reach, PortsAreThoseThatRulesAndContainersName) {
+  EXPECT_THAT(ports(view()), ElementsAre("8080/TCP", "9000-9010/TCP",
+                                         "other/TCP", "other/UDP"));
+  EXPECT_THAT(ports(view({.ports = {"tcp/9005", "53/UDP", "9005"}})),
+              ElementsAre("9005/TCP", "53/UDP"));
+  EXPECT_THAT(ports(view({.ports = {"HTTP", "EchoRequest/ICMP"}})),
+              ElementsAre("8080/TCP", "8/ICMP"));
+}
+
+TEST_F(Reach, ANamespaceNarrowsToWhatIsFromOrToIt) {
+  const auto result = view({.ns = "tools"});
+  EXPECT_FALSE(result.cells.empty());
+  for (const auto& cell : result.cells) {
+    EXPECT_TRUE(result.ends[cell.from].ns == "tools" ||
+                result.ends[cell.to].ns == "tools");
+  }
+  EXPECT_EQ(at(result, "tools/shell", "shop/app=api", "8080/TCP"), "denied");
+  EXPECT_THAT(view({.ns = "empty"}).cells, IsEmpty());
+}
+
+TEST_F(Reach, WhatIsLeftOutIsSaid) {
+  EXPECT_THAT(view().notes,
+              ElementsAre("shop/pending: left out (no address yet)"));
+}
+
+TEST_F(Reach, UnknownNamesAreErrorsWithWhatMayBeMeant) {
+  EXPECT_EQ(error({.ns = "shp"}),
+            "--namespace: there is no namespace \"shp\"; did you mean "
+            "\"shop\"?");
+  EXPECT_THAT(error({.ports = {"htpp"}}), HasSubstr("did you mean \"http\"?"));
+  EXPECT_THAT(error({.ports = {"http/UDP"}}), HasSubstr("no pod has a port"));
+  for (const auto* bad : {"", "/TCP", "65536/TCP", "-1", "80/TPC", "256/ICMP",
+                          "no/ICMP", "80/TCP/x"}) {
+    EXPECT_THAT(error({.ports = {bad}}), HasSubstr("--port: ")) << bad;
+  }
+}
+
+TEST_F(Reach, JsonIsReadBackAsItWas) {
+  const auto result = view();
+  const auto text = explain::reach_json(result).dump();
+  const auto back = explain::reach_view(json::parse(text));
+  ASSERT_TRUE(back) << back.error().message;
+  EXPECT_EQ(explain::reach_json(*back).dump(), text);
+  for (const auto* bad :
+       {"[]", "{}", R"({"namespace": 1})",
+        R"({"namespace": "", "notes": [], "ports": [], "ends": [],
+            "cells": [{"from": "x", "to": "y"}]})"}) {
+    EXPECT_FALSE(explain::reach_view(json::parse(bad))) << bad;
+  }
+}
+
+TEST_F(Reach, TheTableGroupsWhatIsAlike) {
+  std::ostringstream out;
+  print_reach(out, view(), ReachShown::kAllowed);
+  EXPECT_EQ(
+      out.str(),
+      R"(FROM                             TO                                     ALLOWED        SOME PODS
+shop/app=api, tools/shell        shop/web, tools/shell, world,          any            -
+                                 198.51.100.0/24, 203.0.113.0/24, host
+shop/web                         shop/app=api                           -              8080/TCP (2 of 4 pairs)
+shop/web                         shop/web, tools/shell, world,          any            -
+                                 198.51.100.0/24, 203.0.113.0/24, host
+world                            shop/web, tools/shell                  any            -
+198.51.100.0/24, 203.0.113.0/24  shop/app=api                           9000-9010/TCP  -
+198.51.100.0/24, 203.0.113.0/24  shop/web, tools/shell                  any            -
+host                             shop/*, tools/shell                    any            -
+)");
+}
+
+TEST_F(Reach, DeniedAndAllAreShownWhereTheyAreAskedFor) {
+  const auto result = view({.outside = false});
+  std::ostringstream denied;
+  print_reach(denied, result, ReachShown::kDenied);
+  EXPECT_EQ(
+      denied.str(),
+      R"(FROM                       TO            DENIED                         SOME PODS
+shop/app=api, tools/shell  shop/app=api  any                            -
+shop/web                   shop/app=api  any/TCP but 8080/TCP, any/UDP  8080/TCP (2 of 4 pairs)
+)");
+  std::ostringstream all;
+  print_reach(all, view({.ports = {"8080", "53/UDP"}, .outside = false}),
+              ReachShown::kAll);
+  EXPECT_EQ(
+      all.str(),
+      R"(FROM                       TO                     ALLOWED           DENIED            SOME PODS
+shop/app=api, tools/shell  shop/app=api           -                 8080/TCP, 53/UDP  -
+shop/app=api, tools/shell  shop/web, tools/shell  8080/TCP, 53/UDP  -                 -
+shop/web                   shop/app=api           -                 53/UDP            8080/TCP (2 of 4 pairs)
+shop/web                   shop/web, tools/shell  8080/TCP, 53/UDP  -                 -
+)");
+}
+
+TEST_F(Reach, CsvHasALineForEveryVerdict) {
+  std::ostringstream out;
+  print_reach_csv(out, view({.ports = {"8080"}, .outside = false}));
+  EXPECT_EQ(out.str(),
+            "from,to,port,verdict,allowed_pairs,pairs\r\n"
+            "shop/app=api,shop/app=api,8080/TCP,denied,,\r\n"
+            "shop/app=api,shop/web,8080/TCP,allowed,,\r\n"
+            "shop/app=api,tools/shell,8080/TCP,allowed,,\r\n"
+            "shop/web,shop/app=api,8080/TCP,some,2,4\r\n"
+            "shop/web,shop/web,8080/TCP,allowed,,\r\n"
+            "shop/web,tools/shell,8080/TCP,allowed,,\r\n"
+            "tools/shell,shop/app=api,8080/TCP,denied,,\r\n"
+            "tools/shell,shop/web,8080/TCP,allowed,,\r\n");
+}
+
+TEST(ReachText, NamesAreQuotedAndHarmless) {
+  ReachView view;
+  view.ports = {{.name = "80/TCP", .asked = "80/TCP"}};
+  view.ends = {{.name = "x/a=\"1\",b\\", .ns = "x", .pods = {"x/p"}},
+               {.name = "y/\x1b[2J", .ns = "y", .pods = {"y/p"}}};
+  view.cells = {{.from = 0, .to = 1, .allowed = {0}}};
+  std::ostringstream csv;
+  print_reach_csv(csv, view);
+  EXPECT_THAT(csv.str(), HasSubstr("\"x/a=\"\"1\"\",b\\\",y/"));
+  std::ostringstream dot;
+  print_reach_dot(dot, view, ReachShown::kAllowed);
+  EXPECT_THAT(dot.str(), HasSubstr(R"("x/a=\"1\",b\\" -> )"));
+  for (const auto& text : {csv.str(), dot.str()}) {
+    EXPECT_EQ(text.find('\x1b'), std::string::npos);
+  }
+}
+
+TEST_F(Reach, DotHasAnEdgeForEveryCellThatIsShown) {
+  std::ostringstream out;
+  print_reach_dot(out, view({.outside = false}), ReachShown::kAll);
+  const auto text = out.str();
+  EXPECT_THAT(text, ::testing::StartsWith("digraph reach {\n"));
+  EXPECT_THAT(text, HasSubstr("  subgraph \"cluster_shop\" {\n"));
+  EXPECT_THAT(text, HasSubstr("    \"shop/web\" [label=\"web\"];\n"));
+  EXPECT_THAT(text, HasSubstr("  \"shop/web\" -> \"shop/app=api\" "
+                              "[label=\"8080/TCP (2 of 4 pairs)\", "
+                              "style=dashed];\n"));
+  EXPECT_THAT(text, HasSubstr("  \"tools/shell\" -> \"shop/app=api\" "
+                              "[label=\"any\", style=dotted, color=red];\n"));
+  // Open in both directions.
+  EXPECT_THAT(text, HasSubstr("  \"shop/web\" -> \"tools/shell\" "
+                              "[label=\"any\", dir=both];\n"));
+  EXPECT_THAT(text, HasSubstr("  \"shop/web\" -> \"shop/web\" "
+                              "[label=\"any\"];\n"));
+}
+
+// Workloads with a policy each, whose pods are on all nodes.
+json large(int workloads, int replicas, int nodes) {
+  json objects = json::array();
+  for (int i = 0; i < workloads * replicas; ++i) {
+    const int workload = i / replicas;
+    const auto name = "w" + std::to_string(workload);
+    objects.push_back(
+        {{"apiVersion", "v1"},
+         {"kind", "Pod"},
+         {"metadata",
+          {{"namespace", "ns" + std::to_string(workload % 10)},
+           {"name", name + "-" + std::to_string(i % replicas)},
+           {"labels", {{"app", name}, {"tier", std::to_string(workload % 5)}}},
+           {"ownerReferences",
+            {{{"apiVersion", "apps/v1"},
+              {"kind", "StatefulSet"},
+              {"name", name},
+              {"controller", true},
+              {"uid", "u"}}}}}},
+         {"spec", {{"nodeName", "n" + std::to_string(i % nodes)}}},
+         {"status",
+          {{"phase", "Running"},
+           {"podIPs",
+            {{{"ip", "10.1." + std::to_string(i / 200) + "." +
+                         std::to_string(i % 200 + 1)}}}}}}});
+  }
+  for (int i = 0; i < nodes; ++i) {
+    objects.push_back(
+        {{"apiVersion", "v1"},
+         {"kind", "Node"},
+         {"metadata", {{"name", "n" + std::to_string(i)}}},
+         {"status",
+          {{"addresses",
+            {{{"type", "InternalIP"},
+              {"address", "10.2.0." + std::to_string(i + 1)}}}}}}});
+  }
+  for (int i = 0; i < workloads; ++i) {
+    objects.push_back(
+        {{"apiVersion", "networking.k8s.io/v1"},
+         {"kind", "NetworkPolicy"},
+         {"metadata",
+          {{"namespace", "ns" + std::to_string(i % 10)},
+           {"name", "p" + std::to_string(i)}}},
+         {"spec",
+          {{"podSelector",
+            {{"matchLabels", {{"app", "w" + std::to_string(i)}}}}},
+           {"ingress",
+            {{{"from",
+               {{{"namespaceSelector", json::object()},
+                 {"podSelector",
+                  {{"matchLabels", {{"tier", std::to_string(i % 5)}}}}}}}},
+              {"ports", {{{"port", 8000 + i % 20}}}}}}}}}});
+  }
+  return objects;
+}
+
+TEST(ReachScale, TheWorkIsThatOfTheWorkloadsAndNotOfThePods) {
+  const auto few = cluster_of(large(100, 1, 50));
+  const auto many = cluster_of(large(100, 10, 50));
+  const auto small = reach(few, {}).value();
+  const auto view = reach(many, {}).value();
+  ASSERT_EQ(view.ends.size() - small.ends.size(), 0U);
+  std::size_t pods = 0;
+  for (const auto& end : view.ends) {
+    pods += end.pods.size();
+  }
+  EXPECT_EQ(pods, 1000U);
+  EXPECT_EQ(view.questions, 0U);
+  EXPECT_EQ(view.lookups, small.lookups);
+  // 1,000,000 pairs of pods at 22 ports; each set with each class once.
+  EXPECT_LE(view.lookups, 2U * 100 * 101 * view.ports.size());
+  const Asker asker(many);
+  for (const std::size_t place : {0U, 777U, 4321U, 9999U}) {
+    const auto& cell = view.cells[place];
+    for (std::size_t port = 0; port < view.ports.size(); ++port) {
+      EXPECT_EQ(shown(&cell, port),
+                asker.verdict(asker.pairs(view, cell.from, cell.to),
+                              view.ports[port].asked));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sluice::cli
