@@ -175,8 +175,9 @@ void Checks::check_dns(const Place& place) {
                "server (UDP port 53) for these names");
   } else if (none) {
     add(*place.object, Code::kNoDns,
-        path + ": isolates pods for egress that may talk to peers with names, "
-               "and no rule lets them ask a DNS server (UDP port 53)");
+        path + ": its pods are isolated for egress and may talk to peers that "
+               "have names, and no rule lets them ask a DNS server (UDP port "
+               "53)");
   } else if (none_counts && need.names) {
     add(*place.object, Code::kNamesNotLearned,
         path + (need.of_cluster

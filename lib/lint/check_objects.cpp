@@ -1,36 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a policy says by itself: its fields, its namespace, its addresses.
 #include <algorithm>
-#include <string_view>
 
 #include "lib/lint/checks.h"
+#include "lib/lint/kustomization.h"
 
 namespace sluice::lint {
-namespace {
 
-std::string_view folder_of(std::string_view file) {
-  const auto slash = file.rfind('/');
-  return slash == std::string_view::npos ? std::string_view{}
-                                         : file.substr(0, slash + 1);
+// True if that is not an accident: the pods that it selects are there, too, or
+// kustomize gives the objects of its folder and those below a namespace.
+bool Checks::may_be_of_default(const PolicyObject& object) const {
+  const bool kustomized = std::ranges::any_of(inputs_, [&](const auto& input) {
+    return is_kustomization(input.first) &&
+           object.file.starts_with(folder_of(input.first));
+  });
+  return kustomized ||
+         std::ranges::any_of(object.policy.specs, [&](const auto& spec) {
+           return !population_.select(spec.subject).pods.empty();
+         });
 }
-
-bool is_kustomization(std::string_view file) {
-  const auto name = file.substr(folder_of(file).size());
-  return name == "kustomization.yaml" || name == "kustomization.yml";
-}
-
-}  // namespace
 
 void Checks::check_object(const PolicyObject& object) {
   for (const auto& warning : object.policy.warnings) {
     add(object, Code::kField, warning);
   }
-  // kustomize may give the objects of its folder and those below a namespace.
-  const bool kustomized = std::ranges::any_of(inputs_, [&](const auto& input) {
-    return is_kustomization(input.first) &&
-           object.file.starts_with(folder_of(input.first));
-  });
-  if (!object.has_namespace && !kustomized) {
+  if (!object.has_namespace && !may_be_of_default(object)) {
     add(object, Code::kNoNamespace,
         "metadata.namespace: is not set, so the policy is one of namespace "
         "\"default\"");

@@ -54,24 +54,27 @@ bool has_source(const LabelSelector& selector) {
       [](const Requirement& each) { return each.key.contains(':'); });
 }
 
+// As kubectl writes it.
 std::string text_of(const Requirement& requirement) {
   const auto label = namespace_label(requirement);
   std::string key = label.empty() ? requirement.key : std::string(label);
   if (requirement.key == policy::kServiceAccountKey) {
     key = "service account";
+  } else if (requirement.key == policy::kNamespaceKey) {
+    key = "namespace";
   }
-  const auto values = requirement.values.size() == 1
-                          ? requirement.values[0]
-                          : "(" + joined(requirement.values) + ")";
+  const auto listed = " (" + joined(requirement.values, ",") + ")";
   switch (requirement.op) {
     case Requirement::Op::kIn:
-      return key + (requirement.values.size() == 1 ? "=" : " in ") + values;
+      return requirement.values.size() == 1
+                 ? key + "=" + requirement.values[0]
+                 : key + " in" + listed;
     case Requirement::Op::kNotIn:
-      return key + " not in (" + joined(requirement.values) + ")";
+      return key + " notin" + listed;
     case Requirement::Op::kExists:
       return key;
     case Requirement::Op::kDoesNotExist:
-      return "no " + key;
+      return "!" + key;
   }
   return key;
 }
@@ -93,7 +96,9 @@ SelectorText text_of(const LabelSelector& selector) {
               joined(requirement.values);
     } else if (!is_about_namespaces(requirement)) {
       pods.push_back(text_of(requirement));
-    } else if (!namespace_label(requirement).empty()) {
+    } else if (!namespace_label(requirement).empty() ||
+               requirement.op == Requirement::Op::kNotIn ||
+               requirement.op == Requirement::Op::kDoesNotExist) {
       labels.push_back(text_of(requirement));
     }
   }
@@ -101,6 +106,15 @@ SelectorText text_of(const LabelSelector& selector) {
     where = " in a namespace with " + joined(labels);
   }
   return {.pods = joined(pods), .where = where};
+}
+
+// A suggestion by did_you_mean(), for names so short that any two are near each
+// other.
+std::string like(std::string_view name, std::vector<std::string> known) {
+  std::erase_if(known, [&](const std::string& other) {
+    return name.empty() || !other.starts_with(name.front());
+  });
+  return did_you_mean(name, known);
 }
 
 // Ports that injected containers have, which no template shows.
@@ -127,8 +141,7 @@ std::string Checks::suggest(const LabelSelector& selector) const {
     }
     const auto values = population_.values_of(requirement.key, selector);
     if (std::ranges::find(values, requirement.values[0]) == values.end()) {
-      if (auto text = did_you_mean(requirement.values[0], values);
-          !text.empty()) {
+      if (auto text = like(requirement.values[0], values); !text.empty()) {
         return text;
       }
     }
@@ -142,7 +155,7 @@ void Checks::check_namespace(const PolicyObject& object,
   if (population_.lacks_namespace(name)) {
     add(object, Code::kUnknownNamespace,
         path + ": there is no namespace \"" + name + "\"" +
-            did_you_mean(name, population_.namespace_names()));
+            like(name, population_.namespace_names()));
   }
 }
 
@@ -178,12 +191,12 @@ void Checks::check_subject(const Place& place) {
   const auto text = text_of(selector);
   if (population_.selects_host_pod(selector)) {
     add(*place.object, Code::kSelectsNoPod,
-        path + ": selects no pod: those with " + text.pods + text.where +
+        path + ": selects no pod: those that match " + text.pods + text.where +
             " are on the host's network, where no policy is enforced");
     return;
   }
   add(*place.object, Code::kSelectsNoPod,
-      path + ": selects no pod: none has " + text.pods + text.where +
+      path + ": selects no pod: none matches " + text.pods + text.where +
           suggest(selector));
 }
 
@@ -197,17 +210,19 @@ void Checks::check_labels(const PolicyObject& object, const Rule& rule,
   const auto text = text_of(selector);
   std::string why;
   if (!population_.may_select_namespace(selector)) {
-    why = "there is no namespace" +
-          (text.where.starts_with(" in a namespace")
-               ? text.where.substr(std::string_view(" in a namespace").size())
-               : " of these");
-  } else if (text.pods.empty()) {
-    return;  // a namespace that has no pods at the moment
+    why = "there is no pod" + text.where;
+  } else if (text.pods.empty() ||
+             std::ranges::any_of(selector.requirements,
+                                 [&](const Requirement& requirement) {
+                                   return population_.is_open_label(
+                                       requirement);
+                                 })) {
+    return;  // a namespace without pods, and clients to come
   } else if (population_.selects_host_pod(selector)) {
-    why = "the pods with " + text.pods + text.where +
+    why = "the pods that match " + text.pods + text.where +
           " are on the host's network and count as their nodes";
   } else {
-    why = "no pod has " + text.pods + text.where + suggest(selector);
+    why = "no pod matches " + text.pods + text.where + suggest(selector);
   }
   add(object, Code::kPeerSelectsNothing,
       rule.path + ": a peer selects nothing: " + why);
@@ -231,7 +246,9 @@ void Checks::check_object_peer(const PolicyObject& object, const Rule& rule,
     }
   } else if (const auto* service = std::get_if<policy::ServicePeer>(&peer);
              service != nullptr && !service->selector) {
-    check_namespace(object, rule.path, service->ns);
+    if (service->ns != object.policy.key.ns) {
+      check_namespace(object, rule.path, service->ns);
+    }
     kind = "Service";
     wanted = service->ns + "/" + service->name;
     for (const auto& [file, input] : inputs_) {
@@ -245,7 +262,7 @@ void Checks::check_object_peer(const PolicyObject& object, const Rule& rule,
   if (!known.empty() && std::ranges::find(known, wanted) == known.end()) {
     add(object, Code::kPeerSelectsNothing,
         rule.path + ": a peer selects nothing: there is no " + kind + " \"" +
-            wanted + "\"" + did_you_mean(wanted, known));
+            wanted + "\"" + like(wanted, known));
   }
 }
 
@@ -261,7 +278,7 @@ void Checks::check_nodes(const PolicyObject& object, const Rule& rule,
   }
   if (some && !found) {
     add(object, Code::kPeerSelectsNothing,
-        rule.path + ": a peer selects nothing: no node has " +
+        rule.path + ": a peer selects nothing: no node matches " +
             text_of(peer.selector).pods);
   }
 }

@@ -71,6 +71,7 @@ class Checks {
 
   // Single objects. check_objects.cpp
   void check_object(const PolicyObject& object);
+  [[nodiscard]] bool may_be_of_default(const PolicyObject& object) const;
   void check_addresses(const PolicyObject& object, const policy::Rule& rule);
 
   // Kinds that Sluice does not read. check_kinds.cpp

@@ -67,6 +67,12 @@ std::optional<kube::Pod> pod_of(const kube::ManifestObject& object,
   return pod ? std::optional(std::move(*pod)) : std::nullopt;
 }
 
+bool is_hook(const json& object) {
+  static const json::json_pointer annotations("/metadata/annotations");
+  return object.contains(annotations) && object.at(annotations).is_object() &&
+         object.at(annotations).contains("helm.sh/hook");
+}
+
 template <typename T>
 void keep(Result<T> value, std::vector<T>& list) {
   if (value) {
@@ -91,7 +97,7 @@ bool read_object(const kube::ManifestObject& object, Input& input) {
     keep(kube::decode_cidr_group(value), input.cidr_groups);
   } else if (is("v1", "Pod")) {
     if (auto pod = kube::decode_pod(value)) {
-      input.pods.push_back({.pod = std::move(*pod)});
+      input.pods.push_back({.pod = std::move(*pod), .passing = is_hook(value)});
     }
   } else if (policy::is_policy(object.api_version, object.kind)) {
     if (auto policy = policy::parse_policy(value)) {
@@ -113,7 +119,10 @@ bool read_workload(const kube::ManifestObject& object, Input& input) {
     if (object.api_version == workload.api_version &&
         object.kind == workload.kind) {
       if (auto pod = pod_of(object, workload.path)) {
-        input.pods.push_back({.pod = std::move(*pod), .is_template = true});
+        input.pods.push_back({.pod = std::move(*pod),
+                              .is_template = true,
+                              .passing = object.kind.ends_with("Job") ||
+                                         is_hook(*object.object)});
         return true;
       }
     }

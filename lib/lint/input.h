@@ -17,6 +17,9 @@ namespace sluice::lint {
 struct PodObject {
   kube::Pod pod;
   bool is_template = false;
+  // True if it comes and goes: a Job's, or that of a Helm hook. Where such pods
+  // are, others may be that nobody has written down.
+  bool passing = false;
 };
 
 struct PolicyObject {

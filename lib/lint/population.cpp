@@ -7,6 +7,7 @@
 #include <tuple>
 #include <utility>
 
+#include "lib/lint/kustomization.h"
 #include "lib/policy/identity.h"
 
 namespace sluice::lint {
@@ -197,10 +198,15 @@ void Population::add_spaces(const std::map<std::string, Input>& inputs) {
       }
     }
     for (const auto& object : input.services) {
-      spaces_[object.ns];
+      spaces_[object.ns].inhabited = true;
     }
     for (const auto& object : input.pods) {
-      spaces_[object.pod.ns];
+      spaces_[object.pod.ns].inhabited = true;
+    }
+    for (const auto& object : input.others) {
+      if (!object.ns.empty() && !object.kind.ends_with("Policy")) {
+        spaces_[object.ns].inhabited = true;
+      }
     }
   }
   for (const auto name : kImplicit) {
@@ -216,12 +222,11 @@ void Population::add_pods(const std::map<std::string, Input>& inputs) {
   using Kind = std::tuple<std::string, kube::Labels, std::string, bool,
                           std::vector<std::string>>;
   std::set<Kind> seen;
-  bool placed = false;
   for (const auto& [file, input] : inputs) {
     for (const auto& object : input.pods) {
-      placed = placed || is_placed(object);
+      placed_ = placed_ || is_placed(object);
       auto& space = spaces_[object.pod.ns];
-      space.described = true;
+      space.described = space.described || !object.passing;
       whole_ = whole_ || (is_placed(object) && object.pod.ns == kSystem &&
                           space.labels_known);
       std::vector<std::string> ports;
@@ -235,18 +240,23 @@ void Population::add_pods(const std::map<std::string, Input>& inputs) {
       }
     }
   }
-  listed_ = has_namespaces_ && placed;
+  listed_ = has_namespaces_ && placed_;
 }
 
 // Who deploys pods that the input does not show leaves namespaces open.
 void Population::close_spaces(const std::map<std::string, Input>& inputs) {
+  all_namespaces_ = has_namespaces_;
   for (const auto& [file, input] : inputs) {
+    if (!whole_ && is_kustomization(file)) {
+      all_namespaces_ = false;
+    }
     for (const auto& object : input.others) {
       if (whole_ || !may_make_pods(object)) {
         continue;
       }
-      const bool anywhere = object.ns.empty() ||
-                            contains(kDeployers, group_of(object.api_version));
+      const bool deploys = contains(kDeployers, group_of(object.api_version));
+      const bool anywhere = deploys || object.ns.empty();
+      all_namespaces_ = all_namespaces_ && !deploys;
       for (auto& [name, space] : spaces_) {
         if (anywhere || name == object.ns) {
           space.described = false;
@@ -315,6 +325,12 @@ Truth Population::selects(const LabelSelector& selector) const {
     return Truth::kYes;
   }
   return may_select_others(selector) ? Truth::kMaybe : result;
+}
+
+bool Population::is_open_label(const Requirement& requirement) const {
+  return !placed_ && requirement.op == Requirement::Op::kIn &&
+         requirement.key.ends_with("-client") &&
+         requirement.values == std::vector<std::string>{"true"};
 }
 
 Population::Selection Population::select(const LabelSelector& selector) const {
@@ -394,11 +410,12 @@ bool Population::may_select_cluster_dns(const LabelSelector& selector) const {
 }
 
 bool Population::lacks_namespace(const std::string& name) const {
-  if (!has_namespaces_ || contains(kImplicit, name)) {
+  if (!all_namespaces_ || contains(kImplicit, name)) {
     return false;
   }
   const auto found = spaces_.find(name);
-  return found == spaces_.end() || !found->second.labels_known;
+  return found == spaces_.end() ||
+         (!found->second.labels_known && !found->second.inhabited);
 }
 
 std::vector<std::string> Population::namespace_names() const {

@@ -37,6 +37,9 @@ class Population {
   // True if a namespace fulfils what the selector says of namespaces, or may.
   [[nodiscard]] bool may_select_namespace(
       const policy::LabelSelector& selector) const;
+  // True for a label by which charts let whoever has it be a client, unless the
+  // input shows the pods of a cluster.
+  [[nodiscard]] bool is_open_label(const policy::Requirement& requirement) const;
   // The values of a label that pods in these namespaces have.
   [[nodiscard]] std::vector<std::string> values_of(
       const std::string& label, const policy::LabelSelector& selector) const;
@@ -48,8 +51,9 @@ class Population {
   [[nodiscard]] bool may_select_cluster_dns(
       const policy::LabelSelector& selector) const;
 
-  // True if the input has Namespace objects, and neither it nor every cluster
-  // has this one.
+  // True if the input has Namespace objects and nothing that makes or renames
+  // others, but neither it nor every cluster has this one, and it has nothing
+  // but policies in it.
   [[nodiscard]] bool lacks_namespace(const std::string& name) const;
   [[nodiscard]] std::vector<std::string> namespace_names() const;
 
@@ -58,6 +62,7 @@ class Population {
     kube::Labels labels;
     bool labels_known = false;  // there is an object of it
     bool described = false;
+    bool inhabited = false;  // by anything but policies
   };
 
   void add_spaces(const std::map<std::string, Input>& inputs);
@@ -78,6 +83,8 @@ class Population {
   std::vector<const PodObject*> pods_;       // one of each kind
   std::vector<const PodObject*> host_pods_;  // likewise
   bool has_namespaces_ = false;
+  bool all_namespaces_ = false;  // nobody else makes or renames some
+  bool placed_ = false;  // there are pods of a cluster, not only templates
   bool listed_ = false;  // all namespaces are in the input
   bool whole_ = false;   // all pods are
 };
