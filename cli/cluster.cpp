@@ -146,11 +146,12 @@ node::PolicyListView Cluster::policy_list() const {
     const auto source = lint::place_of(finding);
     auto text = lint::text_of(finding);
     if (!finding.of_policy) {
-      // What is said of the object already is that its kind is not known.
+      // The note that its kind is not known says less.
       std::erase_if(view.problems, [&](const node::ProblemView& problem) {
-        return problem.source == source && problem.object == finding.object;
+        return problem.source == source && problem.object == finding.object &&
+               problem.severity == severity_text(op::Severity::kNote);
       });
-      view.problems.push_back({.severity = "warning",
+      view.problems.push_back({.severity = severity_text(op::Severity::kNote),
                                .source = source,
                                .object = finding.object,
                                .message = std::move(text)});

@@ -148,8 +148,7 @@ void add_lint(CLI::App& app, int& exit_code) {
                     "Exit status 1 if there is a finding");
   add_partial_option(*command, arguments->allow_partial);
   add_output_option(*command, arguments->format);
-  command->callback(
-      [arguments, &exit_code] { exit_code = run(*arguments); });
+  command->callback([arguments, &exit_code] { exit_code = run(*arguments); });
 }
 
 }  // namespace sluice::cli

@@ -161,8 +161,8 @@ void Checks::check_dns(const Place& place) {
                               (pod != nullptr || other->spec == place.spec));
       for (const auto& rule : other->spec->rules) {
         asks = asks || lets_ask(rule);
-        learns = learns || (lets_ask(rule) &&
-                            counts(rule, need.of_cluster, population_));
+        learns = learns ||
+                 (lets_ask(rule) && counts(rule, need.of_cluster, population_));
       }
     }
     none = none || (isolated && !asks);
@@ -171,13 +171,15 @@ void Checks::check_dns(const Place& place) {
   const auto path = path_of(*place.spec);
   if (none && need.names) {
     add(*place.object, Code::kNamesWithoutDns,
-        path + ": allows peers by name, and no rule lets its pods ask a DNS "
-               "server (UDP port 53) for these names");
+        path +
+            ": allows peers by name, and no rule lets its pods ask a DNS "
+            "server (UDP port 53) for these names");
   } else if (none) {
     add(*place.object, Code::kNoDns,
-        path + ": its pods are isolated for egress and may talk to peers that "
-               "have names, and no rule lets them ask a DNS server (UDP port "
-               "53)");
+        path +
+            ": its pods are isolated for egress and may talk to peers that "
+            "have names, and no rule lets them ask a DNS server (UDP port "
+            "53)");
   } else if (none_counts && need.names) {
     add(*place.object, Code::kNamesNotLearned,
         path + (need.of_cluster

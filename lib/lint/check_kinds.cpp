@@ -147,8 +147,8 @@ std::string other_engine(std::string_view group, const Head& object) {
                ? object.kind +
                      " is not enforced; ClusterNetworkPolicy of "
                      "policy.networking.k8s.io/v1alpha2 has replaced it"
-               : object.kind + " of " + object.api_version +
-                     " is a kind of " + std::string(other.engine) +
+               : object.kind + " of " + object.api_version + " is a kind of " +
+                     std::string(other.engine) +
                      ", which Sluice does not enforce";
   }
   if (object.kind.ends_with("NetworkPolicy") && !is_nearly_read(group)) {
@@ -216,14 +216,14 @@ void Checks::check_kind(const Head& object) {
     message = wrong_kind(group, object);
   }
   if (!message.empty()) {
-    findings_.push_back(
-        {.code = code,
-         .file = object.file,
-         .line = object.line,
-         .object = object.kind + "/" +
-                   (object.ns.empty() ? "" : object.ns + "/") + object.name,
-         .message = std::move(message),
-         .of_policy = false});
+    findings_.push_back({.code = code,
+                         .file = object.file,
+                         .line = object.line,
+                         .object = object.kind + "/" +
+                                   (object.ns.empty() ? "" : object.ns + "/") +
+                                   object.name,
+                         .message = std::move(message),
+                         .of_policy = false});
   }
 }
 

@@ -52,8 +52,8 @@ void Checks::check_addresses(const PolicyObject& object,
     if (service != services_.end() &&
         rule.direction == policy::Direction::kEgress) {
       add(object, Code::kServiceAddress,
-          rule.path + ": " + to_string(address) + " is the address of Service " +
-              service->second +
+          rule.path + ": " + to_string(address) +
+              " is the address of Service " + service->second +
               ", which has no effect at the Service's ports: name the pods "
               "behind it");
     } else if (owner != owners_.end() && cidr->external_only) {

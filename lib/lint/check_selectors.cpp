@@ -66,9 +66,8 @@ std::string text_of(const Requirement& requirement) {
   const auto listed = " (" + joined(requirement.values, ",") + ")";
   switch (requirement.op) {
     case Requirement::Op::kIn:
-      return requirement.values.size() == 1
-                 ? key + "=" + requirement.values[0]
-                 : key + " in" + listed;
+      return requirement.values.size() == 1 ? key + "=" + requirement.values[0]
+                                            : key + " in" + listed;
     case Requirement::Op::kNotIn:
       return key + " notin" + listed;
     case Requirement::Op::kExists:
@@ -150,8 +149,7 @@ std::string Checks::suggest(const LabelSelector& selector) const {
 }
 
 void Checks::check_namespace(const PolicyObject& object,
-                             const std::string& path,
-                             const std::string& name) {
+                             const std::string& path, const std::string& name) {
   if (population_.lacks_namespace(name)) {
     add(object, Code::kUnknownNamespace,
         path + ": there is no namespace \"" + name + "\"" +
@@ -212,11 +210,10 @@ void Checks::check_labels(const PolicyObject& object, const Rule& rule,
   if (!population_.may_select_namespace(selector)) {
     why = "there is no pod" + text.where;
   } else if (text.pods.empty() ||
-             std::ranges::any_of(selector.requirements,
-                                 [&](const Requirement& requirement) {
-                                   return population_.is_open_label(
-                                       requirement);
-                                 })) {
+             std::ranges::any_of(
+                 selector.requirements, [&](const Requirement& requirement) {
+                   return population_.is_open_label(requirement);
+                 })) {
     return;  // a namespace without pods, and clients to come
   } else if (population_.selects_host_pod(selector)) {
     why = "the pods that match " + text.pods + text.where +
@@ -318,8 +315,7 @@ void Checks::check_ports(const Place& place, const Rule& rule) {
     }
   }
   for (const auto& named : rule.l4.named) {
-    if (!pods.empty() &&
-        std::ranges::none_of(pods, [&](const PodObject* pod) {
+    if (!pods.empty() && std::ranges::none_of(pods, [&](const PodObject* pod) {
           return has_port(*pod, named);
         })) {
       add(*place.object, Code::kNoSuchPort,

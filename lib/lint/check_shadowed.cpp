@@ -18,6 +18,8 @@ using policy::PeerSelector;
 using policy::Rule;
 using policy::Tier;
 
+constexpr const char* kFirst = ", which comes first,";
+
 // All peers of a rule; any peer is covered by any peer alone.
 bool covers_any_peer(const Rule& wide, const Rule& narrow) {
   return wide.any_peer && covers(wide, PeerSelector{}, narrow);
@@ -39,9 +41,8 @@ bool Checks::decides_before(const PlacedRule& wide,
     return narrow.rule->action != Action::kDeny &&
            wide.rule->action == Action::kDeny &&
            (theirs.tier < ours.tier ||
-            (theirs.tier == ours.tier &&
-             (ours.tier == Tier::kNormal ||
-              theirs.priority < ours.priority))) &&
+            (theirs.tier == ours.tier && (ours.tier == Tier::kNormal ||
+                                          theirs.priority < ours.priority))) &&
            (theirs.tier == ours.tier || !may_pass(wide));
   }
   if (ours.tier != Tier::kNormal) {
@@ -83,9 +84,8 @@ std::vector<std::string> Checks::shadows_of(
                                   wide.rule->path == narrow.rule->path;
         const bool twice =
             list == &denies_ && wide.place->object == narrow.place->object;
-        return !wide.gone && !same_element && !twice &&
-               !is_empty(*wide.rule) && decides_before(wide, narrow) &&
-               covers_peer(*wide.rule);
+        return !wide.gone && !same_element && !twice && !is_empty(*wide.rule) &&
+               decides_before(wide, narrow) && covers_peer(*wide.rule);
       };
       const auto found = std::ranges::find_if(*list, is_wide);
       if (found == list->end()) {
@@ -95,7 +95,7 @@ std::vector<std::string> Checks::shadows_of(
       const auto name =
           (own ? "" : to_string(found->place->policy().key) + " ") +
           found->rule->path +
-          (found->rule->action == narrow.rule->action ? "" : ", which comes first,");
+          (found->rule->action == narrow.rule->action ? "" : kFirst);
       if (std::ranges::find(names, name) == names.end()) {
         names.push_back(name);
       }
@@ -106,7 +106,8 @@ std::vector<std::string> Checks::shadows_of(
   const auto& rule = *narrow.rule;
   const bool all =
       rule.any_peer
-          ? covered([&](const Rule& wide) { return covers_any_peer(wide, rule); })
+          ? covered(
+                [&](const Rule& wide) { return covers_any_peer(wide, rule); })
           : std::ranges::all_of(rule.peers, [&](const PeerSelector& peer) {
               return covered(
                   [&](const Rule& wide) { return covers(wide, peer, rule); });
@@ -119,6 +120,7 @@ std::vector<std::string> Checks::shadows_of(
 // several rules by its ports, is found as a whole.
 void Checks::check_shadowed(const PolicyObject& object,
                             std::vector<PlacedRule>& rules) {
+  std::vector<std::string> messages;
   for (std::size_t end = rules.size(); end > 0;) {
     std::size_t begin = end - 1;
     while (begin > 0 &&
@@ -136,17 +138,26 @@ void Checks::check_shadowed(const PolicyObject& object,
       names.insert(names.end(), shadows.begin(), shadows.end());
     }
     if (all) {
+      // Its pods stay isolated by a rule that allows nothing.
+      const bool denied = rules[begin].rule->action == Action::kAllow &&
+                          std::ranges::any_of(names, [](const auto& name) {
+                            return name.ends_with(kFirst);
+                          });
+      const std::string what = denied ? "allows" : "changes";
       std::ranges::sort(names);
       names.erase(std::ranges::unique(names).begin(), names.end());
       for (std::size_t i = begin; i < end; ++i) {
         rules[i].gone = true;
       }
-      add(object, Code::kShadowed,
-          rules[begin].rule->path + ": changes nothing, because " +
-              joined(names, " and ") + (names.size() == 1 ? " covers" : " cover") +
-              " all of it");
+      messages.push_back(rules[begin].rule->path + ": " + what +
+                         " nothing, because " + joined(names, " and ") +
+                         (names.size() == 1 ? " covers" : " cover") +
+                         " all of it");
     }
     end = begin;
+  }
+  for (auto& message : messages | std::views::reverse) {
+    add(object, Code::kShadowed, std::move(message));
   }
 }
 

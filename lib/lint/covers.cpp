@@ -134,10 +134,10 @@ bool covers_named(const L4& wide, const NamedPort& narrow) {
     return covers_range(wide,
                         {.protocol = protocol, .first = 0, .last = kPortMax});
   };
-  return same || (narrow.protocol != 0
-                      ? has_all(narrow.protocol)
-                      : has_all(IPPROTO_TCP) && has_all(IPPROTO_UDP) &&
-                            has_all(IPPROTO_SCTP));
+  return same ||
+         (narrow.protocol != 0 ? has_all(narrow.protocol)
+                               : has_all(IPPROTO_TCP) && has_all(IPPROTO_UDP) &&
+                                     has_all(IPPROTO_SCTP));
 }
 
 // Who may be asked for names is a server whose answers count; who may be
@@ -156,9 +156,9 @@ bool covers_questions(const Rule& wide, const Rule& narrow) {
 }  // namespace
 
 bool covers(const LabelSelector& wide, const LabelSelector& narrow) {
-  return std::ranges::all_of(
-      wide.requirements,
-      [&](const Requirement& wanted) { return is_implied(wanted, narrow); });
+  return std::ranges::all_of(wide.requirements, [&](const Requirement& wanted) {
+    return is_implied(wanted, narrow);
+  });
 }
 
 bool covers(const PeerSelector& wide, const PeerSelector& narrow) {
@@ -182,9 +182,10 @@ bool covers(const L4& wide, const L4& narrow) {
   if (wide.any || narrow.any) {
     return wide.any;
   }
-  return std::ranges::all_of(
-             narrow.ranges,
-             [&](const PortRange& range) { return covers_range(wide, range); }) &&
+  return std::ranges::all_of(narrow.ranges,
+                             [&](const PortRange& range) {
+                               return covers_range(wide, range);
+                             }) &&
          std::ranges::all_of(narrow.named, [&](const NamedPort& named) {
            return covers_named(wide, named);
          });
@@ -211,10 +212,9 @@ bool are_disjoint(const LabelSelector& a, const LabelSelector& b) {
         return share_none(first.values, second.values);
       }
       const auto excludes = [](const Requirement& x, const Requirement& y) {
-        return is_positive(x) &&
-               (y.op == Op::kDoesNotExist ||
-                (y.op == Op::kNotIn && x.op == Op::kIn &&
-                 includes(y.values, x.values)));
+        return is_positive(x) && (y.op == Op::kDoesNotExist ||
+                                  (y.op == Op::kNotIn && x.op == Op::kIn &&
+                                   includes(y.values, x.values)));
       };
       return excludes(first, second) || excludes(second, first);
     });

@@ -12,8 +12,8 @@ namespace sluice::lint {
 [[nodiscard]] bool covers(const policy::PeerSelector& wide,
                           const policy::PeerSelector& narrow);
 [[nodiscard]] bool covers(const policy::L4& wide, const policy::L4& narrow);
-// The whole rule and one peer of the other; of two that allow, also what one may
-// ask DNS servers for.
+// The whole rule and one peer of the other; of two that allow, also what one
+// may ask DNS servers for.
 [[nodiscard]] bool covers(const policy::Rule& wide,
                           const policy::PeerSelector& narrow_peer,
                           const policy::Rule& narrow);

@@ -70,9 +70,8 @@ Checks::Checks(const std::map<std::string, Input>& inputs)
       }
     }
     for (const auto& service : input.services) {
-      for (const auto* list :
-           {&service.cluster_ips, &service.external_ips,
-            &service.load_balancer_ips}) {
+      for (const auto* list : {&service.cluster_ips, &service.external_ips,
+                               &service.load_balancer_ips}) {
         for (const auto& ip : *list) {
           services_[ip] = service.ns + "/" + service.name;
         }

@@ -36,9 +36,9 @@ std::string_view word_of(Code code);
 struct Finding {
   Code code = Code::kField;
   std::string file;
-  int line = 0;         // where the object begins
-  std::string object;   // "Kind/namespace/name"
-  std::string message;  // begins with the field's path where there is one
+  int line = 0;           // where the object begins
+  std::string object;     // "Kind/namespace/name"
+  std::string message;    // begins with the field's path where there is one
   bool of_policy = true;  // the object is a valid one
   auto operator<=>(const Finding&) const = default;
 };

@@ -19,9 +19,9 @@ using policy::Requirement;
 constexpr std::string_view kMetadataName = "kubernetes.io/metadata.name";
 constexpr std::string_view kSystem = "kube-system";
 // Namespaces that every cluster has, or makes for itself.
-constexpr std::array kImplicit{
-    std::string_view{"default"}, kSystem, std::string_view{"kube-public"},
-    std::string_view{"kube-node-lease"}};
+constexpr std::array kImplicit{std::string_view{"default"}, kSystem,
+                               std::string_view{"kube-public"},
+                               std::string_view{"kube-node-lease"}};
 
 // Labels that controllers and injectors give to pods beside those of the
 // template.
@@ -81,11 +81,10 @@ constexpr std::array kInertMonitoring{
     std::string_view{"PrometheusRule"}, std::string_view{"Probe"},
     std::string_view{"ScrapeConfig"},   std::string_view{"AlertmanagerConfig"}};
 // Groups whose objects deploy others, into any namespace.
-constexpr std::array kDeployers{std::string_view{"argoproj.io"},
-                                std::string_view{"helm.toolkit.fluxcd.io"},
-                                std::string_view{"kustomize.toolkit.fluxcd.io"},
-                                std::string_view{"helm.cattle.io"},
-                                std::string_view{"fleet.cattle.io"}};
+constexpr std::array kDeployers{
+    std::string_view{"argoproj.io"}, std::string_view{"helm.toolkit.fluxcd.io"},
+    std::string_view{"kustomize.toolkit.fluxcd.io"},
+    std::string_view{"helm.cattle.io"}, std::string_view{"fleet.cattle.io"}};
 // Kinds that stand among other objects because their pods cannot be read.
 constexpr std::array kWorkloadKinds{
     std::string_view{"Deployment"},  std::string_view{"ReplicaSet"},
@@ -152,9 +151,8 @@ Truth holds_for(const Requirement& requirement,
 std::optional<std::string_view> find(const kube::Labels& labels,
                                      std::string_view key) {
   const auto found = labels.find(key);
-  return found == labels.end()
-             ? std::nullopt
-             : std::optional<std::string_view>(found->second);
+  return found == labels.end() ? std::nullopt
+                               : std::optional<std::string_view>(found->second);
 }
 
 // The least of what `holds` says of each requirement.
@@ -240,7 +238,13 @@ void Population::add_pods(const std::map<std::string, Input>& inputs) {
       }
     }
   }
+  // A list of a cluster's namespaces has all of them. Those that every cluster
+  // has are often left out of it, and have no labels worth a rule.
   listed_ = has_namespaces_ && placed_;
+  for (const auto name : kImplicit) {
+    auto& space = spaces_[std::string(name)];
+    space.labels_known = space.labels_known || listed_;
+  }
 }
 
 // Who deploys pods that the input does not show leaves namespaces open.

@@ -39,7 +39,8 @@ class Population {
       const policy::LabelSelector& selector) const;
   // True for a label by which charts let whoever has it be a client, unless the
   // input shows the pods of a cluster.
-  [[nodiscard]] bool is_open_label(const policy::Requirement& requirement) const;
+  [[nodiscard]] bool is_open_label(
+      const policy::Requirement& requirement) const;
   // The values of a label that pods in these namespaces have.
   [[nodiscard]] std::vector<std::string> values_of(
       const std::string& label, const policy::LabelSelector& selector) const;
