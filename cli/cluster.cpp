@@ -78,16 +78,26 @@ void Cluster::take(const op::ManifestDir::Change& change) {
   using Kind = op::ManifestDir::Change::Kind;
   switch (change.kind) {
     case Kind::kText:
-      store_->set_source(change.file,
-                         kube::parse_manifest(change.text, change.file));
+      set_source(change.file, kube::parse_manifest(change.text, change.file));
       return;
     case Kind::kUnreadable:
       store_->fail_source(change.file, change.text);
       return;
     case Kind::kGone:
       store_->remove_source(change.file);
+      inputs_.erase(change.file);
       return;
   }
+}
+
+void Cluster::set_source(const std::string& source,
+                         const kube::Manifest& manifest) {
+  store_->set_source(source, manifest);
+  inputs_[source] = lint::read_input(manifest);
+}
+
+std::vector<lint::Finding> Cluster::findings() const {
+  return lint::lint(inputs_);
 }
 
 std::vector<node::ProblemView> Cluster::problems(bool without_policies) const {
@@ -131,14 +141,34 @@ std::vector<node::ProblemView> Cluster::errors() const {
 
 node::PolicyListView Cluster::policy_list() const {
   node::PolicyListView view;
+  view.problems = problems(true);
+  std::map<std::string, std::vector<std::string>> warnings;
+  for (const auto& finding : findings()) {
+    const auto source = lint::place_of(finding);
+    auto text = lint::text_of(finding);
+    if (!finding.of_policy) {
+      // The note that its kind is not known says less.
+      std::erase_if(view.problems, [&](const node::ProblemView& problem) {
+        return problem.source == source && problem.object == finding.object &&
+               problem.severity == severity_text(op::Severity::kNote);
+      });
+      view.problems.push_back({.severity = severity_text(op::Severity::kNote),
+                               .source = source,
+                               .object = finding.object,
+                               .message = std::move(text)});
+    } else {
+      warnings[source + " " + finding.object].push_back(std::move(text));
+    }
+  }
   for (auto& status : store_->objects()) {
     if (!status.policy) {
       continue;
     }
-    for (auto& warning : translator_->warnings({.kind = status.key.kind,
-                                                .ns = status.key.ns,
-                                                .name = status.key.name})) {
-      status.warnings.push_back(std::move(warning));
+    // Of a version that is not valid, the one in force has warnings.
+    if (const auto found =
+            warnings.find(status.source + " " + to_string(status.key));
+        found != warnings.end() && status.valid) {
+      status.warnings = found->second;
     }
     if (auto why = shortfall(status); !why.empty()) {
       status.reason += (status.reason.empty() ? "" : "; ") + why;
@@ -152,21 +182,18 @@ node::PolicyListView Cluster::policy_list() const {
                              .reason = std::move(status.reason),
                              .warnings = std::move(status.warnings)});
   }
-  view.problems = problems(true);
   return view;
 }
 
-Result<Cluster> load_cluster(const std::filesystem::path& path,
-                             const policy::TranslatorOptions& options) {
-  Cluster cluster(options);
+Result<void> load(Cluster& cluster, const std::filesystem::path& path) {
   if (path == "-") {
     auto text = read_input();
     if (!text) {
       return std::unexpected(text.error());
     }
-    cluster.store().set_source("stdin", kube::parse_manifest(*text, "stdin"));
+    cluster.set_source("stdin", kube::parse_manifest(*text, "stdin"));
     cluster.store().commit();
-    return cluster;
+    return {};
   }
   std::error_code ignored;
   if (std::filesystem::is_regular_file(path, ignored)) {
@@ -174,9 +201,9 @@ Result<Cluster> load_cluster(const std::filesystem::path& path,
     if (!manifest) {
       return std::unexpected(manifest.error());
     }
-    cluster.store().set_source(path.string(), *manifest);
+    cluster.set_source(path.string(), *manifest);
     cluster.store().commit();
-    return cluster;
+    return {};
   }
   auto dir = op::ManifestDir::open(path);
   if (!dir) {
@@ -192,6 +219,15 @@ Result<Cluster> load_cluster(const std::filesystem::path& path,
     return fail(path.string() + ": a file is being written");
   }
   cluster.store().commit();
+  return {};
+}
+
+Result<Cluster> load_cluster(const std::filesystem::path& path,
+                             const policy::TranslatorOptions& options) {
+  Cluster cluster(options);
+  if (auto loaded = load(cluster, path); !loaded) {
+    return std::unexpected(loaded.error());
+  }
   return cluster;
 }
 

@@ -2,16 +2,23 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "agent/node/policy_info.h"
 #include "agent/node/views.h"
 #include "lib/base/result.h"
 #include "lib/explain/reach_view.h"
+#include "lib/lint/lint.h"
 #include "lib/policy/translator.h"
 #include "operator/manifest_dir.h"
 #include "operator/store.h"
+
+namespace sluice::kube {
+struct Manifest;
+}
 
 namespace sluice::cli {
 
@@ -30,6 +37,8 @@ class Cluster {
 
   // Takes a change of the folder; commit() makes it effective.
   void take(const op::ManifestDir::Change& change);
+  // Takes the whole content of a source; likewise.
+  void set_source(const std::string& source, const kube::Manifest& manifest);
 
   [[nodiscard]] node::PolicyListView policy_list() const;
   // Returns the problems of the store, or only those that concern no policy.
@@ -38,6 +47,12 @@ class Cluster {
   // Returns the invalid objects and files, so that users do not take the valid
   // ones for the whole input.
   [[nodiscard]] std::vector<node::ProblemView> errors() const;
+  // What is legal in the sources and almost surely wrong.
+  [[nodiscard]] std::vector<lint::Finding> findings() const;
+  // What the sources have that findings() looks at.
+  [[nodiscard]] const std::map<std::string, lint::Input>& inputs() const {
+    return inputs_;
+  }
 
  private:
   // Why pods that the policy selects are isolated instead; or empty.
@@ -45,9 +60,12 @@ class Cluster {
 
   std::unique_ptr<policy::Translator> translator_;
   std::unique_ptr<op::Store> store_;
+  std::map<std::string, lint::Input> inputs_;  // by source
 };
 
-// Loads a folder, a single file, or, for "-", what the standard input has.
+// Adds a folder, a single file, or, for "-", what the standard input has.
+Result<void> load(Cluster& cluster, const std::filesystem::path& path);
+// The cluster of one of these alone.
 Result<Cluster> load_cluster(const std::filesystem::path& path,
                              const policy::TranslatorOptions& options = {});
 
