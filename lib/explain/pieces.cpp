@@ -8,20 +8,6 @@
 namespace sluice::explain {
 namespace {
 
-// The address that follows the prefix's last one; nullopt if there is none.
-std::optional<IpAddress> following(const IpPrefix& prefix) {
-  IpAddress address = prefix.address;
-  for (int bit = prefix.length - 1; bit >= 0; --bit) {
-    auto& byte = address.bytes.at(static_cast<std::size_t>(bit / 8));
-    const auto mask = static_cast<std::uint8_t>(0x80U >> (bit % 8));
-    byte ^= mask;
-    if ((byte & mask) != 0) {
-      return address;
-    }
-  }
-  return std::nullopt;
-}
-
 using Iterator = std::vector<IpPrefix>::const_iterator;
 
 // The pieces of `whole`. `next` is the first prefix within it, and afterwards
@@ -34,7 +20,7 @@ std::vector<Piece> pieces_within(const IpPrefix& whole, Iterator& next,
   while (next != end && whole.contains(*next)) {
     const IpPrefix child = *next++;
     if (lowest && child.contains(*lowest)) {
-      lowest = following(child);
+      lowest = address_after(child);
     }
     std::ranges::move(pieces_within(child, next, end),
                       std::back_inserter(inner));
@@ -46,6 +32,19 @@ std::vector<Piece> pieces_within(const IpPrefix& whole, Iterator& next,
 }
 
 }  // namespace
+
+std::optional<IpAddress> address_after(const IpPrefix& prefix) {
+  IpAddress address = prefix.address;
+  for (int bit = prefix.length - 1; bit >= 0; --bit) {
+    auto& byte = address.bytes.at(static_cast<std::size_t>(bit / 8));
+    const auto mask = static_cast<std::uint8_t>(0x80U >> (bit % 8));
+    byte ^= mask;
+    if ((byte & mask) != 0) {
+      return address;
+    }
+  }
+  return std::nullopt;
+}
 
 std::vector<Piece> pieces_of(const IpPrefix& prefix,
                              const std::vector<IpPrefix>& known) {

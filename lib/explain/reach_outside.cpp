@@ -3,25 +3,13 @@
 
 #include <cstddef>
 
+#include "lib/explain/pieces.h"
+
 namespace sluice::explain {
 namespace {
 
 // How many taken addresses and longer prefixes are passed by.
 constexpr std::size_t kStepsMax = 100'000;
-
-// The address after the prefix; nullopt after the last one.
-std::optional<IpAddress> after(const IpPrefix& prefix) {
-  auto next = prefix.address;
-  for (int bit = prefix.length - 1; bit >= 0; --bit) {
-    const auto mask = static_cast<std::uint8_t>(0x80U >> (bit % 8));
-    auto& byte = next.bytes[static_cast<std::size_t>(bit) / 8];
-    byte ^= mask;
-    if ((byte & mask) != 0) {
-      return next;
-    }
-  }
-  return std::nullopt;
-}
 
 }  // namespace
 
@@ -66,11 +54,11 @@ std::optional<IpAddress> ReachRegions::address_in(
       return std::nullopt;
     }
     if (const auto longer = longer_with(prefix, *address)) {
-      address = after(*longer);
+      address = address_after(*longer);
     } else if (is_free(*address)) {
       return address;
     } else {
-      address = after(host_prefix(*address));
+      address = address_after(host_prefix(*address));
     }
   }
   return std::nullopt;
