@@ -86,6 +86,7 @@ void Cluster::take(const op::ManifestDir::Change& change) {
     case Kind::kGone:
       store_->remove_source(change.file);
       inputs_.erase(change.file);
+      findings_.reset();
       return;
   }
 }
@@ -94,10 +95,14 @@ void Cluster::set_source(const std::string& source,
                          const kube::Manifest& manifest) {
   store_->set_source(source, manifest);
   inputs_[source] = lint::read_input(manifest);
+  findings_.reset();
 }
 
-std::vector<lint::Finding> Cluster::findings() const {
-  return lint::lint(inputs_);
+const std::vector<lint::Finding>& Cluster::findings() const {
+  if (!findings_) {
+    findings_ = lint::lint(inputs_);
+  }
+  return *findings_;
 }
 
 std::vector<node::ProblemView> Cluster::problems(bool without_policies) const {

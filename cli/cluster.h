@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -48,7 +49,7 @@ class Cluster {
   // ones for the whole input.
   [[nodiscard]] std::vector<node::ProblemView> errors() const;
   // What is legal in the sources and almost surely wrong.
-  [[nodiscard]] std::vector<lint::Finding> findings() const;
+  [[nodiscard]] const std::vector<lint::Finding>& findings() const;
   // What the sources have that findings() looks at.
   [[nodiscard]] const std::map<std::string, lint::Input>& inputs() const {
     return inputs_;
@@ -61,6 +62,8 @@ class Cluster {
   std::unique_ptr<policy::Translator> translator_;
   std::unique_ptr<op::Store> store_;
   std::map<std::string, lint::Input> inputs_;  // by source
+  // Not set since the last change of a source.
+  mutable std::optional<std::vector<lint::Finding>> findings_;
 };
 
 // Adds a folder, a single file, or, for "-", what the standard input has.

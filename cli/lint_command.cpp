@@ -111,7 +111,7 @@ int run(const Arguments& arguments) {
       return node::complain(loaded.error().message);
     }
   }
-  const auto findings = cluster.findings();
+  const auto& findings = cluster.findings();
   // A kind in another version is a finding, and not an error besides.
   auto errors = cluster.errors();
   std::erase_if(errors, [&](const node::ProblemView& error) {

@@ -24,6 +24,19 @@ constexpr auto kEgress = static_cast<std::size_t>(policy::Direction::kEgress);
 // Where DNS servers listen; the second one behind OpenShift's Service.
 constexpr std::array<std::uint16_t, 2> kDnsPorts{53, 5353};
 
+constexpr const char* kWithoutDns =
+    ": allows peers by name, and no rule lets its pods ask a DNS server (UDP "
+    "port 53) for these names";
+constexpr const char* kNoDns =
+    ": its pods are isolated for egress and may talk to peers that have names, "
+    "and no rule lets them ask a DNS server (UDP port 53)";
+constexpr const char* kNotLearned =
+    ": names are learned only from the cluster's DNS, --fqdn-resolvers and "
+    "servers of rules with rules.dns, and its pods may ask none of these";
+constexpr const char* kDomainsNotLearned =
+    ": domainNames are learned only from the cluster's DNS and "
+    "--fqdn-resolvers, and no rule lets its pods ask the cluster's DNS";
+
 bool is_name(const PeerSelector& peer) {
   return std::holds_alternative<NamePeer>(peer);
 }
@@ -140,55 +153,46 @@ std::vector<const Checks::Place*> Checks::beside(const Place& place) const {
   return result;
 }
 
+Checks::Dns Checks::dns_of(const std::vector<const Place*>& applied,
+                           bool of_cluster) const {
+  Dns dns;
+  for (const auto* place : applied) {
+    dns.isolated = dns.isolated || place->spec->default_deny[kEgress];
+    for (const auto& rule : place->spec->rules) {
+      if (lets_ask(rule)) {
+        dns.asks = true;
+        dns.learns = dns.learns || counts(rule, of_cluster, population_);
+      }
+    }
+  }
+  return dns;
+}
+
 void Checks::check_dns(const Place& place) {
   const auto need = need_of(*place.spec);
   if (!need.names && !need.looked_up) {
     return;
   }
-  auto pods = population_.select(place.spec->subject).pods;
-  if (pods.empty() && need.names) {
-    pods.push_back(nullptr);  // by the policies alone
+  std::vector<Dns> of_pods;
+  for (const auto* pod : population_.select(place.spec->subject).pods) {
+    of_pods.push_back(dns_of(applied_to(*pod), need.of_cluster));
   }
-  bool none = false;
-  bool none_counts = false;
-  for (const auto* pod : pods) {
-    bool isolated = false;
-    bool asks = false;
-    bool learns = false;
-    for (const auto* other :
-         pod == nullptr ? beside(place) : applied_to(*pod)) {
-      isolated = isolated || (other->spec->default_deny[kEgress] &&
-                              (pod != nullptr || other->spec == place.spec));
-      for (const auto& rule : other->spec->rules) {
-        asks = asks || lets_ask(rule);
-        learns = learns ||
-                 (lets_ask(rule) && counts(rule, need.of_cluster, population_));
-      }
-    }
-    none = none || (isolated && !asks);
-    none_counts = none_counts || (isolated && asks && !learns);
+  if (of_pods.empty() && need.names) {
+    of_pods.push_back(dns_of(beside(place), need.of_cluster));
+    of_pods[0].isolated = place.spec->default_deny[kEgress];
   }
-  const auto path = path_of(*place.spec);
-  if (none && need.names) {
-    add(*place.object, Code::kNamesWithoutDns,
-        path +
-            ": allows peers by name, and no rule lets its pods ask a DNS "
-            "server (UDP port 53) for these names");
-  } else if (none) {
-    add(*place.object, Code::kNoDns,
-        path +
-            ": its pods are isolated for egress and may talk to peers that "
-            "have names, and no rule lets them ask a DNS server (UDP port "
-            "53)");
+  const bool none = std::ranges::any_of(
+      of_pods, [](const Dns& dns) { return dns.isolated && !dns.asks; });
+  const bool none_counts = std::ranges::any_of(of_pods, [](const Dns& dns) {
+    return dns.isolated && dns.asks && !dns.learns;
+  });
+  if (none) {
+    add(*place.object, need.names ? Code::kNamesWithoutDns : Code::kNoDns,
+        path_of(*place.spec) + (need.names ? kWithoutDns : kNoDns));
   } else if (none_counts && need.names) {
     add(*place.object, Code::kNamesNotLearned,
-        path + (need.of_cluster
-                    ? ": domainNames are learned only from the cluster's DNS "
-                      "and --fqdn-resolvers, and no rule lets its pods ask "
-                      "the cluster's DNS"
-                    : ": names are learned only from the cluster's DNS, "
-                      "--fqdn-resolvers and servers of rules with rules.dns, "
-                      "and its pods may ask none of these"));
+        path_of(*place.spec) +
+            (need.of_cluster ? kDomainsNotLearned : kNotLearned));
   }
 }
 

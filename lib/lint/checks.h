@@ -64,7 +64,15 @@ class Checks {
       const PlacedRule& narrow, const std::vector<PlacedRule>& rules) const;
 
   // Can pods look up the names that they need? check_dns.cpp
+  struct Dns {
+    bool isolated = false;
+    bool asks = false;    // may ask some server
+    bool learns = false;  // whose answers count
+  };
   void check_dns(const Place& place);
+  // Of a pod to which these specs apply. `of_cluster`: rules by domainNames.
+  [[nodiscard]] Dns dns_of(const std::vector<const Place*>& applied,
+                           bool of_cluster) const;
   [[nodiscard]] const std::vector<const Place*>& applied_to(
       const PodObject& pod);
   [[nodiscard]] std::vector<const Place*> beside(const Place& place) const;
@@ -77,6 +85,7 @@ class Checks {
   // Kinds that Sluice does not read. check_kinds.cpp
   void check_kind(const Head& object);
 
+  void index_addresses(const Input& input);
   void add(const PolicyObject& object, Code code, std::string message);
 
   const std::map<std::string, Input>& inputs_;

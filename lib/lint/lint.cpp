@@ -57,26 +57,31 @@ Checks::Checks(const std::map<std::string, Input>& inputs)
         places_.push_back({.object = &object, .spec = &spec});
       }
     }
-    for (const auto& object : input.pods) {
-      for (const auto& ip : object.pod.ips) {
-        if (!object.pod.host_network && !object.pod.finished) {
-          owners_[ip] = "pod " + object.pod.ns + "/" + object.pod.name;
-        }
-      }
+    index_addresses(input);
+  }
+}
+
+void Checks::index_addresses(const Input& input) {
+  const auto index = [](const std::vector<IpAddress>& ips,
+                        const std::string& name, auto& names) {
+    for (const auto& ip : ips) {
+      names[ip] = name;
     }
-    for (const auto& node : input.nodes) {
-      for (const auto& ip : node.ips) {
-        owners_[ip] = "node " + node.name;
-      }
+  };
+  for (const auto& object : input.pods) {
+    if (!object.pod.host_network && !object.pod.finished) {
+      index(object.pod.ips, "pod " + object.pod.ns + "/" + object.pod.name,
+            owners_);
     }
-    for (const auto& service : input.services) {
-      for (const auto* list : {&service.cluster_ips, &service.external_ips,
-                               &service.load_balancer_ips}) {
-        for (const auto& ip : *list) {
-          services_[ip] = service.ns + "/" + service.name;
-        }
-      }
-    }
+  }
+  for (const auto& node : input.nodes) {
+    index(node.ips, "node " + node.name, owners_);
+  }
+  for (const auto& service : input.services) {
+    const auto name = service.ns + "/" + service.name;
+    index(service.cluster_ips, name, services_);
+    index(service.external_ips, name, services_);
+    index(service.load_balancer_ips, name, services_);
   }
 }
 

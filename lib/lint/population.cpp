@@ -228,6 +228,7 @@ void Population::add_pods(const std::map<std::string, Input>& inputs) {
       whole_ = whole_ || (is_placed(object) && object.pod.ns == kSystem &&
                           space.labels_known);
       std::vector<std::string> ports;
+      ports.reserve(object.pod.ports.size());
       for (const auto& port : object.pod.ports) {
         ports.push_back(port.name);
       }

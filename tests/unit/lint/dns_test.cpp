@@ -102,7 +102,6 @@ TEST(LintDns, DomainNamesCountOnlyByTheClustersDns) {
 
 TEST(LintDns, PeersThatAreLookedUpNeedDnsToo) {
   const auto pods = pod("shop", "web") + pod("shop", "db", "10.0.0.2");
-  const std::string to_db = "{toEndpoints: [{matchLabels: {app: db}}]}";
   const std::string sql =
       "{toEndpoints: [{matchLabels: {app: db}}], toPorts: [{ports: [{port: "
       "\"5432\", protocol: TCP}]}]}";
