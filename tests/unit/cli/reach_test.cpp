@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The reachability table says what `explain` says of every pair of pods.
+// The ends, ports and cells of reachability tables, and how they are printed.
 
 #include "lib/explain/reach.h"
 
 #include <algorithm>
-#include <map>
-#include <set>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -14,259 +12,20 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "cli/cluster.h"
 #include "cli/reach_text.h"
 #include "lib/explain/reach_json.h"
 #include "lib/kube/manifest.h"
-#include "tests/reference/generator.h"
+#include "tests/unit/cli/reach_asker.h"
 
 namespace sluice::cli {
 namespace {
 
-using explain::ReachCell;
 using explain::ReachView;
 using nlohmann::json;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-
-using Pairs = std::vector<std::pair<std::string, std::string>>;
-
-Cluster cluster_of(const std::string& manifests) {
-  Cluster cluster;
-  cluster.store().set_source("m.yaml",
-                             kube::parse_manifest(manifests, "m.yaml"));
-  cluster.store().set_local_node({.name = "here", .labels = {}, .ips = {}});
-  cluster.store().commit();
-  return cluster;
-}
-
-Cluster cluster_of(const json& objects) {
-  return cluster_of(
-      json{{"apiVersion", "v1"}, {"kind", "List"}, {"items", objects}}.dump());
-}
-
-// Every pair of members, by asking `explain`.
-class Asker {
- public:
-  explicit Asker(const Cluster& cluster) : cluster_(&cluster) {
-    for (const auto& node : cluster.store().nodes()) {
-      for (const auto& address : node.ips) {
-        addresses_[node.name].insert(to_string(address));
-      }
-    }
-  }
-
-  [[nodiscard]] Pairs pairs(const ReachView& view, std::size_t from,
-                            std::size_t to) const {
-    const auto& source = view.ends[from];
-    const auto& destination = view.ends[to];
-    Pairs result;
-    for (const auto& pod : source.pods) {
-      for (const auto& other : members(destination, pod)) {
-        if (pod != other) {
-          result.emplace_back(pod, other);
-        }
-      }
-    }
-    for (const auto& pod : destination.pods) {
-      if (source.pods.empty()) {
-        for (const auto& other : members(source, pod)) {
-          result.emplace_back(other, pod);
-        }
-      }
-    }
-    return result;
-  }
-
-  // "allowed", "denied", "some 1/2"; empty if no pair shares a family.
-  [[nodiscard]] std::string verdict(const Pairs& pairs,
-                                    const std::string& port) const {
-    std::size_t allowed = 0;
-    std::size_t asked = 0;
-    for (const auto& [from, to] : pairs) {
-      if (const auto view =
-              explain(*cluster_, {.from = from, .to = to, .port = port})) {
-        ++asked;
-        allowed += view->allowed ? 1 : 0;
-      }
-    }
-    if (asked == 0) {
-      return {};
-    }
-    if (allowed == 0 || allowed == asked) {
-      return allowed == 0 ? "denied" : "allowed";
-    }
-    return "some " + std::to_string(allowed) + "/" + std::to_string(asked);
-  }
-
- private:
-  [[nodiscard]] std::vector<std::string> members(const explain::ReachEnd& end,
-                                                 const std::string& pod) const {
-    if (end.name != "host" && end.name != "remote-node") {
-      return end.pods.empty() ? end.addresses : end.pods;
-    }
-    const auto& node = cluster_->translator().pod(pod)->node;
-    const auto found = addresses_.find(node);
-    const auto own =
-        found == addresses_.end() ? std::set<std::string>{} : found->second;
-    std::set<std::string> result = own;
-    if (end.name == "remote-node") {
-      result.clear();
-      for (const auto& [name, addresses] : addresses_) {
-        for (const auto& address : addresses) {
-          if (!own.contains(address)) {
-            result.insert(address);
-          }
-        }
-      }
-    }
-    return {result.begin(), result.end()};
-  }
-
-  const Cluster* cluster_;
-  std::map<std::string, std::set<std::string>> addresses_;
-};
-
-std::string shown(const ReachCell* cell, std::size_t port) {
-  if (cell == nullptr) {
-    return {};
-  }
-  if (std::ranges::find(cell->allowed, port) != cell->allowed.end()) {
-    return "allowed";
-  }
-  if (std::ranges::find(cell->denied, port) != cell->denied.end()) {
-    return "denied";
-  }
-  const auto some =
-      std::ranges::find(cell->some, port, &explain::ReachSome::port);
-  return some == cell->some.end() ? ""
-                                  : "some " + std::to_string(some->allowed) +
-                                        "/" + std::to_string(some->pairs);
-}
-
-const ReachCell* cell_of(const ReachView& view, std::size_t from,
-                         std::size_t to) {
-  const auto found =
-      std::ranges::find_if(view.cells, [&](const ReachCell& cell) {
-        return cell.from == from && cell.to == to;
-      });
-  return found == view.cells.end() ? nullptr : &*found;
-}
-
-// The last port of "8000-8010/TCP", as `explain` takes it.
-std::string last_of(const explain::ReachPort& port) {
-  const auto dash = port.name.find('-');
-  return dash == std::string::npos ? port.asked : port.name.substr(dash + 1);
-}
-
-// Compares all cells, at the first and the last port of each.
-std::size_t compare(const Cluster& cluster, const ReachView& view) {
-  const Asker asker(cluster);
-  std::size_t compared = 0;
-  for (std::size_t from = 0; from < view.ends.size(); ++from) {
-    for (std::size_t to = 0; to < view.ends.size(); ++to) {
-      if (view.ends[from].pods.empty() && view.ends[to].pods.empty()) {
-        EXPECT_EQ(cell_of(view, from, to), nullptr);
-        continue;
-      }
-      const auto pairs = asker.pairs(view, from, to);
-      const auto* cell = cell_of(view, from, to);
-      for (std::size_t port = 0; port < view.ports.size(); ++port) {
-        for (const auto& asked :
-             {view.ports[port].asked, last_of(view.ports[port])}) {
-          ++compared;
-          EXPECT_EQ(shown(cell, port), asker.verdict(pairs, asked))
-              << view.ends[from].name << " -> " << view.ends[to].name << " "
-              << view.ports[port].name << " (" << asked << ")";
-        }
-      }
-    }
-  }
-  return compared;
-}
-
-// Gives most pods of a random cluster owners, so that workloads have several.
-json with_owners(json objects) {
-  int number = 0;
-  for (auto& object : objects) {
-    if (object["kind"] == "Pod" && ++number % 4 != 0) {
-      object["metadata"]["ownerReferences"] =
-          json::array({{{"apiVersion", "apps/v1"},
-                        {"kind", number % 3 == 0 ? "DaemonSet" : "StatefulSet"},
-                        {"name", "w" + std::to_string(number % 2)},
-                        {"controller", true},
-                        {"uid", "u"}}});
-    }
-  }
-  return objects;
-}
-
-TEST(ReachDifferential, EveryCellOfRandomClustersIsWhatExplainSays) {
-  std::size_t compared = 0;
-  std::size_t some = 0;
-  std::size_t outside = 0;
-  std::size_t questions = 0;
-  for (std::uint64_t seed = 1; seed <= 60; ++seed) {
-    const auto cluster =
-        cluster_of(with_owners(reference::random_scenario(seed)["objects"]));
-    const auto view = reach(cluster, {});
-    ASSERT_TRUE(view) << view.error().message;
-    compared += compare(cluster, *view);
-    for (const auto& cell : view->cells) {
-      some += cell.some.size();
-      outside += view->ends[cell.from].pods.empty() ? 1 : 0;
-    }
-    questions += view->questions;
-    ASSERT_FALSE(HasFailure()) << "seed " << seed;
-  }
-  // The clusters have all that the comparison is about.
-  EXPECT_GT(compared, 10'000U);
-  EXPECT_GT(some, 100U);
-  EXPECT_GT(outside, 100U);
-  EXPECT_GT(questions, 0U);
-}
-
-TEST(ReachDifferential, PortsThatAreTogetherHaveTheSameVerdict) {
-  std::size_t compared = 0;
-  for (std::uint64_t seed = 100; seed < 110; ++seed) {
-    const auto cluster =
-        cluster_of(with_owners(reference::random_scenario(seed)["objects"]));
-    const auto view = reach(cluster, {.outside = false}).value();
-    const auto other =
-        std::ranges::find(view.ports, "other/TCP", &explain::ReachPort::name);
-    if (other == view.ports.end()) {
-      continue;  // rules name every port
-    }
-    const auto place = static_cast<std::size_t>(other - view.ports.begin());
-    // Neighbours of what has a name, which have none themselves.
-    std::set<int> named;
-    for (const auto& port : view.ports) {
-      if (port.name.ends_with("/TCP") && &port != &*other) {
-        for (int i = std::stoi(port.asked); i <= std::stoi(last_of(port));
-             ++i) {
-          named.insert(i);
-        }
-      }
-    }
-    const Asker asker(cluster);
-    for (const auto& cell : view.cells) {
-      const auto pairs = asker.pairs(view, cell.from, cell.to);
-      for (const auto& port : view.ports) {
-        const int next = std::stoi(last_of(port)) + 1;
-        if (port.name.ends_with("/TCP") && next < 65536 &&
-            !named.contains(next)) {
-          ++compared;
-          EXPECT_EQ(shown(&cell, place),
-                    asker.verdict(pairs, std::to_string(next) + "/TCP"))
-              << "seed " << seed << " port " << next;
-        }
-      }
-    }
-  }
-  EXPECT_GT(compared, 500U);
-}
 
 constexpr const char* kShop = R"(
 apiVersion: v1
@@ -366,6 +125,7 @@ class Reach : public ::testing::Test {
   }
   static std::vector<std::string> names(const ReachView& view) {
     std::vector<std::string> result;
+    result.reserve(view.ends.size());
     for (const auto& end : view.ends) {
       result.push_back(end.name);
     }
@@ -373,6 +133,7 @@ class Reach : public ::testing::Test {
   }
   static std::vector<std::string> ports(const ReachView& view) {
     std::vector<std::string> result;
+    result.reserve(view.ports.size());
     for (const auto& port : view.ports) {
       result.push_back(port.name);
     }
@@ -596,12 +357,12 @@ TEST_F(Reach, CsvHasALineForEveryVerdict) {
 TEST(ReachText, NamesAreQuotedAndHarmless) {
   ReachView view;
   view.ports = {{.name = "80/TCP", .asked = "80/TCP"}};
-  view.ends = {{.name = "x/a=\"1\",b\\", .ns = "x", .pods = {"x/p"}},
+  view.ends = {{.name = R"(x/a="1",b\)", .ns = "x", .pods = {"x/p"}},
                {.name = "y/\x1b[2J", .ns = "y", .pods = {"y/p"}}};
   view.cells = {{.from = 0, .to = 1, .allowed = {0}}};
   std::ostringstream csv;
   print_reach_csv(csv, view);
-  EXPECT_THAT(csv.str(), HasSubstr("\"x/a=\"\"1\"\",b\\\",y/"));
+  EXPECT_THAT(csv.str(), HasSubstr(R"("x/a=""1"",b\",y/)"));
   std::ostringstream dot;
   print_reach_dot(dot, view, ReachShown::kAllowed);
   EXPECT_THAT(dot.str(), HasSubstr(R"("x/a=\"1\",b\\" -> )"));
@@ -627,88 +388,6 @@ TEST_F(Reach, DotHasAnEdgeForEveryCellThatIsShown) {
                               "[label=\"any\", dir=both];\n"));
   EXPECT_THAT(text, HasSubstr("  \"shop/web\" -> \"shop/web\" "
                               "[label=\"any\"];\n"));
-}
-
-// Workloads with a policy each, whose pods are on all nodes.
-json large(int workloads, int replicas, int nodes) {
-  json objects = json::array();
-  for (int i = 0; i < workloads * replicas; ++i) {
-    const int workload = i / replicas;
-    const auto name = "w" + std::to_string(workload);
-    objects.push_back(
-        {{"apiVersion", "v1"},
-         {"kind", "Pod"},
-         {"metadata",
-          {{"namespace", "ns" + std::to_string(workload % 10)},
-           {"name", name + "-" + std::to_string(i % replicas)},
-           {"labels", {{"app", name}, {"tier", std::to_string(workload % 5)}}},
-           {"ownerReferences",
-            {{{"apiVersion", "apps/v1"},
-              {"kind", "StatefulSet"},
-              {"name", name},
-              {"controller", true},
-              {"uid", "u"}}}}}},
-         {"spec", {{"nodeName", "n" + std::to_string(i % nodes)}}},
-         {"status",
-          {{"phase", "Running"},
-           {"podIPs",
-            {{{"ip", "10.1." + std::to_string(i / 200) + "." +
-                         std::to_string(i % 200 + 1)}}}}}}});
-  }
-  for (int i = 0; i < nodes; ++i) {
-    objects.push_back(
-        {{"apiVersion", "v1"},
-         {"kind", "Node"},
-         {"metadata", {{"name", "n" + std::to_string(i)}}},
-         {"status",
-          {{"addresses",
-            {{{"type", "InternalIP"},
-              {"address", "10.2.0." + std::to_string(i + 1)}}}}}}});
-  }
-  for (int i = 0; i < workloads; ++i) {
-    objects.push_back(
-        {{"apiVersion", "networking.k8s.io/v1"},
-         {"kind", "NetworkPolicy"},
-         {"metadata",
-          {{"namespace", "ns" + std::to_string(i % 10)},
-           {"name", "p" + std::to_string(i)}}},
-         {"spec",
-          {{"podSelector",
-            {{"matchLabels", {{"app", "w" + std::to_string(i)}}}}},
-           {"ingress",
-            {{{"from",
-               {{{"namespaceSelector", json::object()},
-                 {"podSelector",
-                  {{"matchLabels", {{"tier", std::to_string(i % 5)}}}}}}}},
-              {"ports", {{{"port", 8000 + i % 20}}}}}}}}}});
-  }
-  return objects;
-}
-
-TEST(ReachScale, TheWorkIsThatOfTheWorkloadsAndNotOfThePods) {
-  const auto few = cluster_of(large(100, 1, 50));
-  const auto many = cluster_of(large(100, 10, 50));
-  const auto small = reach(few, {}).value();
-  const auto view = reach(many, {}).value();
-  ASSERT_EQ(view.ends.size() - small.ends.size(), 0U);
-  std::size_t pods = 0;
-  for (const auto& end : view.ends) {
-    pods += end.pods.size();
-  }
-  EXPECT_EQ(pods, 1000U);
-  EXPECT_EQ(view.questions, 0U);
-  EXPECT_EQ(view.lookups, small.lookups);
-  // 1,000,000 pairs of pods at 22 ports; each set with each class once.
-  EXPECT_LE(view.lookups, 2U * 100 * 101 * view.ports.size());
-  const Asker asker(many);
-  for (const std::size_t place : {0U, 777U, 4321U, 9999U}) {
-    const auto& cell = view.cells[place];
-    for (std::size_t port = 0; port < view.ports.size(); ++port) {
-      EXPECT_EQ(shown(&cell, port),
-                asker.verdict(asker.pairs(view, cell.from, cell.to),
-                              view.ports[port].asked));
-    }
-  }
 }
 
 }  // namespace
