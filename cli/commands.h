@@ -21,5 +21,6 @@ void add_monitor(CLI::App& app, int& exit_code);
 void add_observe(CLI::App& app, int& exit_code);
 void add_explain(CLI::App& app, int& exit_code);
 void add_test(CLI::App& app, int& exit_code);
+void add_completion(CLI::App& app, int& exit_code);
 
 }  // namespace sluice::cli

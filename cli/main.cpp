@@ -79,9 +79,10 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   app.set_version_flag("--version", std::string("sluice ") + node::kVersion);
   int exit_code = node::kExitOk;
-  for (const auto add : {add_run, add_cleanup, add_status, add_endpoint,
-                         add_policy, add_peer, add_conntrack, add_fqdn,
-                         add_monitor, add_observe, add_explain, add_test}) {
+  for (const auto add :
+       {add_run, add_cleanup, add_status, add_endpoint, add_policy, add_peer,
+        add_conntrack, add_fqdn, add_monitor, add_observe, add_explain,
+        add_test, add_completion}) {
     add(app, exit_code);
   }
   try {

@@ -61,7 +61,7 @@ void add_name_options(CLI::App& command, agent::LearningOptions& options) {
           "that there is no such name, for programs that give up at REFUSED) "
           "or drop (no answer). Over TCP, the first two reset the connection")
       ->transform(one_of(rejections))
-      ->type_name("ANSWER")
+      ->type_name("refused|name-error|drop")
       ->group("Names");
   command
       .add_option_function<std::vector<std::string>>(
