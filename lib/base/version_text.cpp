@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/base/version_text.h"
+
+namespace sluice {
+
+// In a generated file of its own (cmake/commit.cmake), the only one that a
+// commit changes. Empty: not known.
+extern const char* const kCommit;
+
+std::string version_text(std::string_view program, std::string_view version) {
+  std::string text(program);
+  text.append(" ").append(version);
+  if (const std::string_view commit = kCommit; !commit.empty()) {
+    text.append(" (").append(commit).append(")");
+  }
+  return text;
+}
+
+}  // namespace sluice
