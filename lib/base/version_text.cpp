@@ -5,12 +5,12 @@ namespace sluice {
 
 // In a generated file of its own (cmake/commit.cmake), the only one that a
 // commit changes. Empty: not known.
-extern const char* const kCommit;
+const char* built_commit();
 
 std::string version_text(std::string_view program, std::string_view version) {
   std::string text(program);
   text.append(" ").append(version);
-  if (const std::string_view commit = kCommit; !commit.empty()) {
+  if (const std::string_view commit = built_commit(); !commit.empty()) {
     text.append(" (").append(commit).append(")");
   }
   return text;

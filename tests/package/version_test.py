@@ -16,7 +16,7 @@ _SCRIPT = os.path.join(_ROOT, "cmake", "commit.cmake")
 
 def commit_of(file):
     with open(file, encoding="ascii") as text:
-        return re.search(r'kCommit = "(.*)"', text.read()).group(1)
+        return re.search(r'return "(.*)"', text.read()).group(1)
 
 
 class Programs(unittest.TestCase):
