@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/base/version_text.h"
 
-namespace sluice {
+#include "lib/base/commit.h"
 
-// In a generated file of its own (cmake/commit.cmake), the only one that a
-// commit changes. Empty: not known.
-const char* built_commit();
+namespace sluice {
 
 std::string version_text(std::string_view program, std::string_view version) {
   std::string text(program);
