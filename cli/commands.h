@@ -23,5 +23,6 @@ void add_explain(CLI::App& app, int& exit_code);
 void add_reach(CLI::App& app, int& exit_code);
 void add_lint(CLI::App& app, int& exit_code);
 void add_test(CLI::App& app, int& exit_code);
+void add_completion(CLI::App& app, int& exit_code);
 
 }  // namespace sluice::cli

@@ -10,7 +10,9 @@
 #include "agent/node/command_line.h"
 #include "agent/node/version.h"
 #include "cli/commands.h"
+#include "lib/base/man_page.h"
 #include "lib/base/suggestion.h"
+#include "lib/base/version_text.h"
 
 namespace {
 
@@ -78,12 +80,17 @@ int run(int argc, char** argv) {
   CLI::App app(kDescription, "sluice");
   app.footer(kFooter);
   app.require_subcommand(1);
-  app.set_version_flag("--version", std::string("sluice ") + node::kVersion);
+  app.set_version_flag("--version",
+                       sluice::version_text("sluice", node::kVersion));
+  sluice::add_man_pages_option(
+      app, {.version = node::kVersion,
+            .section = 1,
+            .related = {"sluice-agent(8)", "sluice-operator(8)"}});
   int exit_code = node::kExitOk;
   for (const auto add :
        {add_run, add_cleanup, add_status, add_endpoint, add_policy, add_peer,
         add_conntrack, add_fqdn, add_monitor, add_observe, add_explain,
-        add_reach, add_lint, add_test}) {
+         add_reach, add_lint, add_test, add_completion}) {
     add(app, exit_code);
   }
   try {

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "cni/plugin.h"
+#include "lib/base/version_text.h"
 
 namespace {
 
@@ -66,10 +67,11 @@ int call() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc == 2 && std::string_view(argv[1]) == "--version") {
-    return write_output("sluice-cni " SLUICE_VERSION "\n") ? 0 : 1;
-  }
   try {
+    if (argc == 2 && std::string_view(argv[1]) == "--version") {
+      const auto text = sluice::version_text("sluice-cni", SLUICE_VERSION);
+      return write_output(text + "\n") ? 0 : 1;
+    }
     return call();
   } catch (const std::exception&) {
     // Out of memory: report it without allocating.

@@ -27,6 +27,36 @@ std::optional<IpAndPort> parse_resolver(const std::string& text) {
   return both && both->port != 0 ? both : std::nullopt;
 }
 
+void add_resolver_option(CLI::App& command, agent::LearningOptions& options) {
+  command
+      .add_option_function<std::vector<std::string>>(
+          "--fqdn-resolvers",
+          [&options](const std::vector<std::string>& texts) {
+            for (const auto& text : texts) {
+              const auto server = parse_resolver(text);
+              for (const std::uint8_t protocol : {IPPROTO_TCP, IPPROTO_UDP}) {
+                options.resolvers.push_back({.address = server->address,
+                                             .port = server->port,
+                                             .protocol = protocol});
+              }
+            }
+          },
+          "DNS servers whose answers count beside those of kube-system's "
+          "kube-dns, such as a cache on the node")
+      ->delimiter(',')
+      ->type_name("IP[:PORT],...")
+      ->check(CLI::Validator(
+          [](const std::string& text) {
+            return parse_resolver(text)
+                       ? std::string()
+                       : "\"" + text +
+                             "\" is neither an IP address nor one "
+                             "with a port, as in 10.0.0.10:53 or [fd00::10]:53";
+          },
+          ""))
+      ->group("Names");
+}
+
 void add_name_options(CLI::App& command, agent::LearningOptions& options) {
   constexpr std::uint32_t kSecondsMax = SLUICE_NAME_TTL_MAX;
   const auto seconds = [&](const char* name, std::uint32_t& value,
@@ -61,35 +91,9 @@ void add_name_options(CLI::App& command, agent::LearningOptions& options) {
           "that there is no such name, for programs that give up at REFUSED) "
           "or drop (no answer). Over TCP, the first two reset the connection")
       ->transform(one_of(rejections))
-      ->type_name("ANSWER")
+      ->type_name("refused|name-error|drop")
       ->group("Names");
-  command
-      .add_option_function<std::vector<std::string>>(
-          "--fqdn-resolvers",
-          [&options](const std::vector<std::string>& texts) {
-            for (const auto& text : texts) {
-              const auto server = parse_resolver(text);
-              for (const std::uint8_t protocol : {IPPROTO_TCP, IPPROTO_UDP}) {
-                options.resolvers.push_back({.address = server->address,
-                                             .port = server->port,
-                                             .protocol = protocol});
-              }
-            }
-          },
-          "DNS servers whose answers count beside those of kube-system's "
-          "kube-dns, such as a cache on the node")
-      ->delimiter(',')
-      ->type_name("IP[:PORT],...")
-      ->check(CLI::Validator(
-          [](const std::string& text) {
-            return parse_resolver(text)
-                       ? std::string()
-                       : "\"" + text +
-                             "\" is neither an IP address nor one "
-                             "with a port, as in 10.0.0.10:53 or [fd00::10]:53";
-          },
-          ""))
-      ->group("Names");
+  add_resolver_option(command, options);
 }
 
 }  // namespace

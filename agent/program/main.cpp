@@ -16,8 +16,10 @@
 #include "agent/program/daemon.h"
 #include "agent/program/target.h"
 #include "cni/install.h"
+#include "lib/base/man_page.h"
 #include "lib/base/option_words.h"
 #include "lib/base/process.h"
+#include "lib/base/version_text.h"
 
 namespace sluice::agentd {
 namespace {
@@ -198,7 +200,11 @@ int parse_and_run(int argc, char** argv) {
   CLI::App app("Sluice's agent: enforces network policy on a Kubernetes node",
                "sluice-agent");
   app.footer(kFooter);
-  app.set_version_flag("--version", node::kVersion);
+  app.set_version_flag("--version",
+                       version_text("sluice-agent", node::kVersion));
+  add_man_pages_option(app, {.version = node::kVersion,
+                             .section = 8,
+                             .related = {"sluice(1)", "sluice-operator(8)"}});
   Arguments arguments;
   auto& options = arguments.options;
   options.client.program_version = node::kVersion;

@@ -283,21 +283,20 @@ void add_packets(std::vector<Setter>& to) {
          .right = set});
   };
   using Filter = api::FlowFilter;
-  add("protocol", "NAME", "tcp, udp, sctp, icmp, icmpv4 or icmpv6",
+  add("protocol", "tcp|udp|sctp|icmp|icmpv4|icmpv6", "Protocol",
       text([](Side& f, Text v) { f.filter.add_protocol(v); }));
-  add("verdict", "VERDICT", "forwarded or dropped",
+  add("verdict", "forwarded|dropped", "Verdict",
       word<api::Verdict>(api::Verdict_Parse,
                          [](Filter& f, auto v) { f.add_verdict(v); }));
   add("drop-reason-desc", "REASON", "Reason of a drop, such as POLICY_DENIED",
       word<api::DropReason>(api::DropReason_Parse, [](Filter& f, auto v) {
         f.add_drop_reason_desc(v);
       }));
-  add("traffic-direction", "DIRECTION",
-      "ingress or egress, as seen from the pod",
+  add("traffic-direction", "ingress|egress", "Direction as seen from the pod",
       word<api::TrafficDirection>(
           api::TrafficDirection_Parse,
           [](Filter& f, auto v) { f.add_traffic_direction(v); }));
-  add("type", "TYPE", "drop or policy-verdict", set_type, 't');
+  add("type", "drop|policy-verdict", "Type of the event", set_type, 't');
   add("tcp-flags", "FLAG[,FLAG]", "TCP flags, all of which are set", set_flags);
   add("node-name", "PATTERN", "Node that has seen the flow",
       text([](Side& f, Text v) { f.filter.add_node_name(v); }));

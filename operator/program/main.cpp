@@ -10,7 +10,9 @@
 #include <CLI/CLI.hpp>
 #include <unistd.h>
 
+#include "lib/base/man_page.h"
 #include "lib/base/process.h"
+#include "lib/base/version_text.h"
 #include "operator/command_line.h"
 #include "operator/program/operator.h"
 
@@ -192,7 +194,11 @@ int parse_and_run(int argc, char** argv) {
   CLI::App app("Sluice's operator: translates network policies for the nodes",
                "sluice-operator");
   app.footer(kFooter);
-  app.set_version_flag("--version", SLUICE_VERSION);
+  app.set_version_flag("--version",
+                       version_text("sluice-operator", SLUICE_VERSION));
+  add_man_pages_option(app, {.version = SLUICE_VERSION,
+                             .section = 8,
+                             .related = {"sluice(1)", "sluice-agent(8)"}});
   Arguments arguments;
   add_cluster_options(app, arguments);
   add_server_options(app, arguments.options);

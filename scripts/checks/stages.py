@@ -148,8 +148,10 @@ def check_abi(runner):
 
 
 def check_manifests(runner):
-    """deploy/*.yaml are what the Helm chart says with its default values"""
+    """deploy/*.yaml are what the Helm chart says with its default values; each alert fires where it must"""
     runner.test("manifests", "scripts/checks/manifests.py", "--check")
+    # The distribution's interpreter, to which its python3-yaml belongs.
+    runner.test("alerts", "/usr/bin/python3", "-m", "tests.alerts.alerts_test")
 
 
 def build(runner):
