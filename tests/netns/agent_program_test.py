@@ -453,6 +453,9 @@ class AgentProgram(unittest.TestCase):
             code, _, err = self.agent.command("explain", "--from", source, "--to", target, "--port", port)
             self.assertEqual(code, 2, err)
             self.assertIn(message, err)
+        code, out, err = self.agent.command("reach")
+        self.assertEqual((code, out), (2, ""), err)
+        self.assertIn("an agent has the policies of its own node's pods only", err)
 
     def test_health_and_metrics(self):
         self.operator.start()
