@@ -140,6 +140,7 @@ cluster tell apart: the connection is allowed if all of it is.)");
       ->add_option("--to-name", request.to_names,
                    "DNS name for which the sender knows the receiver's "
                    "address; may be repeated")
+      ->allow_extra_args(false)
       ->needs(dir)
       ->type_name("NAME");
   node::add_socket_option(*command, arguments->socket);

@@ -44,6 +44,7 @@ void add_resolver_option(CLI::App& command, agent::LearningOptions& options) {
           "DNS servers whose answers count beside those of kube-system's "
           "kube-dns, such as a cache on the node")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->type_name("IP[:PORT],...")
       ->check(CLI::Validator(
           [](const std::string& text) {

@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // What users type: names, ports and words, right and wrong.
 
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
 #include <sstream>
 
+#include <CLI/CLI.hpp>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "agent/node/command_line.h"
 #include "cli/cluster.h"
+#include "cli/commands.h"
 #include "cli/tables.h"
 #include "lib/base/suggestion.h"
 #include "lib/explain/text.h"
@@ -42,6 +48,34 @@ spec:
   podSelector: {matchLabels: {app: api}}
   ingress: [{from: [{podSelector: {}}], ports: [{port: http}]}]
 )";
+
+// The exit status of a command line.
+template <typename... Words>
+int exit_status(void (*add)(CLI::App& app, int& exit_code), Words... words) {
+  CLI::App app;
+  int status = 0;
+  add(app, status);
+  std::vector<std::string> arguments{words...};
+  std::ranges::reverse(arguments);  // as CLI11 takes them
+  try {
+    app.parse(std::move(arguments));
+  } catch (const CLI::ParseError& error) {
+    ADD_FAILURE() << error.what();
+  }
+  return status;
+}
+
+// The folder that follows is not one more of them.
+TEST(CommandLine, AnOptionThatMayBeRepeatedTakesOneValueEachTime) {
+  const auto file =
+      std::filesystem::path(::testing::TempDir()) / "one_value_each.yaml";
+  std::ofstream(file) << kManifests;
+  EXPECT_EQ(exit_status(add_explain, "explain", "--from", "shop/web", "--to",
+                        "192.0.2.1", "--port", "80", "--to-name", "a.test",
+                        "--to-name", "b.test", file.string()),
+            node::kExitOk);
+  std::filesystem::remove(file);
+}
 
 class Usage : public ::testing::Test {
  protected:
