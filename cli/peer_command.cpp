@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cerrno>
 #include <iostream>
 #include <memory>
 #include <utility>
@@ -22,12 +23,15 @@ constexpr const char* kFooter = R"(
 Entries of the policy map refer to classes of peers (their cidr_id); this lists
 the class of each address. An address that is not listed has the class of the
 longest prefix that contains it or, without such a prefix, class 0: any peer.
-Without DIR: the contents of the kernel, read from the pins. With DIR: the
-classes that result from the folder's policies on a node.)";
+Without DIR: those of the running program or, if there is none or --pin-dir is
+given, what the pinned maps hold. With DIR: the classes that result from the
+folder's policies on a node.)";
 
 struct Arguments {
   std::filesystem::path dir;
+  std::filesystem::path socket;
   std::filesystem::path pin_dir;
+  bool pins_only = false;
   std::string node;
   bool allow_partial = false;
   Format format = Format::kTable;
@@ -58,10 +62,34 @@ int list_dir(const Arguments& arguments) {
 int list_pins(const Arguments& arguments) {
   const auto peers = read_pinned_peers(arguments.pin_dir);
   if (!peers) {
-    return node::complain(peers.error().message);
+    return node::complain((arguments.pins_only ? ""
+                                               : "no running program at " +
+                                                     arguments.socket.string() +
+                                                     ", and no pins: ") +
+                          peers.error().message);
   }
   show_peers(*peers, arguments.format);
   return node::kExitOk;
+}
+
+int list_running(const Arguments& arguments) {
+  const auto view = ask_view<node::PeerListView>(
+      arguments.socket, {{"command", "peer list"}}, "peers");
+  if (view) {
+    show(*view, arguments.format);
+    return node::kExitOk;
+  }
+  const auto code = view.error().code;
+  return code == ENOENT || code == ECONNREFUSED  // no program is running
+             ? list_pins(arguments)
+             : node::complain(view.error().message);
+}
+
+int list(const Arguments& arguments) {
+  if (!arguments.dir.empty()) {
+    return list_dir(arguments);
+  }
+  return arguments.pins_only ? list_pins(arguments) : list_running(arguments);
 }
 
 }  // namespace
@@ -80,12 +108,13 @@ void add_peer(CLI::App& app, int& exit_code) {
       ->add_option("--node", arguments->node,
                    "With DIR: the node whose peers are shown")
       ->type_name("NAME");
+  node::add_socket_option(*command, arguments->socket);
   node::add_pin_dir_option(*command, arguments->pin_dir);
   add_output_option(*command, arguments->format);
   add_partial_option(*command, arguments->allow_partial);
-  command->callback([arguments, &exit_code] {
-    exit_code =
-        arguments->dir.empty() ? list_pins(*arguments) : list_dir(*arguments);
+  command->callback([arguments, command, &exit_code] {
+    arguments->pins_only = command->count("--pin-dir") > 0;
+    exit_code = list(*arguments);
   });
 }
 

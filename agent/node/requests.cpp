@@ -193,6 +193,13 @@ Server::Answer policy_dump(const RequestContext& context) {
   });
 }
 
+Server::Answer peer_list(const RequestContext& context) {
+  return rows_answer(context.agent->view().peers, [](const PeerEntry& peer) {
+    return json(
+        PeerView{.prefix = to_string(peer.prefix), .cidr_id = peer.cidr_id});
+  });
+}
+
 Server::Answer conntrack_list(const RequestContext& context) {
   auto entries = context.agent->dump_conntrack();
   if (!entries) {
@@ -366,6 +373,9 @@ Server::Answer dispatch(const RequestContext& context,
   }
   if (command == "policy dump") {
     return policy_dump(context);
+  }
+  if (command == "peer list") {
+    return peer_list(context);
   }
   if (command == "conntrack list") {
     return conntrack_list(context);

@@ -82,6 +82,9 @@ class Cli(suite.Case):
         for family in (4, 6):
             self.assertEqual(peers[str(ipaddress.ip_network(self.host("x/b").address(family)))],
                              web["cidr_id"])
+        self.assertEqual(self.peers("--socket", self.sluice.socket), peers)
+        code, text = self.exit_code("peer", "list", "--socket", "/run/none.sock", "--pin-dir", "/sys/fs/bpf/none")
+        self.assertEqual(code, 2, text)
         folder = self.peers(self.sluice.manifests.path, "--node", "node1")
         self.assertEqual({p: c for p, c in peers.items() if p in folder}, folder)
         # What only the host itself knows are its own addresses.
