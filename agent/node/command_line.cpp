@@ -11,6 +11,7 @@
 #include <netinet/in.h>
 
 #include "lib/base/ip.h"
+#include "lib/base/log_option.h"
 #include "lib/base/option_words.h"
 #include "lib/base/printable.h"
 
@@ -143,6 +144,7 @@ void add_pin_dir_option(CLI::App& command, std::filesystem::path& pin_dir) {
 }
 
 void add_agent_options(CLI::App& command, agent::AgentOptions& options) {
+  add_log_level_option(command);
   static const std::map<std::string, std::uint32_t> changes{
       {"reevaluate", SLUICE_CHANGE_REEVALUATE},
       {"continue", SLUICE_CHANGE_CONTINUE},

@@ -10,6 +10,7 @@
 #include <CLI/CLI.hpp>
 #include <unistd.h>
 
+#include "lib/base/log_option.h"
 #include "lib/base/man_page.h"
 #include "lib/base/process.h"
 #include "lib/base/version_text.h"
@@ -133,6 +134,7 @@ void add_translation_options(CLI::App& app, OperatorOptions& options) {
       ->type_name("NAME")
       ->capture_default_str();
   op::add_policy_options(app, options.translator, options.on_invalid);
+  add_log_level_option(app);
   app.add_option("--health", options.health,
                  "Where /healthz, /readyz and /metrics are served; default: "
                  "nowhere")

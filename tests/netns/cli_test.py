@@ -260,3 +260,16 @@ class Cli(suite.Case):
             code, text = self.exit_code(*command, "--socket", self.sluice.socket)
             self.assertEqual(code, 2, text)
             self.assertIn("no running program", text)
+
+
+class Quiet(suite.Case):
+    options = ("--log-level", "warn")
+
+    def test_nothing_below_the_level_is_logged(self):
+        self.manifests.put("policy", _POLICY)
+        self.sluice.start()
+        self.assertNotIn(" info ", self.sluice.log())
+        self.sluice.stop()
+        self.sluice.options = ["--log-level", "info"]
+        self.sluice.start()
+        self.assertIn(" info ", self.sluice.log())
