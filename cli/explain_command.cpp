@@ -112,20 +112,22 @@ from one that would have decided otherwise. Exit status: 0 allowed, 1 denied,
 
 To a Service (svc/shop/db, its DNS name db.shop.svc, or one of its addresses),
 every backend is judged: the connection is allowed if all of them accept it.
-Against a CIDR, the pod is judged for every part of it that the policies or the
-cluster tell apart: the connection is allowed if all of it is.)");
+Against a CIDR or an entity (world, host, remote-node, kube-apiserver), the pod is
+judged for every part of it that the policies or the cluster tell apart: the
+connection is allowed if all of it is.)");
   const auto arguments = std::make_shared<Arguments>();
   auto& request = arguments->request;
   command->add_option("--from", request.from, "Sender")
       ->required()
-      ->type_name("NAMESPACE/POD|ADDRESS|CIDR|node/NAME");
+      ->type_name("NAMESPACE/POD|ADDRESS|CIDR|node/NAME|ENTITY");
   command
       ->add_option("--to", request.to,
                    "Receiver; of a running program also a DNS name that the "
                    "sender has resolved")
       ->required()
       ->type_name(
-          "NAMESPACE/POD|ADDRESS|CIDR|node/NAME|svc/NAMESPACE/NAME|NAME");
+          "NAMESPACE/POD|ADDRESS|CIDR|node/NAME|ENTITY|svc/NAMESPACE/NAME|"
+          "NAME");
   command
       ->add_option("--port", request.port,
                    "Destination port and protocol (TCP if none is named); the "

@@ -136,36 +136,35 @@ class Explainer {
     }
     return text;
   }
-  // Describes the pod's end for every part of the prefix that is judged in its
-  // own way, those with the same verdict by the same rule as one side.
-  void describe_prefix(ExplainView& view, const kube::Pod& pod,
-                       Direction direction, const IpPrefix& prefix) const {
+  // Describes the pod's end for every part of the other end's prefixes that is
+  // judged in its own way, those with the same verdict by the same rule as one
+  // side.
+  void describe_prefixes(ExplainView& view, const kube::Pod& pod,
+                         Direction direction, const End& other) const {
     std::vector<IpPrefix> known;
     for (const auto& peer : translator_->snapshot(pod.node).peers) {
       known.push_back(peer.prefix);
     }
-    using Verdict = std::tuple<bool, std::string, std::string, std::string>;
     std::vector<std::pair<Verdict, std::vector<std::string>>> groups;
-    for (const auto& piece : pieces_of(prefix, known)) {
-      SideView side;
-      side.direction = direction_text(static_cast<unsigned>(direction));
-      judge(side, pod, direction, piece.sample, port_.port);
-      const Verdict verdict{side.allowed, side.reason, side.policy, side.path};
-      const auto same = std::ranges::find(
-          groups, verdict,
-          &std::pair<Verdict, std::vector<std::string>>::first);
-      const auto index = static_cast<std::size_t>(same - groups.begin());
-      if (same == groups.end()) {
-        groups.emplace_back(verdict, std::vector<std::string>());
-        // What holds at the sample's address alone is left out.
-        side.behind.clear();
-        for (auto& miss : side.near_misses) {
-          replace_end(miss.detail, to_string(piece.sample),
-                      to_string(piece.prefix));
-        }
-        view.sides.push_back(std::move(side));
+    for (const auto& prefix : other.prefixes) {
+      if (!has_family(pod, prefix.address.v6)) {
+        continue;
       }
-      groups[index].second.push_back(named(piece.prefix));
+      for (const auto& piece : pieces_of(prefix, known)) {
+        if (!is_entity(*translator_, other.entity, pod, piece.sample)) {
+          continue;
+        }
+        auto side = piece_side(pod, direction, piece);
+        const Verdict verdict{side.allowed, side.reason, side.policy,
+                              side.path};
+        auto same = std::ranges::find(
+            groups, verdict, [](const auto& group) { return group.first; });
+        if (same == groups.end()) {
+          same = groups.insert(same, {verdict, {}});
+          view.sides.push_back(std::move(side));
+        }
+        same->second.push_back(named(piece.prefix));
+      }
     }
     for (std::size_t i = 0; i < groups.size(); ++i) {
       view.sides[i].peer = listed(groups[i].second);
@@ -178,6 +177,27 @@ class Explainer {
   }
 
  private:
+  using Verdict = std::tuple<bool, std::string, std::string, std::string>;
+
+  static bool has_family(const kube::Pod& pod, bool v6) {
+    return std::ranges::any_of(
+        pod.ips, [v6](const IpAddress& ip) { return ip.v6 == v6; });
+  }
+
+  [[nodiscard]] SideView piece_side(const kube::Pod& pod, Direction direction,
+                                    const Piece& piece) const {
+    SideView side;
+    side.direction = direction_text(static_cast<unsigned>(direction));
+    judge(side, pod, direction, piece.sample, port_.port);
+    // What holds at the sample's address alone is left out.
+    side.behind.clear();
+    for (auto& miss : side.near_misses) {
+      replace_end(miss.detail, to_string(piece.sample),
+                  to_string(piece.prefix));
+    }
+    return side;
+  }
+
   // "10.0.0.1/32 (shop/web)".
   [[nodiscard]] std::string named(const IpPrefix& prefix) const {
     const auto name = prefix.length == prefix.address.bits()
@@ -348,20 +368,15 @@ class Explainer {
   std::vector<Front> fronts_;
 };
 
-// Explains the end that is a pod, against a prefix at the other.
-Result<ExplainView> explain_prefix(const Explainer& explainer, const End& from,
-                                   const End& to, const PortArgument& port) {
-  const bool egress = to.prefix.has_value();
+// Explains the end that is a pod, against prefixes at the other.
+Result<ExplainView> explain_prefixes(const Explainer& explainer,
+                                     const End& from, const End& to,
+                                     const PortArgument& port) {
+  const bool egress = !to.prefixes.empty();
   const auto& end = egress ? from : to;
-  const auto& prefix = egress ? *to.prefix : *from.prefix;
+  const auto& other = egress ? to : from;
   if (end.pod == nullptr) {
-    return fail("the other end of a prefix must be a pod");
-  }
-  if (std::ranges::none_of(end.ips, [&](const IpAddress& ip) {
-        return ip.v6 == prefix.address.v6;
-      })) {
-    return fail(end.text + " has no " + (prefix.address.v6 ? "IPv6" : "IPv4") +
-                " address");
+    return fail("the other end of " + other.text + " must be a pod");
   }
   ExplainView view{.from = from.text,
                    .to = to.text,
@@ -369,9 +384,13 @@ Result<ExplainView> explain_prefix(const Explainer& explainer, const End& from,
                    .allowed = true,
                    .summary = {},
                    .sides = {}};
-  explainer.describe_prefix(view, *end.pod,
-                            egress ? Direction::kEgress : Direction::kIngress,
-                            prefix);
+  explainer.describe_prefixes(
+      view, *end.pod, egress ? Direction::kEgress : Direction::kIngress, other);
+  if (view.sides.empty()) {
+    return fail(end.text + " and " + other.text +
+                " have no address family in common, or nothing is " +
+                other.text);
+  }
   view.allowed = std::ranges::all_of(view.sides, &SideView::allowed);
   if (!view.allowed && std::ranges::any_of(view.sides, &SideView::allowed)) {
     view.summary = "a part of it is allowed";
@@ -430,8 +449,8 @@ Result<ExplainView> explain_cluster(const Translator& translator,
     names.push_back(std::move(*name));
   }
   Explainer explainer(translator, *port, *from, *to, std::move(names));
-  if (from->prefix || to->prefix) {
-    return explain_prefix(explainer, *from, *to, *port);
+  if (!from->prefixes.empty() || !to->prefixes.empty()) {
+    return explain_prefixes(explainer, *from, *to, *port);
   }
   auto view = explain_ends(
       *from, *to, *port,

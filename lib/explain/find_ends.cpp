@@ -76,7 +76,39 @@ std::optional<End> node_end(const Translator& translator,
   return end.ips.empty() ? std::nullopt : std::optional(std::move(end));
 }
 
+Entity entity_of(std::string_view text) {
+  if (text == "world") {
+    return Entity::kWorld;
+  }
+  if (text == "host") {
+    return Entity::kHost;
+  }
+  if (text == "remote-node") {
+    return Entity::kRemoteNode;
+  }
+  return text == "kube-apiserver" ? Entity::kApiServer : Entity::kNone;
+}
+
 }  // namespace
+
+bool is_entity(const Translator& translator, Entity entity,
+               const kube::Pod& pod, const IpAddress& address) {
+  const auto found = translator.occupant(address);
+  switch (entity) {
+    case Entity::kWorld:
+      return found.pod.empty() && found.node.empty() &&
+             found.services.empty() && !found.api_server;
+    case Entity::kHost:
+      return found.node == pod.node && !pod.node.empty();
+    case Entity::kRemoteNode:
+      return !found.node.empty() && found.node != pod.node;
+    case Entity::kApiServer:
+      return found.api_server;
+    case Entity::kNone:
+      break;
+  }
+  return true;
+}
 
 Result<End> find_end(const Translator& translator, const std::string& text,
                      const char* option, const KnownPods& known_pods) {
@@ -91,8 +123,14 @@ Result<End> find_end(const Translator& translator, const std::string& text,
       return end;
     }
     end.text = pod_at(name, *ip);
-  } else if ((end.prefix = parse_prefix(text))) {
-    end.text = to_string(*end.prefix);
+  } else if (const auto prefix = parse_prefix(text)) {
+    end.text = to_string(*prefix);
+    end.prefixes = {*prefix};
+    return end;
+  } else if (const auto entity = entity_of(text); entity != Entity::kNone) {
+    end.prefixes = {make_prefix(IpAddress(), 0),
+                    make_prefix(IpAddress{.v6 = true}, 0)};
+    end.entity = entity;
     return end;
   } else if (const auto service = service_name(text); !service.empty()) {
     return service_end(translator, service, option);

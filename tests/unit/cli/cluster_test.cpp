@@ -366,6 +366,28 @@ TEST_F(ServiceTest, APrefixIsJudgedInAllItsParts) {
   }
 }
 
+TEST_F(ServiceTest, EntitiesAreEnds) {
+  isolate("one", "{ipBlock: {cidr: 0.0.0.0/0, except: [198.51.100.0/24]}}");
+  auto view = ask("world", "shop/api-1", "80");
+  EXPECT_FALSE(view.allowed);
+  EXPECT_EQ(view.summary, "a part of it is allowed");
+  ASSERT_EQ(view.sides.size(), 2U);
+  EXPECT_EQ(view.sides[0].peer, "0.0.0.0/0");
+  EXPECT_EQ(view.sides[1].peer, "198.51.100.0/24");
+  view = ask("host", "shop/api-1", "80");
+  EXPECT_TRUE(view.allowed);
+  EXPECT_EQ(view.sides.at(0).peer, "192.0.2.1/32 (node/s1)");
+  view = ask("remote-node", "shop/api-1", "80");
+  EXPECT_EQ(view.sides.size(), 1U);
+  EXPECT_THAT(view.sides.at(0).peer, HasSubstr("node/s2"));
+  EXPECT_THAT(view.sides.at(0).peer, Not(HasSubstr("node/s1")));
+  const auto nobody = explain(
+      cluster_, {.from = "kube-apiserver", .to = "shop/web", .port = "80"});
+  ASSERT_FALSE(nobody);
+  EXPECT_THAT(nobody.error().message, HasSubstr("nothing is kube-apiserver"));
+  EXPECT_FALSE(explain(cluster_, {.from = "world", .to = "host", .port = "1"}));
+}
+
 TEST_F(ServiceTest, APodWithoutAnAddressIsToldAsThat) {
   add("new.yaml", R"(
 apiVersion: v1
