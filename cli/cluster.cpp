@@ -11,6 +11,7 @@
 #include "cli/host.h"
 #include "cli/tables.h"
 #include "lib/base/suggestion.h"
+#include "lib/explain/all_ports.h"
 #include "lib/explain/cluster.h"
 #include "lib/explain/reach.h"
 #include "lib/kube/manifest.h"
@@ -259,6 +260,13 @@ int exit_code_of(const Cluster& cluster, bool allow_partial, int code) {
   const auto errors = cluster.errors();
   print(std::cerr, errors);
   return errors.empty() || allow_partial ? code : node::kExitError;
+}
+
+Result<std::vector<node::ExplainView>> explain_all_ports(
+    const Cluster& cluster, const node::ExplainRequest& request) {
+  return explain::explain_all_ports(cluster.translator(), request, [&] {
+    return names_of_pods(cluster.store());
+  });
 }
 
 Result<node::ExplainView> explain(const Cluster& cluster,

@@ -81,6 +81,10 @@ Result<std::string> choose_node(Cluster& cluster, const std::string& wanted);
 // about the whole input.
 int exit_code_of(const Cluster& cluster, bool allow_partial, int code);
 
+// The verdict at both ends in every address family that the two share, at every
+// port that their policies or containers name.
+Result<std::vector<node::ExplainView>> explain_all_ports(
+    const Cluster& cluster, const node::ExplainRequest& request);
 // The verdict at both ends in every address family that the two share.
 Result<node::ExplainView> explain(const Cluster& cluster,
                                   const node::ExplainRequest& request);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <iostream>
 #include <memory>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
@@ -43,6 +45,24 @@ int show_answer(const Result<node::ExplainView>& view,
   return view->allowed ? node::kExitOk : node::kExitNegative;
 }
 
+// One for each group of ports with the same answer.
+int show_answers(const Result<std::vector<node::ExplainView>>& views,
+                 const Arguments& arguments) {
+  if (!views) {
+    return node::complain(views.error().message);
+  }
+  if (arguments.format == Format::kJson) {
+    show_json(*views);
+  } else {
+    for (const auto& view : *views) {
+      print(std::cout, view, arguments.verbose);
+    }
+  }
+  return std::ranges::all_of(*views, &node::ExplainView::allowed)
+             ? node::kExitOk
+             : node::kExitNegative;
+}
+
 int explain_dir(const Arguments& arguments) {
   auto cluster = load_cluster(arguments.dir);
   if (!cluster) {
@@ -51,7 +71,11 @@ int explain_dir(const Arguments& arguments) {
   cluster->store().set_local_node(
       {.name = host_name(), .labels = {}, .ips = {}});
   cluster->store().commit();
-  const int code = show_answer(explain(*cluster, arguments.request), arguments);
+  const int code =
+      arguments.request.port.empty()
+          ? show_answers(explain_all_ports(*cluster, arguments.request),
+                         arguments)
+          : show_answer(explain(*cluster, arguments.request), arguments);
   return exit_code_of(*cluster, arguments.allow_partial, code);
 }
 
@@ -131,8 +155,9 @@ connection is allowed if all of it is.)");
   command
       ->add_option("--port", request.port,
                    "Destination port and protocol (TCP if none is named); the "
-                   "name of a port of --to; or ICMP type")
-      ->required()
+                   "name of a port of --to; or ICMP type. With DIR, and "
+                   "without this option: every port that the policies or "
+                   "containers of the two ends name")
       ->type_name("80/TCP|udp/53|http|8/ICMP|EchoRequest/ICMP");
   auto* dir = command->add_option(
       "DIR", arguments->dir,
@@ -152,6 +177,9 @@ connection is allowed if all of it is.)");
   add_partial_option(*command, arguments->allow_partial);
   add_output_option(*command, arguments->format);
   command->callback([arguments, &exit_code] {
+    if (arguments->dir.empty() && arguments->request.port.empty()) {
+      throw CLI::RequiredError("--port, without DIR,");
+    }
     exit_code = arguments->dir.empty()
                     ? show_answer(ask(*arguments), *arguments)
                     : explain_dir(*arguments);

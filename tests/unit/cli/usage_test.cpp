@@ -4,7 +4,10 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <sstream>
+#include <string>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 #include <gmock/gmock.h>
@@ -94,6 +97,55 @@ class Usage : public ::testing::Test {
   }
   Cluster cluster_;
 };
+
+// By the names of their ports, the answers to a question without one.
+std::map<std::string, bool> verdicts(
+    const Result<std::vector<node::ExplainView>>& views) {
+  std::map<std::string, bool> result;
+  EXPECT_TRUE(views.has_value()) << views.error().message;
+  for (const auto& view : views.value_or(std::vector<node::ExplainView>())) {
+    result[view.port] = view.allowed;
+  }
+  return result;
+}
+
+TEST_F(Usage, WithoutAPortEveryNamedOneIsExplained) {
+  using Verdicts = std::map<std::string, bool>;
+  cluster_.store().set_source("range.yaml", kube::parse_manifest(R"(
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {namespace: shop, name: range}
+spec:
+  podSelector: {matchLabels: {app: api}}
+  ingress: [{from: [{podSelector: {}}], ports: [{port: 9000, endPort: 9006}]}]
+---
+apiVersion: v1
+kind: Service
+metadata: {namespace: shop, name: api}
+spec:
+  clusterIP: 10.96.0.1
+  selector: {app: api}
+  ports: [{name: web, port: 80, targetPort: http}, {name: x, port: 81, targetPort: 1}]
+)",
+                                                                 "range.yaml"));
+  cluster_.store().commit();
+  const auto between = [&](const std::string& from, const std::string& to) {
+    return verdicts(
+        explain_all_ports(cluster_, {.from = from, .to = to, .port = ""}));
+  };
+  EXPECT_EQ(between("shop/web", "shop/api"),
+            (Verdicts{{"8080/TCP", true},
+                      {"9000-9006/TCP", true},
+                      {"other/TCP, 53/UDP, other/UDP", false}}))
+      << "one for each rule that decides";
+  EXPECT_EQ(between("192.0.2.1", "shop/api"),
+            (Verdicts{{"8080/TCP, 9000-9006/TCP, other/TCP, 53/UDP, other/UDP",
+                       false}}));
+  EXPECT_EQ(between("shop/web", "svc/shop/api"),
+            (Verdicts{{"80/TCP", true}, {"81/TCP", false}}));
+  EXPECT_FALSE(explain_all_ports(
+      cluster_, {.from = "shop/web", .to = "shop/none", .port = ""}));
+}
 
 TEST_F(Usage, PortsInTheFormsThatPeopleWrite) {
   for (const auto* text : {"8080", "8080/TCP", "8080/tcp", "tcp/8080", "http",

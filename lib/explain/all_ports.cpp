@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/explain/all_ports.h"
+
+#include <algorithm>
+#include <optional>
+#include <string>
+
+#include "lib/base/sequence.h"
+#include "lib/explain/cluster.h"
+#include "lib/explain/reach_judge.h"
+
+namespace sluice::explain {
+namespace {
+
+std::vector<ReachPorts> ports_of(const policy::Translator& translator,
+                                 const End& from, const End& to) {
+  if (to.service != nullptr) {
+    std::vector<ReachPorts> result;
+    for (const auto& port : to.service->ports) {
+      result.push_back(
+          {.protocol = port.protocol, .first = port.port, .last = port.port});
+    }
+    return result;
+  }
+  std::vector<const kube::Pod*> pods;
+  for (const auto* pod : {from.pod, to.pod}) {
+    if (pod != nullptr) {
+      pods.push_back(pod);
+    }
+  }
+  return ReachJudge(translator, pods).named_ports();
+}
+
+// Adds a piece, to the one before it if they are neighbours.
+void add_port(std::vector<ReachPorts>& ports, const ReachPorts& port) {
+  if (!ports.empty() && !port.other && !ports.back().other &&
+      ports.back().protocol == port.protocol && ports.back().last != 0xffff &&
+      ports.back().last + 1 == port.first) {
+    ports.back().last = port.last;
+  } else {
+    ports.push_back(port);
+  }
+}
+
+std::string names_of(const std::vector<ReachPorts>& ports) {
+  std::vector<std::string> names;
+  for (const auto& port : ports) {
+    names.push_back(port.view().name);
+  }
+  return joined(names);
+}
+
+bool decide_alike(const SideView& a, const SideView& b) {
+  return a.direction == b.direction && a.endpoint == b.endpoint &&
+         a.peer == b.peer && a.allowed == b.allowed && a.reason == b.reason &&
+         a.policy == b.policy && a.path == b.path;
+}
+
+bool are_alike(const ExplainView& a, const ExplainView& b) {
+  return a.allowed == b.allowed && a.summary == b.summary && a.to == b.to &&
+         std::ranges::equal(a.sides, b.sides, decide_alike);
+}
+
+}  // namespace
+
+Result<std::vector<ExplainView>> explain_all_ports(
+    const policy::Translator& translator, const ExplainRequest& request,
+    const KnownPods& known_pods) {
+  const auto from = find_end(translator, request.from, "--from", known_pods);
+  if (!from) {
+    return std::unexpected(from.error());
+  }
+  const auto to = find_end(translator, request.to, "--to", known_pods);
+  if (!to) {
+    return std::unexpected(to.error());
+  }
+  std::vector<ExplainView> answers;
+  std::vector<std::vector<ReachPorts>> ports;  // of each
+  std::optional<Error> failure;
+  for (const auto& port : ports_of(translator, *from, *to)) {
+    auto asked = request;
+    asked.port = port.view().asked;
+    auto view = explain_cluster(translator, asked, {}, known_pods);
+    if (!view) {  // also if the protocol goes over none of their families
+      failure = view.error();
+      continue;
+    }
+    const auto same = std::ranges::find_if(
+        answers, [&](const auto& other) { return are_alike(other, *view); });
+    const auto place = static_cast<std::size_t>(same - answers.begin());
+    if (same == answers.end()) {
+      for (auto& side : view->sides) {
+        side.near_misses.clear();
+      }
+      answers.push_back(std::move(*view));
+      ports.emplace_back();
+    }
+    add_port(ports[place], port);
+  }
+  if (answers.empty() && failure) {
+    return std::unexpected(*failure);
+  }
+  for (std::size_t i = 0; i < answers.size(); ++i) {
+    answers[i].port = names_of(ports[i]);
+  }
+  return answers;
+}
+
+}  // namespace sluice::explain
