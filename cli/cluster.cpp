@@ -2,13 +2,13 @@
 #include "cli/cluster.h"
 
 #include <algorithm>
-#include <array>
 #include <iostream>
 #include <utility>
 #include <vector>
 
 #include "agent/node/command_line.h"
 #include "cli/host.h"
+#include "cli/standard_input.h"
 #include "cli/tables.h"
 #include "lib/base/suggestion.h"
 #include "lib/explain/all_ports.h"
@@ -33,19 +33,7 @@ std::vector<std::string> names_of_pods(const op::Store& store) {
   return names;
 }
 
-// Bounded, because it may never end.
-Result<std::string> read_input() {
-  constexpr std::size_t kBytesMax = std::size_t{256} << 20U;
-  std::string text;
-  std::array<char, 65'536> chunk{};
-  while (std::cin.read(chunk.data(), chunk.size()) || std::cin.gcount() > 0) {
-    text.append(chunk.data(), static_cast<std::size_t>(std::cin.gcount()));
-    if (text.size() > kBytesMax) {
-      return fail("stdin: more than 256 MiB");
-    }
-  }
-  return text;
-}
+constexpr std::size_t kInputBytesMax = std::size_t{256} << 20U;
 
 // A node is one that there is an object of, or one where a pod is.
 Result<void> check_node(const op::Store& store, const std::string& name) {
@@ -192,12 +180,13 @@ node::PolicyListView Cluster::policy_list() const {
 }
 
 Result<void> load(Cluster& cluster, const std::filesystem::path& path) {
-  if (path == "-") {
-    auto text = read_input();
+  if (path == kStandardInput) {
+    auto text = read_standard_input(kInputBytesMax);
     if (!text) {
       return std::unexpected(text.error());
     }
-    cluster.set_source("stdin", kube::parse_manifest(*text, "stdin"));
+    cluster.set_source(kStandardInputName,
+                       kube::parse_manifest(*text, kStandardInputName));
     cluster.store().commit();
     return {};
   }

@@ -297,13 +297,14 @@ Result<void> read_scenarios(const std::filesystem::path& path,
   const auto read =
       read_json_scenarios(path, [&](const JsonScenario& one) -> Result<void> {
         some = true;
-        const auto scenario = parse_scenario(*one.value, path.string(),
-                                             one.line, one.probe_lines);
+        const auto scenario = parse_scenario(
+            *one.value, scenario_file_name(path), one.line, one.probe_lines);
         return scenario ? handler(*scenario)
                         : std::unexpected(scenario.error());
       });
   // Must not look like tests that pass.
-  return !read || some ? read : fail(path.string() + ": holds no scenario");
+  return !read || some ? read
+                       : fail(scenario_file_name(path) + ": holds no scenario");
 }
 
 }  // namespace sluice::cli

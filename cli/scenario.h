@@ -108,7 +108,8 @@ using ScenarioHandler = std::function<Result<void>(const Scenario&)>;
 // memory at a time (.json and YAML: the whole file). By extension:
 //   .jsonl, .jsonl.gz  one scenario per line
 //   .json              one scenario or a list of them
-//   .yaml, .yml        one scenario per document
+//   .yaml, .yml        one scenario per document; likewise "-", the standard
+//                      input
 // Stops at the first scenario that cannot be read, with an error
 // "file:line: field: what"; a file without any is an error too. Sizes are
 // bounded; no exceptions from any input.

@@ -14,6 +14,7 @@
 #include <nlohmann/json.hpp>
 #include <zlib.h>
 
+#include "cli/standard_input.h"
 #include "lib/base/utf8.h"
 #include "lib/kube/manifest_builder.h"
 
@@ -32,7 +33,7 @@ constexpr std::uintmax_t kMaxFileBytes = std::uintmax_t{64} << 20;
 constexpr const char* kProbes = "probes";
 
 std::string where(const std::filesystem::path& path, int line) {
-  return path.string() + ":" + std::to_string(line);
+  return scenario_file_name(path) + ":" + std::to_string(line);
 }
 
 // Lines of a file, compressed or not. zlib reads files that are not gzip
@@ -161,6 +162,9 @@ Result<void> read_lines(const std::filesystem::path& path,
 }
 
 Result<std::string> read_whole(const std::filesystem::path& path) {
+  if (path == kStandardInput) {
+    return read_standard_input(kMaxFileBytes);
+  }
   std::error_code code;
   const auto size = std::filesystem::file_size(path, code);
   if (code) {
@@ -253,7 +257,14 @@ Result<void> read_documents(const std::filesystem::path& path,
 
 }  // namespace
 
+std::string scenario_file_name(const std::filesystem::path& path) {
+  return path == kStandardInput ? kStandardInputName : path.string();
+}
+
 ScenarioFormat scenario_format(const std::filesystem::path& path) {
+  if (path == kStandardInput) {
+    return ScenarioFormat::kYaml;
+  }
   const std::string name = path.filename().string();
   if (name.ends_with(".jsonl") || name.ends_with(".jsonl.gz")) {
     return ScenarioFormat::kJsonLines;

@@ -25,6 +25,8 @@ enum class ScenarioFormat : std::uint8_t {
   kYaml,
 };
 ScenarioFormat scenario_format(const std::filesystem::path& path);
+// What messages call the file: the path, or "stdin".
+std::string scenario_file_name(const std::filesystem::path& path);
 
 // A scenario and where it begins.
 struct JsonScenario {

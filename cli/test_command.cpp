@@ -237,7 +237,8 @@ void add_test(CLI::App& app, int& exit_code) {
   const auto arguments = std::make_shared<Arguments>();
   command
       ->add_option("FILE", arguments->files,
-                   "Scenario files, and folders of them")
+                   "Scenario files, and folders of them; - for the standard "
+                   "input, in YAML")
       ->required();
   command
       ->add_option("--run", arguments->run,

@@ -230,6 +230,26 @@ class Cli(suite.Case):
         table = self.sluice.command(*query)
         self.assertIn(f" id {flows['ICMP']['echo_id']} ", table)
 
+    def test_scenarios_from_the_standard_input(self):
+        """Errors and failures name it and the line."""
+        def judge(text):
+            done = subprocess.run([os.environ["SLUICE"], "test", "-"], input=text, check=False, text=True, timeout=30,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            return done.returncode, done.stdout
+        pods = [{"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": "x", "name": name},
+                 "spec": {"nodeName": "n"}, "status": {"phase": "Running", "podIP": ip}}
+                for name, ip in (("a", "10.0.0.1"), ("b", "10.0.0.2"))]
+        ends = {"from": {"pod": "x/a"}, "to": {"pod": "x/b"}, "port": 80}
+        scenario = {"objects": pods, "probes": [{**ends, "verdict": "allow"}]}
+        self.assertEqual(judge(json.dumps(scenario))[0], 0)
+        code, text = judge("\n" + json.dumps({**scenario, "probes": [{**ends, "verdict": "deny"}]}))
+        self.assertEqual(code, 1, text)
+        self.assertIn("stdin:2", text)
+        for broken in ("", "objects: []\nprobes: [{}]", "["):
+            code, text = judge(broken)
+            self.assertEqual(code, 2, text)
+            self.assertIn("stdin", text)
+
     def test_second_instance_is_refused(self):
         code, text = self.exit_code("run", self.manifests.path, "--pin-dir", self.sluice.pin_dir,
                                     "--socket", "/run/another.sock")
