@@ -21,6 +21,24 @@
 namespace sluice::cli {
 namespace {
 
+constexpr const char* kFooter = R"(
+Both the sender's egress and the receiver's ingress are evaluated, in every
+address family that the two share. The output names the deciding rule, the
+policies that isolate the pod, and near misses: rules that differ in one respect
+from one that would have decided otherwise. Exit status: 0 allowed, 1 denied,
+2 bad input, also if only a part of DIR cannot be used.
+
+  sluice explain --from shop/web --to shop/db --port 5432/TCP manifests/
+  sluice explain --from 203.0.113.7 --to shop/web --port 8/ICMP
+  sluice explain --from shop/web --to 203.0.113.7 --to-name api.example.com --port 443 manifests/
+  sluice explain --operator --from shop/web --to 10.96.0.10 --port 80
+
+To a Service (svc/shop/db, its DNS name db.shop.svc, or one of its addresses),
+every backend is judged: the connection is allowed if all of them accept it.
+Against a CIDR or an entity (world, host, remote-node, kube-apiserver), the pod is
+judged for every part of it that the policies or the cluster tell apart: the
+connection is allowed if all of it is)";
+
 struct Arguments {
   node::ExplainRequest request;
   std::filesystem::path dir;
@@ -122,23 +140,8 @@ void add_operator_options(CLI::App& command, Arguments& arguments,
 void add_explain(CLI::App& app, int& exit_code) {
   auto* command = app.add_subcommand(
       "explain", "Explain whether a packet would pass, and which rule decides");
-  command->footer(R"(
-Both the sender's egress and the receiver's ingress are evaluated, in every
-address family that the two share. The output names the deciding rule, the
-policies that isolate the pod, and near misses: rules that differ in one respect
-from one that would have decided otherwise. Exit status: 0 allowed, 1 denied,
-2 bad input, also if only a part of DIR cannot be used.
+  command->footer(kFooter);
 
-  sluice explain --from shop/web --to shop/db --port 5432/TCP manifests/
-  sluice explain --from 203.0.113.7 --to shop/web --port 8/ICMP
-  sluice explain --from shop/web --to 203.0.113.7 --to-name api.example.com --port 443 manifests/
-  sluice explain --operator --from shop/web --to 10.96.0.10 --port 80
-
-To a Service (svc/shop/db, its DNS name db.shop.svc, or one of its addresses),
-every backend is judged: the connection is allowed if all of them accept it.
-Against a CIDR or an entity (world, host, remote-node, kube-apiserver), the pod is
-judged for every part of it that the policies or the cluster tell apart: the
-connection is allowed if all of it is.)");
   const auto arguments = std::make_shared<Arguments>();
   auto& request = arguments->request;
   command->add_option("--from", request.from, "Sender")

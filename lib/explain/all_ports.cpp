@@ -16,6 +16,7 @@ std::vector<ReachPorts> ports_of(const policy::Translator& translator,
                                  const End& from, const End& to) {
   if (to.service != nullptr) {
     std::vector<ReachPorts> result;
+    result.reserve(to.service->ports.size());
     for (const auto& port : to.service->ports) {
       result.push_back(
           {.protocol = port.protocol, .first = port.port, .last = port.port});
@@ -44,6 +45,7 @@ void add_port(std::vector<ReachPorts>& ports, const ReachPorts& port) {
 
 std::string names_of(const std::vector<ReachPorts>& ports) {
   std::vector<std::string> names;
+  names.reserve(ports.size());
   for (const auto& port : ports) {
     names.push_back(port.view().name);
   }

@@ -125,6 +125,7 @@ class Explainer {
       text += first.text();
     } else {
       std::vector<std::string> texts;
+      texts.reserve(fronts_.size());
       for (const auto& front : fronts_) {
         texts.push_back(front.text() + (front.v6 ? " by IPv6" : " by IPv4"));
       }

@@ -36,7 +36,7 @@ Stat read_stat() {
   constexpr int kVirtual = 23;
   constexpr int kResident = 24;
   std::ifstream file("/proc/self/stat");
-  std::string text(std::istreambuf_iterator<char>(file), {});
+  const std::string text(std::istreambuf_iterator<char>(file), {});
   // The second field, the program's name in parentheses, may contain blanks.
   std::istringstream rest(
       text.substr(std::min(text.size(), text.rfind(')') + 1)));

@@ -53,15 +53,14 @@ spec:
 )";
 
 // The exit status of a command line.
-template <typename... Words>
-int exit_status(void (*add)(CLI::App& app, int& exit_code), Words... words) {
+int exit_status(void (*add)(CLI::App& app, int& exit_code),
+                std::vector<std::string> words) {
   CLI::App app;
-  int status = 0;
+  int status = -1;
   add(app, status);
-  std::vector<std::string> arguments{words...};
-  std::ranges::reverse(arguments);  // as CLI11 takes them
+  std::ranges::reverse(words);  // as CLI11 takes them
   try {
-    app.parse(std::move(arguments));
+    app.parse(std::move(words));
   } catch (const CLI::ParseError& error) {
     ADD_FAILURE() << error.what();
   }
@@ -73,9 +72,10 @@ TEST(CommandLine, AnOptionThatMayBeRepeatedTakesOneValueEachTime) {
   const auto file =
       std::filesystem::path(::testing::TempDir()) / "one_value_each.yaml";
   std::ofstream(file) << kManifests;
-  EXPECT_EQ(exit_status(add_explain, "explain", "--from", "shop/web", "--to",
-                        "192.0.2.1", "--port", "80", "--to-name", "a.test",
-                        "--to-name", "b.test", file.string()),
+  EXPECT_EQ(exit_status(add_explain,
+                        {"explain", "--from", "shop/web", "--to", "192.0.2.1",
+                         "--port", "80", "--to-name", "a.test", "--to-name",
+                         "b.test", file.string()}),
             node::kExitOk);
   std::filesystem::remove(file);
 }

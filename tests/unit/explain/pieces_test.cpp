@@ -18,6 +18,7 @@ using ::testing::ElementsAre;
 std::vector<std::string> pieces(const std::string& prefix,
                                 const std::vector<std::string>& known) {
   std::vector<IpPrefix> prefixes;
+  prefixes.reserve(known.size());
   for (const auto& text : known) {
     prefixes.push_back(parse_prefix(text).value());
   }
