@@ -222,14 +222,19 @@ class AgentProgram(unittest.TestCase):
 
     def test_command_works_while_there_is_no_operator(self):
         """Of an agent that has never heard one: what the process before it was told."""
+        def query(*what):
+            answer = self.agent.query(*what)
+            for problem in answer.get("problems", []):
+                # What the last attempt to connect has met differs.
+                problem["message"] = problem["message"].split("unavailable: ")[0]
+            return answer
         self.begin()
         self.operator.kill()
-        before = {what: self.agent.query(*what) for what in
-                  (("endpoint", "list"), ("policy", "list"), ("policy", "dump"))}
+        before = {what: query(*what) for what in (("endpoint", "list"), ("policy", "list"), ("policy", "dump"))}
         self.agent.kill()
         self.agent.start()
         for what, answer in before.items():
-            self.assertEqual(self.agent.query(*what), answer, what)
+            self.assertEqual(query(*what), answer, what)
         monitor = Monitor(self.node, self.agent.socket, "--drops")
         self.addCleanup(monitor.end)
         event = monitor.event(lambda e: e["to_name"] == "x/a", lambda: self.check("y/b > x/a tcp/80 D"))
