@@ -68,18 +68,14 @@ bool are_alike(const ExplainView& a, const ExplainView& b) {
 Result<std::vector<ExplainView>> explain_all_ports(
     const policy::Translator& translator, const ExplainRequest& request,
     const KnownPods& known_pods) {
-  const auto from = find_end(translator, request.from, "--from", known_pods);
-  if (!from) {
-    return std::unexpected(from.error());
-  }
-  const auto to = find_end(translator, request.to, "--to", known_pods);
-  if (!to) {
-    return std::unexpected(to.error());
+  const auto ends = find_ends(translator, request, known_pods);
+  if (!ends) {
+    return std::unexpected(ends.error());
   }
   std::vector<ExplainView> answers;
   std::vector<std::vector<ReachPorts>> ports;  // of each
   std::optional<Error> failure;
-  for (const auto& port : ports_of(translator, *from, *to)) {
+  for (const auto& port : ports_of(translator, ends->from, ends->to)) {
     auto asked = request;
     asked.port = port.view().asked;
     auto view = explain_cluster(translator, asked, {}, known_pods);

@@ -425,19 +425,16 @@ Result<ExplainView> explain_cluster(const Translator& translator,
                                     const ExplainRequest& request,
                                     const std::string& node,
                                     const KnownPods& known_pods) {
-  const auto from = find_end(translator, request.from, "--from", known_pods);
-  if (!from) {
-    return std::unexpected(from.error());
+  const auto ends = find_ends(translator, request, known_pods);
+  if (!ends) {
+    return std::unexpected(ends.error());
   }
-  const auto to = find_end(translator, request.to, "--to", known_pods);
-  if (!to) {
-    return std::unexpected(to.error());
-  }
-  const auto port = find_port(request.port, *to);
+  const auto& [from, to] = *ends;
+  const auto port = find_port(request.port, to);
   if (!port) {
     return std::unexpected(port.error());
   }
-  if (const auto checked = check_ends(translator, *from, *to, *port, node);
+  if (const auto checked = check_ends(translator, from, to, *port, node);
       !checked) {
     return std::unexpected(checked.error());
   }
@@ -449,12 +446,12 @@ Result<ExplainView> explain_cluster(const Translator& translator,
     }
     names.push_back(std::move(*name));
   }
-  Explainer explainer(translator, *port, *from, *to, std::move(names));
-  if (!from->prefixes.empty() || !to->prefixes.empty()) {
-    return explain_prefixes(explainer, *from, *to, *port);
+  Explainer explainer(translator, *port, from, to, std::move(names));
+  if (!from.prefixes.empty() || !to.prefixes.empty()) {
+    return explain_prefixes(explainer, from, to, *port);
   }
   auto view = explain_ends(
-      *from, *to, *port,
+      from, to, *port,
       [&](ExplainView& all, SideView side, sluice_direction direction,
           const IpAddress& own, const IpAddress& peer) {
         explainer.describe(all, std::move(side),
@@ -462,7 +459,7 @@ Result<ExplainView> explain_cluster(const Translator& translator,
       });
   if (view) {
     view->summary = explainer.summary(*view);
-    if (!explainer.through().empty() && to->service == nullptr) {
+    if (!explainer.through().empty() && to.service == nullptr) {
       view->to += " (" + joined(explainer.through()) + ")";
     }
   }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cctype>
 #include <string_view>
+#include <utility>
 
 #include <strings.h>
 
@@ -157,6 +158,20 @@ Result<End> find_end(const Translator& translator, const std::string& text,
     }
   }
   return end;
+}
+
+Result<Ends> find_ends(const Translator& translator,
+                       const ExplainRequest& request,
+                       const KnownPods& known_pods) {
+  auto from = find_end(translator, request.from, "--from", known_pods);
+  if (!from) {
+    return std::unexpected(from.error());
+  }
+  auto to = find_end(translator, request.to, "--to", known_pods);
+  if (!to) {
+    return std::unexpected(to.error());
+  }
+  return Ends{.from = std::move(*from), .to = std::move(*to)};
 }
 
 Result<PortArgument> find_port(const std::string& text, const End& to) {

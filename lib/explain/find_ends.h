@@ -11,6 +11,7 @@
 #include "lib/base/result.h"
 #include "lib/explain/ends.h"
 #include "lib/explain/text.h"
+#include "lib/explain/view.h"
 #include "lib/policy/translator.h"
 
 namespace sluice::explain {
@@ -49,6 +50,15 @@ using KnownPods = std::function<std::vector<std::string>()>;
 Result<End> find_end(const policy::Translator& translator,
                      const std::string& text, const char* option,
                      const KnownPods& known_pods);
+
+struct Ends {
+  End from;
+  End to;
+};
+// Both ends of a request.
+Result<Ends> find_ends(const policy::Translator& translator,
+                       const ExplainRequest& request,
+                       const KnownPods& known_pods);
 
 // The port of the question; also one of the receiver's container ports, or a
 // port of the Service, by its name.
