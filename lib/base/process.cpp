@@ -40,6 +40,19 @@ Signals read_signals(int fd) {
   return signals;
 }
 
+void set_log_level(LogLevel level) {
+  switch (level) {
+    case LogLevel::kDebug:
+      return spdlog::set_level(spdlog::level::debug);
+    case LogLevel::kInfo:
+      return spdlog::set_level(spdlog::level::info);
+    case LogLevel::kWarn:
+      return spdlog::set_level(spdlog::level::warn);
+    case LogLevel::kError:
+      return spdlog::set_level(spdlog::level::err);
+  }
+}
+
 void start_log(const std::string& program) {
   auto logger = spdlog::stderr_color_mt(program);
   logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %^%l%$ %v");

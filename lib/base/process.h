@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "lib/base/fd.h"
@@ -22,5 +23,9 @@ Signals read_signals(int fd);
 
 // Sends the log to stderr, each line with the time.
 void start_log(const std::string& program);
+enum class LogLevel : std::uint8_t { kDebug, kInfo, kWarn, kError };
+// From now on, nothing below this level is logged; also by a log that is
+// started later. At first, it is kInfo.
+void set_log_level(LogLevel level);
 
 }  // namespace sluice
