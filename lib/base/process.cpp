@@ -41,16 +41,20 @@ Signals read_signals(int fd) {
 }
 
 void set_log_level(LogLevel level) {
-  switch (level) {
-    case LogLevel::kDebug:
-      return spdlog::set_level(spdlog::level::debug);
-    case LogLevel::kInfo:
-      return spdlog::set_level(spdlog::level::info);
-    case LogLevel::kWarn:
-      return spdlog::set_level(spdlog::level::warn);
-    case LogLevel::kError:
-      return spdlog::set_level(spdlog::level::err);
-  }
+  const auto of = [level] {
+    switch (level) {
+      case LogLevel::kDebug:
+        return spdlog::level::debug;
+      case LogLevel::kInfo:
+        return spdlog::level::info;
+      case LogLevel::kWarn:
+        return spdlog::level::warn;
+      case LogLevel::kError:
+        break;
+    }
+    return spdlog::level::err;
+  };
+  spdlog::set_level(of());
 }
 
 void start_log(const std::string& program) {
