@@ -2,6 +2,8 @@
 #include "agent/maps.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <memory>
 #include <string>
 
 #include <linux/membarrier.h>
@@ -113,9 +115,13 @@ class KernelMaps final : public Maps {
     std::uint64_t word = 0;
     static_assert(sizeof(word) == sizeof(policy));
     std::memcpy(&word, &policy, sizeof(word));
-    __atomic_store_n(
-        reinterpret_cast<std::uint64_t*>(&endpoints_[index].gen[slot]), word,
-        __ATOMIC_RELEASE);
+    static_assert(offsetof(sluice_endpoint, gen) % sizeof(word) == 0 &&
+                  sizeof(sluice_endpoint) % sizeof(word) == 0);
+    auto* target =
+        reinterpret_cast<std::uint64_t*>(&endpoints_[index].gen[slot]);
+    // The struct's own alignment is less, and clang would call libatomic.
+    __atomic_store_n(std::assume_aligned<sizeof(word)>(target), word,
+                     __ATOMIC_RELEASE);
   }
   void store_facts(std::uint32_t index, const EndpointFacts& facts) override {
     sluice_endpoint& record = endpoints_[index];
