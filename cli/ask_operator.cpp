@@ -2,16 +2,12 @@
 #include "cli/ask_operator.h"
 
 #include <chrono>
-#include <cstdio>
-#include <functional>
 #include <memory>
 #include <optional>
-#include <utility>
 
 #include <nlohmann/json.hpp>
 
 #include "lib/base/loop.h"
-#include "lib/explain/view_text.h"
 #include "lib/kube/api/client.h"
 #include "lib/kube/api/cluster_config.h"
 #include "lib/kube/api/requests.h"
@@ -25,12 +21,38 @@ using nlohmann::json;
 constexpr std::chrono::seconds kPatience{15};
 // The shortest life that the API server gives a token.
 constexpr int kTokenSeconds = 600;
-constexpr const char* kAccount = "sluice-explain";
+// Of a token for flows that are followed: the operator checks it again and
+// again.
+constexpr int kFollowSeconds = 86'400;
+constexpr const char* kExplainAccount = "sluice-explain";
+constexpr const char* kObserverAccount = "sluice-observer";
 
+struct Account {
+  std::string ns;
+  std::string name;
+  std::string audience;
+  int seconds = kTokenSeconds;
+};
+
+// A connection to the API server of a cluster. Calls wait for their answers.
 class Conversation {
  public:
-  Conversation(Loop& loop, kube::Client& client)
-      : loop_(&loop), client_(&client) {}
+  static Result<Conversation> begin(const OperatorAccess& access) {
+    auto config = kube::load_cluster_config(access.kubeconfig, access.context);
+    if (!config) {
+      return std::unexpected(config.error());
+    }
+    auto loop = Loop::create();
+    if (!loop) {
+      return std::unexpected(loop.error());
+    }
+    auto client = kube::Client::create(**loop, std::move(*config),
+                                       {.user_agent = "sluice"});
+    if (!client) {
+      return std::unexpected(client.error());
+    }
+    return Conversation(std::move(*loop), std::move(*client));
+  }
 
   // The body of the answer, or why there is none.
   Result<std::string> send(kube::Request request) {
@@ -49,27 +71,67 @@ class Conversation {
     return std::move((*answer)->body);
   }
 
+  // Calls `take` with each line of the answer until it returns false.
+  Result<void> read_lines(
+      kube::Request request,
+      const std::function<bool(const std::string& line)>& take) {
+    request.timeout = kPatience;
+    std::optional<kube::ApiResult<void>> end;
+    std::string rest;
+    bool stopped = false;
+    auto call = client_->stream(
+        std::move(request),
+        {.on_data = [&](std::string_view data) -> Result<void> {
+           rest += data;
+           std::size_t begin = 0;
+           for (std::size_t line_end = 0;
+                !stopped && (line_end = rest.find('\n', begin)) !=
+                                std::string::npos;
+                begin = line_end + 1) {
+             stopped = line_end > begin &&
+                       !take(rest.substr(begin, line_end - begin));
+           }
+           rest.erase(0, begin);
+           return {};
+         },
+         .on_end = [&](kube::ApiResult<void> result) {
+           end = std::move(result);
+         }});
+    while (!end && !stopped) {
+      loop_->wait(std::chrono::milliseconds(200));
+    }
+    if (!stopped && !*end) {
+      return fail(end->error().message);
+    }
+    return {};
+  }
+
  private:
-  Loop* loop_;
-  kube::Client* client_;
+  Conversation(std::unique_ptr<Loop> loop, std::unique_ptr<kube::Client> client)
+      : loop_(std::move(loop)), client_(std::move(client)) {}
+
+  std::unique_ptr<Loop> loop_;
+  std::unique_ptr<kube::Client> client_;
 };
 
 // A token that proves to the operator that its bearer may ask, and is good for
-// nothing else. See operator/program/explain_server.h.
-Result<std::string> token_for(Conversation& conversation,
-                              const OperatorAccess& access) {
-  const json body = {
-      {"apiVersion", "authentication.k8s.io/v1"},
-      {"kind", "TokenRequest"},
-      {"spec",
-       {{"audiences", {kAccount}}, {"expirationSeconds", kTokenSeconds}}}};
+// nothing else. See operator/program/query_server.h.
+Result<std::string> token_of(Conversation& conversation,
+                             const Account& account) {
+  const json body = {{"apiVersion", "authentication.k8s.io/v1"},
+                     {"kind", "TokenRequest"},
+                     {"spec",
+                      {{"audiences", {account.audience}},
+                       {"expirationSeconds", account.seconds}}}};
   auto answer =
       conversation.send({.method = kube::Method::kPost,
-                         .path = "/api/v1/namespaces/" + access.ns +
-                                 "/serviceaccounts/" + kAccount + "/token",
+                         .path = "/api/v1/namespaces/" +
+                                 kube::url_escape(account.ns) +
+                                 "/serviceaccounts/" +
+                                 kube::url_escape(account.name) + "/token",
                          .body = body.dump(),
                          .purpose = "get a token of the service account " +
-                                    access.ns + "/" + kAccount});
+                                    account.ns + "/" + account.name});
   if (!answer) {
     return answer;
   }
@@ -81,40 +143,96 @@ Result<std::string> token_for(Conversation& conversation,
   return fail("the API server has sent no token");
 }
 
+std::string url_of(const OperatorAccess& access, std::string_view path,
+                   const QueryArguments& arguments) {
+  auto url = "/api/v1/namespaces/" + kube::url_escape(access.ns) +
+             "/services/https:" + access.service + ":explain/proxy" +
+             std::string(path);
+  char separator = '?';
+  for (const auto& [name, value] : arguments) {
+    url += separator + name + "=" + kube::url_escape(value);
+    separator = '&';
+  }
+  return url;
+}
+
+Result<Account> observer_account(const OperatorAccess& access) {
+  Account account{.ns = access.ns,
+                  .name = kObserverAccount,
+                  .audience = kObserverAccount};
+  if (!access.account.empty()) {
+    const auto slash = access.account.find('/');
+    if (slash == std::string::npos || slash == 0 ||
+        slash + 1 == access.account.size()) {
+      return fail("--service-account: " + access.account +
+                  ": not NAMESPACE/NAME");
+    }
+    account.ns = access.account.substr(0, slash);
+    account.name = access.account.substr(slash + 1);
+  }
+  return account;
+}
+
+// The last line may say why there are no more flows.
+std::optional<std::string> error_in(const std::string& line) {
+  if (!line.starts_with("{\"error\"")) {
+    return std::nullopt;
+  }
+  const auto parsed = json::parse(line, nullptr, false);
+  return parsed.is_object() ? std::optional(parsed.value("error", ""))
+                            : std::nullopt;
+}
+
 }  // namespace
 
-Result<node::ExplainView> ask_operator(const OperatorAccess& access,
-                                       const node::ExplainRequest& request) {
-  auto config = kube::load_cluster_config(access.kubeconfig, access.context);
-  if (!config) {
-    return std::unexpected(config.error());
+Result<std::string> ask_operator(const OperatorAccess& access,
+                                 std::string_view path,
+                                 const QueryArguments& arguments) {
+  auto conversation = Conversation::begin(access);
+  if (!conversation) {
+    return std::unexpected(conversation.error());
   }
-  auto loop = Loop::create();
-  if (!loop) {
-    return std::unexpected(loop.error());
-  }
-  auto client = kube::Client::create(**loop, std::move(*config),
-                                     {.user_agent = "sluice"});
-  if (!client) {
-    return std::unexpected(client.error());
-  }
-  Conversation conversation(**loop, **client);
-  const auto token = token_for(conversation, access);
+  const auto token = token_of(*conversation, {.ns = access.ns,
+                                              .name = kExplainAccount,
+                                              .audience = kExplainAccount});
   if (!token) {
     return std::unexpected(token.error());
   }
-  const auto answer = conversation.send(
-      {.path = "/api/v1/namespaces/" + access.ns +
-               "/services/https:" + access.service +
-               ":explain/proxy/explain?from=" + kube::url_escape(request.from) +
-               "&to=" + kube::url_escape(request.to) +
-               "&port=" + kube::url_escape(request.port),
-       .headers = {"X-Sluice-Token: " + *token},
-       .purpose = "ask the operator"});
-  if (!answer) {
-    return std::unexpected(answer.error());
+  return conversation->send({.path = url_of(access, path, arguments),
+                             .headers = {"X-Sluice-Token: " + *token},
+                             .purpose = "ask the operator"});
+}
+
+Result<void> read_operator_flows(
+    const OperatorAccess& access, const std::string& request, bool follow,
+    const std::function<bool(const std::string& response)>& take) {
+  auto account = observer_account(access);
+  if (!account) {
+    return std::unexpected(account.error());
   }
-  return explain::from_json_text(*answer);
+  account->seconds = follow ? kFollowSeconds : kTokenSeconds;
+  auto conversation = Conversation::begin(access);
+  if (!conversation) {
+    return std::unexpected(conversation.error());
+  }
+  const auto token = token_of(*conversation, *account);
+  if (!token) {
+    return std::unexpected(token.error());
+  }
+  std::optional<std::string> error;
+  auto read = conversation->read_lines(
+      {.path = url_of(access, "/flows",
+                      {{"request", kube::base64_encode(request)}}),
+       .headers = {"X-Sluice-Token: " + *token},
+       .purpose = "read flows"},
+      [&](const std::string& line) {
+        error = error_in(line);
+        return !error && take(line);
+      });
+  if (error) {
+    return fail("read flows: " + *error);
+  }
+  return read;
 }
 
 }  // namespace sluice::cli

@@ -13,10 +13,12 @@
 #include "cli/cluster.h"
 #include "cli/commands.h"
 #include "cli/host.h"
+#include "cli/operator_options.h"
 #include "cli/options.h"
 #include "cli/show.h"
 #include "cli/tables.h"
 #include "lib/explain/view_json.h"
+#include "lib/explain/view_text.h"
 
 namespace sluice::cli {
 namespace {
@@ -43,7 +45,6 @@ struct Arguments {
   node::ExplainRequest request;
   std::filesystem::path dir;
   std::filesystem::path socket;
-  bool by_operator = false;
   OperatorAccess access;
   bool allow_partial = false;
   bool verbose = false;
@@ -97,42 +98,24 @@ int explain_dir(const Arguments& arguments) {
   return exit_code_of(*cluster, arguments.allow_partial, code);
 }
 
-Result<node::ExplainView> ask(const Arguments& arguments) {
+Result<node::ExplainView> ask_cluster(const Arguments& arguments) {
   const auto& request = arguments.request;
-  if (arguments.by_operator) {
-    return ask_operator(arguments.access, request);
+  const auto text = ask_operator(
+      arguments.access, "/explain",
+      {{"from", request.from}, {"to", request.to}, {"port", request.port}});
+  if (!text) {
+    return std::unexpected(text.error());
   }
+  return explain::from_json_text(*text);
+}
+
+Result<node::ExplainView> ask_node(const Arguments& arguments) {
+  const auto& request = arguments.request;
   return ask_view<node::ExplainView>(arguments.socket,
                                      {{"command", "explain"},
                                       {"from", request.from},
                                       {"to", request.to},
                                       {"port", request.port}});
-}
-
-void add_operator_options(CLI::App& command, Arguments& arguments,
-                          CLI::Option& dir) {
-  auto* flag = command.add_flag(
-      "--operator", arguments.by_operator,
-      "Ask the operator of a cluster, about any two ends in it; needs the "
-      "rights of the Role sluice-explain");
-  flag->excludes(&dir);
-  auto& access = arguments.access;
-  command
-      .add_option("--kubeconfig", access.kubeconfig,
-                  "Where the cluster is; default: $KUBECONFIG, else "
-                  "~/.kube/config")
-      ->needs(flag)
-      ->type_name("FILE");
-  command
-      .add_option("--context", access.context,
-                  "Context of the kubeconfig; default: its current one")
-      ->needs(flag)
-      ->type_name("NAME");
-  command
-      .add_option("--operator-namespace", access.ns,
-                  "Where the operator runs; default sluice-system")
-      ->needs(flag)
-      ->type_name("NAME");
 }
 
 }  // namespace
@@ -174,18 +157,22 @@ void add_explain(CLI::App& app, int& exit_code) {
       ->needs(dir)
       ->type_name("NAME");
   node::add_socket_option(*command, arguments->socket);
-  add_operator_options(*command, *arguments, *dir);
+  add_operator_options(*command, arguments->access);
   command->add_flag("-v,--verbose", arguments->verbose,
                     "Also show the deciding entries of the policy map");
   add_partial_option(*command, arguments->allow_partial);
   add_output_option(*command, arguments->format);
-  command->callback([arguments, &exit_code] {
+  command->callback([arguments, command, &exit_code] {
     if (arguments->dir.empty() && arguments->request.port.empty()) {
       throw CLI::RequiredError("--port, without DIR,");
     }
-    exit_code = arguments->dir.empty()
-                    ? show_answer(ask(*arguments), *arguments)
-                    : explain_dir(*arguments);
+    if (!arguments->dir.empty()) {
+      exit_code = explain_dir(*arguments);
+      return;
+    }
+    exit_code = show_answer(asks_operator(*command) ? ask_cluster(*arguments)
+                                                    : ask_node(*arguments),
+                            *arguments);
   });
 }
 

@@ -10,6 +10,7 @@
 #include "agent/node/command_line.h"
 #include "agent/node/version.h"
 #include "cli/commands.h"
+#include "cli/operator_options.h"
 #include "lib/base/man_page.h"
 #include "lib/base/suggestion.h"
 #include "lib/base/version_text.h"
@@ -87,6 +88,7 @@ int run(int argc, char** argv) {
             .section = 1,
             .related = {"sluice-agent(8)", "sluice-operator(8)"}});
   int exit_code = node::kExitOk;
+  set_program_name(argv[0]);
   for (const auto add :
        {add_run, add_cleanup, add_status, add_endpoint, add_policy, add_peer,
         add_conntrack, add_fqdn, add_monitor, add_observe, add_explain,

@@ -8,8 +8,11 @@
 #include "agent/node/json_text.h"
 #include "agent/node/views_json.h"
 #include "cli/commands.h"
+#include "cli/observe_operator.h"
+#include "cli/operator_options.h"
 #include "cli/options.h"
 #include "cli/show.h"
+#include "observer.pb.h"
 
 namespace sluice::cli {
 namespace {
@@ -20,6 +23,7 @@ struct Arguments {
   std::filesystem::path socket;
   Format format = Format::kTable;
   bool drops = false;
+  OperatorAccess access;
 };
 
 // False if the output is gone.
@@ -49,6 +53,18 @@ int monitor(const Arguments& arguments) {
   return followed ? node::kExitOk : node::complain(followed.error().message);
 }
 
+int monitor_operator(const Arguments& arguments) {
+  ::observer::GetFlowsRequest request;
+  request.set_follow(true);
+  if (arguments.drops) {
+    request.add_whitelist()->add_verdict(::flow::DROPPED);
+  }
+  return observe_operator(arguments.access, request,
+                          arguments.format == Format::kJson
+                              ? FlowFormat::kJson
+                              : FlowFormat::kCompact);
+}
+
 }  // namespace
 
 void add_monitor(CLI::App& app, int& exit_code) {
@@ -58,13 +74,20 @@ One line per new flow and per drop: time, verdict, direction as seen from the
 pod, source and destination with the pods' names, protocol, reason, and the
 policy and rule that decided. For a default deny, the policies that isolate the
 pod are named. With -o json, one object per line; {"lost": N} counts events
-lost because this reader was too slow. Ends when the running program ends.)");
+lost because this reader was too slow. Ends when the running program ends.
+
+With --operator, the flows of all nodes, in the form of `sluice observe
+--follow`.)");
   const auto arguments = std::make_shared<Arguments>();
   node::add_socket_option(*command, arguments->socket);
   add_output_option(*command, arguments->format);
   command->add_flag("--drops", arguments->drops, "Only drops");
-  command->callback(
-      [arguments, &exit_code] { exit_code = monitor(*arguments); });
+  add_operator_options(*command, arguments->access);
+  add_account_option(*command, arguments->access);
+  command->callback([arguments, command, &exit_code] {
+    exit_code = asks_operator(*command) ? monitor_operator(*arguments)
+                                        : monitor(*arguments);
+  });
 }
 
 }  // namespace sluice::cli

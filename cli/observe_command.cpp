@@ -5,13 +5,14 @@
 #include <string>
 
 #include <CLI/CLI.hpp>
-#include <google/protobuf/util/json_util.h>
 #include <grpcpp/grpcpp.h>
 
 #include "agent/node/command_line.h"
 #include "cli/commands.h"
 #include "cli/flow_filters.h"
-#include "cli/flow_text.h"
+#include "cli/flow_printer.h"
+#include "cli/observe_operator.h"
+#include "cli/operator_options.h"
 #include "lib/base/option_words.h"
 #include "lib/base/result.h"
 #include "lib/flow/time_text.h"
@@ -19,8 +20,6 @@
 
 namespace sluice::cli {
 namespace {
-
-enum class Output : std::uint8_t { kCompact, kDict, kJson, kJsonpb };
 
 struct Arguments {
   explicit Arguments(CLI::App& command) : filters(command) {}
@@ -33,7 +32,8 @@ struct Arguments {
   std::string until;
   bool follow = false;
   bool all = false;
-  Output output = Output::kCompact;
+  FlowFormat output = FlowFormat::kCompact;
+  OperatorAccess access;
 };
 
 constexpr std::uint64_t kLastByDefault = 20;
@@ -68,46 +68,24 @@ Result<::observer::GetFlowsRequest> make_request(const Arguments& arguments) {
   return request;
 }
 
-// False if the output is gone.
-bool print_response(const ::observer::GetFlowsResponse& response, Output output,
-                    bool first) {
-  if (output == Output::kJson || output == Output::kJsonpb) {
-    google::protobuf::util::JsonPrintOptions options;
-    options.preserve_proto_field_names = true;
-    std::string text;
-    (void)google::protobuf::util::MessageToJsonString(response, &text, options);
-    std::cout << text << '\n';
-  } else if (response.has_lost_events()) {
-    std::cout << lost_text(response) << '\n';
-  } else if (response.has_node_status()) {
-    std::cerr << status_text(response) << '\n';
-  } else if (response.has_flow()) {
-    if (output == Output::kDict) {
-      std::cout << (first ? "" : "------------\n")
-                << dict_text(response.flow());
-    } else {
-      std::cout << compact_text(response.flow()) << '\n';
-    }
-  }
-  return static_cast<bool>(std::cout.flush());
-}
-
-int observe(const Arguments& arguments) {
+int observe(const Arguments& arguments, bool by_operator) {
   const auto request = make_request(arguments);
   if (!request) {
     return node::complain(request.error().message);
+  }
+  if (by_operator) {
+    return observe_operator(arguments.access, *request, arguments.output);
   }
   const auto stub = ::observer::Observer::NewStub(grpc::CreateChannel(
       arguments.server, grpc::InsecureChannelCredentials()));
   grpc::ClientContext context;
   const auto reader = stub->GetFlows(&context, *request);
   ::observer::GetFlowsResponse response;
-  bool first = true;
+  FlowPrinter printer(arguments.output);
   while (reader->Read(&response)) {
-    if (!print_response(response, arguments.output, first)) {
+    if (!printer.print(response)) {
       context.TryCancel();
     }
-    first = false;
   }
   const auto status = reader->Finish();
   if (status.ok() || status.error_code() == grpc::StatusCode::CANCELLED) {
@@ -125,7 +103,8 @@ void add_observe(CLI::App& app, int& exit_code) {
 One line per new flow and per drop: time, node, source and destination, type,
 verdict and, for TCP, flags. Without --last, --first, --since, --until, --all or
 --follow, the last 20 flows that match. Options are named as those of the
-command hubble, which works with the same server, too.)");
+command hubble, which works with the same server, too. With --operator, flows of
+all nodes through the API server of a kubeconfig.)");
   const auto arguments = std::make_shared<Arguments>(*command);
   arguments->server = std::string("unix:") + node::kDefaultObserverSocket;
   command
@@ -154,16 +133,19 @@ command hubble, which works with the same server, too.)");
       ->type_name("TIME");
   command->add_flag("-f,--follow", arguments->follow, "Go on with new flows")
       ->excludes(first);
-  static const std::map<std::string, Output> outputs{
-      {"compact", Output::kCompact},
-      {"dict", Output::kDict},
-      {"json", Output::kJson},
-      {"jsonpb", Output::kJsonpb}};
+  static const std::map<std::string, FlowFormat> outputs{
+      {"compact", FlowFormat::kCompact},
+      {"dict", FlowFormat::kDict},
+      {"json", FlowFormat::kJson},
+      {"jsonpb", FlowFormat::kJson}};
   command->add_option("-o,--output", arguments->output, "Form of the output")
       ->transform(one_of(outputs))
       ->type_name("compact|dict|json|jsonpb");
-  command->callback(
-      [arguments, &exit_code] { exit_code = observe(*arguments); });
+  add_operator_options(*command, arguments->access);
+  add_account_option(*command, arguments->access);
+  command->callback([arguments, command, &exit_code] {
+    exit_code = observe(*arguments, asks_operator(*command));
+  });
 }
 
 }  // namespace sluice::cli

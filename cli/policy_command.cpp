@@ -14,6 +14,8 @@
 #include "agent/node/views_json.h"
 #include "cli/cluster.h"
 #include "cli/commands.h"
+#include "cli/operator_options.h"
+#include "cli/operator_views.h"
 #include "cli/options.h"
 #include "cli/pins.h"
 #include "cli/show.h"
@@ -27,7 +29,8 @@ constexpr const char* kListFooter = R"(
 With DIR (or one file), only its objects are checked, and none is in force. The
 exit status is 1 if a policy is invalid, and 2 if a file or another object cannot
 be read. Without DIR, the running program reports which version of each policy
-is in force.)";
+is in force. With --operator, the operator reports which policies of the cluster
+are in force on all nodes with pods that they select, and where they are not.)";
 
 constexpr const char* kDumpFooter = R"(
 Without DIR: the entries in the kernel, with the same keys as `bpftool map dump`
@@ -42,6 +45,7 @@ struct Arguments {
   std::string node;
   bool allow_partial = false;
   Format format = Format::kTable;
+  OperatorAccess access;
 };
 
 int list(const Arguments& arguments) {
@@ -150,8 +154,13 @@ void add_policy(CLI::App& app, int& exit_code) {
   node::add_socket_option(*list_command, list_arguments->socket);
   add_partial_option(*list_command, list_arguments->allow_partial);
   add_output_option(*list_command, list_arguments->format);
-  list_command->callback(
-      [list_arguments, &exit_code] { exit_code = list(*list_arguments); });
+  add_operator_options(*list_command, list_arguments->access);
+  list_command->callback([list_arguments, list_command, &exit_code] {
+    exit_code = asks_operator(*list_command)
+                    ? show_cluster_policies(list_arguments->access,
+                                            list_arguments->format)
+                    : list(*list_arguments);
+  });
 
   auto* dump_command = group->add_subcommand(
       "dump", "Show policy-map entries with addresses and rules");

@@ -191,16 +191,28 @@ void print(std::ostream& out, const node::StatusView& view) {
   }
 }
 
-void print(std::ostream& out, const node::EndpointListView& view) {
-  Table table(
-      {"ENDPOINT", "INTERFACE", "ADDRESSES", "ISOLATED", "POLICIES", "STATE"});
-  for (const auto& endpoint : view.endpoints) {
+void print(std::ostream& out, const node::EndpointListView& view,
+           const std::vector<std::string>& nodes) {
+  std::vector<std::string> headers{"ENDPOINT", "INTERFACE", "ADDRESSES",
+                                   "ISOLATED", "POLICIES",  "STATE"};
+  if (!nodes.empty()) {
+    headers.insert(headers.begin(), "NODE");
+  }
+  Table table(std::move(headers));
+  for (std::size_t i = 0; i < view.endpoints.size(); ++i) {
+    const auto& endpoint = view.endpoints[i];
     const std::string state = endpoint.attached ? "attached" : "not attached";
-    table.row(
-        {endpoint.name, dash(endpoint.interface), join(endpoint.ips),
-         isolation(endpoint.isolated_ingress, endpoint.isolated_egress),
-         join(endpoint.policies),
-         endpoint.problem.empty() ? state : state + ": " + endpoint.problem});
+    std::vector<std::string> cells{
+        endpoint.name,
+        dash(endpoint.interface),
+        join(endpoint.ips),
+        isolation(endpoint.isolated_ingress, endpoint.isolated_egress),
+        join(endpoint.policies),
+        endpoint.problem.empty() ? state : state + ": " + endpoint.problem};
+    if (!nodes.empty()) {
+      cells.insert(cells.begin(), nodes[i]);
+    }
+    table.row(std::move(cells));
   }
   table.print(out);
 }

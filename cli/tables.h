@@ -2,6 +2,7 @@
 #pragma once
 
 #include <iosfwd>
+#include <string>
 #include <vector>
 
 #include "agent/node/views.h"
@@ -11,7 +12,9 @@ namespace sluice::cli {
 
 void print(std::ostream& out, const std::vector<node::ProblemView>& problems);
 void print(std::ostream& out, const node::StatusView& view);
-void print(std::ostream& out, const node::EndpointListView& view);
+// `nodes`: if there are any, of each endpoint.
+void print(std::ostream& out, const node::EndpointListView& view,
+           const std::vector<std::string>& nodes = {});
 void print(std::ostream& out, const node::PolicyListView& view);
 void print(std::ostream& out, const node::PolicyDumpView& view);
 void print(std::ostream& out, const node::PeerListView& view);

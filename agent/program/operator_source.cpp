@@ -18,6 +18,7 @@
 #include "agent/program/journal_keeper.h"
 #include "agent/program/operator_policies.h"
 #include "agent/program/questions.h"
+#include "agent/program/status_requests.h"
 #include "lib/base/durations.h"
 #include "lib/base/printable.h"
 #include "lib/flow/responder.h"
@@ -67,6 +68,7 @@ struct OperatorSource::Impl {
   std::optional<wire::Client> client;
   std::optional<Questions> questions;
   std::optional<EndQuestions> end_questions;
+  std::optional<StatusRequests> status_requests;
   Applied progress;
   std::optional<wire::Ack> acknowledged;  // to this operator
   bool denies_unknown = false;
@@ -130,11 +132,15 @@ wire::Client::Handlers OperatorSource::Impl::handlers() {
           },
       .on_flow_request =
           [this](wire::FlowRequest request) {
-            responder->request(std::move(request));
+            if (!status_requests->take(request)) {
+              responder->request(std::move(request));
+            }
           },
       .on_flow_control =
           [this](const wire::FlowControl& control) {
-            responder->control(control);
+            if (!status_requests->control(control)) {
+              responder->control(control);
+            }
           },
       .on_connect =
           [this](bool resumed, const std::string& version) {
@@ -163,6 +169,12 @@ Result<void> OperatorSource::Impl::connect() {
   }
   client = std::move(*begun);
   end_questions.emplace(*client);
+  status_requests.emplace(
+      [this](const std::string& request) {
+        return runtime->answer(
+            request, OperatorPolicies(link, *runtime, nothing_heard));
+      },
+      [this](wire::FlowBatch batch) { client->give(std::move(batch)); });
   questions.emplace(*client, runtime->server(), link, runtime->agent(),
                     [this](const std::string& request, const Heard& heard) {
                       return runtime->answer(
@@ -238,6 +250,7 @@ void OperatorSource::Impl::on_disconnect(const std::string& why) {
   questions->on_disconnect();
   end_questions->on_disconnect();
   responder->cancel_all();
+  status_requests->cancel_all();
   if (why != logged_disconnect) {
     logged_disconnect = why;
     spdlog::warn("no operator is connected; its last state stays in force: {}",

@@ -35,7 +35,7 @@ std::string authorization_of(const grpc::CallbackServerContext& context) {
              : std::string(found->second.data(), found->second.size());
 }
 
-::relay::NodeState state_of(const ClusterQuery::Answers& answers,
+::relay::NodeState state_of(const NodeQuery::Answers& answers,
                             const std::string& node) {
   if (answers.messages.contains(node)) {
     return ::relay::NODE_CONNECTED;
@@ -48,15 +48,16 @@ std::string authorization_of(const grpc::CallbackServerContext& context) {
 
 // What nodes have sent may be anything.
 template <typename Message, typename Take>
-void for_each(const ClusterQuery::Answers& answers, const Take& take) {
-  for (const auto& [node, bytes] : answers.messages) {
-    if (Message message; message.ParseFromString(bytes)) {
+void for_each(const NodeQuery::Answers& answers, const Take& take) {
+  for (const auto& [node, messages] : answers.messages) {
+    Message message;
+    if (messages.size() == 1 && message.ParseFromString(messages.front())) {
       take(node, message);
     }
   }
 }
 
-void add_up(const ClusterQuery::Answers& answers,
+void add_up(const NodeQuery::Answers& answers,
             ::observer::ServerStatusResponse& response) {
   std::uint32_t connected = 0;
   for_each<::observer::ServerStatusResponse>(
@@ -77,7 +78,7 @@ void add_up(const ClusterQuery::Answers& answers,
       static_cast<std::uint32_t>(response.unavailable_nodes_size()));
 }
 
-void list_nodes(const ClusterQuery::Answers& answers,
+void list_nodes(const NodeQuery::Answers& answers,
                 ::observer::GetNodesResponse& response) {
   std::map<std::string, ::observer::ServerStatusResponse> statuses;
   for_each<::observer::ServerStatusResponse>(
@@ -100,10 +101,9 @@ void list_nodes(const ClusterQuery::Answers& answers,
 grpc::ServerUnaryReactor* ask(Cluster& cluster, Gate* gate,
                               const grpc::CallbackServerContext& context,
                               wire::FlowKind kind, ClusterQuery::Fill fill) {
-  const auto query =
-      std::make_shared<ClusterQuery>(cluster, kind, std::move(fill));
+  auto query = std::make_unique<ClusterQuery>(cluster, kind, std::move(fill));
   query->start(gate, authorization_of(context));
-  return query.get();
+  return query.release();
 }
 
 }  // namespace
@@ -113,7 +113,7 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* ClusterObserver::GetFlows(
   const auto stream =
       std::make_shared<ClusterStream>(cluster_, *context, *request);
   auto* reactor = stream.get();
-  stream->start(gate_, authorization_of(*context));
+  stream->begin_call(gate_, authorization_of(*context));
   return reactor;
 }
 
@@ -122,7 +122,7 @@ grpc::ServerUnaryReactor* ClusterObserver::GetNodes(
     const ::observer::GetNodesRequest* /*request*/,
     ::observer::GetNodesResponse* response) {
   return ask(cluster_, gate_, *context, wire::FlowKind::kStatus,
-             [response](const ClusterQuery::Answers& answers) {
+             [response](const NodeQuery::Answers& answers) {
                list_nodes(answers, *response);
              });
 }
@@ -132,7 +132,7 @@ grpc::ServerUnaryReactor* ClusterObserver::GetNamespaces(
     const ::observer::GetNamespacesRequest* /*request*/,
     ::observer::GetNamespacesResponse* response) {
   return ask(cluster_, gate_, *context, wire::FlowKind::kNamespaces,
-             [response](const ClusterQuery::Answers& answers) {
+             [response](const NodeQuery::Answers& answers) {
                std::set<std::string> names;
                for_each<::observer::GetNamespacesResponse>(
                    answers, [&](const std::string&, const auto& message) {
@@ -152,7 +152,7 @@ grpc::ServerUnaryReactor* ClusterObserver::ServerStatus(
     ::observer::ServerStatusResponse* response) {
   return ask(
       cluster_, gate_, *context, wire::FlowKind::kStatus,
-      [response, &cluster = cluster_](const ClusterQuery::Answers& answers) {
+      [response, &cluster = cluster_](const NodeQuery::Answers& answers) {
         response->set_version(cluster.options().version);
         response->set_uptime_ns(
             static_cast<std::uint64_t>(now() - cluster.started()));

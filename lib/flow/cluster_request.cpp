@@ -3,7 +3,11 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstdint>
+
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/wire_format_lite.h>
 
 #include "lib/flow/cursor.h"
 #include "lib/flow/time.h"
@@ -19,7 +23,49 @@ constexpr std::array kNamespaces{"source.namespace", "destination.namespace",
                                  "source_service.namespace",
                                  "destination_service.namespace"};
 
+// Of the bytes of a request: an empty filter takes two, and a kilobyte when it
+// is parsed.
+std::size_t count_filters(std::string_view bytes) {
+  using google::protobuf::internal::WireFormatLite;
+  using Request = ::observer::GetFlowsRequest;
+  google::protobuf::io::CodedInputStream input(
+      reinterpret_cast<const std::uint8_t*>(bytes.data()),
+      static_cast<int>(bytes.size()));
+  std::size_t count = 0;
+  while (const auto tag = input.ReadTag()) {
+    const int field = WireFormatLite::GetTagFieldNumber(tag);
+    count += field == Request::kWhitelistFieldNumber ||
+                     field == Request::kBlacklistFieldNumber
+                 ? 1
+                 : 0;
+    if (!WireFormatLite::SkipField(&input, tag)) {
+      break;  // which the parser will say
+    }
+  }
+  return count;
+}
+
 }  // namespace
+
+Result<::observer::GetFlowsRequest> parse_flows_request(
+    std::string_view bytes) {
+  if (bytes.size() > kClusterRequestBytesMax) {
+    return fail("request too large: " + std::to_string(bytes.size()) +
+                " bytes, limit " + std::to_string(kClusterRequestBytesMax));
+  }
+  if (const auto count = count_filters(bytes); count > kFiltersMax) {
+    return fail("too many filters: " + std::to_string(count) + ", limit " +
+                std::to_string(kFiltersMax));
+  }
+  ::observer::GetFlowsRequest request;
+  if (!request.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
+    return fail("not a GetFlowsRequest");
+  }
+  if (auto few = check_filters(request); !few) {
+    return std::unexpected(few.error());
+  }
+  return request;
+}
 
 bool has_end_in(const ::flow::Flow& flow,
                 const std::vector<std::string>& namespaces) {

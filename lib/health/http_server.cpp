@@ -34,6 +34,8 @@ constexpr std::size_t kMemoryOfOne = 16'384;
 constexpr unsigned kSilence = 5;
 // How often to look for the answer to a waiting request.
 constexpr milliseconds kAgain{20};
+// Of a stream, to be sent at a time.
+constexpr std::size_t kBlock = 16'384;
 
 // Returns the address in the family of the socket.
 sockaddr_storage socket_address(const IpAndPort& endpoint, bool v6) {
@@ -85,11 +87,16 @@ Result<Fd> listen_at(const IpAndPort& endpoint) {
   return listener;
 }
 
-MHD_Result send(MHD_Connection* connection, const HttpServer::Answer& answer) {
+MHD_Response* response_of(const std::string& body) {
   // libmicrohttpd copies the body, and does not change what it copies.
-  auto* body = const_cast<char*>(answer.body.data());
-  MHD_Response* response = MHD_create_response_from_buffer(
-      answer.body.size(), body, MHD_RESPMEM_MUST_COPY);
+  return MHD_create_response_from_buffer(body.size(),
+                                         const_cast<char*>(body.data()),
+                                         MHD_RESPMEM_MUST_COPY);
+}
+
+// Destroys the response.
+MHD_Result send(MHD_Connection* connection, const HttpServer::Answer& answer,
+                MHD_Response* response) {
   if (response == nullptr) {
     return MHD_NO;
   }
@@ -138,7 +145,66 @@ struct HttpServer::Impl {
                           std::size_t* upload_size, void** state);
   static void forget(void* self, MHD_Connection* connection, void** state,
                      MHD_RequestTerminationCode why);
+  MHD_Result answer(MHD_Connection* connection, Answer answer);
+  static ssize_t read_stream(void* stream, std::uint64_t position, char* to,
+                             std::size_t size);
+  static void end_stream(void* stream);
 };
+
+namespace {
+
+// A body that is made while it is sent.
+struct Stream {
+  std::vector<MHD_Connection*>* waiting = nullptr;
+  MHD_Connection* connection = nullptr;
+  std::function<std::optional<std::string>()> next;
+  std::string text;  // to be sent
+  std::size_t sent = 0;
+};
+
+}  // namespace
+
+ssize_t HttpServer::Impl::read_stream(void* stream, std::uint64_t /*position*/,
+                                      char* to, std::size_t size) {
+  auto& self = *static_cast<Stream*>(stream);
+  if (self.sent == self.text.size()) {
+    auto text = self.next();
+    if (!text) {
+      return MHD_CONTENT_READER_END_OF_STREAM;
+    }
+    if (text->empty()) {
+      MHD_suspend_connection(self.connection);
+      self.waiting->push_back(self.connection);
+      return 0;
+    }
+    self.text = std::move(*text);
+    self.sent = 0;
+  }
+  const auto count = std::min(size, self.text.size() - self.sent);
+  std::memcpy(to, self.text.data() + self.sent, count);
+  self.sent += count;
+  return static_cast<ssize_t>(count);
+}
+
+void HttpServer::Impl::end_stream(void* stream) {
+  const std::unique_ptr<Stream> owned(static_cast<Stream*>(stream));
+}
+
+MHD_Result HttpServer::Impl::answer(MHD_Connection* connection, Answer answer) {
+  if (!answer.stream) {
+    return send(connection, answer, response_of(answer.body));
+  }
+  auto stream = std::make_unique<Stream>(
+      Stream{.waiting = &waiting,
+             .connection = connection,
+             .next = std::exchange(answer.stream, {})});
+  MHD_Response* response = MHD_create_response_from_callback(
+      MHD_SIZE_UNKNOWN, kBlock, read_stream, stream.get(), end_stream);
+  if (response != nullptr) {
+    static_cast<void>(stream.release());  // end_stream() destroys it
+  }
+  return send(connection, answer, response);
+}
 
 Result<void> HttpServer::Impl::start(Fd listener) {
   const bool secure = !tls.key.empty();
@@ -174,9 +240,9 @@ MHD_Result HttpServer::Impl::serve(void* self, MHD_Connection* connection,
                                    std::size_t* upload_size, void** /*state*/) {
   auto& server = *static_cast<Impl*>(self);
   if (std::string_view(method) != MHD_HTTP_METHOD_GET) {
-    return send(connection, {.status = MHD_HTTP_METHOD_NOT_ALLOWED,
-                             .type = "text/plain",
-                             .body = "GET only\n"});
+    return server.answer(connection, {.status = MHD_HTTP_METHOD_NOT_ALLOWED,
+                                      .type = "text/plain",
+                                      .body = "GET only\n"});
   }
   const auto [request, is_new] = server.requests.try_emplace(connection);
   if (is_new) {
@@ -191,7 +257,7 @@ MHD_Result HttpServer::Impl::serve(void* self, MHD_Connection* connection,
     const char* found = MHD_lookup_connection_value(connection, kind, name);
     return std::string(found == nullptr ? "" : found);
   };
-  const auto answer = server.handler(
+  auto answer = server.handler(
       {.path = path,
        .since = request->second.at,
        .number = request->second.number,
@@ -206,7 +272,7 @@ MHD_Result HttpServer::Impl::serve(void* self, MHD_Connection* connection,
              return result;
            }});
   if (answer) {
-    return send(connection, *answer);
+    return server.answer(connection, std::move(*answer));
   }
   MHD_suspend_connection(connection);
   server.waiting.push_back(connection);

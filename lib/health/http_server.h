@@ -31,6 +31,11 @@ class HttpServer {
     std::string body;
     // Besides those that every answer has.
     Pairs headers = {};  // NOLINT(readability-redundant*)
+    // If set, the body is what this gives, in place of `body`, until it gives
+    // nullopt. Called in the server's thread; if it gives an empty text, again
+    // after some milliseconds. Destroyed there when the answer has ended, or
+    // the client has gone.
+    std::function<std::optional<std::string>()> stream = {};
   };
   // A GET. Valid during a call of the handler.
   struct Request {

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <list>
 #include <map>
 #include <set>
 #include <system_error>
@@ -66,6 +67,11 @@ struct FlowServer::Impl {
   std::string told_problem;
   std::unique_ptr<grpc::Server> port;
   std::unique_ptr<grpc::Server> socket;
+  struct Query {
+    std::shared_ptr<flow::NodeQuery> query;
+    std::shared_ptr<std::atomic<bool>> done;
+  };
+  std::list<Query> queries;
 
   void tell(const std::string& node);
   void turn();
@@ -89,6 +95,13 @@ void FlowServer::Impl::turn() {
   woken = false;
   listen();
   cluster.turn();
+  std::erase_if(queries, [](const Query& query) {
+    const bool done = *query.done;
+    if (done) {
+      query.query->close();
+    }
+    return done;
+  });
 }
 
 Result<void> FlowServer::Impl::open_port() {
@@ -152,6 +165,10 @@ FlowServer::FlowServer(Loop& loop, kube::Client& client,
                                    std::move(links))) {}
 
 FlowServer::~FlowServer() {
+  for (const auto& query : impl_->queries) {
+    query.query->cancel();
+    query.query->close();
+  }
   for (auto* server : {impl_->port.get(), impl_->socket.get()}) {
     if (server != nullptr) {
       server->Shutdown(std::chrono::system_clock::now() + kLastWords);
@@ -215,6 +232,25 @@ void FlowServer::on_flows(wire::FlowBatch batch) {
 
 void FlowServer::turn() {
   impl_->turn();
+}
+
+std::shared_ptr<flow::FlowPull> FlowServer::read(
+    const std::string& authorization, std::string request) {
+  return flow::FlowPull::open(impl_->cluster, &impl_->gate, authorization,
+                              std::move(request));
+}
+
+void FlowServer::ask_nodes(std::string request, flow::NodeQuery::Done done) {
+  auto ended = std::make_shared<std::atomic<bool>>(false);
+  auto query = flow::NodeQuery::create(
+      impl_->cluster, wire::FlowKind::kStatus, std::move(request),
+      [done = std::move(done), ended](
+          const grpc::Status& status, const flow::NodeQuery::Answers& answers) {
+        done(status, answers);
+        *ended = true;
+      });
+  query->start(nullptr, {});
+  impl_->queries.push_back({.query = std::move(query), .done = ended});
 }
 
 std::uint64_t FlowServer::next_id() {

@@ -11,6 +11,8 @@
 #include "lib/base/loop.h"
 #include "lib/base/result.h"
 #include "lib/flow/cluster.h"
+#include "lib/flow/flow_pull.h"
+#include "lib/flow/node_query.h"
 #include "lib/kube/api/client.h"
 #include "lib/wire/protocol.h"
 #include "lib/wire/tls.h"
@@ -56,6 +58,14 @@ class FlowServer {
   void on_flows(wire::FlowBatch batch);
   // To be called often.
   void turn();
+
+  // Reads flows, for the bearer of a token that FlowGate admits. Any thread; the
+  // call must be gone before this object.
+  std::shared_ptr<flow::FlowPull> read(const std::string& authorization,
+                                       std::string request);
+  // Asks all nodes; see wire::FlowRequest of kStatus. `done` is called once, in
+  // any thread, and must not call this object.
+  void ask_nodes(std::string request, flow::NodeQuery::Done done);
 
   // An id that no request has had, of clients or of the caller's.
   std::uint64_t next_id();

@@ -18,7 +18,8 @@
 #include "operator/program/answers.h"
 #include "operator/program/cluster_watch.h"
 #include "operator/program/distribution.h"
-#include "operator/program/explain_server.h"
+#include "operator/program/query_server.h"
+#include "operator/program/query_sources.h"
 #include "operator/program/flow_relay.h"
 #include "operator/program/flow_server.h"
 #include "operator/program/health_port.h"
@@ -80,7 +81,6 @@ struct Operator::Impl {
   op::NodeProgress progress;
   Distribution distribution;
   Answers answers;
-  std::unique_ptr<ExplainServer> explain_server;
   std::unique_ptr<ClusterWatch> watch;
   std::unique_ptr<AgentAuthenticator> authenticator;
   std::unique_ptr<Certificate> certificate;
@@ -96,6 +96,7 @@ struct Operator::Impl {
   std::optional<wire::Server> server;
   HealthPort health;
   std::unique_ptr<FlowServer> flows;
+  std::unique_ptr<QueryServer> queries;  // destroyed before what it asks
   std::map<std::string, Clock::time_point> replicas;  // last heard of
   std::string identity;
   std::string listen_problem;
@@ -160,15 +161,20 @@ void Operator::Impl::prepare_parts() {
                                         [this] { distribution.note(true); });
   status = std::make_unique<PolicyStatus>(store, translator, progress, *writer,
                                           *kept);
-  if (!options.explain.empty()) {
-    explain_server = std::make_unique<ExplainServer>(
-        *client, options.explain, options.ns,
-        [this](const explain::ExplainRequest& request) {
-          return explanation(translator, request);
-        });
-  }
-  if (!options.observer.empty() || !options.observer_socket.empty()) {
+  if (!options.observer.empty() || !options.observer_socket.empty() ||
+      !options.explain.empty()) {
     prepare_flows();
+  }
+  if (!options.explain.empty()) {
+    queries = std::make_unique<QueryServer>(
+        *client, options.explain, options.ns,
+        query_sources({.loop = *loop,
+                       .flows = *flows,
+                       .translator = translator,
+                       .store = store,
+                       .status = *status,
+                       .version = SLUICE_VERSION,
+                       .identity = options.identity}));
   }
   link = std::make_unique<ReplicaLink>(
       *loop, progress, store, identity,
@@ -253,8 +259,8 @@ void Operator::Impl::on_certificate(const wire::TlsMaterial& material) {
             : 0;
   link->set_certificate(tls, server_name());
   relay->set_certificate(tls, server_name());
-  if (explain_server) {
-    explain_server->set_certificate(material.server);
+  if (queries) {
+    queries->set_certificate(material.server);
   }
   if (flows) {
     flows->set_certificate(material.server);
@@ -497,8 +503,8 @@ void Operator::Impl::turn(milliseconds wait) {
     look_after_replicas(now);
     // After the changes of the turn.
     answers.turn();
-    if (explain_server) {
-      explain_server->turn();
+    if (queries) {
+      queries->turn();
     }
     if (flows) {
       flows->turn();

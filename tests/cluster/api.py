@@ -21,6 +21,7 @@ KINDS = {
     "Deployment": ("apis/apps/v1", "deployments", True),
     "DaemonSet": ("apis/apps/v1", "daemonsets", True),
     "Lease": ("apis/coordination.k8s.io/v1", "leases", True),
+    "Role": ("apis/rbac.authorization.k8s.io/v1", "roles", True),
     "RoleBinding": ("apis/rbac.authorization.k8s.io/v1", "rolebindings", True),
     "ClusterRoleBinding": ("apis/rbac.authorization.k8s.io/v1", "clusterrolebindings", False),
     "NetworkPolicy": ("apis/networking.k8s.io/v1", "networkpolicies", True),

@@ -5,10 +5,10 @@ pods are and say, and `sluice explain --operator` asks it through the API server
 import http.client
 import json
 import ssl
-import subprocess
 import urllib.parse
 
-from tests.cluster import lab, suite
+from tests.cluster import people, suite
+from tests.cluster.people import sluice
 from tests.netns.sluice import cnp, wait_for
 
 _FROM_B = [{"fromEndpoints": [{"matchLabels": {"pod": "b"}}],
@@ -18,13 +18,7 @@ _ACCOUNT = "sluice-explain"
 _PORT = 9966
 
 
-def _sluice(*arguments):
-    done = subprocess.run([lab.program("sluice"), *arguments], check=False, text=True, timeout=60,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
-    return done.returncode, done.stdout, done.stderr
-
-
-class Explain(suite.ClusterCase):
+class Explain(people.Case):
     """x/a is on node1, x/b on node2, x/c on node3; x/c admits x/b on port 80."""
 
     def setUp(self):
@@ -34,7 +28,7 @@ class Explain(suite.ClusterCase):
         self.cluster.wait_condition("CiliumNetworkPolicy", "x", "p", "Enforced", "True")
 
     def from_node(self, node, source, target, port="80/TCP"):
-        code, out, err = _sluice("explain", "--socket", f"/run/{node}.sock", "--from", source,
+        code, out, err = sluice("explain", "--socket", f"/run/{node}.sock", "--from", source,
                                  "--to", target, "--port", port, "-o", "json")
         return code, json.loads(out) if out else None, err
 
@@ -62,7 +56,7 @@ class Explain(suite.ClusterCase):
     def test_both_nodes_and_the_folder_say_the_same(self):
         path = self.plane.write_file("cluster.yaml", self.plane.kubectl(
             "get", "ns,nodes,pods,services,endpointslices,networkpolicies,cnp,ccnp,ccg", "-A", "-o", "yaml"))
-        code, out, err = _sluice("explain", "--from", "x/b", "--to", "x/c", "--port", "81/TCP", "-o", "json",
+        code, out, err = sluice("explain", "--from", "x/b", "--to", "x/c", "--port", "81/TCP", "-o", "json",
                                  path)
         self.assertEqual(code, 1, err)
         folder = json.loads(out)
@@ -79,7 +73,7 @@ class Explain(suite.ClusterCase):
 
     def test_conntrack_names_pods_of_other_nodes(self):
         self.expect("x/b > x/c A")
-        code, out, err = _sluice("conntrack", "list", "--socket", "/run/node2.sock", "-o", "json")
+        code, out, err = sluice("conntrack", "list", "--socket", "/run/node2.sock", "-o", "json")
         self.assertEqual((code, err), (0, ""))
         self.assertIn(("x/b", "x/c"), {(e["endpoint"], e["remote_name"])
                                        for e in json.loads(out)["entries"]})
@@ -93,7 +87,7 @@ class Explain(suite.ClusterCase):
         self.assertEqual((code, err), (0, ""))
         self.assertTrue(self.side(view, "egress")[0]["judged"])
         self.assertIn("operator", self.side(view, "ingress")[0]["unknown"])
-        code, out, err = _sluice("conntrack", "list", "--socket", "/run/node2.sock", "-o", "json")
+        code, out, err = sluice("conntrack", "list", "--socket", "/run/node2.sock", "-o", "json")
         self.assertEqual(code, 0)
         self.assertIn("names of pods of other nodes are missing", err)
         self.assertIn(self.host("x/c").ipv4, {e["remote"] for e in json.loads(out)["entries"]})
@@ -105,7 +99,7 @@ class Explain(suite.ClusterCase):
         self.cluster.wait_condition("CiliumNetworkPolicy", "x", "typo", "Enforced", "True")
 
         def policies(node):
-            code, out, err = _sluice("policy", "list", "--socket", f"/run/{node}.sock", "-o", "json")
+            code, out, err = sluice("policy", "list", "--socket", f"/run/{node}.sock", "-o", "json")
             self.assertEqual((code, err), (0, ""))
             view = json.loads(out)
             return {p["name"]: p["warnings"] for p in view["policies"]}, view["problems"]
@@ -122,46 +116,12 @@ class Explain(suite.ClusterCase):
 
     # ---- from a kubeconfig ---------------------------------------------------------------
 
-    def publish(self):
-        """What kubelet and a controller do: the operators' pods behind their Service. The API server's
-        proxy sends to no address that is not that of a pod."""
-        addresses = []
-        for operator in self.cluster.operators:
-            pod = self.api.ensure({
-                "apiVersion": "v1", "kind": "Pod",
-                "metadata": {"namespace": suite.SYSTEM, "name": operator.identity},
-                "spec": {"nodeName": "node1", "serviceAccountName": "sluice-operator", "hostNetwork": True,
-                         "automountServiceAccountToken": False,
-                         "containers": [{"name": "operator", "image": "none"}]}})
-            self.api.patch("Pod", suite.SYSTEM, operator.identity, {"status": {
-                "phase": "Running", "podIP": operator.address, "podIPs": [{"ip": operator.address}]}},
-                           subresource="status")
-            addresses.append({"ip": operator.address, "targetRef": {
-                "kind": "Pod", "namespace": suite.SYSTEM, "name": operator.identity,
-                "uid": pod["metadata"]["uid"]}})
-        self.api.ensure({"apiVersion": "v1", "kind": "Endpoints",
-                         "metadata": {"namespace": suite.SYSTEM, "name": "sluice-operator"},
-                         "subsets": [{"addresses": addresses,
-                                      "ports": [{"name": "grpc", "port": 9443},
-                                                {"name": "explain", "port": _PORT}]}]})
-
-    def user(self, name, bound):
-        self.api.ensure({"apiVersion": "v1", "kind": "ServiceAccount",
-                         "metadata": {"namespace": "default", "name": name}})
-        if bound:
-            self.api.ensure({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
-                             "metadata": {"namespace": suite.SYSTEM, "name": name},
-                             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role",
-                                         "name": _ACCOUNT},
-                             "subjects": [{"kind": "ServiceAccount", "namespace": "default", "name": name}]})
-        return self.plane.kubeconfig_of("default", name)
-
     def test_a_kubeconfig_is_enough_to_ask_the_operator(self):
         self.publish()
-        friend = self.user("friend", True)
+        friend = self.user("friend", _ACCOUNT)
 
         def ask(source, port, kubeconfig=friend):
-            return _sluice("explain", "--operator", "--kubeconfig", kubeconfig, "--from", source, "--to",
+            return sluice("explain", "--operator", "--kubeconfig", kubeconfig, "--from", source, "--to",
                            "x/c", "--port", str(port), "-o", "json")
         # The rights are known a moment after they have been given.
         wait_for(lambda: ask("x/b", 80)[0] == 0, lambda: f"an answer, not {ask('x/b', 80)}", 60)
@@ -171,7 +131,7 @@ class Explain(suite.ClusterCase):
         code, _, err = ask("x/none", 80)
         self.assertEqual(code, 2)
         self.assertIn("--from: there is no pod x/none", err)
-        code, _, err = ask("x/b", 80, self.user("stranger", False))
+        code, _, err = ask("x/b", 80, self.user("stranger"))
         self.assertEqual(code, 2)
         self.assertIn("403 Forbidden", err)
 

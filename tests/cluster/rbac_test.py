@@ -111,6 +111,12 @@ class Rbac(suite.Case):
     def test_the_account_for_explanations_may_nothing_itself(self):
         self.assertEqual(self.allowed("sluice-explain") - self.everyone, set())
 
+    def test_the_account_for_flows_may_read_flows(self):
+        """Which are no resource that the server has."""
+        self.assertEqual(self.allowed("sluice-observer") - self.everyone, set())
+        api = suite.deployed().api_of(suite.SYSTEM, "sluice-observer")
+        self.assertTrue(may(api, "sluice.io", "flows", "list", "", ""))
+
     def test_everyone_may_next_to_nothing(self):
         self.assertEqual({(g, r) for _, _, g, r, _ in self.everyone},
                          {("authorization.k8s.io", "selfsubjectaccessreviews"),

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+namespace CLI {
+class App;
+}
+
+namespace sluice::cli {
+
+// The way to a cluster's operator.
+struct OperatorAccess {
+  bool flag = false;                 // --operator
+  std::filesystem::path kubeconfig;  // empty: as for kubectl
+  std::string context;               // empty: the current one
+  std::string ns = "sluice-system";  // of the operator
+  std::string service = "sluice-operator";
+  // Whose token is used for flows, "namespace/name"; empty: sluice-observer's,
+  // in the operator's namespace.
+  std::string account;
+};
+
+// Adds the options --operator, --kubeconfig, --context and
+// --operator-namespace. Any of them has the operator answer. Call it after the
+// option DIR, --socket or --server, which exclude them, was added.
+void add_operator_options(CLI::App& command, OperatorAccess& access);
+// Adds --service-account, for commands that read flows.
+void add_account_option(CLI::App& command, OperatorAccess& access);
+// Whether the operator is to be asked: an option says so, or the program runs
+// as a plugin of kubectl and no option names anything else to ask.
+bool asks_operator(const CLI::App& command);
+
+// To be called before commands run. `program`: the name by which this program
+// was called; "kubectl-sluice" makes it a plugin of kubectl.
+void set_program_name(const std::string& program);
+bool is_kubectl_plugin();
+
+}  // namespace sluice::cli

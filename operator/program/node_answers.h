@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+
+#include "lib/flow/node_query.h"
+#include "lib/policy/translator.h"
+#include "operator/cluster_store.h"
+#include "operator/program/policy_status.h"
+
+// What the agents of all nodes say of themselves, as JSON for people.
+namespace sluice::operatord {
+
+// The requests to agents: the same as at their socket; see
+// agent/node/requests.h.
+std::string node_status_request();
+std::string node_endpoints_request();
+
+// {"version", "operator", "nodes": [{"node", "problem", "status"}], "policies",
+// "policies_invalid", "problems"}: of every node why there is no answer, or what
+// `sluice status -o json` prints there, and what the operator knows of policies.
+// `identity`: of this replica.
+std::string status_text(const flow::NodeQuery::Answers& nodes,
+                        const op::ClusterStore& store,
+                        const std::string& version,
+                        const std::string& identity);
+
+// {"nodes": [{"node", "problem"}], "endpoints": [...]}: what `sluice endpoint
+// list -o json` prints on each node, with the member "node".
+std::string endpoints_text(const flow::NodeQuery::Answers& nodes);
+
+// What `sluice policy list -o json` prints, of the whole cluster, and the
+// member "nodes" as above. `nodes`: their status. A policy is in force if each
+// node with a pod that it selects says that its policies are.
+std::string policies_text(const flow::NodeQuery::Answers& nodes,
+                          const op::ClusterStore& store,
+                          const policy::Translator& translator,
+                          const PolicyStatus& status);
+
+}  // namespace sluice::operatord

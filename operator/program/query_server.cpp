@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "operator/program/query_server.h"
+
+#include <chrono>
+#include <cstdint>
+#include <iterator>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+#include <spdlog/spdlog.h>
+
+#include "lib/health/http_server.h"
+#include "lib/kube/api/requests.h"
+#include "lib/wire/authenticator.h"
+#include "operator/program/flow_lines.h"
+
+namespace sluice::operatord {
+namespace {
+
+using health::HttpServer;
+using Answer = HttpServer::Answer;
+using Clock = HttpServer::Clock;
+
+constexpr const char* kAccount = "sluice-explain";
+constexpr const char* kAudience = "sluice-explain";
+constexpr const char* kTokenHeader = "X-Sluice-Token";
+constexpr std::chrono::seconds kPatience{10};
+// Requests that are being checked or answered. Each costs the API server a
+// TokenReview, also if it is anybody's.
+constexpr std::size_t kOpenMax = 8;
+constexpr std::size_t kTextMax = 600;
+constexpr std::chrono::seconds kListenAgain{2};
+
+Answer told(int status, const std::string& text) {
+  return {.status = status, .type = "text/plain", .body = text + "\n"};
+}
+
+int http_status(const grpc::Status& status) {
+  switch (status.error_code()) {
+    case grpc::StatusCode::UNAUTHENTICATED:
+      return 401;
+    case grpc::StatusCode::PERMISSION_DENIED:
+      return 403;
+    case grpc::StatusCode::INVALID_ARGUMENT:
+      return 400;
+    case grpc::StatusCode::RESOURCE_EXHAUSTED:
+      return 429;
+    default:
+      return 503;
+  }
+}
+
+bool is_question(std::string_view path) {
+  return path == "/explain" || path == "/status" || path == "/endpoints" ||
+         path == "/policies";
+}
+
+struct Open {
+  std::string path;
+  explain::ExplainRequest request;
+  std::string token;
+  std::shared_ptr<flow::FlowPull> flows;  // of a request for flows
+  Clock::time_point since;
+  bool asked = false;  // whose the token is
+  kube::Call call;
+  std::optional<Answer> answer;
+  bool taken = false;  // by the server's thread
+};
+
+// Shared with callbacks that may come late.
+struct Requests {
+  std::mutex mutex;  // guards `open`
+  std::map<std::uint64_t, Open> open;
+
+  void answer(std::uint64_t number, Answer answer) {
+    const std::lock_guard lock(mutex);
+    if (const auto found = open.find(number); found != open.end()) {
+      found->second.answer = std::move(answer);
+    }
+  }
+};
+
+Answer answer_of(Result<std::string> text) {
+  if (!text) {
+    return told(422, text.error().message);
+  }
+  return {.status = 200, .type = "application/json", .body = std::move(*text)};
+}
+
+}  // namespace
+
+struct QueryServer::Impl {
+  kube::Client* client = nullptr;
+  std::string address;
+  std::string account;
+  Sources sources;
+  std::shared_ptr<Requests> requests = std::make_shared<Requests>();
+  // It has to listen, with this certificate.
+  std::optional<wire::TlsCertificate> due;
+  Clock::time_point listen_at;
+  std::optional<HttpServer> server;  // destroyed first
+
+  Result<void> open(const wire::TlsCertificate& certificate);
+  void open_if_due(Clock::time_point now);
+  std::optional<Answer> handle(const HttpServer::Request& request);
+  std::optional<Answer> begin(const HttpServer::Request& request);
+  std::optional<Answer> begin_flows(const HttpServer::Request& request,
+                                    Open& open) const;
+  static std::optional<Answer> continue_flows(Open& open);
+  void check(std::uint64_t number, Open& open);
+  void checked(std::uint64_t number,
+               const kube::ApiResult<kube::TokenIdentity>& who);
+  [[nodiscard]] std::optional<Answer> refusal(
+      const kube::ApiResult<kube::TokenIdentity>& who) const;
+};
+
+// The server's thread. Called again until there is an answer.
+std::optional<Answer> QueryServer::Impl::handle(
+    const HttpServer::Request& request) {
+  const std::lock_guard lock(requests->mutex);
+  const auto found = requests->open.find(request.number);
+  if (found == requests->open.end()) {
+    return begin(request);
+  }
+  auto& open = found->second;
+  if (open.flows) {
+    open.answer = continue_flows(open);
+  }
+  // The call is destroyed in the loop's thread only; see turn().
+  if (open.answer) {
+    open.taken = true;
+    return open.answer;
+  }
+  if (Clock::now() - request.since > kPatience) {
+    return told(503, "the operator has not answered in time");
+  }
+  return std::nullopt;
+}
+
+// Under the lock.
+std::optional<Answer> QueryServer::Impl::begin(
+    const HttpServer::Request& request) {
+  const bool flows = request.path == "/flows";
+  if (!flows && !is_question(request.path)) {
+    return told(404,
+                "GET /explain?from=&to=&port=, /status, /endpoints, /policies "
+                "or /flows?request=");
+  }
+  if (Clock::now() - request.since > kPatience) {
+    return told(503, "the operator has not answered in time");
+  }
+  Open open{.path = std::string(request.path),
+            .request = {.from = request.argument("from"),
+                        .to = request.argument("to"),
+                        .port = request.argument("port")},
+            .token = request.header(kTokenHeader),
+            .flows = nullptr,
+            .since = request.since,
+            .asked = false,
+            .call = {},
+            .answer = {},
+            .taken = false};
+  if (open.token.empty() || open.token.size() > wire::kTokenBytesMax) {
+    return told(401, std::string("a token of the service account ") +
+                         (flows ? "sluice-observer" : kAccount) +
+                         " is needed in the header " + kTokenHeader);
+  }
+  if (open.request.from.size() > kTextMax ||
+      open.request.to.size() > kTextMax ||
+      open.request.port.size() > kTextMax) {
+    return told(400, "the question is too long");
+  }
+  if (requests->open.size() >= kOpenMax) {
+    return told(429, "too many questions; ask again in a moment");
+  }
+  if (flows) {
+    if (auto answer = begin_flows(request, open)) {
+      return answer;
+    }
+  }
+  requests->open.emplace(request.number, std::move(open));
+  return std::nullopt;
+}
+
+// Under the lock. nullopt: the answer comes later.
+std::optional<Answer> QueryServer::Impl::begin_flows(
+    const HttpServer::Request& request, Open& open) const {
+  auto bytes = kube::base64_decode(request.argument("request"));
+  if (!bytes) {
+    return told(400, "request: not base64");
+  }
+  open.asked = true;
+  open.flows = sources.flows("Bearer " + std::exchange(open.token, {}),
+                             std::move(*bytes));
+  if (!open.flows) {
+    return told(503, "the operator gives no flows");
+  }
+  return std::nullopt;
+}
+
+std::optional<Answer> QueryServer::Impl::continue_flows(Open& open) {
+  const auto status = open.flows->status();
+  if (!status) {
+    return std::nullopt;
+  }
+  auto flows = std::exchange(open.flows, nullptr);
+  if (!status->ok()) {
+    return told(http_status(*status), status->error_message());
+  }
+  return Answer{.status = 200,
+                .type = "application/x-ndjson",
+                .body = {},
+                .headers = {},
+                .stream = flow_lines(std::move(flows))};
+}
+
+// Under the lock, in the loop's thread. The reply comes from the loop.
+void QueryServer::Impl::check(std::uint64_t number, Open& open) {
+  open.asked = true;
+  open.call = kube::review_token(
+      *client, std::exchange(open.token, {}), {kAudience},
+      [this, number](const kube::ApiResult<kube::TokenIdentity>& who) {
+        checked(number, who);
+      });
+}
+
+void QueryServer::Impl::checked(
+    std::uint64_t number, const kube::ApiResult<kube::TokenIdentity>& who) {
+  std::string path;
+  explain::ExplainRequest request;
+  {
+    const std::lock_guard lock(requests->mutex);
+    const auto found = requests->open.find(number);
+    if (found == requests->open.end()) {
+      return;
+    }
+    path = found->second.path;
+    request = found->second.request;
+  }
+  if (auto refused = refusal(who)) {
+    requests->answer(number, std::move(*refused));
+  } else if (path == "/explain") {
+    requests->answer(number, answer_of(sources.explain(request)));
+  } else {
+    sources.ask(path, [weak = std::weak_ptr(requests),
+                       number](Result<std::string> answer) {
+      if (const auto waiting = weak.lock()) {
+        waiting->answer(number, answer_of(std::move(answer)));
+      }
+    });
+  }
+}
+
+std::optional<Answer> QueryServer::Impl::refusal(
+    const kube::ApiResult<kube::TokenIdentity>& who) const {
+  if (!who) {
+    return who.error().status == 401
+               ? told(401, "the token is not valid: " + who.error().message)
+               : told(503,
+                      "the token cannot be checked: " + who.error().message);
+  }
+  if (who->username != account) {
+    return told(403, "the token is not one of " + account);
+  }
+  return std::nullopt;
+}
+
+QueryServer::QueryServer(kube::Client& client, std::string address,
+                         const std::string& ns, Sources sources)
+    : impl_(std::make_unique<Impl>()) {
+  impl_->client = &client;
+  impl_->address = std::move(address);
+  impl_->account = "system:serviceaccount:" + ns + ":" + kAccount;
+  impl_->sources = std::move(sources);
+}
+
+QueryServer::~QueryServer() = default;
+
+void QueryServer::set_certificate(const wire::TlsCertificate& certificate) {
+  impl_->due = certificate;
+}
+
+// On failure nothing listens.
+Result<void> QueryServer::Impl::open(
+    const wire::TlsCertificate& certificate) {
+  server.reset();
+  auto opened = HttpServer::open(
+      address,
+      [this](const HttpServer::Request& request) { return handle(request); },
+      {.certificate = certificate.certificate_pem, .key = certificate.key_pem});
+  if (!opened) {
+    return std::unexpected(opened.error());
+  }
+  {
+    // The numbers of another server's requests mean nothing to this one.
+    const std::lock_guard lock(requests->mutex);
+    requests->open.clear();
+  }
+  server = std::move(*opened);
+  return {};
+}
+
+void QueryServer::Impl::open_if_due(Clock::time_point now) {
+  if (!due || now < listen_at) {
+    return;
+  }
+  listen_at = now + kListenAgain;
+  if (const auto opened = open(*due); !opened) {
+    spdlog::error("questions of people: {}", opened.error().message);
+    return;
+  }
+  due.reset();
+}
+
+void QueryServer::turn() {
+  // Nobody fetches an answer after this time: the client has gone.
+  constexpr auto kKept = kPatience * 2;
+  const auto now = Clock::now();
+  impl_->open_if_due(now);
+  auto& requests = impl_->requests->open;
+  const std::lock_guard lock(impl_->requests->mutex);
+  for (auto at = requests.begin(); at != requests.end();) {
+    auto& [number, open] = *at;
+    if (!open.asked) {
+      impl_->check(number, open);
+    }
+    const bool over = open.taken || open.since + kKept < now;
+    at = over ? requests.erase(at) : std::next(at);
+  }
+}
+
+}  // namespace sluice::operatord
