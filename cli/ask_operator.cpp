@@ -85,8 +85,8 @@ class Conversation {
            rest += data;
            std::size_t begin = 0;
            for (std::size_t line_end = 0;
-                !stopped && (line_end = rest.find('\n', begin)) !=
-                                std::string::npos;
+                !stopped &&
+                (line_end = rest.find('\n', begin)) != std::string::npos;
                 begin = line_end + 1) {
              stopped = line_end > begin &&
                        !take(rest.substr(begin, line_end - begin));
@@ -94,9 +94,8 @@ class Conversation {
            rest.erase(0, begin);
            return {};
          },
-         .on_end = [&](kube::ApiResult<void> result) {
-           end = std::move(result);
-         }});
+         .on_end =
+             [&](kube::ApiResult<void> result) { end = std::move(result); }});
     while (!end && !stopped) {
       loop_->wait(std::chrono::milliseconds(200));
     }
@@ -123,15 +122,13 @@ Result<std::string> token_of(Conversation& conversation,
                      {"spec",
                       {{"audiences", {account.audience}},
                        {"expirationSeconds", account.seconds}}}};
-  auto answer =
-      conversation.send({.method = kube::Method::kPost,
-                         .path = "/api/v1/namespaces/" +
-                                 kube::url_escape(account.ns) +
-                                 "/serviceaccounts/" +
-                                 kube::url_escape(account.name) + "/token",
-                         .body = body.dump(),
-                         .purpose = "get a token of the service account " +
-                                    account.ns + "/" + account.name});
+  auto answer = conversation.send(
+      {.method = kube::Method::kPost,
+       .path = "/api/v1/namespaces/" + kube::url_escape(account.ns) +
+               "/serviceaccounts/" + kube::url_escape(account.name) + "/token",
+       .body = body.dump(),
+       .purpose = "get a token of the service account " + account.ns + "/" +
+                  account.name});
   if (!answer) {
     return answer;
   }
@@ -157,9 +154,8 @@ std::string url_of(const OperatorAccess& access, std::string_view path,
 }
 
 Result<Account> observer_account(const OperatorAccess& access) {
-  Account account{.ns = access.ns,
-                  .name = kObserverAccount,
-                  .audience = kObserverAccount};
+  Account account{
+      .ns = access.ns, .name = kObserverAccount, .audience = kObserverAccount};
   if (!access.account.empty()) {
     const auto slash = access.account.find('/');
     if (slash == std::string::npos || slash == 0 ||
@@ -192,9 +188,9 @@ Result<std::string> ask_operator(const OperatorAccess& access,
   if (!conversation) {
     return std::unexpected(conversation.error());
   }
-  const auto token = token_of(*conversation, {.ns = access.ns,
-                                              .name = kExplainAccount,
-                                              .audience = kExplainAccount});
+  const auto token = token_of(
+      *conversation,
+      {.ns = access.ns, .name = kExplainAccount, .audience = kExplainAccount});
   if (!token) {
     return std::unexpected(token.error());
   }

@@ -41,6 +41,8 @@ Against a CIDR or an entity (world, host, remote-node, kube-apiserver), the pod 
 judged for every part of it that the policies or the cluster tell apart: the
 connection is allowed if all of it is)";
 
+using Views = std::vector<node::ExplainView>;
+
 struct Arguments {
   node::ExplainRequest request;
   std::filesystem::path dir;
@@ -65,8 +67,7 @@ int show_answer(const Result<node::ExplainView>& view,
 }
 
 // One for each group of ports with the same answer.
-int show_answers(const Result<std::vector<node::ExplainView>>& views,
-                 const Arguments& arguments) {
+int show_answers(const Result<Views>& views, const Arguments& arguments) {
   if (!views) {
     return node::complain(views.error().message);
   }
@@ -98,7 +99,7 @@ int explain_dir(const Arguments& arguments) {
   return exit_code_of(*cluster, arguments.allow_partial, code);
 }
 
-Result<node::ExplainView> ask_cluster(const Arguments& arguments) {
+Result<Views> ask_cluster(const Arguments& arguments) {
   const auto& request = arguments.request;
   const auto text = ask_operator(
       arguments.access, "/explain",
@@ -106,16 +107,27 @@ Result<node::ExplainView> ask_cluster(const Arguments& arguments) {
   if (!text) {
     return std::unexpected(text.error());
   }
-  return explain::from_json_text(*text);
+  return explain::views_from_json_text(*text);
 }
 
-Result<node::ExplainView> ask_node(const Arguments& arguments) {
+Result<Views> ask_node(const Arguments& arguments) {
   const auto& request = arguments.request;
-  return ask_view<node::ExplainView>(arguments.socket,
-                                     {{"command", "explain"},
-                                      {"from", request.from},
-                                      {"to", request.to},
-                                      {"port", request.port}});
+  const auto answer = cli::ask(arguments.socket, {{"command", "explain"},
+                                                  {"from", request.from},
+                                                  {"to", request.to},
+                                                  {"port", request.port}});
+  if (!answer) {
+    return std::unexpected(answer.error());
+  }
+  return explain::views_from_json_text(node::dump(*answer));
+}
+
+int explain_running(const Arguments& arguments, bool by_operator) {
+  const auto views = by_operator ? ask_cluster(arguments) : ask_node(arguments);
+  if (!views || arguments.request.port.empty() || views->size() != 1) {
+    return show_answers(views, arguments);
+  }
+  return show_answer(views->front(), arguments);
 }
 
 }  // namespace
@@ -141,9 +153,9 @@ void add_explain(CLI::App& app, int& exit_code) {
   command
       ->add_option("--port", request.port,
                    "Destination port and protocol (TCP if none is named); the "
-                   "name of a port of --to; or ICMP type. With DIR, and "
-                   "without this option: every port that the policies or "
-                   "containers of the two ends name")
+                   "name of a port of --to; or ICMP type. Without "
+                   "this option: every port that the policies or "
+                   "containers of the two ends name; an agent needs it")
       ->type_name("80/TCP|udp/53|http|8/ICMP|EchoRequest/ICMP");
   auto* dir = command->add_option(
       "DIR", arguments->dir,
@@ -163,16 +175,9 @@ void add_explain(CLI::App& app, int& exit_code) {
   add_partial_option(*command, arguments->allow_partial);
   add_output_option(*command, arguments->format);
   command->callback([arguments, command, &exit_code] {
-    if (arguments->dir.empty() && arguments->request.port.empty()) {
-      throw CLI::RequiredError("--port, without DIR,");
-    }
-    if (!arguments->dir.empty()) {
-      exit_code = explain_dir(*arguments);
-      return;
-    }
-    exit_code = show_answer(asks_operator(*command) ? ask_cluster(*arguments)
-                                                    : ask_node(*arguments),
-                            *arguments);
+    exit_code = arguments->dir.empty()
+                    ? explain_running(*arguments, asks_operator(*command))
+                    : explain_dir(*arguments);
   });
 }
 

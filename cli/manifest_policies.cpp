@@ -39,6 +39,11 @@ Result<node::ExplainView> ManifestPolicies::explain(
   return cli::explain(*cluster_, request);
 }
 
+Result<std::vector<node::ExplainView>> ManifestPolicies::explain_all_ports(
+    const node::ExplainRequest& request) const {
+  return cli::explain_all_ports(*cluster_, request);
+}
+
 Result<explain::ReachView> ManifestPolicies::reach(
     const explain::ReachRequest& request) const {
   return cli::reach(*cluster_, request);

@@ -28,6 +28,8 @@ class ManifestPolicies : public node::PolicyInfo {
   [[nodiscard]] std::string name_of(const IpAddress& address) const override;
   [[nodiscard]] Result<node::ExplainView> explain(
       const node::ExplainRequest& request) const override;
+  [[nodiscard]] Result<std::vector<node::ExplainView>> explain_all_ports(
+      const node::ExplainRequest& request) const override;
   [[nodiscard]] Result<explain::ReachView> reach(
       const explain::ReachRequest& request) const override;
 

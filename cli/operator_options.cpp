@@ -31,10 +31,9 @@ bool is_kubectl_plugin() {
 }
 
 void add_operator_options(CLI::App& command, OperatorAccess& access) {
-  command.add_flag(
-      "--operator", access.flag,
-      "Ask the operator of a cluster, through its API server; see "
-      "docs/operations.md for the rights");
+  command.add_flag("--operator", access.flag,
+                   "Ask the operator of a cluster, through its API server; see "
+                   "docs/operations.md for the rights");
   command
       .add_option("--kubeconfig", access.kubeconfig,
                   "Where the cluster is; default: $KUBECONFIG, else "

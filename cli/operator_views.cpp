@@ -119,10 +119,9 @@ bool enforced(const ClusterStatusView& view) {
 }
 
 void print(std::ostream& out, const ClusterStatusView& view) {
-  const auto in_force =
-      std::ranges::count_if(view.nodes, [](const NodeAnswerView& node) {
-        return why_not(node).empty();
-      });
+  const auto in_force = std::ranges::count_if(
+      view.nodes,
+      [](const NodeAnswerView& node) { return why_not(node).empty(); });
   out << "operator     " << printable(view.identity) << ", version "
       << printable(view.version) << '\n'
       << "enforced     " << (enforced(view) ? "yes" : "no") << ", on "

@@ -22,7 +22,7 @@ struct NodeAnswerView {
 };
 
 struct ClusterStatusView {
-  std::string version;  // of the operator
+  std::string version;   // of the operator
   std::string identity;  // of the replica that has answered; JSON: "operator"
   std::vector<NodeAnswerView> nodes;
   std::uint64_t policies = 0;

@@ -70,8 +70,8 @@ void add_endpoint(CLI::App& app, int& exit_code) {
   auto* group = app.add_subcommand(
       "endpoint", "Inspect the pods of this node, or of a cluster");
   group->require_subcommand(1);
-  auto* command = group->add_subcommand(
-      "list", "List pods, their interfaces and policies");
+  auto* command =
+      group->add_subcommand("list", "List pods, their interfaces and policies");
   command->footer(R"(
 ISOLATED: the directions in which traffic is denied unless a rule allows it. A
 pod whose interface is not attached is not protected; STATE says why.)");

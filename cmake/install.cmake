@@ -28,6 +28,11 @@ add_custom_target(sluice_installed ALL DEPENDS ${shared}/stamp)
 # ---- files ----
 # Beside each other, where the agent looks for the plugin that it copies to its node.
 install(TARGETS ${programs} sluice_cni RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+# `kubectl sluice` is this program; see cli/operator_options.h.
+file(CREATE_LINK sluice ${CMAKE_CURRENT_BINARY_DIR}/kubectl-sluice SYMBOLIC)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/kubectl-sluice DESTINATION ${CMAKE_INSTALL_BINDIR})
+file(CREATE_LINK sluice.1.gz ${CMAKE_CURRENT_BINARY_DIR}/kubectl-sluice.1.gz SYMBOLIC)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/kubectl-sluice.1.gz DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
 foreach(section 1 8)
   install(DIRECTORY ${shared}/man/ DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section} FILES_MATCHING PATTERN "*.${section}.gz")
 endforeach()

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "agent/node/views.h"
 #include "lib/base/ip.h"
@@ -32,6 +33,10 @@ class PolicyInfo {
   // Why name_of() lacks names; empty if it does not.
   [[nodiscard]] virtual std::string names_problem() const { return {}; }
   [[nodiscard]] virtual Result<ExplainView> explain(
+      const ExplainRequest& request) const = 0;
+  // The same for every port that makes a difference; see
+  // explain::explain_all_ports(). Fails as reach() does.
+  [[nodiscard]] virtual Result<std::vector<ExplainView>> explain_all_ports(
       const ExplainRequest& request) const = 0;
   // Who may reach whom. Fails where the objects of the whole cluster are not
   // known.

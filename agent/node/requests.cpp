@@ -297,6 +297,20 @@ void set_policy_ids(const agent::Agent& agent, ExplainView& view) {
   }
 }
 
+Server::Answer explain_all_ports(const RequestContext& context,
+                                 const ExplainRequest& request) {
+  auto views = context.policies->explain_all_ports(request);
+  if (!views) {
+    return error_answer(views.error().message);
+  }
+  if (context.agent != nullptr) {
+    for (auto& view : *views) {
+      set_policy_ids(*context.agent, view);
+    }
+  }
+  return view_answer({{"answers", *views}});
+}
+
 Server::Answer explain_flow(const RequestContext& context,
                             const json& request) {
   const auto text = [&](const char* name) {
@@ -312,6 +326,9 @@ Server::Answer explain_flow(const RequestContext& context,
                             : with_names(*context.agent, asked);
   if (!complete) {
     return error_answer(complete.error().message);
+  }
+  if (asked.port.empty()) {
+    return explain_all_ports(context, *complete);
   }
   auto view = context.policies->explain(*complete);
   if (view && context.agent != nullptr) {

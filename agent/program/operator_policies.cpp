@@ -84,6 +84,13 @@ std::string OperatorPolicies::names_problem() const {
   return heard_->problem;
 }
 
+Result<std::vector<node::ExplainView>> OperatorPolicies::explain_all_ports(
+    const node::ExplainRequest& /*request*/) const {
+  return fail(
+      "--port: an agent explains one port; `sluice explain --operator` explains "
+      "all that make a difference");
+}
+
 Result<explain::ReachView> OperatorPolicies::reach(
     const explain::ReachRequest& /*request*/) const {
   return fail(

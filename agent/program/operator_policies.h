@@ -49,6 +49,8 @@ class OperatorPolicies : public node::PolicyInfo {
   [[nodiscard]] Result<node::ExplainView> explain(
       const node::ExplainRequest& request) const override;
   // An agent knows what the policies of its own pods say, and of no others.
+  [[nodiscard]] Result<std::vector<node::ExplainView>> explain_all_ports(
+      const node::ExplainRequest& request) const override;
   [[nodiscard]] Result<explain::ReachView> reach(
       const explain::ReachRequest& request) const override;
 

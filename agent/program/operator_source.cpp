@@ -171,8 +171,8 @@ Result<void> OperatorSource::Impl::connect() {
   end_questions.emplace(*client);
   status_requests.emplace(
       [this](const std::string& request) {
-        return runtime->answer(
-            request, OperatorPolicies(link, *runtime, nothing_heard));
+        return runtime->answer(request,
+                               OperatorPolicies(link, *runtime, nothing_heard));
       },
       [this](wire::FlowBatch batch) { client->give(std::move(batch)); });
   questions.emplace(*client, runtime->server(), link, runtime->agent(),

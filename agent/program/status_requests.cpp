@@ -48,7 +48,8 @@ bool StatusRequests::take(const wire::FlowRequest& request) {
     return false;
   }
   const auto parsed = json::parse(request.request, nullptr, false);
-  const auto command = parsed.is_object() ? parsed.value("command", json()) : json();
+  const auto command =
+      parsed.is_object() ? parsed.value("command", json()) : json();
   Items items;
   if (command == "status") {
     items.push_back(node::dump(view_of(answer_(request.request))));

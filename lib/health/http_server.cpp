@@ -89,9 +89,8 @@ Result<Fd> listen_at(const IpAndPort& endpoint) {
 
 MHD_Response* response_of(const std::string& body) {
   // libmicrohttpd copies the body, and does not change what it copies.
-  return MHD_create_response_from_buffer(body.size(),
-                                         const_cast<char*>(body.data()),
-                                         MHD_RESPMEM_MUST_COPY);
+  return MHD_create_response_from_buffer(
+      body.size(), const_cast<char*>(body.data()), MHD_RESPMEM_MUST_COPY);
 }
 
 // Destroys the response.

@@ -22,7 +22,7 @@ struct Version {
   std::uint32_t minor = 0;
   bool operator==(const Version&) const = default;
 };
-inline constexpr Version kVersion{.major = 1, .minor = 6};
+inline constexpr Version kVersion{.major = 1, .minor = 7};
 // From this one on, operators know what PodAddresses are.
 inline constexpr std::uint32_t kAnnouncementsSince = 1;
 // And from this one on, what NodeAddresses are.
@@ -90,7 +90,9 @@ enum class FlowKind : std::uint8_t { kFlows, kStatus, kNamespaces };
 struct FlowRequest {
   std::uint64_t id = 0;  // the operator's own; no other request has had it
   FlowKind kind = FlowKind::kFlows;
-  std::string request;            // kFlows: a message observer.GetFlowsRequest
+  // kFlows: a message observer.GetFlowsRequest. kStatus: empty, or a request of
+  // the agent's socket; see wire.proto.
+  std::string request;
   std::uint32_t batch_bytes = 0;  // see FlowBatch; at most kFlowBatchBytesMax
   // If there are any: only flows with an end in one of them.
   std::vector<std::string> namespaces;
@@ -111,7 +113,7 @@ struct FlowControl {
 struct FlowBatch {
   struct Item {
     std::int64_t time = 0;  // nanoseconds since 1970
-    std::string message;    // of package observer, see wire.proto
+    std::string message;    // of package observer or JSON, see wire.proto
     bool operator==(const Item&) const = default;
   };
   std::uint64_t id = 0;  // of the request

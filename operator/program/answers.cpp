@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "lib/explain/all_ports.h"
 #include "lib/explain/cluster.h"
 #include "lib/explain/view_text.h"
 #include "lib/flow/cluster_end.h"
@@ -33,6 +34,15 @@ Result<std::string> explanation(const policy::Translator& translator,
     return fail("the explanation is too long");
   }
   return text;
+}
+
+Result<std::string> explanations(const policy::Translator& translator,
+                                 const explain::ExplainRequest& request) {
+  const auto views = explain::explain_all_ports(translator, request, {});
+  if (!views) {
+    return std::unexpected(views.error());
+  }
+  return explain::to_json_text(*views);
 }
 
 Answers::Answers(const policy::Translator& translator, Warnings warnings,

@@ -61,5 +61,8 @@ class Answers {
 Result<std::string> explanation(const policy::Translator& translator,
                                 const explain::ExplainRequest& request,
                                 const std::string& node = {});
+// Those of all ports that make a difference, {"answers": [...]}.
+Result<std::string> explanations(const policy::Translator& translator,
+                                 const explain::ExplainRequest& request);
 
 }  // namespace sluice::operatord

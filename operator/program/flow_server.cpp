@@ -244,8 +244,8 @@ void FlowServer::ask_nodes(std::string request, flow::NodeQuery::Done done) {
   auto ended = std::make_shared<std::atomic<bool>>(false);
   auto query = flow::NodeQuery::create(
       impl_->cluster, wire::FlowKind::kStatus, std::move(request),
-      [done = std::move(done), ended](
-          const grpc::Status& status, const flow::NodeQuery::Answers& answers) {
+      [done = std::move(done), ended](const grpc::Status& status,
+                                      const flow::NodeQuery::Answers& answers) {
         done(status, answers);
         *ended = true;
       });

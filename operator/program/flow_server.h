@@ -59,8 +59,8 @@ class FlowServer {
   // To be called often.
   void turn();
 
-  // Reads flows, for the bearer of a token that FlowGate admits. Any thread; the
-  // call must be gone before this object.
+  // Reads flows, for the bearer of a token that FlowGate admits. Any thread;
+  // the call must be gone before this object.
   std::shared_ptr<flow::FlowPull> read(const std::string& authorization,
                                        std::string request);
   // Asks all nodes; see wire::FlowRequest of kStatus. `done` is called once, in

@@ -141,9 +141,9 @@ void add_translation_options(CLI::App& app, OperatorOptions& options) {
       ->type_name("ADDRESS:PORT");
   app.add_option(
          "--explain", options.explain,
-         "Where `sluice explain --operator` is answered, by TLS and for "
-         "tokens of the service account sluice-explain; default, and "
-         "if it is empty: nowhere")
+         "Where `sluice` with --operator is answered, by TLS and for tokens "
+         "of the service accounts sluice-explain and, for flows, "
+         "sluice-observer; default, and if it is empty: nowhere")
       ->take_last()
       ->type_name("ADDRESS:PORT");
   app.add_option("--observer", options.observer,

@@ -118,8 +118,9 @@ json policy_counts(const op::ClusterStore& store) {
       invalid += object.valid ? 0 : 1;
     }
     if (!object.valid) {
-      problems.push_back(problem_row(
-          key, "generation " + std::to_string(object.generation), object.reason));
+      problems.push_back(
+          problem_row(key, "generation " + std::to_string(object.generation),
+                      object.reason));
     }
   }
   for (const auto& [key, why] : store.undecodable()) {
@@ -172,15 +173,14 @@ json policy_row(const op::PolicyObject& object, const std::string& shortfall,
   if (object.in_force && !missing.empty()) {
     add_reason(reason, say(missing));
   }
-  return {
-      {"kind", object.key.kind},
-      {"namespace", object.key.ns},
-      {"name", object.key.name},
-      {"valid", object.valid},
-      {"in_force", object.in_force && shortfall.empty() && missing.empty()},
-      {"source", "generation " + std::to_string(object.generation)},
-      {"reason", std::move(reason)},
-      {"warnings", warnings}};
+  return {{"kind", object.key.kind},
+          {"namespace", object.key.ns},
+          {"name", object.key.name},
+          {"valid", object.valid},
+          {"in_force", object.in_force && shortfall.empty() && missing.empty()},
+          {"source", "generation " + std::to_string(object.generation)},
+          {"reason", std::move(reason)},
+          {"warnings", warnings}};
 }
 
 // Bytes that are no UTF-8 are replaced.
@@ -220,7 +220,8 @@ std::string endpoints_text(const flow::NodeQuery::Answers& answers) {
       endpoints.push_back(std::move(row));
     }
   });
-  return to_text({{"nodes", std::move(nodes)}, {"endpoints", std::move(endpoints)}});
+  return to_text(
+      {{"nodes", std::move(nodes)}, {"endpoints", std::move(endpoints)}});
 }
 
 std::string policies_text(const flow::NodeQuery::Answers& nodes,

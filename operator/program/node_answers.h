@@ -17,9 +17,9 @@ std::string node_status_request();
 std::string node_endpoints_request();
 
 // {"version", "operator", "nodes": [{"node", "problem", "status"}], "policies",
-// "policies_invalid", "problems"}: of every node why there is no answer, or what
-// `sluice status -o json` prints there, and what the operator knows of policies.
-// `identity`: of this replica.
+// "policies_invalid", "problems"}: of every node why there is no answer, or
+// what `sluice status -o json` prints there, and what the operator knows of
+// policies. `identity`: of this replica.
 std::string status_text(const flow::NodeQuery::Answers& nodes,
                         const op::ClusterStore& store,
                         const std::string& version,

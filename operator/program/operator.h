@@ -24,7 +24,7 @@ struct OperatorOptions {
   wire::ServerOptions server;
   CertificateOptions certificate;  // `ns` and names are filled in if empty
   std::string health;              // address; empty: no HTTP
-  std::string explain;   // address of ExplainServer; empty: it does not run
+  std::string explain;   // address of QueryServer; empty: it does not run
   std::string observer;  // address of FlowServer; empty: none
   std::string observer_socket;  // file; empty: none
   std::string ns = "sluice-system";

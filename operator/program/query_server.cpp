@@ -284,8 +284,7 @@ void QueryServer::set_certificate(const wire::TlsCertificate& certificate) {
 }
 
 // On failure nothing listens.
-Result<void> QueryServer::Impl::open(
-    const wire::TlsCertificate& certificate) {
+Result<void> QueryServer::Impl::open(const wire::TlsCertificate& certificate) {
   server.reset();
   auto opened = HttpServer::open(
       address,

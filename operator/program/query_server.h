@@ -18,7 +18,8 @@ namespace sluice::operatord {
 //
 //   GET /explain?from=&to=&port=
 //   GET /status, /endpoints, /policies
-//   GET /flows?request=  a GetFlowsRequest of Hubble's API in base64; the answer
+//   GET /flows?request=  a GetFlowsRequest of Hubble's API in base64; the
+//   answer
 //                        is a line of JSON for each GetFlowsResponse, and empty
 //                        lines in between. A last line {"error": text} says why
 //                        there are no more

@@ -44,7 +44,9 @@ QueryServer::Sources query_sources(QueryContext context) {
   const auto shared = std::make_shared<const QueryContext>(std::move(context));
   return {.explain =
               [shared](const explain::ExplainRequest& request) {
-                return explanation(shared->translator, request);
+                return request.port.empty()
+                           ? explanations(shared->translator, request)
+                           : explanation(shared->translator, request);
               },
           .ask =
               [shared](const std::string& path, QueryServer::Done done) {

@@ -85,7 +85,7 @@ class Package(unittest.TestCase):
         for program, section in (("sluice", 1), ("sluice-agent", 8), ("sluice-operator", 8)):
             expected += [f"usr/share/man/man{section}/{'-'.join((program, *path))}.{section}.gz"
                          for path in commands(program)]
-        expected += ["usr/share/man/man8/sluice-cni.8.gz", "usr/share/bash-completion/completions/sluice",
+        expected += ["usr/share/man/man8/sluice-cni.8.gz", "usr/bin/kubectl-sluice", "usr/share/man/man1/kubectl-sluice.1.gz", "usr/share/bash-completion/completions/sluice",
                      "usr/share/fish/vendor_completions.d/sluice.fish", "usr/share/zsh/vendor-completions/_sluice",
                      "lib/systemd/system/sluice.service", "etc/default/sluice", "usr/share/doc/sluice/copyright",
                      "usr/share/doc/sluice/changelog.gz", "usr/share/doc/sluice/README.md",

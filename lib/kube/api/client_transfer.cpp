@@ -10,6 +10,9 @@
 namespace sluice::kube {
 namespace {
 
+// Of an answer that is no Status object, in an error.
+constexpr std::size_t kMaxPlain = 600;
+
 using nlohmann::json;
 
 // Keep-alive times well below the usual idle limits, so that proxies and load
@@ -130,7 +133,7 @@ ApiError Client::Impl::Transfer::http_error() const {
       text += ": " + message;
     }
   } else if (const auto plain = trimmed(body); !plain.empty()) {
-    text += ": " + std::string(plain.substr(0, 200));
+    text += ": " + std::string(plain.substr(0, kMaxPlain));
   }
   ApiError result = error(text);
   result.status = code;
