@@ -18,14 +18,13 @@ namespace sluice::cli {
 
 using nlohmann::json;
 
-// Found by the JSON library by these names.
-static void from_json(const json& in, NodeAnswerView& view) {
+void from_json(const json& in, NodeAnswerView& view) {
   view = {.node = in.value("node", ""),
           .problem = in.value("problem", ""),
           .status = in.value("status", node::StatusView{})};
 }
 
-static void from_json(const json& in, ClusterStatusView& view) {
+void from_json(const json& in, ClusterStatusView& view) {
   view = {.version = in.value("version", ""),
           .identity = in.value("operator", ""),
           .nodes = in.value("nodes", std::vector<NodeAnswerView>{}),
@@ -34,12 +33,12 @@ static void from_json(const json& in, ClusterStatusView& view) {
           .problems = in.value("problems", std::vector<node::ProblemView>{})};
 }
 
-static void from_json(const json& in, ClusterEndpointView& view) {
+void from_json(const json& in, ClusterEndpointView& view) {
   view = {.node = in.value("node", ""),
           .endpoint = in.get<node::EndpointView>()};
 }
 
-static void from_json(const json& in, ClusterEndpointListView& view) {
+void from_json(const json& in, ClusterEndpointListView& view) {
   view = {
       .nodes = in.value("nodes", std::vector<NodeAnswerView>{}),
       .endpoints = in.value("endpoints", std::vector<ClusterEndpointView>{})};

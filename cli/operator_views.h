@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include <nlohmann/json_fwd.hpp>
+
 #include "agent/node/views.h"
 #include "cli/operator_options.h"
 #include "cli/output.h"
@@ -40,6 +42,12 @@ struct ClusterEndpointListView {
   std::vector<NodeAnswerView> nodes;
   std::vector<ClusterEndpointView> endpoints;
 };
+
+// Throw what the JSON library throws if a member has the wrong type.
+void from_json(const nlohmann::json& in, NodeAnswerView& view);
+void from_json(const nlohmann::json& in, ClusterStatusView& view);
+void from_json(const nlohmann::json& in, ClusterEndpointView& view);
+void from_json(const nlohmann::json& in, ClusterEndpointListView& view);
 
 void print(std::ostream& out, const ClusterStatusView& view);
 void print(std::ostream& out, const ClusterEndpointListView& view);

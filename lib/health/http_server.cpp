@@ -6,7 +6,9 @@
 #include <cstdint>
 #include <cstring>
 #include <map>
+#include <memory>
 #include <thread>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -180,7 +182,7 @@ ssize_t HttpServer::Impl::read_stream(void* stream, std::uint64_t /*position*/,
     self.sent = 0;
   }
   const auto count = std::min(size, self.text.size() - self.sent);
-  std::memcpy(to, self.text.data() + self.sent, count);
+  std::copy_n(self.text.data() + self.sent, count, to);
   self.sent += count;
   return static_cast<ssize_t>(count);
 }
@@ -200,7 +202,7 @@ MHD_Result HttpServer::Impl::answer(MHD_Connection* connection, Answer answer) {
   MHD_Response* response = MHD_create_response_from_callback(
       MHD_SIZE_UNKNOWN, kBlock, read_stream, stream.get(), end_stream);
   if (response != nullptr) {
-    static_cast<void>(stream.release());  // end_stream() destroys it
+    std::ignore = stream.release();  // end_stream() destroys it
   }
   return send(connection, answer, response);
 }

@@ -35,6 +35,7 @@ class HttpServer {
     // nullopt. Called in the server's thread; if it gives an empty text, again
     // after some milliseconds. Destroyed there when the answer has ended, or
     // the client has gone.
+    // NOLINTNEXTLINE(readability-redundant*)
     std::function<std::optional<std::string>()> stream = {};
   };
   // A GET. Valid during a call of the handler.

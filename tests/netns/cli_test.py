@@ -136,6 +136,20 @@ class Cli(suite.Case):
         code, text = self.exit_code(*at, "--from", "x/nobody", "--to", "x/a", "--port", "80/TCP")
         self.assertEqual(code, 2, text)
 
+    def test_explain_without_a_port_is_about_all_that_make_a_difference(self):
+        code, text = self.exit_code("explain", "--socket", self.sluice.socket, "--from", "x/b", "--to", "x/a",
+                                    "-o", "json")
+        self.assertEqual(code, 1, text)
+        verdicts = {view["port"]: view["allowed"] for view in json.loads(text)}
+        self.assertTrue(verdicts["80/TCP"], verdicts)
+        self.assertEqual([port for port, allowed in verdicts.items() if allowed and port != "80/TCP"], [])
+        code, text = self.exit_code("explain", "--socket", self.sluice.socket, "--from", "x/c", "--to", "x/a")
+        self.assertEqual(code, 1, text)
+        self.assertNotIn(": allowed", text)
+        code, text = self.exit_code("explain", "--socket", self.sluice.socket, "--from", "x/b", "--to", "x/nobody")
+        self.assertEqual(code, 2, text)
+        self.assertIn("x/nobody", text)
+
     def test_explain_and_dump_name_the_same_policy(self):
         entries = self.sluice.query("policy", "dump")["entries"]
         [policy_id] = {e["policy_id"] for e in entries}
