@@ -78,6 +78,9 @@ void ReachJudge::read_node(const std::string& name) {
     collector_.add(entry.key);
     with_entries_.insert(pair_of(entry.key.policy_id, entry.key.cidr_id));
   }
+  for (const auto& set : state.sets) {
+    isolating_.try_emplace(set.id, set.isolating);
+  }
   uses_names_ = uses_names_ || !state.names.empty();
   read_peers(state, view);
 }
@@ -189,6 +192,36 @@ const PortBits& ReachJudge::one_side(Direction direction, const PodView& pod,
   return bits;
 }
 
+ReachJudge::Decision ReachJudge::decide(Direction direction, const PodView& pod,
+                                        const Peer& peer,
+                                        std::size_t place) const {
+  const auto port = ports_[place].argument();
+  const auto verdict = pod.node->model.lookup(
+      *pod.endpoint, direction, peer.address, port.protocol, port.port);
+  Decision decision{.allowed = verdict.allowed,
+                    .reason = verdict.reason,
+                    .rule = pod.node->model.rule(verdict.rule)};
+  if (const auto found = isolating_.find(pod.set());
+      found != isolating_.end()) {
+    const auto& names =
+        found->second.at(static_cast<std::size_t>(direction));
+    decision.isolating = names.empty() ? nullptr : &names;
+  }
+  return decision;
+}
+
+PortBits ReachJudge::leading_on(const IpAddress& address) const {
+  auto bits = none();
+  for (std::size_t place = 0; place < ports_.size(); ++place) {
+    const auto port = ports_[place].argument();
+    if (!translator_->destination(address, port.protocol, port.port, {})
+             .empty()) {
+      set_bit(bits, place);
+    }
+  }
+  return bits;
+}
+
 ReachJudge::Verdicts ReachJudge::between(const PodView& from,
                                          const PodView& to) {
   if (!from.plain || !to.plain) {
@@ -210,7 +243,14 @@ ReachJudge::Verdicts ReachJudge::between(const PodView& from,
 
 ReachJudge::Verdicts ReachJudge::to_outside(const PodView& from,
                                             const Peer& to) {
-  if (!from.plain || leads_on(from.pod->node, to.address)) {
+  return leads_on(from.pod->node, to.address)
+             ? ask(from.pod->ns + "/" + from.pod->name, to_string(to.address))
+             : to_plain_outside(from, to);
+}
+
+ReachJudge::Verdicts ReachJudge::to_plain_outside(const PodView& from,
+                                                  const Peer& to) {
+  if (!from.plain) {
     return ask(from.pod->ns + "/" + from.pod->name, to_string(to.address));
   }
   Verdicts verdicts{.allowed = none(), .denied = none()};

@@ -58,6 +58,14 @@ class ReachJudge {
     bool plain = false;
     [[nodiscard]] std::uint32_t set() const { return endpoint->policy_set; }
   };
+  // Why a pod's policies allow or deny a packet, by the entries of its node.
+  struct Decision {
+    bool allowed = true;
+    sluice_reason reason = SLUICE_REASON_DEFAULT_ALLOW;
+    const RuleInfo* rule = nullptr;  // nullptr for built-in rules
+    // The policies that isolate the direction; nullptr: none.
+    const std::vector<std::string>* isolating = nullptr;
+  };
   // Of one pair. A port that no family of the two has is in neither.
   struct Verdicts {
     PortBits allowed;
@@ -71,6 +79,9 @@ class ReachJudge {
   // All ports that entries and containers name; see ReachPortCollector.
   [[nodiscard]] std::vector<ReachPorts> named_ports() const {
     return collector_.pieces();
+  }
+  [[nodiscard]] const ReachPortCollector& collector() const {
+    return collector_;
   }
   void set_ports(std::vector<ReachPorts> ports);
   [[nodiscard]] const std::vector<ReachPorts>& ports() const { return ports_; }
@@ -86,8 +97,24 @@ class ReachJudge {
   [[nodiscard]] Peer outside(const IpAddress& address) const;
   [[nodiscard]] bool uses_names() const { return uses_names_; }
 
+  // What the policies of a plain pod allow for a peer. The reference stays valid
+  // until the next set_ports().
+  [[nodiscard]] const PortBits& one_side(policy::Direction direction,
+                                         const PodView& pod, const Peer& peer);
+  // Why one_side() says so of the port at this place.
+  [[nodiscard]] Decision decide(policy::Direction direction, const PodView& pod,
+                                const Peer& peer, std::size_t place) const;
+  // The ports that the protocols have in a family.
+  [[nodiscard]] const PortBits& of_family(bool v6) const {
+    return of_family_[v6 ? 1 : 0];
+  }
+  // The ports at which something else stands behind an address; see leads_on().
+  [[nodiscard]] PortBits leading_on(const IpAddress& address) const;
+
   [[nodiscard]] Verdicts between(const PodView& from, const PodView& to);
   [[nodiscard]] Verdicts to_outside(const PodView& from, const Peer& to);
+  // The same, where nothing stands behind the address at the ports in question.
+  [[nodiscard]] Verdicts to_plain_outside(const PodView& from, const Peer& to);
   [[nodiscard]] Verdicts from_outside(const Peer& from, const PodView& to);
   // True if something stands behind the address at one of the ports: a node
   // port or host port. What is behind it may be the pod that asks, so that pods
@@ -117,8 +144,6 @@ class ReachJudge {
   void read_peers(const State& state, NodeView& view);
   void add_pod(const kube::Pod& pod);
   [[nodiscard]] std::uint32_t class_of(const IpAddress& address) const;
-  [[nodiscard]] const PortBits& one_side(policy::Direction direction,
-                                         const PodView& pod, const Peer& peer);
   [[nodiscard]] Verdicts ask(const std::string& from, const std::string& to);
   [[nodiscard]] std::vector<Peers> alike(const std::vector<Peer>& peers,
                                          const std::string& node);
@@ -132,6 +157,7 @@ class ReachJudge {
   std::set<IpAddress> api_servers_;
   bool uses_names_ = false;
   std::unordered_set<std::uint64_t> with_entries_;  // set and class
+  std::map<std::uint32_t, std::array<std::vector<std::string>, 2>> isolating_;
 
   std::vector<ReachPorts> ports_;
   std::array<PortBits, 2> of_family_;
