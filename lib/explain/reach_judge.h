@@ -9,7 +9,6 @@
 #include <set>
 #include <string>
 #include <unordered_map>
-#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -104,6 +103,10 @@ class ReachJudge {
   // Why one_side() says so of the port at this place.
   [[nodiscard]] Decision decide(policy::Direction direction, const PodView& pod,
                                 const Peer& peer, std::size_t place) const;
+  // True if both worlds have the same entries for the policy set, whichever
+  // rules they are for: then a peer of the same class has the same verdicts.
+  [[nodiscard]] bool has_same_entries(const ReachJudge& other,
+                                      std::uint32_t set) const;
   // The ports that the protocols have in a family.
   [[nodiscard]] const PortBits& of_family(bool v6) const {
     return of_family_[v6 ? 1 : 0];
@@ -126,21 +129,23 @@ class ReachJudge {
   [[nodiscard]] std::uint64_t questions() const { return questions_; }
 
  private:
+  // What entries say of ports, whichever set, class and rule they are of: a
+  // number for each, in order.
+  using Content = std::vector<std::uint64_t>;
+  // By class; each content is there once, so that equal ones are one.
+  using Contents = std::unordered_map<std::uint32_t, const Content*>;
+  // All that a verdict depends on but for the port.
   struct Key {
-    std::uint32_t set = 0;
-    std::uint32_t cidr_id = 0;
+    const Content* of_class = nullptr;
+    const Content* of_any = nullptr;
     policy::Direction direction = policy::Direction::kIngress;
-    bool operator==(const Key&) const = default;
-  };
-  struct KeyHash {
-    std::size_t operator()(const Key& key) const {
-      const auto mixed =
-          (std::uint64_t{key.set} << 32U | key.cidr_id) * 0x9e3779b97f4a7c15ULL;
-      return mixed ^ (mixed >> 29U) ^ static_cast<std::size_t>(key.direction);
-    }
+    bool isolated = false;
+    bool own_node = false;
+    auto operator<=>(const Key&) const = default;
   };
 
   void read_node(const std::string& name);
+  void read_entries(const State& state);
   void read_peers(const State& state, NodeView& view);
   void add_pod(const kube::Pod& pod);
   [[nodiscard]] std::uint32_t class_of(const IpAddress& address) const;
@@ -156,13 +161,14 @@ class ReachJudge {
   ReachRegions regions_;
   std::set<IpAddress> api_servers_;
   bool uses_names_ = false;
-  std::unordered_set<std::uint64_t> with_entries_;  // set and class
+  std::set<Content> contents_;
+  std::unordered_map<std::uint32_t, Contents> of_sets_;
   std::map<std::uint32_t, std::array<std::vector<std::string>, 2>> isolating_;
 
   std::vector<ReachPorts> ports_;
   std::array<PortBits, 2> of_family_;
   PortBits all_;
-  std::unordered_map<Key, PortBits, KeyHash> judged_;
+  std::map<Key, PortBits> judged_;
   std::map<IpAddress, bool> leads_on_;
   std::uint64_t lookups_ = 0;
   std::uint64_t questions_ = 0;

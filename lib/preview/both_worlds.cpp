@@ -47,6 +47,13 @@ bool has(const PortBits& bits, std::size_t place) {
   return (bits[place / kWordBits] >> (place % kWordBits) & 1U) != 0;
 }
 
+// True for an end that both worlds know as the same.
+bool is_same(const BothWorlds::End& end) {
+  return end.pod != nullptr
+             ? end.pod->same
+             : end.address->before.cidr_id == end.address->after.cidr_id;
+}
+
 // The side that decides: one that denies; without a verdict of its own, the
 // first of a direction.
 const explain::SideView* denying(const explain::ExplainView& view) {
@@ -92,6 +99,9 @@ const PortBits& BothWorlds::leading_on(const IpAddress& address) {
 }
 
 bool BothWorlds::may_differ(const End& from, const End& to) {
+  if (is_same(from) && is_same(to)) {
+    return false;
+  }
   if (!is_plain(from) || !is_plain(to)) {
     return true;
   }

@@ -31,6 +31,9 @@ struct Both {
 // A pod that is in both worlds.
 struct Member {
   Both<const ReachJudge::PodView*> view;
+  // True if its policies say the same of every class in both worlds, and it has
+  // the same class.
+  bool same = false;
   [[nodiscard]] bool is_plain() const {
     return view.before->plain && view.after->plain;
   }

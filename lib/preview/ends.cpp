@@ -49,6 +49,31 @@ InWorld in_world(const ReachJudge::PodView& view) {
   return result;
 }
 
+// Whether the pods of a set have the same verdicts in both worlds.
+class Sets {
+ public:
+  Sets(const ReachJudge& before, const ReachJudge& after)
+      : before_(&before), after_(&after) {}
+
+  [[nodiscard]] bool is_same(const Member& member) {
+    const auto& [before, after] = member.view;
+    if (!member.is_plain() || in_world(*before) != in_world(*after) ||
+        before->endpoint->isolated != after->endpoint->isolated) {
+      return false;
+    }
+    const auto [found, added] = same_.try_emplace(before->set());
+    if (added) {
+      found->second = before_->has_same_entries(*after_, before->set());
+    }
+    return found->second;
+  }
+
+ private:
+  const ReachJudge* before_;
+  const ReachJudge* after_;
+  std::unordered_map<std::uint32_t, bool> same_;
+};
+
 Same same_of(const Member& member) {
   return member.is_plain()
              ? Same{nullptr, in_world(*member.view.before),
@@ -64,6 +89,7 @@ Pods pods_of(const std::vector<explain::Workload>& before,
   Pods result;
   auto earlier = views_of(judge_before);
   auto later = views_of(judge_after);
+  Sets sets(judge_before, judge_after);
   std::map<Same, std::size_t> kinds;
   std::vector<std::string> gone;
   for (const auto& workload : before) {
@@ -77,8 +103,10 @@ Pods pods_of(const std::vector<explain::Workload>& before,
         gone.push_back(name);
         continue;
       }
-      const auto& member = result.members.emplace_back(Member{
-          .view = {.before = earlier.at(name), .after = found->second}});
+      auto& member = result.members.emplace_back(Member{
+          .view = {.before = earlier.at(name), .after = found->second},
+          .same = false});
+      member.same = sets.is_same(member);
       later.erase(found);
       const auto [kind, is_new] =
           kinds.try_emplace(same_of(member), result.kinds.size());
