@@ -129,10 +129,9 @@ int run_preview(const Arguments& arguments) {
   const auto errors = new_errors(*worlds);
   print(std::cerr, errors);
   const int code = denies ? node::kExitNegative : node::kExitOk;
-  return exit_code_of(worlds->before, arguments.allow_partial,
-                      errors.empty() || arguments.allow_partial
-                          ? code
-                          : node::kExitError);
+  return exit_code_of(
+      worlds->before, arguments.allow_partial,
+      errors.empty() || arguments.allow_partial ? code : node::kExitError);
 }
 
 }  // namespace

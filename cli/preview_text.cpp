@@ -21,7 +21,7 @@ using preview::Change;
 using preview::Decision;
 using preview::View;
 using Ends = std::pair<std::size_t, std::size_t>;
-using Places = std::set<std::size_t>;
+using Places = std::vector<std::size_t>;
 
 // "ingress: NetworkPolicy/shop/db spec.ingress[0]", "ingress: default deny of
 // NetworkPolicy/shop/db" or "ingress: default allow".
@@ -41,10 +41,10 @@ std::string decision_text(const Decision& decision) {
 }
 
 void add_ports(const explain::ReachCell& cell, Places& places) {
-  places.insert(cell.allowed.begin(), cell.allowed.end());
-  places.insert(cell.denied.begin(), cell.denied.end());
+  places.insert(places.end(), cell.allowed.begin(), cell.allowed.end());
+  places.insert(places.end(), cell.denied.begin(), cell.denied.end());
   for (const auto& some : cell.some) {
-    places.insert(some.port);
+    places.push_back(some.port);
   }
 }
 
@@ -56,6 +56,9 @@ std::map<Ends, Places> judged_ports(const View& view) {
   }
   for (const auto& cell : view.stays) {
     add_ports(cell, result[{cell.from, cell.to}]);
+  }
+  for (auto& [ends, places] : result) {
+    sort_unique(places);
   }
   return result;
 }
@@ -86,12 +89,12 @@ const char* verdict_of(bool allowed) {
   return allowed ? "allowed" : "denied";
 }
 
-// What is denied stands first.
-using Row = std::tuple<bool, std::string, std::string, std::string>;
+// What is denied stands first. Decisions are their places.
+using Row = std::tuple<bool, std::string, std::size_t, std::size_t>;
 
 void print_expanded(std::ostream& out, const View& view) {
-  Table table({"BECOMES", "FROM", "TO", "PORTS", "DECIDES NOW",
-               "DECIDED BEFORE"});
+  Table table(
+      {"BECOMES", "FROM", "TO", "PORTS", "DECIDES NOW", "DECIDED BEFORE"});
   auto judged = judged_ports(view);
   for (const bool allowed : {false, true}) {
     for (const auto& change : view.changes) {
@@ -99,7 +102,8 @@ void print_expanded(std::ostream& out, const View& view) {
         table.row({verdict_of(allowed), view.ends[change.from].name,
                    view.ends[change.to].name,
                    ports_of(view, change, judged[{change.from, change.to}]),
-                   decision_text(change.after), decision_text(change.before)});
+                   decision_text(view.decisions[change.after]),
+                   decision_text(view.decisions[change.before])});
       }
     }
   }
@@ -112,7 +116,7 @@ void print_collapsed(std::ostream& out, const View& view) {
   for (const auto& change : view.changes) {
     rows[{change.allowed,
           ports_of(view, change, judged[{change.from, change.to}]),
-          decision_text(change.after), decision_text(change.before)}]
+          change.after, change.before}]
         .push_back(&change);
   }
   Table table({"BECOMES", "PAIRS", "FOR EXAMPLE", "PORTS", "DECIDES NOW",
@@ -122,7 +126,8 @@ void print_collapsed(std::ostream& out, const View& view) {
     const auto& first = *changes.front();
     table.row({verdict_of(allowed), std::to_string(changes.size()),
                view.ends[first.from].name + " -> " + view.ends[first.to].name,
-               ports, now, before});
+               ports, decision_text(view.decisions[now]),
+               decision_text(view.decisions[before])});
   }
   table.print(out);
 }

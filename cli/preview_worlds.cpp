@@ -27,11 +27,10 @@ Result<std::vector<Source>> read_change(
     if (!sources) {
       return std::unexpected(sources.error());
     }
-    const bool empty =
-        std::ranges::all_of(*sources, [](const Source& source) {
-          return source.unreadable.empty() && source.manifest.objects.empty() &&
-                 source.manifest.errors.empty();
-        });
+    const bool empty = std::ranges::all_of(*sources, [](const Source& source) {
+      return source.unreadable.empty() && source.manifest.objects.empty() &&
+             source.manifest.errors.empty();
+    });
     if (empty) {
       return fail("-f: " + file.string() + " has no Kubernetes objects");
     }
@@ -66,10 +65,8 @@ Result<Keys> find_deleted(const std::vector<std::string>& texts,
                           const Keys& known, const Keys& replaced) {
   Keys keys;
   for (const auto& text : texts) {
-    const auto found =
-        std::ranges::find_if(known, [&](const op::ObjectKey& key) {
-          return is_meant(key, text);
-        });
+    const auto found = std::ranges::find_if(
+        known, [&](const op::ObjectKey& key) { return is_meant(key, text); });
     if (found == known.end()) {
       std::vector<std::string> names;
       names.reserve(known.size());

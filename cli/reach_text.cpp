@@ -109,9 +109,10 @@ Phrase phrase_of(const ReachView& view, const ReachCell& cell) {
     parts.push_back(view.ports[port].name + " (" + std::to_string(allowed) +
                     " of " + std::to_string(pairs) + " pairs)");
   }
-  return {.allowed = ports_text(view.ports, cell.allowed, both(cell.denied, some)),
-          .denied = ports_text(view.ports, cell.denied, both(cell.allowed, some)),
-          .some = joined(parts)};
+  return {
+      .allowed = ports_text(view.ports, cell.allowed, both(cell.denied, some)),
+      .denied = ports_text(view.ports, cell.denied, both(cell.allowed, some)),
+      .some = joined(parts)};
 }
 
 bool is_shown(const Phrase& phrase, ReachShown shown) {

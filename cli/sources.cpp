@@ -19,8 +19,8 @@ Result<std::vector<Source>> read_folder(const std::filesystem::path& path) {
   }
   std::vector<Source> sources;
   for (auto& change : dir->scan()) {
-    auto& source = sources.emplace_back(
-        Source{.name = std::move(change.file), .manifest = {}, .unreadable = {}});
+    auto& source = sources.emplace_back(Source{
+        .name = std::move(change.file), .manifest = {}, .unreadable = {}});
     if (change.kind == op::ManifestDir::Change::Kind::kUnreadable) {
       source.unreadable = std::move(change.text);
     } else {

@@ -246,8 +246,7 @@ ReachJudge::Decision ReachJudge::decide(Direction direction, const PodView& pod,
                     .rule = pod.node->model.rule(verdict.rule)};
   if (const auto found = isolating_.find(pod.set());
       found != isolating_.end()) {
-    const auto& names =
-        found->second.at(static_cast<std::size_t>(direction));
+    const auto& names = found->second.at(static_cast<std::size_t>(direction));
     decision.isolating = names.empty() ? nullptr : &names;
   }
   return decision;

@@ -96,8 +96,8 @@ class ReachJudge {
   [[nodiscard]] Peer outside(const IpAddress& address) const;
   [[nodiscard]] bool uses_names() const { return uses_names_; }
 
-  // What the policies of a plain pod allow for a peer. The reference stays valid
-  // until the next set_ports().
+  // What the policies of a plain pod allow for a peer. The reference stays
+  // valid until the next set_ports().
   [[nodiscard]] const PortBits& one_side(policy::Direction direction,
                                          const PodView& pod, const Peer& peer);
   // Why one_side() says so of the port at this place.

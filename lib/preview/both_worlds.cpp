@@ -114,10 +114,10 @@ bool BothWorlds::may_differ(const End& from, const End& to) {
       there[after ? 1 : 0] = source != nullptr && destination != nullptr;
       if (there[after ? 1 : 0]) {
         auto& judge = after ? *judges_.after : *judges_.before;
-        sides[after ? 1 : 0] = {side_of(judge, Direction::kEgress,
-                                        pod_of(from, after), *destination),
-                                side_of(judge, Direction::kIngress,
-                                        pod_of(to, after), *source)};
+        sides[after ? 1 : 0] = {
+            side_of(judge, Direction::kEgress, pod_of(from, after),
+                    *destination),
+            side_of(judge, Direction::kIngress, pod_of(to, after), *source)};
       }
     }
     if (there[0] != there[1]) {
@@ -145,8 +145,7 @@ ReachJudge::Verdicts BothWorlds::judge(bool after, const End& from,
   }
   if (from.pod == nullptr) {
     return judge.from_outside(
-        after ? from.address->after : from.address->before,
-        *pod_of(to, after));
+        after ? from.address->after : from.address->before, *pod_of(to, after));
   }
   const auto& peer = after ? to.address->after : to.address->before;
   auto verdicts = judge.to_plain_outside(*pod_of(from, after), peer);
@@ -175,8 +174,10 @@ Difference BothWorlds::compare(const End& from, const End& to) {
 }
 
 // The first end that denies in the one world, and the same one in the other.
-std::optional<BothWorlds::Decisions> BothWorlds::decide_plain(
-    const End& from, const End& to, std::size_t port, bool allowed) {
+std::optional<BothWorlds::Decisions> BothWorlds::decide_plain(const End& from,
+                                                              const End& to,
+                                                              std::size_t port,
+                                                              bool allowed) {
   const bool denying_after = !allowed;
   for (std::size_t family = 0; family < 2; ++family) {
     if (!has(judges_.before->of_family(family == 1), port)) {

@@ -79,8 +79,9 @@ class BothWorlds {
   };
   [[nodiscard]] Decisions decide(const End& from, const End& to,
                                  std::size_t port, bool allowed);
-  [[nodiscard]] const Decision& decision(std::size_t place) const {
-    return reasons_.decision(place);
+  // All that there have been.
+  [[nodiscard]] std::vector<Decision> decisions() const {
+    return reasons_.decisions();
   }
   [[nodiscard]] std::string name_of(const End& end) const;
   // True if node ports or host ports have been left out of what was compared.

@@ -75,10 +75,9 @@ class Sets {
 };
 
 Same same_of(const Member& member) {
-  return member.is_plain()
-             ? Same{nullptr, in_world(*member.view.before),
-                    in_world(*member.view.after)}
-             : Same{&member, {}, {}};
+  return member.is_plain() ? Same{nullptr, in_world(*member.view.before),
+                                  in_world(*member.view.after)}
+                           : Same{&member, {}, {}};
 }
 
 }  // namespace
@@ -93,8 +92,8 @@ Pods pods_of(const std::vector<explain::Workload>& before,
   std::map<Same, std::size_t> kinds;
   std::vector<std::string> gone;
   for (const auto& workload : before) {
-    auto& added =
-        result.workloads.emplace_back(Workload{.end = workload.end, .shares = {}});
+    auto& added = result.workloads.emplace_back(
+        Workload{.end = workload.end, .shares = {}});
     added.end.pods.clear();
     std::map<std::size_t, Share> shares;
     for (const auto& name : workload.end.pods) {
@@ -103,9 +102,9 @@ Pods pods_of(const std::vector<explain::Workload>& before,
         gone.push_back(name);
         continue;
       }
-      auto& member = result.members.emplace_back(Member{
-          .view = {.before = earlier.at(name), .after = found->second},
-          .same = false});
+      auto& member = result.members.emplace_back(
+          Member{.view = {.before = earlier.at(name), .after = found->second},
+                 .same = false});
       member.same = sets.is_same(member);
       later.erase(found);
       const auto [kind, is_new] =
@@ -153,11 +152,10 @@ std::vector<Outside::Addresses> shared(
     const auto [place, added] = places.try_emplace(
         {peer.cidr_id, found->second, peer.address.v6}, result.size());
     if (added) {
-      result.push_back(
-          {.first = {.before = peer,
-                     .after = {.address = peer.address,
-                               .cidr_id = found->second}},
-           .count = 0});
+      result.push_back({.first = {.before = peer,
+                                  .after = {.address = peer.address,
+                                            .cidr_id = found->second}},
+                        .count = 0});
     }
     ++result[place->second].count;
   }

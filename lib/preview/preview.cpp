@@ -185,8 +185,7 @@ bool change_alike(const View& view, std::size_t one, std::size_t two) {
     return changes;
   };
   return std::ranges::equal(
-      changes_of(one), changes_of(two),
-      [&](const Change* a, const Change* b) {
+      changes_of(one), changes_of(two), [&](const Change* a, const Change* b) {
         const auto same_end = [&](std::size_t of_a, std::size_t of_b) {
           return of_a == of_b || (of_a == one && of_b == two);
         };
@@ -213,12 +212,11 @@ void add_outside(View& view, Comparison& comparison, const ReachJudge& before,
     if (place != world && view.changes.size() > changes &&
         outside.kind == explain::Outside::Kind::kFixed &&
         change_alike(view, place, world)) {
-      view.changes.erase(view.changes.begin() +
-                             static_cast<std::ptrdiff_t>(changes),
-                         view.changes.end());
-      view.stays.erase(
-          view.stays.begin() + static_cast<std::ptrdiff_t>(stays),
-          view.stays.end());
+      view.changes.erase(
+          view.changes.begin() + static_cast<std::ptrdiff_t>(changes),
+          view.changes.end());
+      view.stays.erase(view.stays.begin() + static_cast<std::ptrdiff_t>(stays),
+                       view.stays.end());
       view.pairs = pairs;
       continue;
     }
@@ -338,6 +336,7 @@ View compare(const World& before, const World& after, bool outside) {
         "node ports and host ports are not compared, only the pods behind "
         "them");
   }
+  view.decisions = worlds.decisions();
   view.unchanged = view.pairs - view.stays.size();
   leave_out_unchanged(view);
   set_ports(view, judge_before.ports());

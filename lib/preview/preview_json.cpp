@@ -36,15 +36,15 @@ json decision_json(const Decision& decision) {
 }
 
 json change_json(const View& view, const Change& change) {
-  return {{"from", view.ends[change.from].name},
-          {"to", view.ends[change.to].name},
-          {"becomes", change.allowed ? "allowed" : "denied"},
-          {"ports", names_of(view, change.ports.allowed)},
-          {"some", some_of(view, change.ports.some, "changed")},
-          {"now", decision_json(change.after)},
-          {"before", decision_json(change.before)},
-          {"example",
-           {{"from", change.from_member}, {"to", change.to_member}}}};
+  return {
+      {"from", view.ends[change.from].name},
+      {"to", view.ends[change.to].name},
+      {"becomes", change.allowed ? "allowed" : "denied"},
+      {"ports", names_of(view, change.ports.allowed)},
+      {"some", some_of(view, change.ports.some, "changed")},
+      {"now", decision_json(view.decisions[change.after])},
+      {"before", decision_json(view.decisions[change.before])},
+      {"example", {{"from", change.from_member}, {"to", change.to_member}}}};
 }
 
 json stays_json(const View& view, const explain::ReachCell& cell) {

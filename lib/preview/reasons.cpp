@@ -44,12 +44,15 @@ std::size_t Reasons::of(const explain::SideView& side) {
 }
 
 std::size_t Reasons::place_of(Decision decision) {
-  const auto [found, added] =
-      places_.try_emplace(std::move(decision), decisions_.size());
-  if (added) {
-    decisions_.push_back(&found->first);
+  return places_.try_emplace(std::move(decision), places_.size()).first->second;
+}
+
+std::vector<Decision> Reasons::decisions() const {
+  std::vector<Decision> result(places_.size());
+  for (const auto& [decision, place] : places_) {
+    result[place] = decision;
   }
-  return found->second;
+  return result;
 }
 
 }  // namespace sluice::preview

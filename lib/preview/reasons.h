@@ -16,15 +16,13 @@ namespace sluice::preview {
 class Reasons {
  public:
   // The place of the decision of a plain pod's end.
-  std::size_t of(const explain::ReachJudge& judge,
-                 policy::Direction direction,
+  std::size_t of(const explain::ReachJudge& judge, policy::Direction direction,
                  const explain::ReachJudge::PodView& pod,
                  const explain::ReachJudge::Peer& peer, std::size_t port);
   // That of a side of explain's answer.
   std::size_t of(const explain::SideView& side);
-  [[nodiscard]] const Decision& decision(std::size_t place) const {
-    return *decisions_[place];
-  }
+  // By place.
+  [[nodiscard]] std::vector<Decision> decisions() const;
 
  private:
   using Asked = std::tuple<const explain::ReachJudge*, std::uint32_t,
@@ -33,7 +31,6 @@ class Reasons {
 
   std::map<Asked, std::size_t> asked_;
   std::map<Decision, std::size_t> places_;
-  std::vector<const Decision*> decisions_;
 };
 
 }  // namespace sluice::preview

@@ -80,8 +80,8 @@ void Tally::finish(std::size_t from, std::size_t to, View& view) const {
                             .allowed = {},
                             .denied = {},
                             .some = {}},
-                  .before = worlds_->decision(decided.before),
-                  .after = worlds_->decision(decided.after),
+                  .before = decided.before,
+                  .after = decided.after,
                   .from_member = worlds_->name_of(group.from),
                   .to_member = worlds_->name_of(group.to)};
     for (std::size_t port = 0; port < group.pairs.size(); ++port) {

@@ -32,9 +32,10 @@ struct Change {
   // Ports are places in View::ports: at which all members of the ends change
   // (`allowed` of the cell, whatever the verdict), and at which some do.
   explain::ReachCell ports;
-  // Of the end that decides: the one that denies before or after the change.
-  Decision before;
-  Decision after;
+  // Places in View::decisions. Of the end that decides: the one that denies
+  // before or after the change.
+  std::size_t before = 0;
+  std::size_t after = 0;
   // A pair that changes at the first port, as `explain` takes them.
   std::string from_member;
   std::string to_member;
@@ -43,6 +44,7 @@ struct Change {
 struct View {
   std::vector<explain::ReachPort> ports;
   std::vector<explain::ReachEnd> ends;
+  std::vector<Decision> decisions;
   // In the order of `from` and `to`.
   std::vector<Change> changes;
   // Of the pairs of ends that change: what stays allowed, denied, or allowed

@@ -75,21 +75,25 @@ void warn_of_world(const View& view, std::vector<Warning>& warnings) {
     const auto& from = view.ends[change.from];
     const auto& to = view.ends[change.to];
     const bool egress = to.name == kWorld && to.pods.empty();
-    if (change.allowed && (egress || (from.name == kWorld && from.pods.empty()))) {
-      opened[{change.after.policy, change.after.path, egress}].insert(
-          egress ? from.name : to.name);
+    if (change.allowed &&
+        (egress || (from.name == kWorld && from.pods.empty()))) {
+      const auto& decision = view.decisions[change.after];
+      opened[{decision.policy, decision.path, egress}].insert(egress ? from.name
+                                                                     : to.name);
     }
   }
   for (const auto& [by, workloads] : opened) {
     const auto& [policy, path, egress] = by;
-    const auto names = explain::some_names({workloads.begin(), workloads.end()});
-    auto message = policy.empty() ? "opens to the world: nothing isolates " +
-                                        names + " any longer"
-                                  : path + ": opens " + names + " to the world";
-    message += egress ? ", which may connect to any address"
-                      : ", from where any address may connect";
-    warnings.push_back(
-        {.source = {}, .object = policy, .message = std::move(message)});
+    const auto names =
+        explain::some_names({workloads.begin(), workloads.end()});
+    const auto opens = "opens " + names + " to the world for " +
+                       (egress ? "egress" : "ingress");
+    warnings.push_back({.source = {},
+                        .object = policy,
+                        .message = policy.empty()
+                                       ? opens + ": no policy isolates this "
+                                                 "direction any longer"
+                                       : path + ": " + opens});
   }
 }
 

@@ -134,8 +134,7 @@ Column column_of(const std::string& name) {
   }
   const auto dash = name.find('-');
   column.first = std::stoi(name);
-  column.last =
-      dash < slash ? std::stoi(name.substr(dash + 1)) : column.first;
+  column.last = dash < slash ? std::stoi(name.substr(dash + 1)) : column.first;
   return column;
 }
 
@@ -237,8 +236,10 @@ class Oracle {
                           << " " << first;
       EXPECT_EQ(*answer, std::pair(!change.allowed, change.allowed))
           << change.from_member << " -> " << change.to_member << " " << first;
-      verify_decision(before_, change, change.before, first, !change.allowed);
-      verify_decision(after_, change, change.after, first, change.allowed);
+      verify_decision(before_, change, view_.decisions[change.before], first,
+                      !change.allowed);
+      verify_decision(after_, change, view_.decisions[change.after], first,
+                      change.allowed);
     }
   }
 
@@ -257,8 +258,8 @@ class Oracle {
 
   [[nodiscard]] std::string name(
       const std::pair<std::size_t, std::size_t>& ends) const {
-    return view_.ends[ends.first].name + " -> " +
-           view_.ends[ends.second].name + " ";
+    return view_.ends[ends.first].name + " -> " + view_.ends[ends.second].name +
+           " ";
   }
 
   void add_port(const std::string& text, int more) {
@@ -393,8 +394,7 @@ class Oracle {
           return side.allowed == allowed &&
                  side.direction == decision.direction &&
                  side.reason == decision.reason &&
-                 side.policy == decision.policy &&
-                 side.path == decision.path &&
+                 side.policy == decision.policy && side.path == decision.path &&
                  side.isolating == decision.isolating;
         }))
         << change.from_member << " -> " << change.to_member << " " << port
@@ -438,7 +438,7 @@ TEST(PreviewDifferential, IsTheDifferenceOfExplainsAnswersForRandomWorlds) {
   std::size_t changes = 0;
   std::size_t some = 0;
   std::size_t outside = 0;
-  for (std::uint64_t seed = 1; seed <= (getenv("N") ? std::stoul(getenv("N")) : 40); ++seed) {
+  for (std::uint64_t seed = 1; seed <= 150; ++seed) {
     const auto scenario = random_change(seed);
     Oracle oracle(scenario);
     oracle.compare_pods();
