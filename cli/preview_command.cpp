@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "agent/node/command_line.h"
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/preview_flows.h"
 #include "cli/preview_text.h"
 #include "cli/preview_worlds.h"
 #include "cli/show.h"
@@ -40,9 +42,16 @@ Warnings are about what the change does and is probably not meant: policies that
 select nothing or that others make useless, workloads that it opens to the
 world, and pods that can no longer ask a DNS server.
 
+With --flows it also says which flows that have been seen would be denied, and
+which would be allowed that are denied now:
+
+  sluice observe --since 1h -o json > flows.json
+  sluice preview -f policy.yaml --against manifests/ --flows flows.json
+
 Exit status: 0 if nothing that is allowed becomes denied, 1 if something does,
-whether or not anybody uses it, and 2 for bad input, also if an object of -f is
-not valid or only a part of --against can be used.)";
+whether or not anybody uses it; with --flows, 1 if a flow that has been seen
+would be denied, and otherwise 0. 2 for bad input, also if an object of -f is not
+valid or only a part of --against can be used.)";
 
 struct Arguments {
   PreviewInput input;
@@ -71,20 +80,37 @@ nlohmann::json warnings_json(const std::vector<preview::Warning>& warnings) {
   return result;
 }
 
-void show(const preview::View& view,
-          const std::vector<preview::Warning>& warnings,
-          const Arguments& arguments) {
+struct Answer {
+  preview::View view;
+  std::optional<preview::FlowsView> flows;
+  std::vector<preview::Warning> warnings;
+
+  [[nodiscard]] bool denies() const {
+    const auto is_denied = [](const auto& change) { return !change.allowed; };
+    return flows ? std::ranges::any_of(flows->changes, is_denied)
+                 : std::ranges::any_of(view.changes, is_denied);
+  }
+};
+
+void show(const Answer& answer, const Arguments& arguments) {
+  const auto& view = answer.view;
   if (arguments.format == Format::kJson) {
     auto json = preview::preview_json(view);
     const auto counts = count_pairs(view);
     json["allowed"] = counts.allowed;
     json["denied"] = counts.denied;
-    json["warnings"] = warnings_json(warnings);
+    json["warnings"] = warnings_json(answer.warnings);
+    if (answer.flows) {
+      json["flows"] = preview::flows_json(*answer.flows);
+    }
     show_json(json);
     return;
   }
   print_preview(std::cout, view, arguments.expand);
-  print(std::cout, warnings);
+  if (answer.flows) {
+    print(std::cout, *answer.flows);
+  }
+  print(std::cout, answer.warnings);
   for (const auto& note : view.notes) {
     std::cerr << "note: " << printable(note) << '\n';
   }
@@ -114,21 +140,28 @@ int run_preview(const Arguments& arguments) {
   if (worlds->refused) {
     return node::kExitError;
   }
-  const auto view =
+  const auto& before = worlds->before.translator();
+  Answer answer;
+  if (!arguments.input.flows.empty()) {
+    const auto flows = read_flows(arguments.input.flows, before);
+    if (!flows) {
+      return node::complain(flows.error().message);
+    }
+    answer.flows =
+        preview::judge_flows(before, worlds->after.translator(), *flows);
+  }
+  answer.view =
       preview::compare(world_of(worlds->before), world_of(worlds->after));
-  const auto warnings =
+  answer.warnings =
       preview::warnings_of({.translator = &worlds->after.translator(),
                             .inputs_before = &worlds->before.inputs(),
                             .inputs = &worlds->after.inputs(),
                             .findings = &worlds->after.findings()},
-                           view, worlds->changed);
-  show(view, warnings, arguments);
-  const bool denies = std::ranges::any_of(
-      view.changes,
-      [](const preview::Change& change) { return !change.allowed; });
+                           answer.view, worlds->changed);
+  show(answer, arguments);
   const auto errors = new_errors(*worlds);
   print(std::cerr, errors);
-  const int code = denies ? node::kExitNegative : node::kExitOk;
+  const int code = answer.denies() ? node::kExitNegative : node::kExitOk;
   return exit_code_of(
       worlds->before, arguments.allow_partial,
       errors.empty() || arguments.allow_partial ? code : node::kExitError);
@@ -158,6 +191,11 @@ void add_preview(CLI::App& app, int& exit_code) {
                    "or - for the standard input")
       ->required()
       ->type_name("PATH");
+  command
+      ->add_option("--flows", arguments->input.flows,
+                   "Flows that have been seen, as `sluice observe -o json` "
+                   "prints them; - for the standard input")
+      ->type_name("FILE");
   command->add_flag("--expand", arguments->expand,
                     "A row for every pair of workloads");
   add_partial_option(*command, arguments->allow_partial);

@@ -172,4 +172,25 @@ void print(std::ostream& out, const std::vector<preview::Warning>& warnings) {
   }
 }
 
+void print(std::ostream& out, const preview::FlowsView& view) {
+  std::uint64_t denied = 0;
+  std::uint64_t allowed = 0;
+  Table table({"BECOMES", "FLOWS", "LAST SEEN", "FROM", "TO", "PORT", "NAMES",
+               "DECIDES NOW", "DECIDED BEFORE"});
+  for (const auto& change : view.changes) {
+    const auto& flows = change.flows;
+    (change.allowed ? allowed : denied) += flows.count;
+    table.row({verdict_of(change.allowed), std::to_string(flows.count),
+               flows.last_seen, flows.from, flows.to, flows.port,
+               join(flows.names), decision_text(change.after),
+               decision_text(change.before)});
+  }
+  if (!table.empty()) {
+    table.print(out);
+  }
+  out << "flows: " << denied << " would be denied, " << allowed
+      << " allowed; of " << view.seen << " seen, " << view.unknown
+      << " have ends that are not there\n";
+}
+
 }  // namespace sluice::cli

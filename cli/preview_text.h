@@ -4,6 +4,7 @@
 #include <iosfwd>
 #include <vector>
 
+#include "lib/preview/flows.h"
 #include "lib/preview/view.h"
 #include "lib/preview/warnings.h"
 
@@ -14,6 +15,7 @@ namespace sluice::cli {
 // of workloads has its own.
 void print_preview(std::ostream& out, const preview::View& view, bool expand);
 void print(std::ostream& out, const std::vector<preview::Warning>& warnings);
+void print(std::ostream& out, const preview::FlowsView& view);
 
 // Pairs of workloads of which one may connect only after the change, or only
 // before it.

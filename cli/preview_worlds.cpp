@@ -148,6 +148,7 @@ std::set<policy::PolicyKey> changed_policies(const Cluster& change,
 Result<PreviewWorlds> read_worlds(const PreviewInput& input) {
   auto paths = input.files;
   paths.push_back(input.against);
+  paths.push_back(input.flows);
   if (std::ranges::count(paths, std::filesystem::path(kStandardInput)) > 1) {
     return fail("the standard input (-) can be given once only");
   }

@@ -17,6 +17,7 @@ struct PreviewInput {
   std::vector<std::filesystem::path> files;  // of the change
   std::vector<std::string> deletes;          // "Kind/namespace/name"
   std::filesystem::path against;
+  std::filesystem::path flows;  // may be empty
 };
 
 struct PreviewWorlds {

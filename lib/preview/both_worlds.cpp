@@ -12,16 +12,16 @@ namespace {
 
 using policy::Direction;
 
-// Peer and own pod of an end, as the other end's policies see it.
+// An end as the other end's policies see it; nullptr: not in this family.
 const ReachJudge::Peer* peer_of(const BothWorlds::End& end, bool after,
-                                std::size_t family) {
+                                bool v6) {
   if (end.pod != nullptr) {
     const auto* view = after ? end.pod->view.after : end.pod->view.before;
-    const auto& peer = view->peers[family];
+    const auto& peer = view->peers.at(v6 ? 1 : 0);
     return peer ? &*peer : nullptr;
   }
   const auto& peer = after ? end.address->after : end.address->before;
-  return peer.address.v6 == (family == 1) ? &peer : nullptr;
+  return peer.address.v6 == v6 ? &peer : nullptr;
 }
 
 const ReachJudge::PodView* pod_of(const BothWorlds::End& end, bool after) {
@@ -29,13 +29,6 @@ const ReachJudge::PodView* pod_of(const BothWorlds::End& end, bool after) {
     return nullptr;
   }
   return after ? end.pod->view.after : end.pod->view.before;
-}
-
-// What an end allows; nullptr: everything, because it is no pod.
-const PortBits* side_of(ReachJudge& judge, Direction direction,
-                        const ReachJudge::PodView* pod,
-                        const ReachJudge::Peer& peer) {
-  return pod == nullptr ? nullptr : &judge.one_side(direction, *pod, peer);
 }
 
 std::uint64_t word_of(const PortBits* bits, std::size_t word) {
@@ -47,29 +40,15 @@ bool has(const PortBits& bits, std::size_t place) {
   return (bits[place / kWordBits] >> (place % kWordBits) & 1U) != 0;
 }
 
+bool is_plain(const BothWorlds::End& end) {
+  return end.pod == nullptr || end.pod->is_plain();
+}
+
 // True for an end that both worlds know as the same.
 bool is_same(const BothWorlds::End& end) {
   return end.pod != nullptr
              ? end.pod->same
              : end.address->before.cidr_id == end.address->after.cidr_id;
-}
-
-// The side that decides: one that denies; without a verdict of its own, the
-// first of a direction.
-const explain::SideView* denying(const explain::ExplainView& view) {
-  const auto found = std::ranges::find_if(
-      view.sides, [](const explain::SideView& side) { return !side.allowed; });
-  return found == view.sides.end() ? nullptr : &*found;
-}
-
-const explain::SideView* like(const explain::ExplainView& view,
-                              const explain::SideView& side) {
-  const auto found =
-      std::ranges::find_if(view.sides, [&](const explain::SideView& other) {
-        return other.direction == side.direction &&
-               other.endpoint == side.endpoint && other.peer == side.peer;
-      });
-  return found == view.sides.end() ? nullptr : &*found;
 }
 
 }  // namespace
@@ -105,41 +84,51 @@ bool BothWorlds::may_differ(const End& from, const End& to) {
   if (!is_plain(from) || !is_plain(to)) {
     return true;
   }
-  for (std::size_t family = 0; family < 2; ++family) {
-    std::array<std::array<const PortBits*, 2>, 2> sides{};  // world, end
-    std::array<bool, 2> there{};
-    for (const bool after : {false, true}) {
-      const auto* source = peer_of(from, after, family);
-      const auto* destination = peer_of(to, after, family);
-      there[after ? 1 : 0] = source != nullptr && destination != nullptr;
-      if (there[after ? 1 : 0]) {
-        auto& judge = after ? *judges_.after : *judges_.before;
-        sides[after ? 1 : 0] = {
-            side_of(judge, Direction::kEgress, pod_of(from, after),
-                    *destination),
-            side_of(judge, Direction::kIngress, pod_of(to, after), *source)};
-      }
-    }
-    if (there[0] != there[1]) {
+  for (const bool v6 : {false, true}) {
+    const auto before = sides_of(false, from, to, v6);
+    const auto after = sides_of(true, from, to, v6);
+    if (before.has_value() != after.has_value() ||
+        (before && !allow_same(*before, *after))) {
       return true;
-    }
-    if (!there[0]) {
-      continue;
-    }
-    const auto words = judges_.before->of_family(family == 1).size();
-    for (std::size_t word = 0; word < words; ++word) {
-      if ((word_of(sides[0][0], word) & word_of(sides[0][1], word)) !=
-          (word_of(sides[1][0], word) & word_of(sides[1][1], word))) {
-        return true;
-      }
     }
   }
   return false;
 }
 
+// nullopt if the ends do not share the family.
+std::optional<BothWorlds::Sides> BothWorlds::sides_of(bool after,
+                                                      const End& from,
+                                                      const End& to, bool v6) {
+  const auto* source = peer_of(from, after, v6);
+  const auto* destination = peer_of(to, after, v6);
+  if (source == nullptr || destination == nullptr) {
+    return std::nullopt;
+  }
+  auto& judge = judge_of(after);
+  Sides sides;
+  if (const auto* pod = pod_of(from, after)) {
+    sides.egress = &judge.one_side(Direction::kEgress, *pod, *destination);
+  }
+  if (const auto* pod = pod_of(to, after)) {
+    sides.ingress = &judge.one_side(Direction::kIngress, *pod, *source);
+  }
+  return sides;
+}
+
+bool BothWorlds::allow_same(const Sides& before, const Sides& after) const {
+  const auto words = judges_.before->of_family(false).size();
+  for (std::size_t word = 0; word < words; ++word) {
+    if ((word_of(before.egress, word) & word_of(before.ingress, word)) !=
+        (word_of(after.egress, word) & word_of(after.ingress, word))) {
+      return false;
+    }
+  }
+  return true;
+}
+
 ReachJudge::Verdicts BothWorlds::judge(bool after, const End& from,
                                        const End& to) {
-  auto& judge = after ? *judges_.after : *judges_.before;
+  auto& judge = judge_of(after);
   if (from.pod != nullptr && to.pod != nullptr) {
     return judge.between(*pod_of(from, after), *pod_of(to, after));
   }
@@ -173,37 +162,45 @@ Difference BothWorlds::compare(const End& from, const End& to) {
   return result;
 }
 
-// The first end that denies in the one world, and the same one in the other.
+// The decisions of one end, if it denies in the one world and both worlds have
+// it.
+std::optional<BothWorlds::Decisions> BothWorlds::decide_side(
+    Direction direction, const End& own, const End& other, bool v6,
+    std::size_t port, bool denied_after) {
+  Both<std::optional<std::size_t>> places;
+  for (const bool after : {false, true}) {
+    const auto* pod = pod_of(own, after);
+    const auto* peer = peer_of(other, after, v6);
+    if (pod == nullptr || peer == nullptr || !pod->peers.at(v6 ? 1 : 0)) {
+      return std::nullopt;
+    }
+    auto& judge = judge_of(after);
+    if (after == denied_after &&
+        has(judge.one_side(direction, *pod, *peer), port)) {
+      return std::nullopt;
+    }
+    (after ? places.after : places.before) =
+        reasons_.of(judge, direction, *pod, *peer, port);
+  }
+  return Decisions{.before = *places.before, .after = *places.after};
+}
+
+// By the first end that denies in the one world.
 std::optional<BothWorlds::Decisions> BothWorlds::decide_plain(const End& from,
                                                               const End& to,
                                                               std::size_t port,
                                                               bool allowed) {
-  const bool denying_after = !allowed;
-  for (std::size_t family = 0; family < 2; ++family) {
-    if (!has(judges_.before->of_family(family == 1), port)) {
+  for (const bool v6 : {false, true}) {
+    if (!has(judges_.before->of_family(v6), port)) {
       continue;
     }
-    for (const auto direction : {Direction::kEgress, Direction::kIngress}) {
-      const auto& own = direction == Direction::kEgress ? from : to;
-      const auto& other = direction == Direction::kEgress ? to : from;
-      Both<std::optional<std::size_t>> places;
-      bool denies = false;
-      for (const bool after : {false, true}) {
-        auto& judge = after ? *judges_.after : *judges_.before;
-        const auto* pod = pod_of(own, after);
-        const auto* peer = peer_of(other, after, family);
-        if (pod == nullptr || peer == nullptr || !pod->peers[family]) {
-          continue;
-        }
-        if (after == denying_after) {
-          denies = !has(judge.one_side(direction, *pod, *peer), port);
-        }
-        (after ? places.after : places.before) =
-            reasons_.of(judge, direction, *pod, *peer, port);
-      }
-      if (denies && places.before && places.after) {
-        return Decisions{.before = *places.before, .after = *places.after};
-      }
+    if (auto decided =
+            decide_side(Direction::kEgress, from, to, v6, port, !allowed)) {
+      return decided;
+    }
+    if (auto decided =
+            decide_side(Direction::kIngress, to, from, v6, port, !allowed)) {
+      return decided;
     }
   }
   return std::nullopt;
@@ -222,21 +219,13 @@ BothWorlds::Decisions BothWorlds::decide(const End& from, const End& to,
       .port = judges_.before->ports()[port].view().asked};
   const auto before = explain::explain_cluster(*translators_.before, request);
   const auto after = explain::explain_cluster(*translators_.after, request);
-  const explain::SideView none;
-  if (!before || !after) {
-    return {.before = reasons_.of(none), .after = reasons_.of(none)};
-  }
-  const auto& denied = allowed ? *before : *after;
-  const auto& other = allowed ? *after : *before;
-  const auto* side = denying(denied);
-  const auto* same = side == nullptr ? nullptr : like(other, *side);
-  const auto of_denied = reasons_.of(side == nullptr ? none : *side);
-  const auto of_other = reasons_.of(same == nullptr ? none : *same);
-  return allowed ? Decisions{.before = of_denied, .after = of_other}
-                 : Decisions{.before = of_other, .after = of_denied};
+  const auto sides =
+      before && after ? deciding_sides(*before, *after) : DecidingSides{};
+  return {.before = reasons_.of(sides.before),
+          .after = reasons_.of(sides.after)};
 }
 
-std::string BothWorlds::name_of(const End& end) const {
+std::string BothWorlds::name_of(const End& end) {
   return end.pod != nullptr ? end.pod->name()
                             : to_string(end.address->before.address);
 }

@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <array>
+#include <compare>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <optional>
 #include <string>
-#include <tuple>
-#include <unordered_map>
 #include <vector>
 
 #include "lib/explain/reach_judge.h"
@@ -83,17 +80,29 @@ class BothWorlds {
   [[nodiscard]] std::vector<Decision> decisions() const {
     return reasons_.decisions();
   }
-  [[nodiscard]] std::string name_of(const End& end) const;
+  [[nodiscard]] static std::string name_of(const End& end);
   // True if node ports or host ports have been left out of what was compared.
   [[nodiscard]] bool has_left_out() const { return has_left_out_; }
 
  private:
-  [[nodiscard]] bool is_plain(const End& end) const {
-    return end.pod == nullptr || end.pod->is_plain();
+  // What both ends of a pair allow in one family; nullptr: everything, because
+  // it is no pod.
+  struct Sides {
+    const PortBits* egress = nullptr;
+    const PortBits* ingress = nullptr;
+  };
+  [[nodiscard]] ReachJudge& judge_of(bool after) {
+    return after ? *judges_.after : *judges_.before;
   }
+  [[nodiscard]] std::optional<Sides> sides_of(bool after, const End& from,
+                                              const End& to, bool v6);
+  [[nodiscard]] bool allow_same(const Sides& before, const Sides& after) const;
   [[nodiscard]] const PortBits& leading_on(const IpAddress& address);
   [[nodiscard]] ReachJudge::Verdicts judge(bool after, const End& from,
                                            const End& to);
+  [[nodiscard]] std::optional<Decisions> decide_side(
+      policy::Direction direction, const End& own, const End& other, bool v6,
+      std::size_t port, bool denied_after);
   [[nodiscard]] std::optional<Decisions> decide_plain(const End& from,
                                                       const End& to,
                                                       std::size_t port,

@@ -60,7 +60,7 @@ class Outside {
   };
   explain::ReachEnd end;
   explain::Outside::Kind kind = explain::Outside::Kind::kFixed;
-  std::vector<Addresses> addresses = {};  // kFixed
+  std::vector<Addresses> addresses;  // kFixed
   // Those that a pod sees as this end in both worlds. Pods of one node in each
   // world see the same ones.
   [[nodiscard]] const std::vector<Addresses>& seen_by(const Member& pod);

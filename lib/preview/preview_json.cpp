@@ -35,6 +35,18 @@ json decision_json(const Decision& decision) {
           {"isolating", decision.isolating}};
 }
 
+json flows_change_json(const FlowsChange& change) {
+  return {{"from", change.flows.from},
+          {"to", change.flows.to},
+          {"port", change.flows.port},
+          {"names", change.flows.names},
+          {"count", change.flows.count},
+          {"last_seen", change.flows.last_seen},
+          {"becomes", change.allowed ? "allowed" : "denied"},
+          {"now", decision_json(change.after)},
+          {"before", decision_json(change.before)}};
+}
+
 json change_json(const View& view, const Change& change) {
   return {
       {"from", view.ends[change.from].name},
@@ -80,6 +92,16 @@ json preview_json(const View& view) {
   }
   for (const auto& cell : view.stays) {
     result["stays"].push_back(stays_json(view, cell));
+  }
+  return result;
+}
+
+json flows_json(const FlowsView& view) {
+  json result{{"seen", view.seen},
+              {"unknown", view.unknown},
+              {"changes", json::array()}};
+  for (const auto& change : view.changes) {
+    result["changes"].push_back(flows_change_json(change));
   }
   return result;
 }

@@ -12,6 +12,16 @@
 
 namespace sluice::preview {
 
+// Of two answers to one question of which one denies: the side that does so,
+// and the same one in the other answer. nullptr: that one has no such side.
+struct DecidingSides {
+  const explain::SideView* before = nullptr;
+  const explain::SideView* after = nullptr;
+};
+DecidingSides deciding_sides(const explain::ExplainView& before,
+                             const explain::ExplainView& after);
+Decision decision_of(const explain::SideView* side);
+
 // The decisions of a comparison, each once.
 class Reasons {
  public:
@@ -20,7 +30,9 @@ class Reasons {
                  const explain::ReachJudge::PodView& pod,
                  const explain::ReachJudge::Peer& peer, std::size_t port);
   // That of a side of explain's answer.
-  std::size_t of(const explain::SideView& side);
+  std::size_t of(const explain::SideView* side) {
+    return place_of(decision_of(side));
+  }
   // By place.
   [[nodiscard]] std::vector<Decision> decisions() const;
 

@@ -3,6 +3,8 @@
 
 #include "lib/preview/preview.h"
 
+#include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -12,8 +14,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
-#include <stdlib.h>
 
+#include "cli/preview_flows.h"
 #include "cli/preview_text.h"
 #include "cli/preview_worlds.h"
 #include "lib/preview/preview_json.h"
@@ -178,7 +180,7 @@ TEST_F(Preview, APolicyThatIsAddedDeniesWhatItDoesNotAllow) {
 TEST_F(Preview, EqualChangesAreOneRowAndExpandedOnes) {
   put("new.yaml", db_policy("5432"));
   const auto view = preview({"new.yaml"});
-  const auto row =
+  const std::string row =
       "denied   2      shop/job -> shop/db  any                 ingress: "
       "default deny of NetworkPolicy/shop/db  ingress: default allow";
   const auto lines = lines_of(view, false);
@@ -358,6 +360,61 @@ spec:
                                         "because CiliumNetworkPolicy/shop/deny "
                                         "spec.ingressDeny[0], which comes "
                                         "first, covers all of it")));
+}
+
+// A flow as `sluice observe -o json` prints it.
+std::string flow(const std::string& from, const std::string& to,
+                 const std::string& port, const std::string& more = {}) {
+  return R"({"flow":{"time":"2026-01-02T03:04:05.5Z","verdict":"FORWARDED",)" +
+         more + R"("IP":{"source":"10.0.0.8","destination":")" + to +
+         R"("},"l4":{"TCP":{"source_port":40000,"destination_port":)" + port +
+         R"(}},"source":{"namespace":"shop","pod_name":")" + from +
+         R"("},"unknown_field":1},"node_name":"n1"})" + "\n";
+}
+
+TEST_F(Preview, FlowsThatWouldBeDeniedAreCounted) {
+  put("there/db.yaml", db_policy("5432"));
+  put("new.yaml", db_policy("5433"));
+  const auto worlds = read({"new.yaml"}).value();
+  const auto& before = worlds.before.translator();
+  const auto text =
+      flow("web", "10.0.0.2", "5432") + "\n" +
+      flow("web", "10.0.0.2", "5432",
+           R"("destination_names":[],"is_reply":false,)") +
+      R"({"node_status":{"state_change":"NODE_CONNECTED"}})" + "\n" +
+      flow("web", "10.0.0.2", "5432", R"("is_reply":true,)") +
+      flow("web", "10.0.0.2", "5433") + flow("job", "10.0.0.2", "5432") +
+      flow("gone", "192.0.2.9", "80");
+  const auto flows = cli::parse_flows(text, "flows.json", before);
+  ASSERT_TRUE(flows) << flows.error().message;
+  const auto view = judge_flows(before, worlds.after.translator(), *flows);
+  EXPECT_EQ(view.seen, 5U);
+  EXPECT_EQ(view.unknown, 1U);  // an address that no pod has, to another one
+  ASSERT_EQ(view.changes.size(), 2U);
+  EXPECT_FALSE(view.changes[0].allowed);
+  EXPECT_EQ(view.changes[0].flows.count, 2U);
+  EXPECT_EQ(view.changes[0].flows.from, "shop/web");
+  EXPECT_EQ(view.changes[0].flows.to, "10.0.0.2");
+  EXPECT_EQ(view.changes[0].flows.last_seen, "2026-01-02T03:04:05.500Z");
+  EXPECT_EQ(view.changes[0].before.path, "spec.ingress[0]");
+  EXPECT_EQ(view.changes[0].after.reason, "default deny");
+  EXPECT_TRUE(view.changes[1].allowed);
+  EXPECT_EQ(view.changes[1].flows.port, "5433/TCP");
+  std::ostringstream out;
+  cli::print(out, view);
+  EXPECT_THAT(out.str(),
+              HasSubstr("flows: 2 would be denied, 1 allowed; of 5 seen, 1 "
+                        "have ends that are not there\n"));
+  EXPECT_EQ(flows_json(view)["changes"][0]["becomes"], "denied");
+}
+
+TEST_F(Preview, ALineThatIsNoFlowIsNamed) {
+  const cli::Cluster cluster;
+  const auto flows =
+      cli::parse_flows(flow("web", "10.0.0.2", "80") + "{\"flow\": [\n",
+                       "flows.json", cluster.translator());
+  ASSERT_FALSE(flows);
+  EXPECT_THAT(flows.error().message, HasSubstr("flows.json:2: not a flow"));
 }
 
 }  // namespace
