@@ -9,7 +9,7 @@ import tempfile
 import yaml
 
 from tests.netns import suite
-from tests.netns.sluice import cnp, ports
+from tests.netns.sluice import cnp, ports, wait_for
 
 _OLD = cnp("x", "p", {"pod": "a"}, ingress=[{"fromEndpoints": [{"matchLabels": {"pod": "b"}}],
                                              "toPorts": ports("80/TCP")}])
@@ -61,6 +61,42 @@ class Preview(suite.Case):
         self.manifests.put("policy", _NEW)
         self.sluice.settle()
         self.check("x/b > x/a tcp/80 D, x/c > x/a tcp/80 A, x/c > x/a tcp/81 A")
+
+    def test_flows_that_have_been_seen(self):
+        self.sluice.start()
+        self.check("x/b > x/a tcp/80 A, x/c > x/a tcp/80 D")
+        server = f"unix:{os.path.splitext(self.sluice.socket)[0]}-hubble.sock"
+        flows = os.path.join(self.folder, "flows.json")
+
+        def observed():
+            done = self.node.ns.popen(os.environ["SLUICE"], "observe", "--server", server, "-o", "json", "--all",
+                                      stdout=subprocess.PIPE, text=True)
+            text = done.communicate(timeout=30)[0]
+            with open(flows, "w", encoding="utf-8") as file:
+                file.write(text)
+            seen = [json.loads(line).get("flow", {}) for line in text.splitlines()]
+            return {flow.get("source", {}).get("pod_name") for flow in seen} >= {"b", "c"}
+        wait_for(observed, "flows of both pods")
+        code, out, err = self.against("-f", self.file("new.yaml", _NEW), "--flows", flows, "-o", "json")
+        self.assertEqual(code, 1, err)
+        changes = json.loads(out)["flows"]["changes"]
+        self.assertEqual({(c["from"], c["to"], c["port"], c["becomes"]) for c in changes},
+                         {("x/b", "x/a", "80/TCP", "denied"), ("x/c", "x/a", "80/TCP", "allowed")})
+        for change in changes:
+            self.assertGreater(change["count"], 0)
+            self.assertRegex(change["last_seen"], r"^20\d\d-\d\d-\d\dT")
+        # Denied for all others, who have not been seen.
+        allows_b = cnp("x", "p", {"pod": "a"}, ingress=[{"fromEndpoints": [{"matchLabels": {"pod": "b"}}],
+                                                        "toPorts": ports("80/TCP")}], egress=[{}])
+        narrow = cnp("x", "q", {"pod": "d"}, ingress=[{}])
+        code, out, err = self.against("-f", self.file("narrow.yaml", allows_b, narrow), "--flows", flows)
+        self.assertEqual(code, 0, err)
+        self.assertIn("flows: 0 would be denied, 0 allowed; of ", out)
+        with open(flows, "a", encoding="utf-8") as file:
+            file.write("nonsense\n")
+        code, out, err = self.against("-f", self.file("new.yaml", _NEW), "--flows", flows)
+        self.assertEqual((code, out), (2, ""))
+        self.assertIn("not a flow as `sluice observe -o json` prints it", err)
 
     def test_exit_status_and_rows(self):
         new = self.file("new.yaml", _NEW)
