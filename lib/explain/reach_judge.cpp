@@ -235,6 +235,14 @@ const PortBits& ReachJudge::one_side(Direction direction, const PodView& pod,
   return bits;
 }
 
+std::uint32_t ReachJudge::class_to(std::uint32_t set,
+                                   std::uint32_t cidr_id) const {
+  const auto found = of_sets_.find(set);
+  return found != of_sets_.end() && found->second.contains(cidr_id)
+             ? cidr_id
+             : cidr_id & SLUICE_CIDR_LOCAL_NODE;
+}
+
 ReachJudge::Decision ReachJudge::decide(Direction direction, const PodView& pod,
                                         const Peer& peer,
                                         std::size_t place) const {

@@ -100,6 +100,10 @@ class ReachJudge {
   // valid until the next set_ports().
   [[nodiscard]] const PortBits& one_side(policy::Direction direction,
                                          const PodView& pod, const Peer& peer);
+  // The class as the set has entries for it: itself, or any peer, which may be
+  // the own node.
+  [[nodiscard]] std::uint32_t class_to(std::uint32_t set,
+                                       std::uint32_t cidr_id) const;
   // Why one_side() says so of the port at this place.
   [[nodiscard]] Decision decide(policy::Direction direction, const PodView& pod,
                                 const Peer& peer, std::size_t place) const;

@@ -2,6 +2,7 @@
 #include "lib/preview/both_worlds.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "lib/explain/cluster.h"
@@ -84,15 +85,12 @@ bool BothWorlds::may_differ(const End& from, const End& to) {
   if (!is_plain(from) || !is_plain(to)) {
     return true;
   }
-  for (const bool v6 : {false, true}) {
+  return std::ranges::any_of(std::array{false, true}, [&](bool v6) {
     const auto before = sides_of(false, from, to, v6);
     const auto after = sides_of(true, from, to, v6);
-    if (before.has_value() != after.has_value() ||
-        (before && !allow_same(*before, *after))) {
-      return true;
-    }
-  }
-  return false;
+    return before.has_value() != after.has_value() ||
+           (before && !allow_same(*before, *after));
+  });
 }
 
 // nullopt if the ends do not share the family.

@@ -91,7 +91,7 @@ class BothWorlds {
     const PortBits* egress = nullptr;
     const PortBits* ingress = nullptr;
   };
-  [[nodiscard]] ReachJudge& judge_of(bool after) {
+  [[nodiscard]] ReachJudge& judge_of(bool after) const {
     return after ? *judges_.after : *judges_.before;
   }
   [[nodiscard]] std::optional<Sides> sides_of(bool after, const End& from,

@@ -57,7 +57,8 @@ std::size_t Reasons::of(const explain::ReachJudge& judge,
                         const explain::ReachJudge::Peer& peer,
                         std::size_t port) {
   const auto [found, added] = asked_.try_emplace(
-      Asked{&judge, pod.set(), peer.cidr_id, direction, port});
+      Asked{&judge, pod.set(), judge.class_to(pod.set(), peer.cidr_id),
+            direction, port});
   if (added) {
     const auto decided = judge.decide(direction, pod, peer, port);
     Decision decision{

@@ -82,8 +82,8 @@ void Tally::finish(std::size_t from, std::size_t to, View& view) const {
                             .some = {}},
                   .before = decided.before,
                   .after = decided.after,
-                  .from_member = worlds_->name_of(group.from),
-                  .to_member = worlds_->name_of(group.to)};
+                  .from_member = BothWorlds::name_of(group.from),
+                  .to_member = BothWorlds::name_of(group.to)};
     for (std::size_t port = 0; port < group.pairs.size(); ++port) {
       const auto pairs = group.pairs[port];
       const auto all =

@@ -86,14 +86,15 @@ void warn_of_world(const View& view, std::vector<Warning>& warnings) {
     const auto& [policy, path, egress] = by;
     const auto names =
         explain::some_names({workloads.begin(), workloads.end()});
-    const auto opens = "opens " + names + " to the world for " +
-                       (egress ? "egress" : "ingress");
-    warnings.push_back({.source = {},
-                        .object = policy,
-                        .message = policy.empty()
-                                       ? opens + ": no policy isolates this "
-                                                 "direction any longer"
-                                       : path + ": " + opens});
+    auto message = path;
+    message += path.empty() ? "opens " : ": opens ";
+    message += names;
+    message += " to the world for ";
+    message += egress ? "egress" : "ingress";
+    message +=
+        policy.empty() ? ": no policy isolates this direction any longer" : "";
+    warnings.push_back(
+        {.source = {}, .object = policy, .message = std::move(message)});
   }
 }
 
