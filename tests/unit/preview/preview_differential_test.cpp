@@ -56,11 +56,39 @@ struct Scenario {
   json after = json::array();
 };
 
+// The same rules for the ports after those that they name.
+void move_ports(json& value) {
+  constexpr int kMost = 65'000;
+  for (const char* field : {"port", "endPort"}) {
+    if (!value.is_object() || !value.contains(field)) {
+      continue;
+    }
+    auto& port = value[field];
+    if (port.is_number_integer() && port < kMost) {
+      port = port.get<int>() + 1;
+    } else if (port.is_string()) {
+      const auto text = port.get<std::string>();
+      if (text.find_first_not_of("0123456789") == std::string::npos &&
+          text != "0" && std::stoi(text) < kMost) {
+        port = std::to_string(std::stoi(text) + 1);
+      }
+    }
+  }
+  if (value.is_structured()) {
+    for (auto& member : value) {
+      move_ports(member);
+    }
+  }
+}
+
 // The same object with something changed; null: it goes.
 json changed(json object, Random& random) {
   auto& metadata = object["metadata"];
   if (is_policy(object)) {
-    return random.percent(30) ? json() : object;
+    if (random.percent(20)) {
+      move_ports(object["spec"]);
+    }
+    return random.percent(20) ? json() : object;
   }
   if (object["kind"] == "Pod" && random.percent(15)) {
     metadata["labels"]["app"] = random.percent(50) ? "a" : "web";
@@ -367,7 +395,7 @@ class Oracle {
       return;
     }
     const auto end = end_of_.find(pod);
-    ASSERT_NE(end, end_of_.end()) << pod << " " << to_string(address);
+    ASSERT_TRUE(end != end_of_.end()) << pod << " " << to_string(address);
     bool found = false;
     for (std::size_t other = 0; other < view_.ends.size(); ++other) {
       if (stands_for(view_.ends[other], address)) {

@@ -160,6 +160,7 @@ class Preview : public testing::Test {
 TEST_F(Preview, APolicyThatIsAddedDeniesWhatItDoesNotAllow) {
   put("new.yaml", db_policy("5432"));
   const auto view = preview({"new.yaml"});
+  ASSERT_FALSE(view.changes.empty());
   const auto json = preview_json(view);
   const auto& change = json["changes"][0];
   EXPECT_EQ(change["from"], "shop/job");
