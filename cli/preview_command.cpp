@@ -198,7 +198,10 @@ void add_preview(CLI::App& app, int& exit_code) {
       ->type_name("FILE");
   command->add_flag("--expand", arguments->expand,
                     "A row for every pair of workloads");
-  add_partial_option(*command, arguments->allow_partial);
+  command->add_flag("--allow-partial", arguments->allow_partial,
+                    "Files of --against that cannot be read and invalid "
+                    "policies in it are reported, but do not make the exit "
+                    "status 2");
   add_output_option(*command, arguments->format);
   command->callback(
       [arguments, &exit_code] { exit_code = run_preview(*arguments); });

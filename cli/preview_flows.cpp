@@ -2,9 +2,12 @@
 #include "cli/preview_flows.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <fstream>
+#include <iterator>
 #include <map>
-#include <sstream>
+#include <string>
+#include <system_error>
 #include <tuple>
 #include <utility>
 
@@ -130,15 +133,19 @@ Result<std::vector<preview::Flows>> read_flows(
     return text ? parse_flows(*text, kStandardInputName, world)
                 : std::unexpected(text.error());
   }
-  const std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  if (file) {
-    text << file.rdbuf();
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) {
+    return fail_errno(path.string(), EISDIR);
   }
-  if (!file || !text) {
-    return fail("--flows: cannot read " + path.string());
+  std::ifstream stream(path, std::ios::binary);
+  if (!stream) {
+    return fail_errno(path.string());
   }
-  return parse_flows(text.str(), path.string(), world);
+  const std::string text(std::istreambuf_iterator<char>(stream), {});
+  if (stream.bad()) {
+    return fail_errno(path.string());
+  }
+  return parse_flows(text, path.string(), world);
 }
 
 }  // namespace sluice::cli

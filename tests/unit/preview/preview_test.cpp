@@ -409,6 +409,18 @@ TEST_F(Preview, FlowsThatWouldBeDeniedAreCounted) {
   EXPECT_EQ(flows_json(view)["changes"][0]["becomes"], "denied");
 }
 
+TEST_F(Preview, AFileOfFlowsMayBeEmptyAndMustBeAFile) {
+  const cli::Cluster cluster;
+  put("flows.json", "");
+  EXPECT_TRUE(
+      cli::read_flows(root_ / "flows.json", cluster.translator())->empty());
+  for (const auto& path : {root_, root_ / "none.json"}) {
+    const auto flows = cli::read_flows(path, cluster.translator());
+    ASSERT_FALSE(flows);
+    EXPECT_THAT(flows.error().message, HasSubstr(path.string() + ": "));
+  }
+}
+
 TEST_F(Preview, ALineThatIsNoFlowIsNamed) {
   const cli::Cluster cluster;
   const auto flows =
