@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <map>
+#include <span>
 #include <utility>
 
 #include "lib/base/sequence.h"
@@ -173,50 +174,45 @@ class Comparison {
   std::vector<bool> marked_;  // by the places of two workloads
 };
 
-// True if the changes from and to two ends are the same.
-bool change_alike(const View& view, std::size_t one, std::size_t two) {
-  const auto changes_of = [&](std::size_t end) {
-    std::vector<const Change*> changes;
-    for (const auto& change : view.changes) {
-      if (change.from == end || change.to == end) {
-        changes.push_back(&change);
-      }
-    }
-    return changes;
+using Changes = std::span<const Change>;
+
+// True if the changes of the end `one` are those of the end `two`.
+bool are_alike(Changes of_one, std::size_t one, Changes of_two,
+               std::size_t two) {
+  const auto same_end = [&](std::size_t a, std::size_t b) {
+    return a == b || (a == one && b == two);
   };
   return std::ranges::equal(
-      changes_of(one), changes_of(two), [&](const Change* a, const Change* b) {
-        const auto same_end = [&](std::size_t of_a, std::size_t of_b) {
-          return of_a == of_b || (of_a == one && of_b == two);
-        };
-        const auto same_some = [](const explain::ReachSome& c,
-                                  const explain::ReachSome& d) {
-          return c.port == d.port;
-        };
-        return same_end(a->from, b->from) && same_end(a->to, b->to) &&
-               a->allowed == b->allowed && a->before == b->before &&
-               a->after == b->after && a->ports.allowed == b->ports.allowed &&
-               std::ranges::equal(a->ports.some, b->ports.some, same_some);
+      of_one, of_two, [&](const Change& a, const Change& b) {
+        return same_end(a.from, b.from) && same_end(a.to, b.to) &&
+               a.allowed == b.allowed && a.before == b.before &&
+               a.after == b.after && a.ports.allowed == b.ports.allowed &&
+               std::ranges::equal(a.ports.some, b.ports.some, {},
+                                  &explain::ReachSome::port,
+                                  &explain::ReachSome::port);
       });
 }
 
 void add_outside(View& view, Comparison& comparison, const ReachJudge& before,
                  const ReachJudge& after) {
   const auto world = view.ends.size();
+  const auto first = view.changes.size();
+  std::size_t of_world = 0;
   for (auto& outside : outside_ends(before, after, view.notes)) {
     const auto place = view.ends.size();
     const auto pairs = view.pairs;
     const auto changes = view.changes.size();
     const auto stays = view.stays.size();
     comparison.compare_outside(outside, place);
-    if (place != world && view.changes.size() > changes &&
-        outside.kind == explain::Outside::Kind::kFixed &&
-        change_alike(view, place, world)) {
-      view.changes.erase(
-          view.changes.begin() + static_cast<std::ptrdiff_t>(changes),
-          view.changes.end());
-      view.stays.erase(view.stays.begin() + static_cast<std::ptrdiff_t>(stays),
-                       view.stays.end());
+    const Changes all(view.changes);
+    const auto added = all.subspan(changes);
+    if (place == world) {
+      of_world = added.size();
+    } else if (!added.empty() &&
+               outside.kind == explain::Outside::Kind::kFixed &&
+               are_alike(added, place, all.subspan(first, of_world), world)) {
+      view.changes.resize(changes);
+      view.stays.resize(stays);
       view.pairs = pairs;
       continue;
     }

@@ -229,6 +229,30 @@ TEST_F(Preview, APrefixOfOneWorldOnlyIsAnEndOfBoth) {
   }
 }
 
+TEST_F(Preview, APrefixThatChangesAsTheWorldIsLeftOut) {
+  put("there/a.yaml",
+      policy("a",
+             "{podSelector: {matchLabels: {app: web}}, ingress: [{from: "
+             "[{ipBlock: {cidr: 198.51.100.0/24}}]}]}"));
+  put("new.yaml", db_policy("5432"));
+  std::vector<std::string> names;
+  for (const auto& end : preview({"new.yaml"}).ends) {
+    names.push_back(end.name);
+  }
+  EXPECT_THAT(names, ElementsAre("shop/db", "shop/job", "shop/web", "world"));
+  // Not where it changes otherwise.
+  put("new.yaml",
+      policy("a",
+             "{podSelector: {matchLabels: {app: web}}, ingress: [{from: "
+             "[{ipBlock: {cidr: 0.0.0.0/0, except: [198.51.100.0/24]}}]}"
+             "]}"));
+  names.clear();
+  for (const auto& end : preview({"new.yaml"}).ends) {
+    names.push_back(end.name);
+  }
+  EXPECT_THAT(names, ::testing::IsSupersetOf({"198.51.100.0/24", "world"}));
+}
+
 TEST_F(Preview, WhatIsDeletedNoLongerIsolates) {
   put("there/db.yaml", db_policy("5432"));
   const auto view = preview({}, {"networkpolicy/shop/db"});
