@@ -8,7 +8,7 @@
 
 #include "agent/node/command_line.h"
 #include "cli/host.h"
-#include "cli/standard_input.h"
+#include "cli/sources.h"
 #include "cli/tables.h"
 #include "lib/base/suggestion.h"
 #include "lib/explain/all_ports.h"
@@ -32,8 +32,6 @@ std::vector<std::string> names_of_pods(const op::Store& store) {
   }
   return names;
 }
-
-constexpr std::size_t kInputBytesMax = std::size_t{256} << 20U;
 
 // A node is one that there is an object of, or one where a pod is.
 Result<void> check_node(const op::Store& store, const std::string& name) {
@@ -180,38 +178,12 @@ node::PolicyListView Cluster::policy_list() const {
 }
 
 Result<void> load(Cluster& cluster, const std::filesystem::path& path) {
-  if (path == kStandardInput) {
-    auto text = read_standard_input(kInputBytesMax);
-    if (!text) {
-      return std::unexpected(text.error());
-    }
-    cluster.set_source(kStandardInputName,
-                       kube::parse_manifest(*text, kStandardInputName));
-    cluster.store().commit();
-    return {};
+  const auto sources = read_sources(path);
+  if (!sources) {
+    return std::unexpected(sources.error());
   }
-  std::error_code ignored;
-  if (std::filesystem::is_regular_file(path, ignored)) {
-    auto manifest = kube::read_manifest(path);
-    if (!manifest) {
-      return std::unexpected(manifest.error());
-    }
-    cluster.set_source(path.string(), *manifest);
-    cluster.store().commit();
-    return {};
-  }
-  auto dir = op::ManifestDir::open(path);
-  if (!dir) {
-    return std::unexpected(dir.error());
-  }
-  for (const auto& change : dir->scan()) {
-    cluster.take(change);
-  }
-  if (!dir->problem().empty()) {
-    return fail(dir->problem());
-  }
-  if (dir->pending()) {
-    return fail(path.string() + ": a file is being written");
+  for (const auto& source : *sources) {
+    set_source(cluster, source);
   }
   cluster.store().commit();
   return {};

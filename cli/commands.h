@@ -21,6 +21,7 @@ void add_monitor(CLI::App& app, int& exit_code);
 void add_observe(CLI::App& app, int& exit_code);
 void add_explain(CLI::App& app, int& exit_code);
 void add_reach(CLI::App& app, int& exit_code);
+void add_preview(CLI::App& app, int& exit_code);
 void add_lint(CLI::App& app, int& exit_code);
 void add_test(CLI::App& app, int& exit_code);
 void add_completion(CLI::App& app, int& exit_code);

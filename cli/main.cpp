@@ -24,8 +24,8 @@ constexpr const char* kDescription =
 constexpr const char* kFooter = R"(
 `sluice run DIR` enforces the policies of a folder of manifests on this host.
 While it runs, the other commands ask it through its socket, in the same way as
-a node's agent; `policy`, `peer`, `explain`, `reach`, `lint` and `test` also work
-on files alone.
+a node's agent; `policy`, `peer`, `explain`, `reach`, `preview`, `lint` and `test`
+also work on files alone.
 
 Exit status: 0 all is well, 1 the answer is no (denied, a check failed),
 2 bad usage or input, or no running program can be reached.)";
@@ -92,7 +92,7 @@ int run(int argc, char** argv) {
   for (const auto add :
        {add_run, add_cleanup, add_status, add_endpoint, add_policy, add_peer,
         add_conntrack, add_fqdn, add_monitor, add_observe, add_explain,
-        add_reach, add_lint, add_test, add_completion}) {
+        add_reach, add_preview, add_lint, add_test, add_completion}) {
     add(app, exit_code);
   }
   try {

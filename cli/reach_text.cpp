@@ -40,24 +40,24 @@ struct OfProtocol {
   [[nodiscard]] bool is_all() const { return has_others() && out.empty(); }
 };
 
-// "80/TCP, 443/TCP", "any/TCP, 53/UDP", "any/TCP but 22/TCP" or "any".
-// `others`: all that the list does not have.
-std::string ports_text(const ReachView& view, const Places& list,
-                       const Places& others) {
+}  // namespace
+
+std::string ports_text(const std::vector<explain::ReachPort>& ports,
+                       const Places& list, const Places& others) {
   std::vector<std::string> order;
   std::map<std::string, OfProtocol> protocols;
   const auto of = [&](std::size_t port) -> OfProtocol& {
-    const auto protocol = protocol_of(view.ports[port].name);
+    const auto protocol = protocol_of(ports[port].name);
     if (std::ranges::find(order, protocol) == order.end()) {
       order.push_back(protocol);
     }
     return protocols[protocol];
   };
   for (const std::size_t port : list) {
-    of(port).in.push_back(view.ports[port].name);
+    of(port).in.push_back(ports[port].name);
   }
   for (const std::size_t port : others) {
-    of(port).out.push_back(view.ports[port].name);
+    of(port).out.push_back(ports[port].name);
   }
   if (std::ranges::all_of(protocols, [](const auto& protocol) {
         return protocol.second.is_all();
@@ -77,6 +77,8 @@ std::string ports_text(const ReachView& view, const Places& list,
   }
   return joined(parts);
 }
+
+namespace {
 
 Places places_of(const std::vector<explain::ReachSome>& list) {
   Places places;
@@ -107,9 +109,10 @@ Phrase phrase_of(const ReachView& view, const ReachCell& cell) {
     parts.push_back(view.ports[port].name + " (" + std::to_string(allowed) +
                     " of " + std::to_string(pairs) + " pairs)");
   }
-  return {.allowed = ports_text(view, cell.allowed, both(cell.denied, some)),
-          .denied = ports_text(view, cell.denied, both(cell.allowed, some)),
-          .some = joined(parts)};
+  return {
+      .allowed = ports_text(view.ports, cell.allowed, both(cell.denied, some)),
+      .denied = ports_text(view.ports, cell.denied, both(cell.allowed, some)),
+      .some = joined(parts)};
 }
 
 bool is_shown(const Phrase& phrase, ReachShown shown) {

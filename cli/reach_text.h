@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <iosfwd>
+#include <string>
+#include <vector>
 
 #include "lib/explain/reach_view.h"
 
@@ -20,5 +23,11 @@ void print_reach_csv(std::ostream& out, const explain::ReachView& view);
 // A graph for Graphviz.
 void print_reach_dot(std::ostream& out, const explain::ReachView& view,
                      ReachShown shown);
+
+// "80/TCP, 443/TCP", "any/TCP, 53/UDP", "any/TCP but 22/TCP" or "any".
+// `list`: the places of the ports; `others`: of those that it does not have.
+std::string ports_text(const std::vector<explain::ReachPort>& ports,
+                       const std::vector<std::size_t>& list,
+                       const std::vector<std::size_t>& others);
 
 }  // namespace sluice::cli

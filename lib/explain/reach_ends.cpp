@@ -46,17 +46,6 @@ Key key_of(const kube::Pod& pod) {
   return {pod.ns, std::move(owner.name), std::move(owner.kind)};
 }
 
-std::string some_names(const std::vector<std::string>& names) {
-  constexpr std::size_t kMost = 3;
-  const std::vector<std::string> first(
-      names.begin(), names.begin() + static_cast<std::ptrdiff_t>(
-                                         std::min(names.size(), kMost)));
-  return joined(first) +
-         (names.size() > kMost
-              ? " and " + std::to_string(names.size() - kMost) + " more"
-              : "");
-}
-
 void note(std::vector<std::string>& notes,
           const std::vector<std::string>& names, const std::string& why) {
   if (!names.empty()) {
@@ -78,6 +67,17 @@ void name_apart(std::vector<Workload>& workloads) {
 }
 
 }  // namespace
+
+std::string some_names(const std::vector<std::string>& names) {
+  constexpr std::size_t kMost = 3;
+  const std::vector<std::string> first(
+      names.begin(), names.begin() + static_cast<std::ptrdiff_t>(
+                                         std::min(names.size(), kMost)));
+  return joined(first) +
+         (names.size() > kMost
+              ? " and " + std::to_string(names.size() - kMost) + " more"
+              : "");
+}
 
 std::vector<Workload> workloads_of(const policy::Translator& translator,
                                    const std::vector<std::string>& pods,
@@ -153,6 +153,15 @@ std::vector<Variant> variants_of(
   return result;
 }
 
+ReachEnd entity_end(const char* name) {
+  return {.name = name,
+          .ns = {},
+          .kind = "entity",
+          .pods = {},
+          .addresses = {},
+          .prefixes = {}};
+}
+
 const std::vector<ReachJudge::Peers>& Outside::seen_by(
     const ReachJudge::PodView& pod) const {
   switch (kind) {
@@ -169,14 +178,7 @@ const std::vector<ReachJudge::Peers>& Outside::seen_by(
 namespace {
 
 Outside entity(const char* name, Outside::Kind kind) {
-  return {.end = {.name = name,
-                  .ns = {},
-                  .kind = "entity",
-                  .pods = {},
-                  .addresses = {},
-                  .prefixes = {}},
-          .kind = kind,
-          .peers = {}};
+  return {.end = entity_end(name), .kind = kind, .peers = {}};
 }
 
 void add_peer(Outside& outside, const ReachJudge::Peer& peer) {

@@ -24,6 +24,9 @@ std::vector<Workload> workloads_of(const policy::Translator& translator,
                                    const std::vector<std::string>& pods,
                                    std::vector<std::string>& notes);
 
+// "a, b, c and 2 more".
+std::string some_names(const std::vector<std::string>& names);
+
 // Pods of one end between which there is no difference.
 struct Variant {
   std::vector<const ReachJudge::PodView*> pods;  // not empty
@@ -34,6 +37,9 @@ struct Variant {
 // `pods`: of one end.
 std::vector<Variant> variants_of(
     const std::vector<const ReachJudge::PodView*>& pods);
+
+// An end outside of all pods that has a name: "world", "host", ...
+ReachEnd entity_end(const char* name);
 
 // An end outside of all pods. Which addresses it has may depend on the node.
 struct Outside {

@@ -19,8 +19,12 @@ void set_bit(PortBits& bits, std::size_t place) {
   bits[place / kWordBits] |= std::uint64_t{1} << (place % kWordBits);
 }
 
-std::uint64_t pair_of(std::uint32_t set, std::uint32_t cidr_id) {
-  return std::uint64_t{set} << 32U | cidr_id;
+// An entry without its set, class and rule.
+std::uint64_t content_of(const sluice_policy_key& key,
+                         const sluice_policy_value& value) {
+  return std::uint64_t{key.direction} << 40U |
+         std::uint64_t{key.protocol} << 32U | std::uint64_t{key.port} << 16U |
+         std::uint64_t{key.prefixlen & 0xffU} << 8U | value.verdict;
 }
 
 bool goes_over(std::uint8_t protocol, bool v6) {
@@ -74,12 +78,45 @@ void ReachJudge::read_node(const std::string& name) {
                                                .own_alike = {},
                                                .remote_alike = {}})
                    .first->second;
-  for (const auto& entry : state.entries) {
-    collector_.add(entry.key);
-    with_entries_.insert(pair_of(entry.key.policy_id, entry.key.cidr_id));
+  read_entries(state);
+  for (const auto& set : state.sets) {
+    isolating_.try_emplace(set.id, set.isolating);
   }
   uses_names_ = uses_names_ || !state.names.empty();
   read_peers(state, view);
+}
+
+// A set has the same entries on every node.
+void ReachJudge::read_entries(const State& state) {
+  std::map<std::pair<std::uint32_t, std::uint32_t>, Content> added;
+  for (const auto& [key, value] : state.entries) {
+    const auto set = of_sets_.find(key.policy_id);
+    if (set != of_sets_.end() && set->second.contains(key.cidr_id)) {
+      continue;
+    }
+    collector_.add(key);
+    added[{key.policy_id, key.cidr_id}].push_back(content_of(key, value));
+  }
+  for (auto& [place, content] : added) {
+    std::ranges::sort(content);
+    of_sets_[place.first][place.second] =
+        &*contents_.insert(std::move(content)).first;
+  }
+}
+
+bool ReachJudge::has_same_entries(const ReachJudge& other,
+                                  std::uint32_t set) const {
+  const auto ours = of_sets_.find(set);
+  const auto theirs = other.of_sets_.find(set);
+  if (ours == of_sets_.end() || theirs == other.of_sets_.end()) {
+    return (ours == of_sets_.end()) == (theirs == other.of_sets_.end());
+  }
+  return ours->second.size() == theirs->second.size() &&
+         std::ranges::all_of(ours->second, [&](const auto& content) {
+           const auto same = theirs->second.find(content.first);
+           return same != theirs->second.end() &&
+                  *content.second == *same->second;
+         });
 }
 
 void ReachJudge::read_peers(const State& state, NodeView& view) {
@@ -165,12 +202,21 @@ const PortBits& ReachJudge::one_side(Direction direction, const PodView& pod,
   if (set == 0) {
     return all_;
   }
-  // To a set without entries for it, a class is any peer or the own node.
-  const auto cidr_id = with_entries_.contains(pair_of(set, peer.cidr_id))
-                           ? peer.cidr_id
-                           : peer.cidr_id & SLUICE_CIDR_LOCAL_NODE;
-  const auto [found, added] = judged_.try_emplace(
-      {.set = set, .cidr_id = cidr_id, .direction = direction});
+  Key key{.of_class = nullptr,
+          .of_any = nullptr,
+          .direction = direction,
+          .isolated =
+              pod.endpoint->isolated.at(static_cast<std::size_t>(direction)),
+          .own_node = (peer.cidr_id & SLUICE_CIDR_LOCAL_NODE) != 0};
+  if (const auto of_set = of_sets_.find(set); of_set != of_sets_.end()) {
+    const auto content = [&](std::uint32_t cidr_id) {
+      const auto found = of_set->second.find(cidr_id);
+      return found == of_set->second.end() ? nullptr : found->second;
+    };
+    key.of_class = content(peer.cidr_id);
+    key.of_any = content(SLUICE_CIDR_ANY);
+  }
+  const auto [found, added] = judged_.try_emplace(key);
   auto& bits = found->second;
   if (!added) {
     return bits;
@@ -183,6 +229,43 @@ const PortBits& ReachJudge::one_side(Direction direction, const PodView& pod,
             .lookup(*pod.endpoint, direction, peer.address, port.protocol,
                     port.port)
             .allowed) {
+      set_bit(bits, place);
+    }
+  }
+  return bits;
+}
+
+std::uint32_t ReachJudge::class_to(std::uint32_t set,
+                                   std::uint32_t cidr_id) const {
+  const auto found = of_sets_.find(set);
+  return found != of_sets_.end() && found->second.contains(cidr_id)
+             ? cidr_id
+             : cidr_id & SLUICE_CIDR_LOCAL_NODE;
+}
+
+ReachJudge::Decision ReachJudge::decide(Direction direction, const PodView& pod,
+                                        const Peer& peer,
+                                        std::size_t place) const {
+  const auto port = ports_[place].argument();
+  const auto verdict = pod.node->model.lookup(
+      *pod.endpoint, direction, peer.address, port.protocol, port.port);
+  Decision decision{.allowed = verdict.allowed,
+                    .reason = verdict.reason,
+                    .rule = pod.node->model.rule(verdict.rule)};
+  if (const auto found = isolating_.find(pod.set());
+      found != isolating_.end()) {
+    const auto& names = found->second.at(static_cast<std::size_t>(direction));
+    decision.isolating = names.empty() ? nullptr : &names;
+  }
+  return decision;
+}
+
+PortBits ReachJudge::leading_on(const IpAddress& address) const {
+  auto bits = none();
+  for (std::size_t place = 0; place < ports_.size(); ++place) {
+    const auto port = ports_[place].argument();
+    if (!translator_->destination(address, port.protocol, port.port, {})
+             .empty()) {
       set_bit(bits, place);
     }
   }
@@ -210,7 +293,14 @@ ReachJudge::Verdicts ReachJudge::between(const PodView& from,
 
 ReachJudge::Verdicts ReachJudge::to_outside(const PodView& from,
                                             const Peer& to) {
-  if (!from.plain || leads_on(from.pod->node, to.address)) {
+  return leads_on(from.pod->node, to.address)
+             ? ask(from.pod->ns + "/" + from.pod->name, to_string(to.address))
+             : to_plain_outside(from, to);
+}
+
+ReachJudge::Verdicts ReachJudge::to_plain_outside(const PodView& from,
+                                                  const Peer& to) {
+  if (!from.plain) {
     return ask(from.pod->ns + "/" + from.pod->name, to_string(to.address));
   }
   Verdicts verdicts{.allowed = none(), .denied = none()};

@@ -9,7 +9,6 @@
 #include <set>
 #include <string>
 #include <unordered_map>
-#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -58,6 +57,14 @@ class ReachJudge {
     bool plain = false;
     [[nodiscard]] std::uint32_t set() const { return endpoint->policy_set; }
   };
+  // Why a pod's policies allow or deny a packet, by the entries of its node.
+  struct Decision {
+    bool allowed = true;
+    sluice_reason reason = SLUICE_REASON_DEFAULT_ALLOW;
+    const RuleInfo* rule = nullptr;  // nullptr for built-in rules
+    // The policies that isolate the direction; nullptr: none.
+    const std::vector<std::string>* isolating = nullptr;
+  };
   // Of one pair. A port that no family of the two has is in neither.
   struct Verdicts {
     PortBits allowed;
@@ -71,6 +78,9 @@ class ReachJudge {
   // All ports that entries and containers name; see ReachPortCollector.
   [[nodiscard]] std::vector<ReachPorts> named_ports() const {
     return collector_.pieces();
+  }
+  [[nodiscard]] const ReachPortCollector& collector() const {
+    return collector_;
   }
   void set_ports(std::vector<ReachPorts> ports);
   [[nodiscard]] const std::vector<ReachPorts>& ports() const { return ports_; }
@@ -86,8 +96,32 @@ class ReachJudge {
   [[nodiscard]] Peer outside(const IpAddress& address) const;
   [[nodiscard]] bool uses_names() const { return uses_names_; }
 
+  // What the policies of a plain pod allow for a peer. The reference stays
+  // valid until the next set_ports().
+  [[nodiscard]] const PortBits& one_side(policy::Direction direction,
+                                         const PodView& pod, const Peer& peer);
+  // The class as the set has entries for it: itself, or any peer, which may be
+  // the own node.
+  [[nodiscard]] std::uint32_t class_to(std::uint32_t set,
+                                       std::uint32_t cidr_id) const;
+  // Why one_side() says so of the port at this place.
+  [[nodiscard]] Decision decide(policy::Direction direction, const PodView& pod,
+                                const Peer& peer, std::size_t place) const;
+  // True if both worlds have the same entries for the policy set, whichever
+  // rules they are for: then a peer of the same class has the same verdicts.
+  [[nodiscard]] bool has_same_entries(const ReachJudge& other,
+                                      std::uint32_t set) const;
+  // The ports that the protocols have in a family.
+  [[nodiscard]] const PortBits& of_family(bool v6) const {
+    return of_family_[v6 ? 1 : 0];
+  }
+  // The ports at which something else stands behind an address; see leads_on().
+  [[nodiscard]] PortBits leading_on(const IpAddress& address) const;
+
   [[nodiscard]] Verdicts between(const PodView& from, const PodView& to);
   [[nodiscard]] Verdicts to_outside(const PodView& from, const Peer& to);
+  // The same, where nothing stands behind the address at the ports in question.
+  [[nodiscard]] Verdicts to_plain_outside(const PodView& from, const Peer& to);
   [[nodiscard]] Verdicts from_outside(const Peer& from, const PodView& to);
   // True if something stands behind the address at one of the ports: a node
   // port or host port. What is behind it may be the pod that asks, so that pods
@@ -99,26 +133,26 @@ class ReachJudge {
   [[nodiscard]] std::uint64_t questions() const { return questions_; }
 
  private:
+  // What entries say of ports, whichever set, class and rule they are of: a
+  // number for each, in order.
+  using Content = std::vector<std::uint64_t>;
+  // By class; each content is there once, so that equal ones are one.
+  using Contents = std::unordered_map<std::uint32_t, const Content*>;
+  // All that a verdict depends on but for the port.
   struct Key {
-    std::uint32_t set = 0;
-    std::uint32_t cidr_id = 0;
+    const Content* of_class = nullptr;
+    const Content* of_any = nullptr;
     policy::Direction direction = policy::Direction::kIngress;
-    bool operator==(const Key&) const = default;
-  };
-  struct KeyHash {
-    std::size_t operator()(const Key& key) const {
-      const auto mixed =
-          (std::uint64_t{key.set} << 32U | key.cidr_id) * 0x9e3779b97f4a7c15ULL;
-      return mixed ^ (mixed >> 29U) ^ static_cast<std::size_t>(key.direction);
-    }
+    bool isolated = false;
+    bool own_node = false;
+    auto operator<=>(const Key&) const = default;
   };
 
   void read_node(const std::string& name);
+  void read_entries(const State& state);
   void read_peers(const State& state, NodeView& view);
   void add_pod(const kube::Pod& pod);
   [[nodiscard]] std::uint32_t class_of(const IpAddress& address) const;
-  [[nodiscard]] const PortBits& one_side(policy::Direction direction,
-                                         const PodView& pod, const Peer& peer);
   [[nodiscard]] Verdicts ask(const std::string& from, const std::string& to);
   [[nodiscard]] std::vector<Peers> alike(const std::vector<Peer>& peers,
                                          const std::string& node);
@@ -131,12 +165,14 @@ class ReachJudge {
   ReachRegions regions_;
   std::set<IpAddress> api_servers_;
   bool uses_names_ = false;
-  std::unordered_set<std::uint64_t> with_entries_;  // set and class
+  std::set<Content> contents_;
+  std::unordered_map<std::uint32_t, Contents> of_sets_;
+  std::map<std::uint32_t, std::array<std::vector<std::string>, 2>> isolating_;
 
   std::vector<ReachPorts> ports_;
   std::array<PortBits, 2> of_family_;
   PortBits all_;
-  std::unordered_map<Key, PortBits, KeyHash> judged_;
+  std::map<Key, PortBits> judged_;
   std::map<IpAddress, bool> leads_on_;
   std::uint64_t lookups_ = 0;
   std::uint64_t questions_ = 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/explain/reach_outside.h"
 
+#include <algorithm>
 #include <cstddef>
 
 #include "lib/explain/pieces.h"
@@ -33,10 +34,21 @@ std::optional<IpPrefix> ReachRegions::longer_with(
   return std::nullopt;
 }
 
+void ReachRegions::add(const ReachRegions& other) {
+  for (const auto& prefix : other.prefixes_) {
+    add(prefix);
+  }
+  translators_.insert(translators_.end(), other.translators_.begin(),
+                      other.translators_.end());
+}
+
 bool ReachRegions::is_free(const IpAddress& address) const {
-  const auto found = translator_->occupant(address);
-  return found.pod.empty() && found.node.empty() && found.services.empty() &&
-         !found.api_server;
+  return std::ranges::all_of(
+      translators_, [&](const policy::Translator* translator) {
+        const auto found = translator->occupant(address);
+        return found.pod.empty() && found.node.empty() &&
+               found.services.empty() && !found.api_server;
+      });
 }
 
 std::optional<IpAddress> ReachRegions::address_in(

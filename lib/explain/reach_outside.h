@@ -4,6 +4,7 @@
 #include <optional>
 #include <set>
 #include <unordered_set>
+#include <vector>
 
 #include "lib/base/ip.h"
 #include "lib/policy/translator.h"
@@ -16,9 +17,11 @@ namespace sluice::explain {
 class ReachRegions {
  public:
   explicit ReachRegions(const policy::Translator& translator)
-      : translator_(&translator) {}
+      : translators_{&translator} {}
 
   void add(const IpPrefix& prefix);
+  // Adds another world's, whose pods, nodes and Services count, too.
+  void add(const ReachRegions& other);
   [[nodiscard]] const std::set<IpPrefix>& prefixes() const { return prefixes_; }
   // An address of the prefix that is in no longer one, and that no pod, node or
   // Service has; nullopt if there is none, or none soon.
@@ -31,7 +34,7 @@ class ReachRegions {
   [[nodiscard]] std::optional<IpPrefix> longer_with(
       const IpPrefix& prefix, const IpAddress& address) const;
 
-  const policy::Translator* translator_;
+  std::vector<const policy::Translator*> translators_;
   std::set<IpPrefix> prefixes_;
   std::unordered_set<IpPrefix> index_;
   std::set<int> lengths_;

@@ -94,6 +94,14 @@ void ReachPortCollector::add(const kube::ContainerPort& port) {
   }
 }
 
+void ReachPortCollector::add(const ReachPortCollector& other) {
+  for (const auto& of : other.protocols_) {
+    if (auto* ranges = ranges_of(of.protocol)) {
+      ranges->insert(of.ranges.begin(), of.ranges.end());
+    }
+  }
+}
+
 void ReachPortCollector::add_pieces(const OfProtocol& of,
                                     std::vector<ReachPorts>& pieces) {
   // By port, by how much the number of ranges grows there.

@@ -33,6 +33,8 @@ class ReachPortCollector {
   // What an entry of the policy map is about.
   void add(const sluice_policy_key& key);
   void add(const kube::ContainerPort& port);
+  // All that another one has.
+  void add(const ReachPortCollector& other);
   // The pieces in order, and for every protocol, TCP and UDP at least, what is
   // in no range.
   [[nodiscard]] std::vector<ReachPorts> pieces() const;

@@ -3,11 +3,13 @@
 // need. docs/names.md says whose answers count.
 #include <algorithm>
 #include <array>
+#include <set>
 
 #include <netinet/in.h>
 
 #include "lib/lint/checks.h"
 #include "lib/lint/covers.h"
+#include "lib/lint/dns.h"
 
 namespace sluice::lint {
 namespace {
@@ -194,6 +196,26 @@ void Checks::check_dns(const Place& place) {
         path_of(*place.spec) +
             (need.of_cluster ? kDomainsNotLearned : kNotLearned));
   }
+}
+
+std::vector<std::string> Checks::pods_without_dns() && {
+  std::set<std::string> names;
+  for (const auto& place : places_) {
+    if (!place.spec->default_deny[kEgress]) {
+      continue;
+    }
+    for (const auto* object : population_.select(place.spec->subject).pods) {
+      if (!object->is_template && !dns_of(applied_to(*object), false).asks) {
+        names.insert(object->pod.ns + "/" + object->pod.name);
+      }
+    }
+  }
+  return {names.begin(), names.end()};
+}
+
+std::vector<std::string> pods_without_dns(
+    const std::map<std::string, Input>& inputs) {
+  return Checks(inputs).pods_without_dns();
 }
 
 }  // namespace sluice::lint

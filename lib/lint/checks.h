@@ -17,6 +17,8 @@ class Checks {
   explicit Checks(const std::map<std::string, Input>& inputs);
 
   std::vector<Finding> run() &&;
+  // See lib/lint/dns.h.
+  std::vector<std::string> pods_without_dns() &&;
 
  private:
   // A policy's spec, in the order of the input.
