@@ -104,13 +104,6 @@ Server::Answer status(const RequestContext& context) {
   view.version = kVersion;
   view.node = context.node;
   view.problem = agent.problem.empty() ? context.problem : agent.problem;
-  if (view.problem.empty() && !agent.shortfalls.empty()) {
-    const auto& [id, why] = *agent.shortfalls.begin();
-    const auto* set = context.names->set(id);
-    view.problem = (set == nullptr ? "policy set " + std::to_string(id)
-                                   : joined(set->policies)) +
-                   ": " + why;
-  }
   view.enforced = view.problem.empty();
   view.revision = agent.revision;
   view.epoch = agent.epoch;

@@ -29,7 +29,7 @@ ALLOWED = {
     "cni": {"lib/base"},
     "agent/dns": {"include/sluice", "lib/base", "lib/dns", "bpf/dns_message.bpf.h"},
     "agent": {"include/sluice", "lib/base", "lib/dns", "agent/dns"},
-    "agent/node": {"include/sluice", "lib/base", "lib/dns", "lib/explain", "lib/flow", "agent", "agent/dns"},
+    "agent/node": {"include/sluice", "lib/base", "lib/dns", "lib/explain", "lib/flow", "lib/health", "agent", "agent/dns"},
     "agent/program": {"include/sluice", "lib/base", "lib/explain", "lib/flow", "lib/policy", "lib/wire", "lib/health",
                       "cni", "agent", "agent/dns", "agent/node"},
     "operator": {"include/sluice", "lib/base", "lib/dns", "lib/kube", "lib/policy", "lib/wire"},
