@@ -411,18 +411,15 @@ Server::Server(Server&&) noexcept = default;
 Server& Server::operator=(Server&&) noexcept = default;
 Server::~Server() = default;
 
-Result<Server> Server::open(const std::string& address, Sources& sources,
+Result<Server> Server::open(health::Listener listener, Sources& sources,
                             ServerOptions options) {
-  const auto listen = parse_ip_and_port(address);
-  if (!listen) {
-    return fail(address + ": not an address and a port");
-  }
   auto impl =
-      std::make_unique<Impl>(sources, std::move(options), listen->address);
-  auto server = HttpServer::open(
-      address, [impl = impl.get()](const HttpServer::Request& request) {
-        return impl->handle(request);
-      });
+      std::make_unique<Impl>(sources, std::move(options), listener.address());
+  auto server =
+      HttpServer::open(std::move(listener),
+                       [impl = impl.get()](const HttpServer::Request& request) {
+                         return impl->handle(request);
+                       });
   if (!server) {
     return std::unexpected(server.error());
   }
