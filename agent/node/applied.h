@@ -18,8 +18,7 @@ struct Applied {
   Durations times;             // from receipt until it is in force
   std::uint64_t failures = 0;  // of attempts
   // Since when something received has not been in force.
-  std::optional<Clock::time_point> behind_since =
-      {};  // NOLINT(readability-redundant*)
+  std::optional<Clock::time_point> behind_since;
 };
 
 }  // namespace sluice::node

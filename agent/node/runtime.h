@@ -40,8 +40,7 @@ struct RuntimeOptions {
   std::string health;  // address of /healthz and the others; empty: none
   // Opens what else the program needs, before the datapath is loaded. On
   // failure the program ends and the kernel is unchanged.
-  std::function<Result<void>()> before_load =
-      {};  // NOLINT(readability-redundant*)
+  std::function<Result<void>()> before_load;
 };
 
 // Whose state the node enforces.
