@@ -122,10 +122,10 @@ json to_json(const PolicyView& view) {
 }
 
 json to_json(const ReachView& view) {
-  return {{"namespace", view.ns}, {"workloads", list_of(view.workloads)},
-          {"pods", view.pods},    {"ports", view.ports},
-          {"more", view.more},    {"allowed", view.allowed},
-          {"some", view.some}};
+  return {{"namespace", view.ns},    {"workloads", list_of(view.workloads)},
+          {"pods", view.pods},       {"last_pods", view.last_pods},
+          {"ports", view.ports},     {"more", view.more},
+          {"allowed", view.allowed}, {"some", view.some}};
 }
 
 json to_json(const EdgeView& view, const EdgeQuery& query) {
