@@ -86,6 +86,10 @@ Result<void> ManifestSource::start(node::Runtime& runtime) {
                                [this](std::uint32_t) { on_notice(); });
 }
 
+std::string ManifestSource::unready() const {
+  return runtime_->enforcement_problem();
+}
+
 // All of the host's addresses are the node's, whatever the Node object lists,
 // because probes and proxies reach pods from any of them.
 void ManifestSource::on_node_addresses(

@@ -40,6 +40,8 @@ class ManifestSource : public node::Source {
     return *policies_;
   }
   [[nodiscard]] std::string problem() const override { return dir_->problem(); }
+  // Ready means what `sluice status --check` checks.
+  [[nodiscard]] std::string unready() const override;
   void on_node_addresses(const std::vector<IpAddress>& addresses) override;
   bool ask_ends(const std::vector<IpAddress>& addresses,
                 const LearnEnd& learn) override;

@@ -19,6 +19,8 @@
 #include "cni/install.h"
 #include "lib/base/ip.h"
 #include "lib/base/process.h"
+#include "lib/health/health_option.h"
+#include "lib/health/listener.h"
 #include "lib/ui/server.h"
 #include "operator/command_line.h"
 
@@ -57,33 +59,46 @@ int clean_up_and_report(const std::filesystem::path& pin_dir,
   return done ? node::kExitOk : node::complain(done.error().message);
 }
 
-Result<ui::Server> open_page(const std::string& address, ui::Sources& sources,
+Result<ui::Server> open_page(health::Listener listener, ui::Sources& sources,
                              const std::string& node) {
-  auto server = ui::Server::open(address, sources,
+  const auto address = to_string(listener.address());
+  const auto place = (listener.address().v6 ? "[" + address + "]" : address) +
+                     ":" + std::to_string(listener.port());
+  if (!is_loopback(listener.address())) {
+    spdlog::warn("the page at {} is for everybody who reaches it", place);
+  }
+  auto server = ui::Server::open(std::move(listener), sources,
                                  {.node = node, .version = node::kVersion});
   if (!server) {
     return with_context("--ui", server.error());
   }
-  const auto listen = parse_ip_and_port(address);
-  if (listen && !is_loopback(listen->address)) {
-    spdlog::warn("the page at {} is for everybody who reaches it", address);
-  }
-  spdlog::info("page at http://{}/", address.substr(0, address.rfind(':') + 1) +
-                                         std::to_string(server->port()));
+  spdlog::info("page at http://{}/", place);
   return server;
 }
 
 Result<void> enforce(const RunArguments& arguments) {
   auto source = std::make_unique<ManifestSource>(arguments.source);
   const auto& manifests = *source;  // the runtime's, and as long there
-  auto runtime = node::Runtime::start(arguments.runtime, std::move(source));
+  std::optional<health::Listener> listener;
+  auto options = arguments.runtime;
+  if (!arguments.ui.empty()) {
+    options.before_load = [&listener, &arguments]() -> Result<void> {
+      auto opened = health::Listener::open(arguments.ui);
+      if (!opened) {
+        return with_context("--ui", opened.error());
+      }
+      listener = std::move(*opened);
+      return {};
+    };
+  }
+  auto runtime = node::Runtime::start(std::move(options), std::move(source));
   if (!runtime) {
     return std::unexpected(runtime.error());
   }
   UiSources sources(**runtime, manifests);
   std::optional<ui::Server> page;
-  if (!arguments.ui.empty()) {
-    auto opened = open_page(arguments.ui, sources, manifests.node());
+  if (listener) {
+    auto opened = open_page(std::move(*listener), sources, manifests.node());
     if (!opened) {
       return std::unexpected(opened.error());
     }
@@ -137,6 +152,7 @@ void add_run(CLI::App& app, int& exit_code) {
           "Serve a page with a map of the flows; a port alone is one of "
           "127.0.0.1. Nobody who reaches it has to say who they are")
       ->type_name("[ADDRESS:]PORT");
+  health::add_health_option(*command, runtime.health);
   command->add_flag("--cleanup", arguments->cleanup,
                     "Remove every trace at the end; without DIR, do only that");
   node::add_agent_options(*command, runtime.agent);

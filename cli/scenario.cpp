@@ -17,6 +17,8 @@ namespace {
 using nlohmann::json;
 // Fields that carry information for people or for other tools. Everything else
 // that is not known is an error: a misspelt `ingress` would test nothing.
+// The `stage` of invalid objects that Sluice may accept.
+constexpr std::string_view kMayPass = "preflight-only";
 constexpr std::array kScenarioFields{
     std::string_view("name"),      std::string_view("source"),
     std::string_view("features"),  std::string_view("note"),
@@ -203,7 +205,8 @@ Result<void> parse_invalid(const json& from, Scenario& scenario) {
     if (object->starts_with('/')) {  // cluster-wide: no namespace
       object->erase(0, 1);
     }
-    scenario.invalid.push_back({std::move(*object), std::move(*stage)});
+    scenario.invalid.push_back(
+        {.object = std::move(*object), .may_pass = *stage == kMayPass});
   }
   return {};
 }

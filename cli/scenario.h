@@ -82,10 +82,8 @@ struct ScenarioObject {
 
 // An object that must be rejected.
 struct ScenarioInvalid {
-  std::string object;  // "namespace/name", or "name" for cluster-wide kinds
-  // Where: crd-schema, unknown-field, agent-decode, agent-parse (Sluice must
-  // reject all of these), preflight-only (Sluice may accept it).
-  std::string stage;
+  std::string object;     // "namespace/name", or "name" for cluster-wide kinds
+  bool may_pass = false;  // Sluice may accept it all the same
 };
 
 struct Scenario {

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/scenario_reader.h"
+#include "lib/kube/port_name.h"
 
 namespace sluice::cli {
 namespace {
@@ -164,18 +165,6 @@ Result<std::optional<bool>> parse_whole(const json& probe) {
   return *value == "allow";
 }
 
-// True for what a port can be called (IANA_SVC_NAME, RFC 6335, 5.1).
-bool is_port_name(std::string_view text) {
-  constexpr std::size_t kMost = 15;
-  return !text.empty() && text.size() <= kMost &&
-         std::ranges::all_of(text,
-                             [](char c) {
-                               return (c >= 'a' && c <= 'z') ||
-                                      (c >= '0' && c <= '9') || c == '-';
-                             }) &&
-         std::ranges::any_of(text, [](char c) { return c >= 'a' && c <= 'z'; });
-}
-
 // The numbers of "80" and "8000-8010"; the second is 0 for the first.
 std::optional<std::pair<std::uint16_t, std::uint16_t>> parse_range(
     std::string_view text) {
@@ -221,7 +210,7 @@ Result<void> parse_port(const json& value, bool protocol_named, Probe& probe) {
     std::tie(probe.port, probe.last_port) = *range;
     return {};
   }
-  if (!is_port_name(text)) {
+  if (!kube::is_port_name(text)) {
     return fail(
         "port: neither a number from 0 to 65535, nor a range as in 8000-8010, "
         "nor the name of a port");

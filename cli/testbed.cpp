@@ -153,7 +153,7 @@ void Testbed::load(const Scenario& scenario) {
 void Testbed::check_objects(const Scenario& scenario) {
   std::map<std::string, bool> must_fail;  // false: may
   for (const auto& invalid : scenario.invalid) {
-    must_fail[invalid.object] = invalid.stage != "preflight-only";
+    must_fail[invalid.object] = !invalid.may_pass;
   }
   std::set<std::string> rejected;
   for (const auto& problem : cluster_.store().problems()) {

@@ -16,19 +16,81 @@ namespace {
 
 using nlohmann::json;
 
+template <typename T>
+Result<Object> widen(Result<T> value) {
+  if (!value) {
+    return std::unexpected(std::move(value.error()));
+  }
+  return Object{std::move(*value)};
+}
+
+// A kind of objects. Those of policies have no versions and functions here; see
+// policy::is_policy().
 struct Kind {
   std::string_view group;
   std::string_view kind;
   bool namespaced;
+  std::array<std::string_view, 2> versions = {};
+  Result<Object> (*decode)(const json& object) = nullptr;
+  void (*remove)(policy::Translator& translator,
+                 const ObjectKey& key) = nullptr;
 };
 
 constexpr std::array kKinds{
-    Kind{"", "Namespace", false},
-    Kind{"", "Pod", true},
-    Kind{"", "Node", false},
-    Kind{"", "Service", true},
-    Kind{"discovery.k8s.io", "EndpointSlice", true},
-    Kind{"cilium.io", "CiliumCIDRGroup", false},
+    Kind{"",
+         "Namespace",
+         false,
+         {"v1"},
+         [](const json& object) {
+           return widen(kube::decode_namespace(object));
+         },
+         [](policy::Translator& translator, const ObjectKey& key) {
+           translator.remove_namespace(key.name);
+         }},
+    Kind{"",
+         "Pod",
+         true,
+         {"v1"},
+         [](const json& object) { return widen(kube::decode_pod(object)); },
+         [](policy::Translator& translator, const ObjectKey& key) {
+           translator.remove_pod(key.ns, key.name);
+         }},
+    Kind{"",
+         "Node",
+         false,
+         {"v1"},
+         [](const json& object) { return widen(kube::decode_node(object)); },
+         [](policy::Translator& translator, const ObjectKey& key) {
+           translator.remove_node(key.name);
+         }},
+    Kind{"",
+         "Service",
+         true,
+         {"v1"},
+         [](const json& object) { return widen(kube::decode_service(object)); },
+         [](policy::Translator& translator, const ObjectKey& key) {
+           translator.remove_service(key.ns, key.name);
+         }},
+    Kind{"discovery.k8s.io",
+         "EndpointSlice",
+         true,
+         {"discovery.k8s.io/v1", "discovery.k8s.io/v1beta1"},
+         [](const json& object) {
+           return widen(kube::decode_endpoint_slice(object));
+         },
+         [](policy::Translator& translator, const ObjectKey& key) {
+           translator.remove_endpoint_slice(key.ns, key.name);
+         }},
+    Kind{"cilium.io",
+         "CiliumCIDRGroup",
+         false,
+         {"cilium.io/v2", "cilium.io/v2alpha1"},
+         [](const json& object) {
+           return widen(kube::decode_cidr_group(object));
+         },
+         [](policy::Translator& translator, const ObjectKey& key) {
+           translator.remove_cidr_group(key.name);
+         }},
     Kind{"cilium.io", "CiliumNetworkPolicy", true},
     Kind{"cilium.io", "CiliumClusterwideNetworkPolicy", false},
     Kind{"networking.k8s.io", "NetworkPolicy", true},
@@ -67,17 +129,17 @@ const Kind* find_kind(std::string_view group, std::string_view kind) {
   return found == kKinds.end() ? nullptr : found;
 }
 
+// Of a kind that is no policy's. Kinds have distinct names.
+const Kind* find_plain_kind(std::string_view kind) {
+  const auto* found = std::ranges::find(kKinds, kind, &Kind::kind);
+  return found == kKinds.end() || found->decode == nullptr ? nullptr : found;
+}
+
 bool is_plain_kind(std::string_view api_version, std::string_view kind) {
-  if (api_version == "v1") {
-    return kind == "Namespace" || kind == "Pod" || kind == "Node" ||
-           kind == "Service";
-  }
-  if (kind == "EndpointSlice") {
-    return api_version == "discovery.k8s.io/v1" ||
-           api_version == "discovery.k8s.io/v1beta1";
-  }
-  return kind == "CiliumCIDRGroup" &&
-         (api_version == "cilium.io/v2" || api_version == "cilium.io/v2alpha1");
+  const auto* known = find_plain_kind(kind);
+  return known != nullptr && !api_version.empty() &&
+         std::ranges::find(known->versions, api_version) !=
+             known->versions.end();
 }
 
 // A non-empty string member of an object, or why there is none.
@@ -89,14 +151,6 @@ Result<std::string> text_member(const json& object, const char* name,
     return fail(path + ": must be a string that is not empty");
   }
   return found->get<std::string>();
-}
-
-template <typename T>
-Result<Object> widen(Result<T> value) {
-  if (!value) {
-    return std::unexpected(std::move(value.error()));
-  }
-  return Object{std::move(*value)};
 }
 
 }  // namespace
@@ -172,22 +226,7 @@ Result<Object> decode(const ObjectKey& key, json object) {
   if (policy::is_policy(api_version, key.kind)) {
     return widen(policy::parse_policy(object));
   }
-  if (key.kind == "Namespace") {
-    return widen(kube::decode_namespace(object));
-  }
-  if (key.kind == "Pod") {
-    return widen(kube::decode_pod(object));
-  }
-  if (key.kind == "Node") {
-    return widen(kube::decode_node(object));
-  }
-  if (key.kind == "Service") {
-    return widen(kube::decode_service(object));
-  }
-  if (key.kind == "EndpointSlice") {
-    return widen(kube::decode_endpoint_slice(object));
-  }
-  return widen(kube::decode_cidr_group(object));
+  return find_plain_kind(key.kind)->decode(object);
 }
 
 std::optional<policy::Policy> isolation_of(const json& object,
@@ -213,18 +252,8 @@ void set(policy::Translator& translator, const Object& object) {
 }
 
 void remove(policy::Translator& translator, const ObjectKey& key) {
-  if (key.kind == "Namespace") {
-    translator.remove_namespace(key.name);
-  } else if (key.kind == "Pod") {
-    translator.remove_pod(key.ns, key.name);
-  } else if (key.kind == "Node") {
-    translator.remove_node(key.name);
-  } else if (key.kind == "Service") {
-    translator.remove_service(key.ns, key.name);
-  } else if (key.kind == "EndpointSlice") {
-    translator.remove_endpoint_slice(key.ns, key.name);
-  } else if (key.kind == "CiliumCIDRGroup") {
-    translator.remove_cidr_group(key.name);
+  if (const auto* known = find_plain_kind(key.kind)) {
+    known->remove(translator, key);
   } else {
     translator.remove_policy(
         {.kind = key.kind, .ns = key.ns, .name = key.name});

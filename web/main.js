@@ -121,6 +121,7 @@ function renderViews() {
   $("map-view").hidden = isReach;
   $("reach-view").hidden = !isReach;
   $("filters").hidden = isReach;
+  $("pause").hidden = isReach; // nothing moves there
   $("show-map").setAttribute("aria-pressed", String(!isReach));
   $("show-reach").setAttribute("aria-pressed", String(isReach));
   if (isReach) {
@@ -130,6 +131,7 @@ function renderViews() {
       renderViews();
     });
   }
+  renderStatus();
 }
 
 // ---- the address --------------------------------------------------------------------

@@ -114,14 +114,14 @@ function portQuestion(text) {
  * Answers of `explain` for one question: at once, or when the button is pressed.
  * `names`: by which the source knows the destination.
  */
-function explainBlock(from, to, port, now = false, names = []) {
+function explainBlock(from, to, port, now = false, names = [], title = "By the policies in force now") {
   const block = el("div");
   const ask = async () => {
     block.replaceChildren(note("Asking …"));
     try {
       const answer = await get("explain", [["from", from], ["to", to], ["port", portQuestion(port)],
         ...names.map((each) => ["to-name", each])]);
-      block.replaceChildren(el("h3", { text: "By the policies in force now" }),
+      block.replaceChildren(title ? el("h3", { text: title }) : "",
         answer.summary ? el("p", {}, name(answer.summary, true)) : "", ...answer.sides.map(side));
     } catch (error) {
       block.replaceChildren(note(`No explanation: ${error.message}`));
@@ -211,5 +211,5 @@ export function policies(list, namespace) {
 }
 
 export function explain(from, to, port) {
-  return explainBlock(from, to, port, true);
+  return explainBlock(from, to, port, true, [], "");
 }

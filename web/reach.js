@@ -24,8 +24,9 @@ function matrix(view, details) {
     const is = (bits, bit) => Boolean(bits[source][destination] & (1 << bit));
     details.replaceChildren(
       el("h2", {}, name(text(view.workloads[source]), true), " → ", name(text(view.workloads[destination]), true)),
-      ...view.ports.map((port, bit) => el("div", {}, is(view.some, bit) ? "some pods" : verdict(is(view.allowed, bit)), ` ${port}`,
-        explain(view.pods[source], view.pods[destination], port))));
+      ...view.ports.map((port, bit) => el("section", {},
+        el("h3", {}, is(view.some, bit) ? "some pods" : verdict(is(view.allowed, bit)), ` ${port}`),
+        explain(view.pods[source], view.last_pods[destination], port))));
     details.focus();
   };
   return el("table", { class: "matrix" },
@@ -53,10 +54,10 @@ export async function show(place, namespace, ports, change) {
     const view = await get("reach", [["namespace", namespace], ...wanted.map((port) => ["port", port])]);
     if (!view.ports.length || !view.workloads.length) {
       body.replaceChildren(el("p", { class: "note", text: view.workloads.length ?
-        "No pod gives a name to a port here. Say which ports it is about." : "There are no pods with policy of their own." }));
+        "No pod of this namespace names a port. Enter the ports that the table is about." : "This namespace has no pods with a network of their own." }));
       return;
     }
-    const details = el("div", { tabindex: "-1" }, el("p", { class: "note", text: "A cell says of how many ports, and “+” that only some pods may use others; choose one to see which." }));
+    const details = el("div", { tabindex: "-1" }, el("p", { class: "note", text: "A number says how many of the ports are allowed, and “+” that only some pods may use the others. Choose a cell to see which." }));
     body.replaceChildren(
       el("p", { class: "note", text: `By the policies, not by traffic; rows reach columns, at ${view.ports.join(", ")}.` +
         (view.more ? ` The first ${view.workloads.length} workloads.` : "") }),

@@ -10,6 +10,8 @@
 #include <arpa/inet.h>
 #include <sys/socket.h>
 
+#include "agent/node/policy_name.h"
+
 namespace sluice::node {
 namespace {
 
@@ -30,24 +32,6 @@ IpAddress address_of(std::span<const __u8, 16> bytes, bool v6) {
   std::copy_n(bytes.begin(), v6 ? 16 : 4, address.bytes.begin());
   address.v6 = v6;
   return address;
-}
-
-// "Kind/namespace/name" or "Kind/name".
-flow::PolicyName policy_name(std::string_view text) {
-  flow::PolicyName name;
-  const auto kind = text.find('/');
-  name.kind = text.substr(0, kind);
-  if (kind == std::string_view::npos) {
-    return name;
-  }
-  text.remove_prefix(kind + 1);
-  const auto slash = text.find('/');
-  if (slash != std::string_view::npos) {
-    name.ns = text.substr(0, slash);
-    text.remove_prefix(slash + 1);
-  }
-  name.name = text;
-  return name;
 }
 
 flow::Record record_of(const sluice_flow_event& event) {

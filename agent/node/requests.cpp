@@ -52,19 +52,19 @@ Server::Answer rows_answer(std::vector<Item> items, MakeRow row,
   if (slots.use_count() > kLongRepliesMax) {
     return error_answer("busy: too many long replies at once; try again");
   }
-  struct Progress {
+  struct Rows {
     std::vector<Item> items;
     std::size_t next = 0;
     bool begun = false;
     bool ended = false;
     std::shared_ptr<int> slot;
   };
-  auto progress = std::make_shared<Progress>();
-  progress->items = std::move(items);
-  progress->slot = slots;
-  Reply reply = [progress, first = dump(json{{"view", view}}),
+  auto all = std::make_shared<Rows>();
+  all->items = std::move(items);
+  all->slot = slots;
+  Reply reply = [all, first = dump(json{{"view", view}}),
                  row = std::move(row)]() -> std::optional<std::string> {
-    auto& state = *progress;
+    auto& state = *all;
     if (!std::exchange(state.begun, true)) {
       return first;
     }
@@ -104,13 +104,6 @@ Server::Answer status(const RequestContext& context) {
   view.version = kVersion;
   view.node = context.node;
   view.problem = agent.problem.empty() ? context.problem : agent.problem;
-  if (view.problem.empty() && !agent.shortfalls.empty()) {
-    const auto& [id, why] = *agent.shortfalls.begin();
-    const auto* set = context.names->set(id);
-    view.problem = (set == nullptr ? "policy set " + std::to_string(id)
-                                   : joined(set->policies)) +
-                   ": " + why;
-  }
   view.enforced = view.problem.empty();
   view.revision = agent.revision;
   view.epoch = agent.epoch;

@@ -14,10 +14,13 @@
 #include "agent/node/files.h"
 #include "agent/node/flow.h"
 #include "agent/node/json_text.h"
+#include "agent/node/metrics.h"
 #include "agent/node/requests.h"
 #include "agent/node/resolved.h"
+#include "agent/node/version.h"
 #include "agent/node/views_json.h"
 #include "lib/base/process.h"
+#include "lib/base/sequence.h"
 
 namespace sluice::node {
 namespace {
@@ -82,6 +85,15 @@ Result<void> Runtime::prepare() {
     return std::unexpected(loop.error());
   }
   loop_ = std::move(*loop);
+  // A server's thread must not get signals.
+  if (auto opened = open_health(); !opened) {
+    return opened;
+  }
+  if (const auto& more = options_.before_load) {
+    if (auto opened = more(); !opened) {
+      return opened;
+    }
+  }
   if (auto opened = source_->open(); !opened) {
     return opened;
   }
@@ -95,7 +107,24 @@ Result<void> Runtime::prepare() {
   if (auto started = source_->start(*this); !started) {
     return started;
   }
-  return open_observer();
+  if (auto opened = open_observer(); !opened) {
+    return opened;
+  }
+  report_health();
+  return {};
+}
+
+// Until the first report, the program is neither alive nor ready.
+Result<void> Runtime::open_health() {
+  if (options_.health.empty()) {
+    return {};
+  }
+  auto opened = health::HealthServer::open(options_.health);
+  if (!opened) {
+    return with_context("--health", opened.error());
+  }
+  health_ = std::move(*opened);
+  return {};
 }
 
 Result<void> Runtime::open_agent() {
@@ -194,7 +223,15 @@ void Runtime::finish(const Result<void>& result, Clock::time_point begun) {
     phase_ = Phase::kInForce;
   }
   plan_retry();
-  source_->on_outcome({.result = result, .begun = begun});
+  if (result) {
+    applied_.times.add(Clock::now() - begun);
+    applied_.applied = applied_.received;
+    applied_.behind_since.reset();
+  } else {
+    ++applied_.failures;
+    applied_.behind_since = applied_.behind_since.value_or(begun);
+  }
+  source_->on_outcome();
 }
 
 void Runtime::plan_retry() {
@@ -238,11 +275,14 @@ void Runtime::snapshot(std::uint64_t revision, const State& state) {
   if (phase_ != Phase::kInForce) {
     phase_ = Phase::kReceived;
   }
+  applied_.received = revision;
+  applied_.applied = 0;  // of another numbering
   finish(agent_->replace(state, revision), begun);
 }
 
 void Runtime::change(const Transaction& transaction) {
   const auto begun = Clock::now();
+  applied_.received = transaction.revision;
   names_.apply(transaction);
   names_changed_ = true;
   if (!transaction.rules.empty() || !transaction.sets.empty()) {
@@ -267,6 +307,21 @@ std::string Runtime::problem() const {
   return apply_problem().empty() ? source_->problem() : apply_problem();
 }
 
+std::string Runtime::enforcement_problem() const {
+  if (auto why = problem(); !why.empty()) {
+    return why;
+  }
+  const auto shortfalls = agent_->shortfalls();
+  if (shortfalls.empty()) {
+    return {};
+  }
+  const auto& [id, why] = *shortfalls.begin();
+  const auto* set = names_.set(id);
+  return (set == nullptr ? "policy set " + std::to_string(id)
+                         : joined(set->policies)) +
+         ": " + why;
+}
+
 std::string Runtime::pod_of(const IpAddress& address) const {
   if (!pods_) {
     pods_.emplace();
@@ -286,7 +341,7 @@ Server::Answer Runtime::answer(const std::string& request,
                          .agent = &*agent_,
                          .names = &names_,
                          .node = source_->node(),
-                         .problem = problem()},
+                         .problem = enforcement_problem()},
                         request);
 }
 
@@ -320,6 +375,23 @@ void Runtime::record_lost_events() {
   }
 }
 
+void Runtime::report_health() {
+  if (health_) {
+    health_->report(source_->unready(), [this] { return metrics(); });
+  }
+}
+
+std::string Runtime::metrics() const {
+  health::MetricFamilies families;
+  add_metrics(families, {.version = kVersion,
+                         .node = source_->node(),
+                         .agent = agent_->status(),
+                         .applied = applied_});
+  source_->add_metrics(families);
+  families.process();
+  return families.text();
+}
+
 void Runtime::on_signal() {
   const auto arrived = read_signals(signals_.get());
   if (arrived.stop) {
@@ -343,6 +415,7 @@ Result<void> Runtime::turn_until_stopped() {
     loop_->dispatch();
     source_->turn();
     recorder_.turn(Clock::now());
+    report_health();
   }
   return {};
 }

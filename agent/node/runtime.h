@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "agent/agent.h"
+#include "agent/node/applied.h"
 #include "agent/node/apply_state.h"
 #include "agent/node/ends.h"
 #include "agent/node/flow_hub.h"
@@ -24,6 +26,7 @@
 #include "lib/base/loop.h"
 #include "lib/base/result.h"
 #include "lib/flow/store.h"
+#include "lib/health/health_server.h"
 #include "sluice/state.h"
 
 namespace sluice::node {
@@ -34,6 +37,10 @@ struct RuntimeOptions {
   // Of Hubble's API; empty: observer_socket_of(socket).
   std::filesystem::path observer_socket;
   std::uint32_t flows = 65'536;  // that are kept
+  std::string health;  // address of /healthz and the others; empty: none
+  // Opens what else the program needs, before the datapath is loaded. On
+  // failure the program ends and the kernel is unchanged.
+  std::function<Result<void>()> before_load;
 };
 
 // Whose state the node enforces.
@@ -46,12 +53,12 @@ enum class Phase : std::uint8_t {
 
 // What every program that enforces policies on a node consists of, whatever the
 // source of its policies: locks, signals, the agent, the names behind its ids,
-// the socket of the `sluice` command with its answers and flow events, retries,
-// and the loop. All members are called from one thread.
+// the socket of the `sluice` command with its answers and flow events, the
+// health port, retries, and the loop. All members are called from one thread.
 class Runtime {
  public:
-  // Takes the locks, loads the datapath, opens the socket and starts the
-  // source, which may put its state into force at once.
+  // Takes the locks, opens the health port, loads the datapath, opens the
+  // socket and starts the source, which may put its state into force at once.
   static Result<std::unique_ptr<Runtime>> start(RuntimeOptions options,
                                                 std::unique_ptr<Source> source);
   Runtime(const Runtime&) = delete;
@@ -91,8 +98,12 @@ class Runtime {
   [[nodiscard]] const std::string& apply_problem() const {
     return apply_state_.problem();
   }
+  [[nodiscard]] const Applied& applied() const { return applied_; }
   // Why the newest policies are not in force; empty if they are.
   [[nodiscard]] std::string problem() const;
+  // The same, or which policies are not enforced because the kernel's maps are
+  // too small: what `sluice status` says.
+  [[nodiscard]] std::string enforcement_problem() const;
   // Returns the pod of this node that has the address; empty if none has it.
   [[nodiscard]] std::string pod_of(const IpAddress& address) const;
   // Answers a request of the `sluice` command; `policies` is the source's part.
@@ -105,6 +116,7 @@ class Runtime {
 
   Runtime(RuntimeOptions options, std::unique_ptr<Source> source);
   Result<void> prepare();
+  Result<void> open_health();
   Result<void> open_agent();
   Result<void> open_server();
   Result<void> open_observer();
@@ -116,6 +128,8 @@ class Runtime {
   void save_names();
   void housekeeping();
   void record_lost_events();
+  void report_health();
+  [[nodiscard]] std::string metrics() const;
   void on_signal();
   Result<void> turn_until_stopped();
   void on_event(const sluice_flow_event& event);
@@ -137,6 +151,8 @@ class Runtime {
   std::optional<Server> server_;
   std::unique_ptr<ObserverServer> observer_;
   ApplyState apply_state_;
+  Applied applied_;
+  std::optional<health::HealthServer> health_;
   Phase phase_ = Phase::kWaiting;
   std::optional<std::vector<IpAddress>> addresses_;  // as told to the source
   mutable std::optional<Pods> pods_;                 // made when asked for

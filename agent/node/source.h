@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <chrono>
 #include <functional>
 #include <optional>
 #include <string>
@@ -12,16 +11,11 @@
 #include "lib/base/ip.h"
 #include "lib/base/result.h"
 #include "lib/flow/record.h"
+#include "lib/health/metric_families.h"
 
 namespace sluice::node {
 
 class Runtime;
-
-// An attempt to put the wanted state into force.
-struct Outcome {
-  Result<void> result;
-  std::chrono::steady_clock::time_point begun;
-};
 
 // Where the wanted state of a node comes from: an operator, or a folder of
 // manifests. A source belongs to one runtime and is called from its thread.
@@ -49,11 +43,16 @@ class Source {
   // Why the newest policies are not in force although everything that the
   // runtime was given is; empty if they are.
   [[nodiscard]] virtual std::string problem() const = 0;
+  // Why /readyz fails; empty if it does not. Valid after start(), like the next
+  // one.
+  [[nodiscard]] virtual std::string unready() const = 0;
+  // Adds the metrics that only a node with this source has.
+  virtual void add_metrics(health::MetricFamilies& /*families*/) const {}
 
   // Receives all addresses of the node: once after start() and at every change.
   virtual void on_node_addresses(const std::vector<IpAddress>& addresses) = 0;
   // Called after every attempt to put the wanted state into force.
-  virtual void on_outcome(const Outcome& /*outcome*/) {}
+  virtual void on_outcome() {}
   // Says by `learn`, now or later, who has the addresses. False if nobody can
   // be asked now.
   using LearnEnd = std::function<void(const IpAddress& address, flow::End end)>;

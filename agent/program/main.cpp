@@ -20,6 +20,7 @@
 #include "lib/base/option_words.h"
 #include "lib/base/process.h"
 #include "lib/base/version_text.h"
+#include "lib/health/health_option.h"
 
 namespace sluice::agentd {
 namespace {
@@ -133,10 +134,7 @@ void add_node_options(CLI::App& app, DaemonOptions& options) {
       ->delimiter(',')
       ->type_name("PATTERN,...");
   node::add_agent_options(app, options.agent);
-  app.add_option(
-         "--health", options.health,
-         "Address of /healthz, /readyz and /metrics; default: not served")
-      ->type_name("ADDRESS:PORT");
+  health::add_health_option(app, options.health);
 }
 
 std::filesystem::path beside_this_program() {

@@ -5,6 +5,7 @@
 #include <map>
 #include <utility>
 
+#include "agent/node/policy_name.h"
 #include "agent/node/resolved.h"
 #include "agent/program/node_explainer.h"
 #include "lib/explain/text.h"
@@ -46,12 +47,11 @@ node::PolicyListView OperatorPolicies::policy_list() const {
   const auto not_in_force = runtime_->problem();
   node::PolicyListView list;
   for (const auto& [policy, problem] : policies_of(runtime_->agent())) {
-    const auto first = policy.find('/');
-    const auto last = policy.rfind('/');
+    auto name = node::policy_name(policy);
     node::PolicyView view;
-    view.kind = policy.substr(0, first);
-    view.name = last == std::string::npos ? "" : policy.substr(last + 1);
-    view.ns = first < last ? policy.substr(first + 1, last - first - 1) : "";
+    view.kind = std::move(name.kind);
+    view.ns = std::move(name.ns);
+    view.name = std::move(name.name);
     view.valid = true;
     view.in_force = not_in_force.empty();
     view.reason = not_in_force.empty() ? problem : not_in_force;

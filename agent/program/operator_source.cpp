@@ -16,17 +16,15 @@
 #include "agent/program/announcements.h"
 #include "agent/program/end_questions.h"
 #include "agent/program/journal_keeper.h"
+#include "agent/program/operator_metrics.h"
 #include "agent/program/operator_policies.h"
 #include "agent/program/questions.h"
 #include "agent/program/status_requests.h"
-#include "lib/base/durations.h"
 #include "lib/base/printable.h"
 #include "lib/flow/responder.h"
 
 namespace sluice::agentd {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::seconds kHousekeeping{1};
 
@@ -39,15 +37,6 @@ std::string map_in(const std::string& message) {
   const auto end = message.find_first_of(": ", kPrefix.size());
   return message.substr(kPrefix.size(), end - kPrefix.size());
 }
-
-// How far the node is with what the operator has sent.
-struct Applied {
-  std::uint64_t received = 0;  // revision
-  std::uint64_t applied = 0;   // revision
-  Durations times;
-  std::uint64_t failures = 0;
-  std::optional<Clock::time_point> behind_since;
-};
 
 }  // namespace
 
@@ -69,7 +58,6 @@ struct OperatorSource::Impl {
   std::optional<Questions> questions;
   std::optional<EndQuestions> end_questions;
   std::optional<StatusRequests> status_requests;
-  Applied progress;
   std::optional<wire::Ack> acknowledged;  // to this operator
   bool denies_unknown = false;
   std::string logged_disconnect;
@@ -190,8 +178,6 @@ Result<void> OperatorSource::Impl::connect() {
 
 void OperatorSource::Impl::on_snapshot(std::uint64_t revision,
                                        const State& state) {
-  progress.received = revision;
-  progress.applied = 0;  // of another numbering
   acknowledged.reset();
   journal->rewrite(state);
   announcements->on_snapshot();
@@ -202,7 +188,6 @@ void OperatorSource::Impl::on_snapshot(std::uint64_t revision,
 }
 
 void OperatorSource::Impl::on_transaction(const Transaction& transaction) {
-  progress.received = transaction.revision;
   journal->add(transaction);
   announcements->on_transaction(transaction);
   runtime->change(transaction);
@@ -211,7 +196,7 @@ void OperatorSource::Impl::on_transaction(const Transaction& transaction) {
 void OperatorSource::Impl::on_local_change(
     const Transaction::EndpointChange& change) const {
   Transaction transaction;
-  transaction.revision = progress.received;
+  transaction.revision = runtime->applied().received;
   transaction.endpoints.push_back(change);
   runtime->change(transaction);
 }
@@ -263,9 +248,9 @@ void OperatorSource::Impl::acknowledge() {
   if (runtime->phase() < node::Phase::kReceived) {
     return;
   }
-  wire::Ack ack{.received = progress.received,
-                .applied = progress.applied,
-                .failures = {}};
+  const auto& applied = runtime->applied();
+  wire::Ack ack{
+      .received = applied.received, .applied = applied.applied, .failures = {}};
   if (const auto& problem = runtime->apply_problem(); !problem.empty()) {
     ack.failures.push_back({.policy_set = 0,
                             .map = map_in(problem),
@@ -286,7 +271,7 @@ void OperatorSource::Impl::acknowledge() {
 
 void OperatorSource::Impl::housekeeping() {
   // Without a message to this process there is nothing to start a journal with.
-  if (journal->wants_rewrite(progress.received != 0)) {
+  if (journal->wants_rewrite(runtime->applied().received != 0)) {
     journal->rewrite(runtime->agent().wanted());
   }
 }
@@ -335,16 +320,7 @@ void OperatorSource::on_node_addresses(
   impl_->client->set_addresses(global);
 }
 
-void OperatorSource::on_outcome(const node::Outcome& outcome) {
-  auto& progress = impl_->progress;
-  if (outcome.result) {
-    progress.times.add(Clock::now() - outcome.begun);
-    progress.applied = progress.received;
-    progress.behind_since.reset();
-  } else {
-    ++progress.failures;
-    progress.behind_since = progress.behind_since.value_or(outcome.begun);
-  }
+void OperatorSource::on_outcome() {
   impl_->acknowledge();
 }
 
@@ -379,22 +355,12 @@ std::string OperatorSource::unready() const {
              : runtime.apply_problem();
 }
 
-Measured OperatorSource::measured() const {
-  const auto& progress = impl_->progress;
-  return {.version = node::kVersion,
-          .node = impl_->options.client.node,
-          .agent = impl_->runtime->agent().status(),
-          .client = impl_->client->stats(),
-          .apply_times = progress.times,
-          .apply_failures = progress.failures,
-          .pod_start_times = impl_->announcements->waits(),
-          .journal_failures = impl_->journal->failures(),
-          .behind = progress.behind_since
-                        ? Clock::now() - *progress.behind_since
-                        : Clock::duration::zero(),
-          .received = progress.received,
-          .applied = progress.applied,
-          .deny_unknown = impl_->denies_unknown};
+void OperatorSource::add_metrics(health::MetricFamilies& families) const {
+  agentd::add_metrics(families,
+                      {.client = impl_->client->stats(),
+                       .pod_start_times = impl_->announcements->waits(),
+                       .journal_failures = impl_->journal->failures(),
+                       .deny_unknown = impl_->denies_unknown});
 }
 
 }  // namespace sluice::agentd

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "agent/node/source.h"
-#include "agent/program/metrics.h"
 #include "lib/base/ip.h"
 #include "lib/base/result.h"
 #include "lib/wire/client.h"
@@ -35,19 +34,15 @@ class OperatorSource : public node::Source {
   [[nodiscard]] const std::string& node() const override;
   [[nodiscard]] const node::PolicyInfo& policies() const override;
   [[nodiscard]] std::string problem() const override;
+  [[nodiscard]] std::string unready() const override;
+  void add_metrics(health::MetricFamilies& families) const override;
   void on_node_addresses(const std::vector<IpAddress>& addresses) override;
-  void on_outcome(const node::Outcome& outcome) override;
+  void on_outcome() override;
   std::optional<node::Server::Answer> answer(
       const std::string& request) override;
   bool ask_ends(const std::vector<IpAddress>& addresses,
                 const LearnEnd& learn) override;
   void turn() override;
-
-  // Why the agent is not ready; empty if it is. Valid after start(), like the
-  // next one.
-  [[nodiscard]] std::string unready() const;
-  // The values of all metrics.
-  [[nodiscard]] Measured measured() const;
 
  private:
   struct Impl;

@@ -14,16 +14,16 @@ constexpr std::chrono::milliseconds kPeriod{50};
 
 FlowReader::FlowReader(FlowCursor cursor, std::atomic<std::size_t>& streams)
     : cursor_(std::move(cursor)), streams_(streams) {
-  go_on_at({});
+  write_next_at({});
 }
 
 // On a thread of gRPC's, never the caller's: others have their turn before, as
 // OnCancel().
-void FlowReader::go_on_at(std::chrono::system_clock::time_point time) {
-  alarm_.Set(time, [this](bool /*expired*/) { go_on(); });
+void FlowReader::write_next_at(std::chrono::system_clock::time_point time) {
+  alarm_.Set(time, [this](bool /*expired*/) { write_next(); });
 }
 
-void FlowReader::go_on() {
+void FlowReader::write_next() {
   if (cancelled_) {
     Finish(grpc::Status::CANCELLED);
     return;
@@ -33,10 +33,10 @@ void FlowReader::go_on() {
       StartWrite(&response_);
       break;
     case FlowCursor::Step::kBusy:
-      go_on_at({});
+      write_next_at({});
       break;
     case FlowCursor::Step::kWait:
-      go_on_at(std::chrono::system_clock::now() + kPeriod);
+      write_next_at(std::chrono::system_clock::now() + kPeriod);
       break;
     case FlowCursor::Step::kEnd:
       Finish(grpc::Status::OK);
@@ -46,7 +46,7 @@ void FlowReader::go_on() {
 
 void FlowReader::OnWriteDone(bool ok) {
   if (ok) {
-    go_on();
+    write_next();
   } else {
     Finish(grpc::Status::CANCELLED);
   }

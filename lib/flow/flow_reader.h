@@ -25,8 +25,8 @@ class FlowReader final
   void OnDone() override;
 
  private:
-  void go_on();
-  void go_on_at(std::chrono::system_clock::time_point time);
+  void write_next();
+  void write_next_at(std::chrono::system_clock::time_point time);
 
   FlowCursor cursor_;
   std::atomic<std::size_t>& streams_;

@@ -2,6 +2,7 @@
 #include "lib/health/health_server.h"
 
 #include <atomic>
+#include <chrono>
 #include <mutex>
 #include <optional>
 #include <string_view>
@@ -19,6 +20,8 @@ constexpr std::chrono::seconds kAlive{30};
 // How long a request waits for fresh metrics before it gets older ones; the
 // program's thread checks every 100 ms.
 constexpr std::chrono::milliseconds kFresh{1'500};
+// Metrics are measured at most this often, however often they are requested.
+constexpr std::chrono::seconds kMeasure{1};
 
 Answer told(const std::string& problem) {
   return {.status = problem.empty() ? 200 : 503,
@@ -28,7 +31,7 @@ Answer told(const std::string& problem) {
 }  // namespace
 
 struct HealthServer::Impl {
-  std::atomic<Clock::rep> beat{Clock::now().time_since_epoch().count()};
+  std::atomic<Clock::rep> beat{0};  // 0: none yet
   std::atomic<bool> wanted{false};  // newer metrics are wanted
   std::mutex mutex;                 // guards what follows
   std::string problem = "starting";
@@ -44,8 +47,11 @@ struct HealthServer::Impl {
 std::optional<Answer> HealthServer::Impl::answer(std::string_view path,
                                                  Clock::time_point since) {
   if (path == "/healthz") {
-    const auto age =
-        Clock::now().time_since_epoch() - Clock::duration(beat.load());
+    const Clock::duration last(beat.load());
+    if (last == Clock::duration::zero()) {
+      return told("starting");
+    }
+    const auto age = Clock::now().time_since_epoch() - last;
     return told(age < kAlive ? "" : "the main loop hangs");
   }
   if (path == "/readyz") {
@@ -109,6 +115,16 @@ void HealthServer::set_metrics(std::string text) {
   impl_->metrics = std::move(text);
   impl_->measured_at = Clock::now();
   impl_->wanted = false;
+}
+
+void HealthServer::report(const std::string& problem,
+                          const std::function<std::string()>& metrics) {
+  beat();
+  set_ready(problem);
+  // Only this thread writes measured_at.
+  if (wants_metrics() && Clock::now() - impl_->measured_at >= kMeasure) {
+    set_metrics(metrics());
+  }
 }
 
 }  // namespace sluice::health

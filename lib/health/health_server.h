@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -25,8 +25,8 @@ class HealthServer {
   ~HealthServer();
 
   [[nodiscard]] int port() const;
-  // Reports that the program's thread is alive. Without a call for half a
-  // minute, /healthz fails.
+  // Reports that the program's thread is alive. Before the first call, and
+  // without a call for half a minute, /healthz fails.
   void beat();
   // Sets why /readyz fails, in one line; empty: it succeeds. Not ready at
   // first.
@@ -34,6 +34,10 @@ class HealthServer {
   // True if a request waits for newer metrics than those set last.
   [[nodiscard]] bool wants_metrics() const;
   void set_metrics(std::string text);
+  // All of this, to be called several times a second. Calls `metrics` only if a
+  // request waits for them, and at most once a second.
+  void report(const std::string& problem,
+              const std::function<std::string()>& metrics);
 
  private:
   HealthServer();

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
-#include <cstring>
 #include <map>
 #include <memory>
 #include <thread>
@@ -13,13 +12,10 @@
 #include <vector>
 
 #include <microhttpd.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
 
 #include "lib/base/fd.h"
-#include "lib/base/ip.h"
 
 namespace sluice::health {
 namespace {
@@ -38,56 +34,6 @@ constexpr unsigned kSilence = 5;
 constexpr milliseconds kAgain{20};
 // Of a stream, to be sent at a time.
 constexpr std::size_t kBlock = 16'384;
-
-// Returns the address in the family of the socket.
-sockaddr_storage socket_address(const IpAndPort& endpoint, bool v6) {
-  sockaddr_storage result{};
-  const auto& bytes = endpoint.address.bytes;
-  if (v6) {
-    sockaddr_in6 address{};
-    address.sin6_family = AF_INET6;
-    address.sin6_port = htons(endpoint.port);
-    std::memcpy(&address.sin6_addr, bytes.data(), sizeof(address.sin6_addr));
-    std::memcpy(&result, &address, sizeof(address));
-  } else {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(endpoint.port);
-    std::memcpy(&address.sin_addr, bytes.data(), sizeof(address.sin_addr));
-    std::memcpy(&result, &address, sizeof(address));
-  }
-  return result;
-}
-
-Result<Fd> listen_at(const IpAndPort& endpoint) {
-  constexpr int kType = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
-  constexpr int kOn = 1;
-  constexpr int kOff = 0;
-  const bool everywhere = endpoint.address.bytes == IpAddress{}.bytes;
-  Fd listener;
-  if (everywhere || endpoint.address.v6) {
-    listener = Fd(::socket(AF_INET6, kType, 0));
-  }
-  const bool v6 = listener.valid();
-  if (!v6 && (everywhere || !endpoint.address.v6)) {
-    listener = Fd(::socket(AF_INET, kType, 0));
-  }
-  if (!listener.valid()) {
-    return fail_errno("socket");
-  }
-  const auto address = socket_address(endpoint, v6);
-  ::setsockopt(listener.get(), SOL_SOCKET, SO_REUSEADDR, &kOn, sizeof(kOn));
-  if (v6) {
-    ::setsockopt(listener.get(), IPPROTO_IPV6, IPV6_V6ONLY, &kOff,
-                 sizeof(kOff));
-  }
-  if (::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address),
-             v6 ? sizeof(sockaddr_in6) : sizeof(sockaddr_in)) != 0 ||
-      ::listen(listener.get(), SOMAXCONN) != 0) {
-    return fail_errno("cannot listen there");
-  }
-  return listener;
-}
 
 MHD_Response* response_of(const std::string& body) {
   // libmicrohttpd copies the body, and does not change what it copies.
@@ -329,14 +275,14 @@ HttpServer::~HttpServer() {
 
 Result<HttpServer> HttpServer::open(const std::string& address, Handler handler,
                                     Tls tls) {
-  const auto endpoint = parse_ip_and_port(address);
-  if (!endpoint) {
-    return fail(address + ": not an address and a port");
-  }
-  auto listener = listen_at(*endpoint);
-  if (!listener) {
-    return with_context(address, listener.error());
-  }
+  auto listener = Listener::open(address);
+  return listener
+             ? open(std::move(*listener), std::move(handler), std::move(tls))
+             : std::unexpected(listener.error());
+}
+
+Result<HttpServer> HttpServer::open(Listener listener, Handler handler,
+                                    Tls tls) {
   auto impl = std::make_unique<Impl>();
   impl->handler = std::move(handler);
   impl->tls = std::move(tls);
@@ -344,14 +290,8 @@ Result<HttpServer> HttpServer::open(const std::string& address, Handler handler,
   if (!impl->stop.valid()) {
     return fail_errno("eventfd");
   }
-  sockaddr_in6 bound{};  // its port is where sockaddr_in has it
-  socklen_t size = sizeof(bound);
-  if (::getsockname(listener->get(), reinterpret_cast<sockaddr*>(&bound),
-                    &size) != 0) {
-    return fail_errno("getsockname");
-  }
-  impl->port = ntohs(bound.sin6_port);
-  if (auto started = impl->start(std::move(*listener)); !started) {
+  impl->port = listener.port();
+  if (auto started = impl->start(std::move(listener).take()); !started) {
     return std::unexpected(started.error());
   }
   return HttpServer(std::move(impl));

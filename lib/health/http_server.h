@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "lib/base/result.h"
+#include "lib/health/listener.h"
 
 namespace sluice::health {
 
@@ -58,10 +59,10 @@ class HttpServer {
     std::string key;
   };
 
-  // `address`: "10.0.0.1:80", "[fd00::1]:80". "0.0.0.0:80" and "[::]:80" are
-  // all addresses of both families, or of the only one that the kernel
-  // supports.
+  // `address`: as for Listener.
   static Result<HttpServer> open(const std::string& address, Handler handler,
+                                 Tls tls = {});
+  static Result<HttpServer> open(Listener listener, Handler handler,
                                  Tls tls = {});
   HttpServer(HttpServer&&) noexcept;
   HttpServer& operator=(HttpServer&& other) noexcept;

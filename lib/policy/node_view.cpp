@@ -196,9 +196,9 @@ void Translator::Impl::collect(NodeWatch& watch,
 }
 
 // Adds a change of the peer if the node needs another entry than before.
-void Translator::Impl::consider(NodeWatch& watch, const IpPrefix& prefix,
-                                const PeerClasses::Seen& before,
-                                const PeerClasses::Seen& now) {
+void Translator::Impl::recompute_peer(NodeWatch& watch, const IpPrefix& prefix,
+                                      const PeerClasses::Seen& before,
+                                      const PeerClasses::Seen& now) {
   if (watch.fresh) {
     return;
   }
@@ -252,13 +252,13 @@ std::unordered_set<NodeWatch*> Translator::Impl::concerned_by(
 
 // Handles a node that is in another zone than before: addresses of Services may
 // have other backends there although they have not changed.
-void Translator::Impl::consider_zone(NodeWatch& watch) {
+void Translator::Impl::recompute_zone(NodeWatch& watch) {
   for (const auto& [address, variants] : classes.variants()) {
     const auto prefix = host_prefix(address);
     const auto now = classes.seen(prefix);
     const auto it = classes.changes().peers.find(prefix);
-    consider(watch, prefix,
-             it == classes.changes().peers.end() ? now : it->second, now);
+    recompute_peer(watch, prefix,
+                   it == classes.changes().peers.end() ? now : it->second, now);
   }
 }
 
@@ -266,12 +266,12 @@ void Translator::Impl::distribute_peers(const Watchers& left) {
   for (const auto& [prefix, before] : classes.changes().peers) {
     const auto now = classes.seen(prefix);
     for (auto* watch : concerned_by(prefix, before, now, left)) {
-      consider(*watch, prefix, before, now);
+      recompute_peer(*watch, prefix, before, now);
     }
   }
   for (const auto& [node, zone] : classes.changes().rezoned) {
     if (const auto it = watches.find(node); it != watches.end()) {
-      consider_zone(it->second);
+      recompute_zone(it->second);
     }
   }
   for (const auto& [prefix, moved] : classes.changes().moves) {
@@ -287,7 +287,7 @@ void Translator::Impl::distribute_peers(const Watchers& left) {
 
 // Handles classes that began or ceased to matter to the node: their members may
 // need another entry although they have not changed.
-void Translator::Impl::consider_members(NodeWatch& watch) {
+void Translator::Impl::recompute_members(NodeWatch& watch) {
   for (const auto& [cidr_id, before] : watch.mattered) {
     if (watch.class_refs.contains(cidr_id) == before) {
       continue;
@@ -295,7 +295,7 @@ void Translator::Impl::consider_members(NodeWatch& watch) {
     classes.visit(cidr_id, [&](const IpPrefix& prefix) {
       if (!classes.changes().peers.contains(prefix)) {
         const auto seen = classes.seen(prefix);
-        consider(watch, prefix, seen, seen);
+        recompute_peer(watch, prefix, seen, seen);
       }
     });
   }
@@ -343,7 +343,7 @@ void Translator::Impl::distribute() {
   }
   distribute_peers(left);
   for (const auto& [watch, ids] : changed) {
-    consider_members(*watch);
+    recompute_members(*watch);
   }
   distribute_resolvers();
 }

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "lib/kube/cidr.h"
+#include "lib/kube/port_name.h"
 #include "lib/policy/parse_l4.h"
 #include "lib/policy/parse_labels.h"
 #include "lib/policy/parse_names.h"
@@ -188,10 +189,13 @@ void parse_protocol(const Field& field, L4& out, Problems& problems) {
   }
   if (const auto name = field.get("destinationNamedPort")) {
     const auto* text = kube::as_string(*name, problems);
-    if (text != nullptr && !is_port_name(*text)) {
+    if (text == nullptr) {
+      return;
+    }
+    if (auto lower = to_lower(*text); kube::is_port_name(lower)) {
+      out.named.push_back({.name = std::move(lower)});
+    } else {
       problems.add(*name, "not a port name: " + in_quotes(*text));
-    } else if (text != nullptr) {
-      out.named.push_back({.name = to_lower(*text)});
     }
     return;
   }

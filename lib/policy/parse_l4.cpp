@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "lib/base/sequence.h"
+#include "lib/kube/port_name.h"
 #include "lib/policy/icmp_types.h"
 
 namespace sluice::policy {
@@ -17,17 +18,8 @@ namespace {
 
 constexpr std::uint16_t kMaxPort = 65535;
 constexpr std::int64_t kMaxIcmpType = 255;
-constexpr std::size_t kMaxPortName = 15;
 constexpr std::array<std::uint8_t, 3> kTransports{IPPROTO_TCP, IPPROTO_UDP,
                                                   IPPROTO_SCTP};
-
-bool is_letter(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-
-bool is_digit(char c) {
-  return c >= '0' && c <= '9';
-}
 
 // A port as Cilium reads it: a leading zero means octal.
 std::optional<std::uint16_t> parse_port_number(std::string_view text) {
@@ -106,17 +98,6 @@ std::optional<std::int64_t> read_icmp_type(const Field& type, bool v6,
 
 }  // namespace
 
-bool is_port_name(std::string_view text) {
-  if (text.empty() || text.size() > kMaxPortName || text.front() == '-' ||
-      text.back() == '-' || text.find("--") != std::string_view::npos) {
-    return false;
-  }
-  return std::ranges::any_of(text, is_letter) &&
-         std::ranges::all_of(text, [](char c) {
-           return is_letter(c) || is_digit(c) || c == '-';
-         });
-}
-
 std::string to_lower(std::string_view text) {
   std::string result(text);
   std::ranges::transform(result, result.begin(), [](char c) {
@@ -171,9 +152,9 @@ void parse_cilium_port(const Field& port, L4& out, ParseContext& context) {
   }
   if (text->empty()) {
     problems.add(*field, "port must be specified");
-  } else if (is_port_name(*text)) {
+  } else if (auto name = to_lower(*text); kube::is_port_name(name)) {
     out.named.push_back(
-        {.name = to_lower(*text), .protocol = *protocol, .end_port = end_port});
+        {.name = std::move(name), .protocol = *protocol, .end_port = end_port});
   } else if (const auto number = parse_port_number(*text)) {
     // 0 alone stands for every port; a range may begin with it.
     const std::uint16_t alone = *number == 0 ? kMaxPort : *number;

@@ -12,9 +12,6 @@
 // Internal to the parsers: ports, protocols, ICMP types.
 namespace sluice::policy {
 
-// True for a port name in the form of IANA's service names: at most 15 letters,
-// digits and single hyphens inside, at least one letter.
-bool is_port_name(std::string_view text);
 std::string to_lower(std::string_view text);
 
 // Ports of TCP, UDP or SCTP; `protocol` 0 = all three.

@@ -11,6 +11,7 @@
 
 #include "lib/base/sequence.h"
 #include "lib/kube/cidr.h"
+#include "lib/kube/port_name.h"
 #include "lib/policy/parse_l4.h"
 #include "lib/policy/parse_labels.h"
 
@@ -139,7 +140,7 @@ void parse_port_name(const Field& field, const std::string& name,
   if (has_end) {
     problems.add(
         field, "must be a number where endPort is set, is " + in_quotes(name));
-  } else if (!is_port_name(name) || to_lower(name) != name) {
+  } else if (!kube::is_port_name(name)) {
     problems.add(field, "not a port name: " + in_quotes(name));
   } else {
     out.named.push_back({.name = name, .protocol = protocol});

@@ -107,10 +107,11 @@ struct Translator::Impl {
   [[nodiscard]] std::unordered_set<NodeWatch*> concerned_by(
       const IpPrefix& prefix, const PeerClasses::Seen& before,
       const PeerClasses::Seen& now, const Watchers& left);
-  void consider(NodeWatch& watch, const IpPrefix& prefix,
-                const PeerClasses::Seen& before, const PeerClasses::Seen& now);
-  void consider_zone(NodeWatch& watch);
-  void consider_members(NodeWatch& watch);
+  void recompute_peer(NodeWatch& watch, const IpPrefix& prefix,
+                      const PeerClasses::Seen& before,
+                      const PeerClasses::Seen& now);
+  void recompute_zone(NodeWatch& watch);
+  void recompute_members(NodeWatch& watch);
   void collect(NodeWatch& watch, const std::set<std::uint32_t>& changed,
                Watchers& left);
   void collect_sets(NodeWatch& watch, const std::map<std::uint32_t, bool>& had,

@@ -82,6 +82,7 @@ Result<ReachView> reach_of(const policy::Translator& translator,
                               .kind = end.kind,
                               .name = end.name.substr(end.ns.size() + 1)});
     view.pods.push_back(end.pods.front());
+    view.last_pods.push_back(end.pods.back());
   }
   const auto count = view.workloads.size();
   view.allowed.assign(count, std::vector<std::uint32_t>(count));

@@ -122,10 +122,10 @@ json to_json(const PolicyView& view) {
 }
 
 json to_json(const ReachView& view) {
-  return {{"namespace", view.ns}, {"workloads", list_of(view.workloads)},
-          {"pods", view.pods},    {"ports", view.ports},
-          {"more", view.more},    {"allowed", view.allowed},
-          {"some", view.some}};
+  return {{"namespace", view.ns},    {"workloads", list_of(view.workloads)},
+          {"pods", view.pods},       {"last_pods", view.last_pods},
+          {"ports", view.ports},     {"more", view.more},
+          {"allowed", view.allowed}, {"some", view.some}};
 }
 
 json to_json(const EdgeView& view, const EdgeQuery& query) {
@@ -411,18 +411,15 @@ Server::Server(Server&&) noexcept = default;
 Server& Server::operator=(Server&&) noexcept = default;
 Server::~Server() = default;
 
-Result<Server> Server::open(const std::string& address, Sources& sources,
+Result<Server> Server::open(health::Listener listener, Sources& sources,
                             ServerOptions options) {
-  const auto listen = parse_ip_and_port(address);
-  if (!listen) {
-    return fail(address + ": not an address and a port");
-  }
   auto impl =
-      std::make_unique<Impl>(sources, std::move(options), listen->address);
-  auto server = HttpServer::open(
-      address, [impl = impl.get()](const HttpServer::Request& request) {
-        return impl->handle(request);
-      });
+      std::make_unique<Impl>(sources, std::move(options), listener.address());
+  auto server =
+      HttpServer::open(std::move(listener),
+                       [impl = impl.get()](const HttpServer::Request& request) {
+                         return impl->handle(request);
+                       });
   if (!server) {
     return std::unexpected(server.error());
   }

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "lib/base/result.h"
+#include "lib/health/listener.h"
 #include "lib/ui/sources.h"
 
 namespace sluice::ui {
@@ -33,9 +34,9 @@ struct ServerOptions {
 // size of answers are bounded.
 class Server {
  public:
-  // `address`: "127.0.0.1:8080", "[::1]:0". The sources must outlive the
-  // server, and the server be destroyed in the program's thread.
-  static Result<Server> open(const std::string& address, Sources& sources,
+  // The sources must outlive the server, and the server be destroyed in the
+  // program's thread.
+  static Result<Server> open(health::Listener listener, Sources& sources,
                              ServerOptions options);
   Server(Server&&) noexcept;
   Server& operator=(Server&&) noexcept;

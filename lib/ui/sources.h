@@ -41,9 +41,12 @@ struct PolicyView {
 struct ReachView {
   std::string ns;
   std::vector<Workload> workloads;  // rows: sources; columns: destinations
-  std::vector<std::string> pods;    // of each one, for questions to `explain`
-  std::vector<std::string> ports;   // "80/TCP"
-  bool more = false;                // there are more workloads than these
+  // Of each one the first and the last pod, for questions to `explain` from one
+  // and to the other; the same if there is only one.
+  std::vector<std::string> pods;
+  std::vector<std::string> last_pods;
+  std::vector<std::string> ports;  // "80/TCP"
+  bool more = false;               // there are more workloads than these
   // [source][destination]: a bit for each of the ports, 1: all pods of the
   // source may reach all of the destination, or some may reach some.
   std::vector<std::vector<std::uint32_t>> allowed;

@@ -12,7 +12,6 @@ namespace {
 
 using op::Clock;
 
-constexpr std::chrono::seconds kMeasured{1};
 // How often a replica that stands by checks whether the port is free.
 constexpr std::chrono::milliseconds kAgain{200};
 constexpr std::chrono::milliseconds kAgainAfterFailure{2'000};
@@ -53,16 +52,10 @@ void HealthPort::turn(Clock::time_point now) {
   }
 }
 
-void HealthPort::report(const std::string& problem, Clock::time_point now,
+void HealthPort::report(const std::string& problem,
                         const std::function<std::string()>& metrics) {
-  if (!server_) {
-    return;
-  }
-  server_->beat();
-  server_->set_ready(problem);
-  if (server_->wants_metrics() && now - measured_at_ >= kMeasured) {
-    measured_at_ = now;
-    server_->set_metrics(metrics());
+  if (server_) {
+    server_->report(problem, metrics);
   }
 }
 

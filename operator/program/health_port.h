@@ -30,7 +30,7 @@ class HealthPort {
 
   // Says that the program is alive, and why it is not ready; empty: it is.
   // Calls `metrics` at most once a second, and only if somebody asks for them.
-  void report(const std::string& problem, op::Clock::time_point now,
+  void report(const std::string& problem,
               const std::function<std::string()>& metrics);
 
  private:
@@ -38,7 +38,6 @@ class HealthPort {
   std::optional<health::HealthServer> server_;
   bool standing_by_ = false;
   op::Clock::time_point again_at_;
-  op::Clock::time_point measured_at_;
 };
 
 }  // namespace sluice::operatord

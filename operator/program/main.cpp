@@ -14,6 +14,7 @@
 #include "lib/base/man_page.h"
 #include "lib/base/process.h"
 #include "lib/base/version_text.h"
+#include "lib/health/health_option.h"
 #include "operator/command_line.h"
 #include "operator/program/operator.h"
 
@@ -135,10 +136,7 @@ void add_translation_options(CLI::App& app, OperatorOptions& options) {
       ->capture_default_str();
   op::add_policy_options(app, options.translator, options.on_invalid);
   add_log_level_option(app);
-  app.add_option("--health", options.health,
-                 "Where /healthz, /readyz and /metrics are served; default: "
-                 "nowhere")
-      ->type_name("ADDRESS:PORT");
+  health::add_health_option(app, options.health);
   app.add_option(
          "--explain", options.explain,
          "Where `sluice` with --operator is answered, by TLS and for tokens "

@@ -510,7 +510,7 @@ void Operator::Impl::turn(milliseconds wait) {
       flows->turn();
     }
   }
-  health.report(problem(), now, [this] { return metrics(); });
+  health.report(problem(), [this] { return metrics(); });
 }
 
 Operator::Operator() = default;

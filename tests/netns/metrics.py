@@ -34,10 +34,12 @@ def base(name, types):
     return short if types.get(short) == "histogram" else name
 
 
-def documented(program):
-    """Names in docs/operations.md that begin with `program`."""
+def documented(program, table=""):
+    """Names in docs/operations.md that begin with `program`, of the tables whose header contains `table`."""
     with open(os.path.join(_ROOT, "docs", "operations.md"), encoding="utf-8") as file:
-        rows = re.findall(r"^\| `([a-z_]+)(?:\{[^`]*\})?` \|", file.read(), re.M)
+        tables = re.findall(r"^\| (metric of .*) \| meaning \|.*\n((?:\|.*\n)+)", file.read(), re.M)
+    rows = [name for header, text in tables if table in header
+            for name in re.findall(r"^\| `([a-z_]+)(?:\{[^`]*\})?` \|", text, re.M)]
     return {name for name in rows if name.startswith(program)}
 
 

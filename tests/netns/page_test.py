@@ -128,6 +128,11 @@ class InABrowser(ui_test.Page):
         self.until("document.querySelectorAll('.matrix button').length === 9")
         self.assertEqual(self.browser.value("document.querySelectorAll('.matrix button:not(.all)').length"),
                          sum(row.count(0) for row in self.get("reach", ("namespace", "x"), ("port", "80/TCP"))["allowed"]))
+        # The line about the map is not there, and a cell has its explanation for each port.
+        self.assertEqual(self.browser.value("document.getElementById('status').textContent"), "node1")
+        self.browser.value("document.querySelector('.matrix button:not(.all)').click()")
+        self.until("document.getElementById('reach-view').textContent.includes('Isolated by')")
+        self.assertEqual(self.browser.value("[...document.querySelectorAll('#reach-view h3')].map(e => e.textContent)"), ["✕ denied 80/TCP"])
 
     def test_a_large_map_has_a_place_for_every_workload(self):
         self.open()

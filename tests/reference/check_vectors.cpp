@@ -152,7 +152,7 @@ class Steps {
 void run(const Scenario& scenario, Counts& counts) {
   std::set<std::string> rejected;
   for (const auto& invalid : scenario.invalid) {
-    if (invalid.stage != "preflight-only") {
+    if (!invalid.may_pass) {
       rejected.insert(invalid.object);
     }
   }

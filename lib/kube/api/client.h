@@ -35,6 +35,7 @@ struct ApiError {
   int status = 0;      // HTTP status; 0: no complete answer
   std::string reason;  // of the Status object: "NotFound", "Conflict", ...; may
                        // be empty
+  std::vector<std::string> causes;  // of its details; see causes_of()
   std::string message;  // for a person: "GET /api/v1/pods: 403 Forbidden: ..."
   std::optional<std::chrono::seconds> retry_after;
 };

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "lib/kube/api/client_impl.h"
+#include "lib/kube/api/status_causes.h"
 #include "lib/kube/field.h"
 
 namespace sluice::kube {
@@ -111,6 +112,7 @@ ApiError Client::Impl::Transfer::error(std::string_view what) const {
           : request.purpose;
   return ApiError{.status = 0,
                   .reason = {},
+                  .causes = {},
                   .message = purpose + ": " + readable(what),
                   .retry_after = std::nullopt};
 }
@@ -138,6 +140,7 @@ ApiError Client::Impl::Transfer::http_error() const {
   ApiError result = error(text);
   result.status = code;
   result.reason = std::move(reason);
+  result.causes = causes_of(answer);
   curl_off_t wait = 0;
   if (curl_easy_getinfo(easy.get(), CURLINFO_RETRY_AFTER, &wait) == CURLE_OK &&
       wait > 0) {

@@ -10,6 +10,7 @@
 #include "lib/kube/api/json_fields.h"
 #include "lib/kube/api/json_maker.h"
 #include "lib/kube/api/json_reader.h"
+#include "lib/kube/api/status_causes.h"
 #include "lib/kube/decode.h"
 #include "lib/kube/field.h"
 #include "lib/kube/manifest_builder.h"
@@ -261,6 +262,7 @@ class EventDecoder::Impl {
         line.status = code->get<int>();
       }
       line.reason = text_of(object, "reason");
+      line.causes = causes_of(object);
       line.message = text_of(object, "message");
     } else {
       return fail("a watch event of unknown type " + in_quotes(type));

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "lib/base/result.h"
 #include "lib/kube/api/event.h"
@@ -30,12 +31,13 @@ struct WatchLine {
   enum class Type : std::uint8_t {
     kEvent,     // ADDED, MODIFIED, DELETED: `event`
     kBookmark,  // `event.resource_version`
-    kError,     // `status`, `reason`, `message` of the Status object
+    kError,     // `status` and the next ones, of the Status object
   };
   Type type = Type::kEvent;
   Event event;
   int status = 0;
   std::string reason;
+  std::vector<std::string> causes;
   std::string message;
 };
 

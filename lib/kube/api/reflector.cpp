@@ -23,8 +23,10 @@ constexpr milliseconds kShortWatch{1000};
 // A large list may take long until the first byte.
 constexpr milliseconds kListTimeout{60'000};
 
+// The server does not have the version yet that the request names.
 bool is_too_new(const ApiError& error) {
-  return error.message.find("Too large resource version") != std::string::npos;
+  return std::ranges::find(error.causes, "ResourceVersionTooLarge") !=
+         error.causes.end();
 }
 
 }  // namespace
@@ -477,6 +479,7 @@ Result<void> Reflector::Impl::take_line(std::string_view line) {
   if (decoded->type == WatchLine::Type::kError) {
     told_ = ApiError{.status = decoded->status,
                      .reason = decoded->reason,
+                     .causes = decoded->causes,
                      .message = purpose("watch") + ": " +
                                 std::to_string(decoded->status) + " " +
                                 decoded->reason + ": " + decoded->message,

@@ -73,6 +73,7 @@ std::unexpected<ApiError> refused(std::string_view why) {
   return std::unexpected(
       ApiError{.status = 401,
                .reason = "InvalidToken",
+               .causes = {},
                .message = "token review: " + std::string(why),
                .retry_after = std::nullopt});
 }
@@ -125,6 +126,7 @@ Call send_object(Client& client, Request request, ObjectReply reply) {
       reply(std::unexpected(
           ApiError{.status = 0,
                    .reason = {},
+                   .causes = {},
                    .message = purpose + ": the answer is no JSON object",
                    .retry_after = std::nullopt}));
       return;

@@ -4,29 +4,11 @@
 #include <algorithm>
 
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
-
-#include "lib/kube/manifest.h"
 
 namespace sluice::cli {
 
 using explain::ReachCell;
 using explain::ReachView;
-using nlohmann::json;
-
-Cluster cluster_of(const std::string& manifests) {
-  Cluster cluster;
-  cluster.store().set_source("m.yaml",
-                             kube::parse_manifest(manifests, "m.yaml"));
-  cluster.store().set_local_node({.name = "here", .labels = {}, .ips = {}});
-  cluster.store().commit();
-  return cluster;
-}
-
-Cluster cluster_of(const json& objects) {
-  return cluster_of(
-      json{{"apiVersion", "v1"}, {"kind", "List"}, {"items", objects}}.dump());
-}
 
 Asker::Asker(const Cluster& cluster) : cluster_(&cluster) {
   for (const auto& node : cluster.store().nodes()) {

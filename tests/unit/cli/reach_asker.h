@@ -8,8 +8,6 @@
 #include <utility>
 #include <vector>
 
-#include <nlohmann/json_fwd.hpp>
-
 #include "cli/cluster.h"
 #include "lib/explain/reach_view.h"
 
@@ -17,9 +15,6 @@
 namespace sluice::cli {
 
 using Pairs = std::vector<std::pair<std::string, std::string>>;
-
-Cluster cluster_of(const std::string& manifests);
-Cluster cluster_of(const nlohmann::json& objects);
 
 // Every pair of members, by asking `explain`.
 class Asker {

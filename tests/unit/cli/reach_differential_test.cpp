@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/reference/generator.h"
+#include "tests/unit/cli/manifests.h"
 #include "tests/unit/cli/reach_asker.h"
 
 namespace sluice::cli {

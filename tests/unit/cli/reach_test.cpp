@@ -14,7 +14,7 @@
 
 #include "cli/reach_text.h"
 #include "lib/explain/reach_json.h"
-#include "lib/kube/manifest.h"
+#include "tests/unit/cli/manifests.h"
 #include "tests/unit/cli/reach_asker.h"
 
 namespace sluice::cli {
@@ -184,7 +184,7 @@ TEST_F(Reach, EndsOutsideAreThoseThatRulesTellApart) {
             "allowed");
   EXPECT_EQ(at(result, "host", "shop/app=api", "8080/TCP"), "allowed");
   // Other nodes are like world here, and would be shown if they were not.
-  cluster_.store().set_source("n.yaml", kube::parse_manifest(R"(
+  add_manifests(cluster_, "n.yaml", R"(
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {namespace: tools, name: nodes}
@@ -192,9 +192,7 @@ spec:
   podSelector: {}
   policyTypes: [Egress]
   egress: [{to: [{ipBlock: {cidr: 10.1.0.0/16}}]}]
-)",
-                                                             "n.yaml"));
-  cluster_.store().commit();
+)");
   const auto more = view();
   EXPECT_THAT(names(more), Contains("remote-node"));
   EXPECT_EQ(at(more, "tools/shell", "remote-node", "8080/TCP"), "allowed");
@@ -211,7 +209,7 @@ TEST_F(Reach, ANodePortIsJudgedByWhatStandsBehindIt) {
 }
 
 TEST_F(Reach, APodBehindANodePortReachesItselfThere) {
-  cluster_.store().set_source("own.yaml", kube::parse_manifest(R"(
+  add_manifests(cluster_, "own.yaml", R"(
 apiVersion: v1
 kind: Pod
 metadata: {namespace: own, name: a1, labels: {app: own}}
@@ -240,9 +238,7 @@ apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {namespace: own, name: nobody}
 spec: {podSelector: {}, policyTypes: [Ingress]}
-)",
-                                                               "own.yaml"));
-  cluster_.store().commit();
+)");
   const auto result = view({.ns = "own", .ports = {"30090"}});
   EXPECT_EQ(at(result, "own/app=own", "host", "30090/TCP"), "some 1/2");
 }

@@ -19,7 +19,7 @@
 #include "cli/tables.h"
 #include "lib/base/suggestion.h"
 #include "lib/explain/text.h"
-#include "lib/kube/manifest.h"
+#include "tests/unit/cli/manifests.h"
 
 namespace sluice::cli {
 namespace {
@@ -82,11 +82,6 @@ TEST(CommandLine, AnOptionThatMayBeRepeatedTakesOneValueEachTime) {
 
 class Usage : public ::testing::Test {
  protected:
-  Usage() {
-    cluster_.store().set_source("m.yaml",
-                                kube::parse_manifest(kManifests, "m.yaml"));
-    cluster_.store().commit();
-  }
   std::string port(const std::string& text) {
     const auto view = ask("shop/web", "shop/api", text);
     return view ? view->port : view.error().message;
@@ -95,7 +90,7 @@ class Usage : public ::testing::Test {
                                 const std::string& port) {
     return explain(cluster_, {.from = from, .to = to, .port = port});
   }
-  Cluster cluster_;
+  Cluster cluster_ = cluster_of(std::string(kManifests));
 };
 
 // By the names of their ports, the answers to a question without one.
@@ -111,7 +106,7 @@ std::map<std::string, bool> verdicts(
 
 TEST_F(Usage, WithoutAPortEveryNamedOneIsExplained) {
   using Verdicts = std::map<std::string, bool>;
-  cluster_.store().set_source("range.yaml", kube::parse_manifest(R"(
+  add_manifests(cluster_, "range.yaml", R"(
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {namespace: shop, name: range}
@@ -126,9 +121,7 @@ spec:
   clusterIP: 10.96.0.1
   selector: {app: api}
   ports: [{name: web, port: 80, targetPort: http}, {name: x, port: 81, targetPort: 1}]
-)",
-                                                                 "range.yaml"));
-  cluster_.store().commit();
+)");
   const auto between = [&](const std::string& from, const std::string& to) {
     return verdicts(
         explain_all_ports(cluster_, {.from = from, .to = to, .port = ""}));

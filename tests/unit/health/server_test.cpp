@@ -43,6 +43,7 @@ class HealthServerTest : public testing::Test {
     auto opened = HealthServer::open(address);
     ASSERT_TRUE(opened) << opened.error().message;
     server_.emplace(std::move(*opened));
+    server_->beat();
   }
   [[nodiscard]] Fd connect(const std::string& host = "127.0.0.1") const {
     return connect_to(host, server_->port());
@@ -78,6 +79,17 @@ TEST_F(HealthServerTest, answers_kubelet) {
   EXPECT_THAT(ready, HasSubstr("\r\nConnection: close\r\n"));
   EXPECT_THAT(ready, EndsWith("\r\n\r\nok\n"));
   EXPECT_THAT(get("/nothing"), StartsWith("HTTP/1.1 404 Not Found\r\n"));
+}
+
+TEST_F(HealthServerTest, is_not_alive_before_the_main_loop_runs) {
+  auto opened = HealthServer::open("127.0.0.1:0");
+  ASSERT_TRUE(opened) << opened.error().message;
+  server_.emplace(std::move(*opened));
+  EXPECT_THAT(get("/healthz"), StartsWith("HTTP/1.1 503"));
+  EXPECT_THAT(get("/healthz"), EndsWith("\r\n\r\nstarting\n"));
+  server_->report("", [] { return "a_metric 1\n"; });
+  EXPECT_THAT(get("/healthz"), StartsWith("HTTP/1.1 200"));
+  EXPECT_THAT(get("/readyz"), StartsWith("HTTP/1.1 200"));
 }
 
 TEST_F(HealthServerTest, everywhere_is_both_families) {

@@ -66,6 +66,10 @@ TEST_F(Reach, IsBetweenWorkloadsByTheRulesOfBothEnds) {
   EXPECT_EQ(result.workloads[2].kind + result.workloads[2].name,
             "Deploymentweb");
   EXPECT_THAT(result.ports, ElementsAre("80/TCP", "5432/TCP"));
+  EXPECT_THAT(result.pods,
+              ElementsAre("shop/db-5f7-a", "shop/tool", "shop/web-5f7-a"));
+  EXPECT_THAT(result.last_pods,
+              ElementsAre("shop/db-5f7-a", "shop/tool", "shop/web-5f7-b"));
   EXPECT_FALSE(result.more);
   EXPECT_EQ(result.allowed[2][0], 2U);  // web to db: at 5432 alone
   EXPECT_EQ(result.allowed[1][0], 0U);  // tool to db: denied

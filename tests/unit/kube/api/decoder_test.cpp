@@ -288,13 +288,23 @@ TEST(EventDecoder, bookmarks_and_errors) {
   EXPECT_EQ(line->type, WatchLine::Type::kBookmark);
   EXPECT_EQ(line->event.resource_version, "9");
   text = R"({"type":"ERROR","object":{"kind":"Status","code":410,
-             "reason":"Expired","message":"too old"}})";
+             "reason":"Expired","message":"too old","details":{"causes":
+             [{"reason":"ResourceVersionTooLarge"},{"field":"x"},7]}}})";
   line = decoder.watch_line(padded(text));
   ASSERT_TRUE(line);
   EXPECT_EQ(line->type, WatchLine::Type::kError);
   EXPECT_EQ(line->status, 410);
   EXPECT_EQ(line->reason, "Expired");
   EXPECT_EQ(line->message, "too old");
+  EXPECT_EQ(line->causes,
+            (std::vector<std::string>{"ResourceVersionTooLarge", ""}));
+  for (const char* details : {R"({"causes":7})", "[]", R"("causes")", "null"}) {
+    text =
+        std::string(R"({"type":"ERROR","object":{"details":)") + details + "}}";
+    line = decoder.watch_line(padded(text));
+    ASSERT_TRUE(line) << details;
+    EXPECT_TRUE(line->causes.empty()) << details;
+  }
 }
 
 // A text that ends too early, or goes on, is never taken for an object.

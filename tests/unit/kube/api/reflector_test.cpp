@@ -315,8 +315,7 @@ TEST_F(ReflectorTest, a_version_the_server_does_not_have_yet_is_dropped) {
           peer.reply(200, list({pod("a", 100)}, 100));
         } else if (number == 1) {
           EXPECT_EQ(request.get("resourceVersion"), "100");
-          peer.reply(504, status_object(504, "Timeout",
-                                        "Too large resource version: 100"));
+          peer.reply(504, too_new_status());
         } else {
           EXPECT_EQ(request.get("resourceVersion"), "(none)");
           peer.reply(200, list({pod("a", 50)}, 60));

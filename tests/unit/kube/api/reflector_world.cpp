@@ -44,6 +44,12 @@ std::string status_object(int code, const std::string& reason,
       .dump();
 }
 
+std::string too_new_status() {
+  return R"({"kind": "Status", "code": 504, "reason": "Timeout",
+             "message": "Too large resource version: 100, current: 60",
+             "details": {"causes": [{"reason": "ResourceVersionTooLarge"}]}})";
+}
+
 std::string gone_status() {
   return status_object(410, "Expired", "too old");
 }

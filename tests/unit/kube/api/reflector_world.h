@@ -30,6 +30,8 @@ std::string status_object(int code, const std::string& reason,
                           const std::string& message);
 // What there is no more.
 std::string gone_status();
+// The server does not have the version yet that was asked for.
+std::string too_new_status();
 std::string text_of(const Event& event);
 // Waits are short.
 ReflectorOptions quick();

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "agent/program/metrics.h"
+#include "agent/node/metrics.h"
 
 #include <algorithm>
-#include <utility>
+#include <chrono>
 
-#include "lib/health/metric_families.h"
-
-namespace sluice::agentd {
+namespace sluice::node {
 namespace {
 
 using health::MetricFamilies;
@@ -59,48 +57,37 @@ void add_endpoints(MetricFamilies& families, const Measured& measured) {
   families.gauge("sluice_agent_unclaimed_denied",
                  "Interfaces cut off because no verdict is known for them.",
                  static_cast<double>(measured.agent.unclaimed_denied));
-  families.gauge("sluice_agent_deny_unknown",
-                 "1 if pods without a known verdict are cut off.",
-                 measured.deny_unknown ? 1 : 0);
 }
 
 void add_apply(MetricFamilies& families, const Measured& measured) {
   families.histogram("sluice_agent_apply_seconds",
                      "Time from a transaction's arrival until it is in force.",
-                     measured.apply_times);
+                     measured.applied.times);
   families.counter(
       "sluice_agent_apply_failures_total",
       "Failed attempts to put a transaction into force, retries included.",
-      measured.apply_failures);
-  families.histogram("sluice_agent_pod_start_seconds",
-                     "Time that the CNI plugin kept a pod from starting.",
-                     measured.pod_start_times);
+      measured.applied.failures);
 }
 
 void add_revisions(MetricFamilies& families, const Measured& measured) {
-  families.gauge("sluice_agent_revision_received",
-                 "Last revision received from the operator.",
-                 static_cast<double>(measured.received));
+  const auto& applied = measured.applied;
+  families.gauge("sluice_agent_revision_received", "Last revision received.",
+                 static_cast<double>(applied.received));
   families.gauge("sluice_agent_revision_applied",
                  "Last revision in force; revisions of different operators "
                  "cannot be compared.",
-                 static_cast<double>(measured.applied));
+                 static_cast<double>(applied.applied));
   families.gauge(
       "sluice_agent_in_force", "1 if everything that was received is in force.",
-      measured.received == measured.applied && measured.agent.problem.empty()
+      applied.received == applied.applied && measured.agent.problem.empty()
           ? 1
           : 0);
+  const std::chrono::duration<double> behind =
+      applied.behind_since ? Applied::Clock::now() - *applied.behind_since
+                           : Applied::Clock::duration::zero();
   families.gauge("sluice_agent_behind_seconds",
                  "For how long something received has not been in force.",
-                 measured.behind.count());
-}
-
-void add_journal(MetricFamilies& families, const Measured& measured) {
-  families.counter(
-      "sluice_agent_journal_failures_total",
-      "Failed writes of the journal from which the next start of the agent "
-      "resumes.",
-      measured.journal_failures);
+                 behind.count());
 }
 
 void add_names(MetricFamilies& families, const Measured& measured) {
@@ -140,23 +127,7 @@ void add_names(MetricFamilies& families, const Measured& measured) {
       names.lookups_forgotten);
 }
 
-void add_operator(MetricFamilies& families, const Measured& measured) {
-  const auto& client = measured.client;
-  families.gauge("sluice_agent_operator_connected",
-                 "1 if the agent is connected to an operator.",
-                 client.connected ? 1 : 0);
-  families.counter("sluice_agent_operator_connects_total",
-                   "Connections to an operator.", client.connects);
-  families.counter("sluice_agent_operator_attempts_total",
-                   "Attempts to connect to an operator.", client.attempts);
-  families.counter("sluice_agent_operator_disconnects_total",
-                   "Connections to an operator that ended.",
-                   client.disconnects);
-  families.counter("sluice_agent_operator_received_bytes_total",
-                   "Bytes of messages received.", client.bytes_received);
-  families.counter("sluice_agent_operator_refused_updates_total",
-                   "Invalid snapshots and transactions.",
-                   client.refused_updates);
+void add_events(MetricFamilies& families, const Measured& measured) {
   families.counter(
       "sluice_agent_events_lost_total",
       "Flow events not reported, because of the budget or a full buffer.",
@@ -165,19 +136,15 @@ void add_operator(MetricFamilies& families, const Measured& measured) {
 
 }  // namespace
 
-std::string metrics_text(const Measured& measured) {
-  MetricFamilies families;
+void add_metrics(MetricFamilies& families, const Measured& measured) {
   add_build(families, measured);
   add_verdicts(families, measured);
   add_maps(families, measured);
   add_endpoints(families, measured);
   add_apply(families, measured);
   add_revisions(families, measured);
-  add_journal(families, measured);
   add_names(families, measured);
-  add_operator(families, measured);
-  families.process();
-  return families.text();
+  add_events(families, measured);
 }
 
-}  // namespace sluice::agentd
+}  // namespace sluice::node

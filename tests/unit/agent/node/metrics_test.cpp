@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "agent/program/metrics.h"
+#include "agent/node/metrics.h"
 
 #include <chrono>
 #include <string>
@@ -7,11 +7,17 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-namespace sluice::agentd {
+namespace sluice::node {
 namespace {
 
 using std::chrono::microseconds;
 using testing::HasSubstr;
+
+std::string metrics_text(const Measured& measured) {
+  health::MetricFamilies families;
+  add_metrics(families, measured);
+  return families.text();
+}
 
 TEST(Metrics, HoldTimesAreDistributedBelowAMillisecond) {
   Measured measured;
@@ -55,5 +61,22 @@ TEST(Metrics, NamesTellWhatWasLearnedAndWhatMadeRoom) {
   }
 }
 
+TEST(Metrics, AreBehindWhileSomethingReceivedIsNotInForce) {
+  Measured measured;
+  measured.applied.received = 7;
+  measured.applied.applied = 7;
+  const auto in_force = "\n" + metrics_text(measured);
+  EXPECT_THAT(in_force, HasSubstr("\nsluice_agent_in_force 1\n"));
+  EXPECT_THAT(in_force, HasSubstr("\nsluice_agent_behind_seconds 0\n"));
+  measured.applied.received = 8;
+  measured.applied.failures = 2;
+  measured.applied.behind_since =
+      Applied::Clock::now() - std::chrono::hours(1000);
+  const auto behind = "\n" + metrics_text(measured);
+  EXPECT_THAT(behind, HasSubstr("\nsluice_agent_in_force 0\n"));
+  EXPECT_THAT(behind, HasSubstr("\nsluice_agent_behind_seconds 36000"));
+  EXPECT_THAT(behind, HasSubstr("\nsluice_agent_apply_failures_total 2\n"));
+}
+
 }  // namespace
-}  // namespace sluice::agentd
+}  // namespace sluice::node

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+
+#include "agent/agent.h"
+#include "agent/node/applied.h"
+#include "lib/health/metric_families.h"
+
+namespace sluice::node {
+
+// The values of the metrics that every program on a node exports, whatever the
+// source of its policies.
+struct Measured {
+  std::string version;
+  std::string node;
+  agent::AgentStatus agent;
+  Applied applied;
+};
+
+void add_metrics(health::MetricFamilies& families, const Measured& measured);
+
+}  // namespace sluice::node

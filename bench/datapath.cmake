@@ -1,3 +1,0 @@
-sluice_bpf(sluice_bench_vary datapath_vary.bpf.c)
-add_executable(sluice_bench_datapath datapath.cpp)
-target_link_libraries(sluice_bench_datapath PRIVATE sluice_datapath_testing sluice_bench_vary benchmark::benchmark)

@@ -1,2 +1,0 @@
-add_executable(sluice_bench_dns ${CMAKE_CURRENT_LIST_DIR}/dns.cpp)
-target_link_libraries(sluice_bench_dns PRIVATE sluice_datapath_testing sluice_bench_vary sluice_agent_dns)
