@@ -19,7 +19,7 @@ _ALERTS = os.path.join(_ROOT, "deploy", "alerts")
 _RULES = os.path.join(_ALERTS, "rules.yaml")
 # Of kube-state-metrics.
 _FOREIGN = {"kube_node_info"}
-_SOURCES = ("agent/program", "operator/program", "lib/health")
+_SOURCES = ("agent/node", "agent/program", "operator/program", "lib/health")
 
 
 def _read(*path):

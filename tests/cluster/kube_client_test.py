@@ -159,6 +159,10 @@ class KubeClientTest(unittest.TestCase):
             token = f"&continue={more}"
         self.assertEqual(seen, [f"m{i:02}" for i in range(25)])
 
+    def test_a_version_that_the_server_does_not_have_yet_has_its_cause(self):
+        answer = self.probe().ask("get", path=path_of("ConfigMap", "probe") + "?resourceVersion=999999999")
+        self.assertEqual((answer["failure"]["status"], answer["failure"]["causes"]), (504, ["ResourceVersionTooLarge"]))
+
     def test_a_list_then_what_changes(self):
         self.api.create(config_map("old"))
         probe = self.watch()

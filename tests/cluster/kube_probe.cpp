@@ -45,6 +45,7 @@ void say(const json& line) {
 json json_of(const ApiError& error) {
   return {{"status", error.status},
           {"reason", error.reason},
+          {"causes", error.causes},
           {"message", error.message}};
 }
 

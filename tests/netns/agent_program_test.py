@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import time
 import unittest
@@ -486,6 +487,16 @@ class AgentProgram(unittest.TestCase):
         self.assertEqual(self.agent.http("/nothing")[0], 404)
         self.assertFalse({what: names for what, names in metrics.problems("sluice_agent", text).items()
                           if names})
+
+    def test_a_health_port_that_is_taken_ends_the_agent_before_it_loads_programs(self):
+        self.agent = Agent(self.node, self.operator)
+        with self.node.ns.entered():
+            listener = socket.create_server(("127.0.0.1", 9965))
+        self.addCleanup(listener.close)
+        with self.assertRaisesRegex(AssertionError, "error: --health: 127.0.0.1:9965: cannot listen there"):
+            self.agent.start()
+        self.assertEqual(self.agent.process.returncode, 2)
+        self.assertEqual([name for _, _, files in os.walk(self.agent.pin_dir) for name in files], [])
 
     def wait_refused(self, why):
         """Several times, of which the log tells once."""

@@ -10,12 +10,12 @@ namespace sluice::kube {
 using nlohmann::json;
 
 std::vector<std::string> causes_of(const json& status) {
-  static const json::json_pointer kCauses("/details/causes");
+  static const json::json_pointer place("/details/causes");
   std::vector<std::string> result;
-  if (!status.is_object() || !status.contains(kCauses)) {
+  if (!status.is_object() || !status.contains(place)) {
     return result;
   }
-  for (const auto& cause : status[kCauses]) {
+  for (const auto& cause : status[place]) {
     if (cause.is_object()) {
       result.push_back(text_of(cause, "reason"));
     }
