@@ -66,17 +66,30 @@ void for_each_node(const flow::NodeQuery::Answers& answers, Take take) {
   }
 }
 
+// An agent may have sent anything: a member of another type counts as missing.
+std::string text_in(const json& object, const char* name) {
+  const auto found = object.find(name);
+  return found != object.end() && found->is_string() ? found->get<std::string>()
+                                                     : std::string{};
+}
+
+bool is_enforced(const json& status) {
+  const auto found = status.find("enforced");
+  return found != status.end() && found->is_boolean() && found->get<bool>();
+}
+
 // Why each node does not enforce its policies; an empty text if it does.
 std::map<std::string, std::string> shortfalls(const json& statuses) {
   std::map<std::string, std::string> result;
   for (const auto& row : statuses) {
     const auto& status = row.at("status");
     auto problem = row.at("problem").get<std::string>();
-    if (problem.empty() && !status.value("enforced", false)) {
-      problem = status.value("problem", "its policies are not in force");
+    if (problem.empty() && !is_enforced(status)) {
+      problem = text_in(status, "problem");
+      problem = problem.empty() ? "its policies are not in force" : problem;
     }
     if (problem.empty()) {
-      problem = status.value("endpoints_problem", "");
+      problem = text_in(status, "endpoints_problem");
     }
     result[row.at("node").get<std::string>()] = std::move(problem);
   }

@@ -16,6 +16,7 @@
 #include "lib/explain/text.h"
 #include "lib/preview/preview.h"
 #include "tests/reference/generator.h"
+#include "tests/unit/cli/manifests.h"
 #include "tests/unit/cli/reach_asker.h"
 
 namespace sluice::preview {
