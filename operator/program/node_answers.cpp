@@ -222,19 +222,19 @@ std::string status_text(const flow::NodeQuery::Answers& nodes,
   return to_text(answer);
 }
 
-std::string endpoints_text(const flow::NodeQuery::Answers& answers) {
-  auto nodes = json::array();
+std::string endpoints_text(const flow::NodeQuery::Answers& nodes) {
+  auto rows_of_nodes = json::array();
   auto endpoints = json::array();
-  for_each_node(answers, [&](const std::string& node,
-                             const std::string& problem, json rows) {
-    nodes.push_back({{"node", node}, {"problem", problem}});
+  for_each_node(nodes, [&](const std::string& node, const std::string& problem,
+                           json rows) {
+    rows_of_nodes.push_back({{"node", node}, {"problem", problem}});
     for (auto& row : rows) {
       row["node"] = node;
       endpoints.push_back(std::move(row));
     }
   });
-  return to_text(
-      {{"nodes", std::move(nodes)}, {"endpoints", std::move(endpoints)}});
+  return to_text({{"nodes", std::move(rows_of_nodes)},
+                  {"endpoints", std::move(endpoints)}});
 }
 
 std::string policies_text(const flow::NodeQuery::Answers& nodes,

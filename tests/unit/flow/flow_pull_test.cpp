@@ -22,8 +22,9 @@ class FlowFlowPull : public testing::Test {
  protected:
   FlowFlowPull() { cluster_.set_node("a", NodeState::kConnected); }
 
-  std::shared_ptr<FlowPull> open(const std::string& token,
-                                 ::observer::GetFlowsRequest request = {}) {
+  std::shared_ptr<FlowPull> open(
+      const std::string& token,
+      const ::observer::GetFlowsRequest& request = {}) {
     auto pull =
         FlowPull::open(cluster_, &gate_, token, request.SerializeAsString());
     cluster_.turn();

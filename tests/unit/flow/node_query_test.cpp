@@ -34,11 +34,7 @@ class FlowNodeQuery : public testing::Test {
     cluster_.set_node("b", NodeState::kConnected);
     cluster_.set_node("c", NodeState::kAway);
   }
-  ~FlowNodeQuery() override { query_->close(); }
-  FlowNodeQuery(const FlowNodeQuery&) = delete;
-  FlowNodeQuery& operator=(const FlowNodeQuery&) = delete;
-  FlowNodeQuery(FlowNodeQuery&&) = delete;
-  FlowNodeQuery& operator=(FlowNodeQuery&&) = delete;
+  void TearDown() override { query_->close(); }
 
   void ask(Gate* gate = nullptr) {
     query_ = NodeQuery::create(

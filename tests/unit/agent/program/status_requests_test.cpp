@@ -12,7 +12,6 @@ namespace sluice::agentd {
 namespace {
 
 using nlohmann::json;
-using testing::ElementsAre;
 using testing::SizeIs;
 
 class AgentStatusRequests : public testing::Test {
