@@ -47,7 +47,7 @@ class Deploy(unittest.TestCase):
         # Nothing can be checked inside a namespace that is not there yet.
         self.plane.kubectl("apply", "-f", "deploy/namespace.yaml")
         lines = self.dry_run("deploy/")
-        self.assertEqual(len(lines), 13)
+        self.assertEqual(len(lines), 16)
         for line in lines:
             self.assertRegex(line, r"(created|configured|unchanged) \(server dry run\)$")
 
