@@ -175,8 +175,10 @@ std::optional<std::string> error_in(const std::string& line) {
     return std::nullopt;
   }
   const auto parsed = json::parse(line, nullptr, false);
-  return parsed.is_object() ? std::optional(parsed.value("error", ""))
-                            : std::nullopt;
+  const auto found = parsed.is_object() ? parsed.find("error") : parsed.end();
+  return found != parsed.end() && found->is_string()
+             ? std::optional(found->get<std::string>())
+             : std::nullopt;
 }
 
 }  // namespace

@@ -18,10 +18,16 @@ namespace sluice::cli {
 
 using nlohmann::json;
 
+// What an agent says, which may be anything, does not hide the other nodes.
 void from_json(const json& in, NodeAnswerView& view) {
   view = {.node = in.value("node", ""),
           .problem = in.value("problem", ""),
-          .status = in.value("status", node::StatusView{})};
+          .status = {}};
+  try {
+    view.status = in.value("status", node::StatusView{});
+  } catch (const json::exception&) {
+    view.problem = "its agent's answer cannot be read";
+  }
 }
 
 void from_json(const json& in, ClusterStatusView& view) {
@@ -34,8 +40,12 @@ void from_json(const json& in, ClusterStatusView& view) {
 }
 
 void from_json(const json& in, ClusterEndpointView& view) {
-  view = {.node = in.value("node", ""),
-          .endpoint = in.get<node::EndpointView>()};
+  view = {.node = in.value("node", ""), .endpoint = {}};
+  try {
+    view.endpoint = in.get<node::EndpointView>();
+  } catch (const json::exception&) {
+    view.endpoint.problem = "its agent's answer cannot be read";
+  }
 }
 
 void from_json(const json& in, ClusterEndpointListView& view) {
@@ -112,9 +122,10 @@ Result<View> show_answer(const OperatorAccess& access, std::string_view path,
 }  // namespace
 
 bool enforced(const ClusterStatusView& view) {
-  return std::ranges::all_of(view.nodes, [](const NodeAnswerView& node) {
-    return why_not(node).empty();
-  });
+  return !view.nodes.empty() &&
+         std::ranges::all_of(view.nodes, [](const NodeAnswerView& node) {
+           return why_not(node).empty();
+         });
 }
 
 void print(std::ostream& out, const ClusterStatusView& view) {

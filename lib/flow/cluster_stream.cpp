@@ -14,7 +14,9 @@ void ClusterStream::begin_call(Gate* gate, const std::string& authorization) {
 
 Result<::observer::GetFlowsRequest> ClusterStream::request() {
   grpc::Slice slice;
-  (void)bytes_.DumpToSingleSlice(&slice);
+  if (!bytes_.DumpToSingleSlice(&slice).ok()) {
+    return fail("not a GetFlowsRequest");
+  }
   return parse_flows_request(
       {reinterpret_cast<const char*>(slice.begin()), slice.size()});
 }

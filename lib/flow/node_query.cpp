@@ -96,7 +96,7 @@ void NodeQuery::on_batch(wire::FlowBatch batch, Clock::time_point /*now*/) {
   }
   auto& asked = found->second;
   for (auto& item : batch.items) {
-    asked.bytes += item.message.size();
+    asked.bytes += item.message.size() + sizeof(std::string);
     asked.messages.push_back(std::move(item.message));
   }
   const bool is_large = asked.bytes > kAnswerBytesMax;

@@ -30,6 +30,8 @@ constexpr unsigned kConnectionsOfOne = 16;
 constexpr std::size_t kMemoryOfOne = 16'384;
 // Seconds of silence after which a connection is closed.
 constexpr unsigned kSilence = 5;
+// The same while a stream is sent: its reader may pause.
+constexpr unsigned kStreamSilence = 60;
 // How often to look for the answer to a waiting request.
 constexpr milliseconds kAgain{20};
 // Of a stream, to be sent at a time.
@@ -147,6 +149,8 @@ MHD_Result HttpServer::Impl::answer(MHD_Connection* connection, Answer answer) {
              .next = std::exchange(answer.stream, {})});
   MHD_Response* response = MHD_create_response_from_callback(
       MHD_SIZE_UNKNOWN, kBlock, read_stream, stream.get(), end_stream);
+  MHD_set_connection_option(connection, MHD_CONNECTION_OPTION_TIMEOUT,
+                            kStreamSilence);
   if (response != nullptr) {
     std::ignore = stream.release();  // end_stream() destroys it
   }

@@ -31,6 +31,22 @@ std::string problem_of(const flow::NodeQuery::Answers& answers,
                                          : "its agent has not answered in time";
 }
 
+// Of an agent's JSON, which is rendered by recursion; an honest one needs four.
+constexpr int kDepthMax = 16;
+
+// Discarded if it is no JSON or too deep.
+json parse_one(const std::string& message) {
+  bool deep = false;
+  auto parsed = json::parse(
+      message,
+      [&](int depth, json::parse_event_t /*event*/, json& /*value*/) {
+        deep = deep || depth > kDepthMax;
+        return !deep;
+      },
+      false);
+  return deep ? json(json::value_t::discarded) : parsed;
+}
+
 // An agent that does not know the request answers with something else.
 struct Parsed {
   json rows = json::array();
@@ -40,7 +56,7 @@ struct Parsed {
 Parsed parse(const Messages& messages) {
   Parsed parsed;
   for (const auto& message : messages) {
-    auto row = json::parse(message, nullptr, false);
+    auto row = parse_one(message);
     if (!row.is_object()) {
       return {.rows = json::array(), .valid = false};
     }

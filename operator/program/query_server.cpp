@@ -135,6 +135,7 @@ std::optional<Answer> QueryServer::Impl::handle(
     return open.answer;
   }
   if (Clock::now() - request.since > kPatience) {
+    open.taken = true;
     return told(503, "the operator has not answered in time");
   }
   return std::nullopt;
@@ -286,17 +287,15 @@ void QueryServer::set_certificate(const wire::TlsCertificate& certificate) {
 // On failure nothing listens.
 Result<void> QueryServer::Impl::open(const wire::TlsCertificate& certificate) {
   server.reset();
+  // The numbers of another server's requests mean nothing to the next one, nor
+  // do answers to them that come late.
+  requests = std::make_shared<Requests>();
   auto opened = HttpServer::open(
       address,
       [this](const HttpServer::Request& request) { return handle(request); },
       {.certificate = certificate.certificate_pem, .key = certificate.key_pem});
   if (!opened) {
     return std::unexpected(opened.error());
-  }
-  {
-    // The numbers of another server's requests mean nothing to this one.
-    const std::lock_guard lock(requests->mutex);
-    requests->open.clear();
   }
   server = std::move(*opened);
   return {};
