@@ -8,21 +8,13 @@
 #include "lib/flow/time.h"
 
 namespace sluice::flow {
-namespace {
+Cluster::Cluster(ClusterOptions options, Links links)
+    : options_(std::move(options)), links_(std::move(links)), started_(now()) {}
 
-// Random, so that an agent's answer to another operator is for nobody here.
-std::uint64_t first_id() {
+std::uint64_t Cluster::next_id() {
   std::random_device random;
   return std::uint64_t{random()} << 32U | random();
 }
-
-}  // namespace
-
-Cluster::Cluster(ClusterOptions options, Links links)
-    : options_(std::move(options)),
-      links_(std::move(links)),
-      started_(now()),
-      id_(first_id()) {}
 
 std::vector<std::shared_ptr<ClusterCall>> Cluster::calls() const {
   const std::scoped_lock lock(mutex_);

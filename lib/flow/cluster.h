@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -96,7 +95,9 @@ class Cluster {
   // Answers to these requests are for the call.
   void send(const std::shared_ptr<ClusterCall>& call,
             std::vector<NodeCommand> commands);
-  std::uint64_t next_id() { return ++id_; }
+  // Random: an agent cannot answer a request that another one has got, nor one
+  // of another operator's.
+  static std::uint64_t next_id();
   [[nodiscard]] const ClusterOptions& options() const { return options_; }
   [[nodiscard]] std::int64_t started() const { return started_; }
 
@@ -118,7 +119,6 @@ class Cluster {
   const ClusterOptions options_;
   const Links links_;
   const std::int64_t started_;
-  std::atomic<std::uint64_t> id_;
   mutable std::mutex mutex_;  // guards what follows
   std::map<std::string, NodeView> nodes_;
   std::uint64_t generation_ = 0;

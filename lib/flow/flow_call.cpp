@@ -115,7 +115,7 @@ void FlowCall::begin(const Admission& admission) {
       {.flows = std::move(*flows),
        .namespaces = admission.everything ? std::vector<std::string>{}
                                           : admission.namespaces},
-      nodes, [this] { return cluster_.next_id(); }, cluster_.options().reader,
+      nodes, [] { return Cluster::next_id(); }, cluster_.options().reader,
       Clock::now());
   if (!reader) {
     finish(invalid(reader.error()));

@@ -73,7 +73,7 @@ void NodeQuery::begin() {
   std::vector<NodeCommand> commands;
   for (const auto& [node, view] : answers_.nodes) {
     if (view.state == NodeState::kConnected) {
-      const auto id = cluster_.next_id();
+      const auto id = Cluster::next_id();
       asked_[id].node = node;
       commands.push_back({.node = node, .id = id, .request = request_});
     }

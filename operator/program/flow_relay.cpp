@@ -78,8 +78,7 @@ flow::Relay::Ends FlowRelay::ends() {
               clients_->on_flows(std::move(batch));
             }
           },
-      .next_id =
-          [this] { return clients_ != nullptr ? clients_->next_id() : ++id_; }};
+      .next_id = [] { return flow::Cluster::next_id(); }};
 }
 
 wire::RelayLinks::Handlers FlowRelay::handlers() {

@@ -73,7 +73,6 @@ class FlowRelay {
   const std::string identity_;
   wire::Server* server_ = nullptr;
   FlowServer* clients_ = nullptr;
-  std::uint64_t id_ = 0;  // of requests, while there are no clients
   flow::Relay relay_;
   std::optional<wire::RelayLinks> links_;
   std::optional<wire::TlsMaterial> tls_;

@@ -253,10 +253,6 @@ void FlowServer::ask_nodes(std::string request, flow::NodeQuery::Done done) {
   impl_->queries.push_back({.query = std::move(query), .done = ended});
 }
 
-std::uint64_t FlowServer::next_id() {
-  return impl_->cluster.next_id();
-}
-
 flow::Cluster::Counters FlowServer::counters() const {
   return impl_->cluster.counters();
 }

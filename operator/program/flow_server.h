@@ -67,8 +67,6 @@ class FlowServer {
   // any thread, and must not call this object.
   void ask_nodes(std::string request, flow::NodeQuery::Done done);
 
-  // An id that no request has had, of clients or of the caller's.
-  std::uint64_t next_id();
   [[nodiscard]] flow::Cluster::Counters counters() const;
 
  private:
