@@ -2,12 +2,8 @@
 #include "cli/preview_flows.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <fstream>
-#include <iterator>
 #include <map>
 #include <string>
-#include <system_error>
 #include <tuple>
 #include <utility>
 
@@ -15,6 +11,7 @@
 #include <google/protobuf/util/time_util.h>
 
 #include "cli/standard_input.h"
+#include "lib/base/read_file.h"
 #include "observer.pb.h"
 
 namespace sluice::cli {
@@ -133,19 +130,11 @@ Result<std::vector<preview::Flows>> read_flows(
     return text ? parse_flows(*text, kStandardInputName, world)
                 : std::unexpected(text.error());
   }
-  std::error_code ignored;
-  if (std::filesystem::is_directory(path, ignored)) {
-    return fail_errno(path.string(), EISDIR);
+  const auto text = read_file(path);
+  if (!text) {
+    return std::unexpected(text.error());
   }
-  std::ifstream stream(path, std::ios::binary);
-  if (!stream) {
-    return fail_errno(path.string());
-  }
-  const std::string text(std::istreambuf_iterator<char>(stream), {});
-  if (stream.bad()) {
-    return fail_errno(path.string());
-  }
-  return parse_flows(text, path.string(), world);
+  return parse_flows(*text, path.string(), world);
 }
 
 }  // namespace sluice::cli

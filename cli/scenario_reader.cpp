@@ -15,6 +15,7 @@
 #include <zlib.h>
 
 #include "cli/standard_input.h"
+#include "lib/base/read_file.h"
 #include "lib/base/utf8.h"
 #include "lib/kube/manifest_builder.h"
 
@@ -165,23 +166,7 @@ Result<std::string> read_whole(const std::filesystem::path& path) {
   if (path == kStandardInput) {
     return read_standard_input(kMaxFileBytes);
   }
-  std::error_code code;
-  const auto size = std::filesystem::file_size(path, code);
-  if (code) {
-    return fail_errno(path.string(), code.value());
-  }
-  if (size > kMaxFileBytes) {
-    return fail(path.string() + ": larger than 64 MiB");
-  }
-  std::ifstream stream(path, std::ios::binary);
-  if (!stream) {
-    return fail_errno(path.string());
-  }
-  std::string text(std::istreambuf_iterator<char>(stream), {});
-  if (stream.bad()) {
-    return fail_errno(path.string());
-  }
-  return text;
+  return read_file(path, kMaxFileBytes);
 }
 
 Result<std::vector<Document>> parse_file(std::string_view text,

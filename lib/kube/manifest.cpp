@@ -2,7 +2,6 @@
 #include "lib/kube/manifest.h"
 
 #include <algorithm>
-#include <fstream>
 #include <iterator>
 #include <optional>
 #include <utility>
@@ -10,6 +9,7 @@
 #include <iconv.h>
 #include <nlohmann/json.hpp>
 
+#include "lib/base/read_file.h"
 #include "lib/base/utf8.h"
 #include "lib/kube/field.h"
 #include "lib/kube/manifest_builder.h"
@@ -262,24 +262,11 @@ Manifest parse_manifest(std::string_view text, const std::string& file) {
 }
 
 Result<Manifest> read_manifest(const std::filesystem::path& path) {
-  std::error_code code;
-  const auto size = std::filesystem::file_size(path, code);
-  if (code) {
-    return fail_errno(path.string(), code.value());
+  const auto text = read_file(path, kMaxFileBytes);
+  if (!text) {
+    return std::unexpected(text.error());
   }
-  if (size > kMaxFileBytes) {
-    return fail(path.string() + ": larger than " +
-                std::to_string(kMaxFileBytes >> 20) + " MiB");
-  }
-  std::ifstream stream(path, std::ios::binary);
-  if (!stream) {
-    return fail_errno(path.string());
-  }
-  const std::string text(std::istreambuf_iterator<char>(stream), {});
-  if (stream.bad()) {
-    return fail_errno(path.string());
-  }
-  return parse_manifest(text, path.string());
+  return parse_manifest(*text, path.string());
 }
 
 }  // namespace sluice::kube
