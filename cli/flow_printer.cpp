@@ -2,12 +2,10 @@
 #include "cli/flow_printer.h"
 
 #include <iostream>
-#include <string>
 #include <utility>
 
-#include <google/protobuf/util/json_util.h>
-
 #include "cli/flow_text.h"
+#include "lib/flow/message_json.h"
 #include "observer.pb.h"
 
 namespace sluice::cli {
@@ -15,11 +13,7 @@ namespace sluice::cli {
 bool FlowPrinter::print(const ::observer::GetFlowsResponse& response) {
   const bool first = std::exchange(first_, false);
   if (format_ == FlowFormat::kJson) {
-    google::protobuf::util::JsonPrintOptions options;
-    options.preserve_proto_field_names = true;
-    std::string text;
-    (void)google::protobuf::util::MessageToJsonString(response, &text, options);
-    std::cout << text << '\n';
+    std::cout << flow::to_json(response) << '\n';
   } else if (response.has_lost_events()) {
     std::cout << lost_text(response) << '\n';
   } else if (response.has_node_status()) {

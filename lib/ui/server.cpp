@@ -13,10 +13,10 @@
 #include <utility>
 #include <vector>
 
-#include <google/protobuf/util/json_util.h>
 #include <nlohmann/json.hpp>
 
 #include "lib/explain/view_json.h"
+#include "lib/flow/message_json.h"
 #include "lib/health/http_server.h"
 #include "lib/ui/edge_views.h"
 #include "lib/ui/files.h"
@@ -285,8 +285,6 @@ std::optional<Answer> Server::Impl::flows(const HttpServer::Request& request) {
   }
   auto& reading = found->second;
   const auto until = Clock::now() + kSlice;
-  google::protobuf::util::JsonPrintOptions print;
-  print.preserve_proto_field_names = true;
   ::observer::GetFlowsResponse response;
   do {
     const auto step = reading.feed->next(response);
@@ -295,14 +293,13 @@ std::optional<Answer> Server::Impl::flows(const HttpServer::Request& request) {
                     .body = "{\"flows\":[" + reading.flows +
                             "],\"lost\":" + std::to_string(reading.lost) + "}"};
     }
-    std::string text;
     if (step == FlowFeed::Step::kMessage && response.has_lost_events()) {
       reading.lost += response.lost_events().num_events_lost();
-    } else if (step == FlowFeed::Step::kMessage && response.has_flow() &&
-               google::protobuf::util::MessageToJsonString(response.flow(),
-                                                           &text, print)
-                   .ok()) {
-      reading.flows += (reading.flows.empty() ? "" : ",") + text;
+    } else if (step == FlowFeed::Step::kMessage && response.has_flow()) {
+      const auto text = flow::to_json(response.flow());
+      if (!text.empty()) {
+        reading.flows += (reading.flows.empty() ? "" : ",") + text;
+      }
     }
   } while (Clock::now() < until);
   return std::nullopt;

@@ -3,9 +3,9 @@
 
 #include <utility>
 
-#include <google/protobuf/util/json_util.h>
 #include <nlohmann/json.hpp>
 
+#include "lib/flow/message_json.h"
 #include "observer.pb.h"
 
 namespace sluice::operatord {
@@ -18,12 +18,8 @@ using Step = flow::ClusterReader::Step;
 constexpr std::size_t kBytesAtOnce = 65'536;
 
 std::string line_of(const ::observer::GetFlowsResponse& response) {
-  google::protobuf::util::JsonPrintOptions options;
-  options.preserve_proto_field_names = true;
-  std::string line;
-  // Fails for no message of this type.
-  (void)google::protobuf::util::MessageToJsonString(response, &line, options);
-  return line + "\n";
+  auto line = flow::to_json(response);
+  return line.empty() ? line : line + "\n";
 }
 
 std::string error_line(const std::string& why) {
