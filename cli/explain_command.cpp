@@ -119,7 +119,7 @@ Result<Views> ask_node(const Arguments& arguments) {
   if (!answer) {
     return std::unexpected(answer.error());
   }
-  return explain::views_from_json_text(node::dump(*answer));
+  return explain::views_from_json(*answer);
 }
 
 int explain_running(const Arguments& arguments, bool by_operator) {

@@ -16,6 +16,17 @@ std::string dump(const nlohmann::json& json) {
   return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
+Result<ExplainView> view_of(const nlohmann::json& json) {
+  try {
+    if (json.is_object() && json.contains("sides")) {
+      return json.get<ExplainView>();
+    }
+    return fail("not an explanation");
+  } catch (const std::exception& error) {
+    return fail("not an explanation: " + std::string(error.what()));
+  }
+}
+
 }  // namespace
 
 std::string to_json_text(const ExplainView& view) {
@@ -26,32 +37,27 @@ std::string to_json_text(const std::vector<ExplainView>& views) {
   return dump({{"answers", views}});
 }
 
-Result<std::vector<ExplainView>> views_from_json_text(std::string_view text) {
-  try {
-    const auto parsed = nlohmann::json::parse(text, nullptr, false);
-    if (parsed.is_object() && parsed.contains("answers")) {
-      return parsed["answers"].get<std::vector<ExplainView>>();
+Result<ExplainView> from_json_text(std::string_view text) {
+  return view_of(nlohmann::json::parse(text, nullptr, false));
+}
+
+Result<std::vector<ExplainView>> views_from_json(const nlohmann::json& json) {
+  if (!json.is_object() || !json.contains("answers")) {
+    auto view = view_of(json);
+    if (!view) {
+      return std::unexpected(view.error());
     }
+    return std::vector{std::move(*view)};
+  }
+  try {
+    return json["answers"].get<std::vector<ExplainView>>();
   } catch (const std::exception& error) {
     return fail("not explanations: " + std::string(error.what()));
   }
-  auto view = from_json_text(text);
-  if (!view) {
-    return std::unexpected(view.error());
-  }
-  return std::vector{std::move(*view)};
 }
 
-Result<ExplainView> from_json_text(std::string_view text) {
-  try {
-    const auto parsed = nlohmann::json::parse(text, nullptr, false);
-    if (parsed.is_object() && parsed.contains("sides")) {
-      return parsed.get<ExplainView>();
-    }
-    return fail("not an explanation");
-  } catch (const std::exception& error) {
-    return fail("not an explanation: " + std::string(error.what()));
-  }
+Result<std::vector<ExplainView>> views_from_json_text(std::string_view text) {
+  return views_from_json(nlohmann::json::parse(text, nullptr, false));
 }
 
 }  // namespace sluice::explain

@@ -5,6 +5,8 @@
 #include <string_view>
 #include <vector>
 
+#include <nlohmann/json_fwd.hpp>
+
 #include "lib/base/result.h"
 #include "lib/explain/view.h"
 
@@ -14,8 +16,9 @@ namespace sluice::explain {
 std::string to_json_text(const ExplainView& view);
 // {"answers": [...]}, for a question without a port.
 std::string to_json_text(const std::vector<ExplainView>& views);
-// The view, or the views, in the text: of a question without a port, there may
-// be any number. Refuses what is neither. Fields of newer programs are ignored.
+// The view, or the views of a question without a port, of which there may be
+// any number. Refuses what is neither. Fields of newer programs are ignored.
+Result<std::vector<ExplainView>> views_from_json(const nlohmann::json& json);
 Result<std::vector<ExplainView>> views_from_json_text(std::string_view text);
 // Refuses what is not a view. Fields of newer programs are ignored.
 Result<ExplainView> from_json_text(std::string_view text);
