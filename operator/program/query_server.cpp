@@ -132,7 +132,7 @@ std::optional<Answer> QueryServer::Impl::handle(
   // The call is destroyed in the loop's thread only; see turn().
   if (open.answer) {
     open.taken = true;
-    return open.answer;
+    return std::exchange(open.answer, std::nullopt);
   }
   if (Clock::now() - request.since > kPatience) {
     open.taken = true;
