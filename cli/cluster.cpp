@@ -23,16 +23,6 @@ std::string severity_text(op::Severity severity) {
   return severity == op::Severity::kError ? "error" : "note";
 }
 
-std::vector<std::string> names_of_pods(const op::Store& store) {
-  std::vector<std::string> names;
-  for (const auto& object : store.objects()) {
-    if (object.key.kind == "Pod") {
-      names.push_back(object.key.ns + "/" + object.key.name);
-    }
-  }
-  return names;
-}
-
 // A node is one that there is an object of, or one where a pod is.
 Result<void> check_node(const op::Store& store, const std::string& name) {
   std::vector<std::string> known;
@@ -175,6 +165,16 @@ node::PolicyListView Cluster::policy_list() const {
                              .warnings = std::move(status.warnings)});
   }
   return view;
+}
+
+std::vector<std::string> names_of_pods(const op::Store& store) {
+  std::vector<std::string> names;
+  for (const auto& object : store.objects()) {
+    if (object.key.kind == "Pod") {
+      names.push_back(object.key.ns + "/" + object.key.name);
+    }
+  }
+  return names;
 }
 
 Result<void> load(Cluster& cluster, const std::filesystem::path& path) {

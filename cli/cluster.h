@@ -66,6 +66,9 @@ class Cluster {
   mutable std::optional<std::vector<lint::Finding>> findings_;
 };
 
+// "namespace/name", in the order of the objects.
+std::vector<std::string> names_of_pods(const op::Store& store);
+
 // Adds a folder, a single file, or, for "-", what the standard input has.
 Result<void> load(Cluster& cluster, const std::filesystem::path& path);
 // The cluster of one of these alone.

@@ -60,16 +60,6 @@ struct Arguments {
   Format format = Format::kTable;
 };
 
-preview::World world_of(const Cluster& cluster) {
-  preview::World world{.translator = &cluster.translator(), .pods = {}};
-  for (const auto& object : cluster.store().objects()) {
-    if (object.key.kind == "Pod") {
-      world.pods.push_back(object.key.ns + "/" + object.key.name);
-    }
-  }
-  return world;
-}
-
 nlohmann::json warnings_json(const std::vector<preview::Warning>& warnings) {
   auto result = nlohmann::json::array();
   for (const auto& warning : warnings) {

@@ -145,6 +145,11 @@ std::set<policy::PolicyKey> changed_policies(const Cluster& change,
 
 }  // namespace
 
+preview::World world_of(const Cluster& cluster) {
+  return {.translator = &cluster.translator(),
+          .pods = names_of_pods(cluster.store())};
+}
+
 Result<PreviewWorlds> read_worlds(const PreviewInput& input) {
   auto paths = input.files;
   paths.push_back(input.against);

@@ -9,6 +9,7 @@
 #include "cli/cluster.h"
 #include "lib/base/result.h"
 #include "lib/policy/rule.h"
+#include "lib/preview/preview.h"
 
 // The two worlds of `sluice preview`.
 namespace sluice::cli {
@@ -30,6 +31,9 @@ struct PreviewWorlds {
   std::vector<node::ProblemView> problems;
   bool refused = false;
 };
+
+// One of them, for the comparison. The cluster must outlive it.
+preview::World world_of(const Cluster& cluster);
 
 // Reads both inputs. An object of the change replaces the one of the same kind,
 // namespace and name. Fails where an input cannot be read, and for what is to

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "lib/base/sequence.h"
+#include "lib/explain/outside_cidrs.h"
 #include "lib/kube/workload.h"
 
 namespace sluice::explain {
@@ -46,13 +47,6 @@ Key key_of(const kube::Pod& pod) {
   return {pod.ns, std::move(owner.name), std::move(owner.kind)};
 }
 
-void note(std::vector<std::string>& notes,
-          const std::vector<std::string>& names, const std::string& why) {
-  if (!names.empty()) {
-    notes.push_back(some_names(names) + ": " + why);
-  }
-}
-
 // Gives every end a name of its own: with the kind, where two would have one.
 void name_apart(std::vector<Workload>& workloads) {
   std::map<std::string, std::size_t> count;
@@ -77,6 +71,13 @@ std::string some_names(const std::vector<std::string>& names) {
          (names.size() > kMost
               ? " and " + std::to_string(names.size() - kMost) + " more"
               : "");
+}
+
+void add_note(std::vector<std::string>& notes,
+              const std::vector<std::string>& names, const std::string& why) {
+  if (!names.empty()) {
+    notes.push_back(some_names(names) + ": " + why);
+  }
 }
 
 std::vector<Workload> workloads_of(const policy::Translator& translator,
@@ -118,31 +119,31 @@ std::vector<Workload> workloads_of(const policy::Translator& translator,
   std::ranges::sort(result, {}, [](const Workload& workload) {
     return std::tie(workload.end.ns, workload.end.name);
   });
-  note(notes, unaddressed, "left out (no address yet)");
-  note(notes, on_nodes,
-       "left out (on the network of the node, which is shown as host and "
-       "remote-node)");
+  add_note(notes, unaddressed, "left out (no address yet)");
+  add_note(notes, on_nodes,
+           "left out (on the network of the node, which is shown as host and "
+           "remote-node)");
+  return result;
+}
+
+SetAndClasses set_and_classes(const ReachJudge::PodView& pod) {
+  SetAndClasses result{pod.set(), {}};
+  for (std::size_t family = 0; family < pod.peers.size(); ++family) {
+    if (pod.peers[family]) {
+      std::get<1>(result).at(family) = pod.peers[family]->cidr_id;
+    }
+  }
   return result;
 }
 
 std::vector<Variant> variants_of(
     const std::vector<const ReachJudge::PodView*>& pods) {
   // A pod that is not plain is one of its own.
-  using Same = std::tuple<const kube::Pod*, std::uint32_t,
-                          std::array<std::optional<std::uint32_t>, 2>>;
+  using Same = std::tuple<const kube::Pod*, SetAndClasses>;
   std::map<Same, Variant> variants;
   for (const auto* pod : pods) {
-    Same key{nullptr, 0, {}};
-    if (pod->plain) {
-      std::get<1>(key) = pod->set();
-      for (std::size_t family = 0; family < pod->peers.size(); ++family) {
-        if (pod->peers[family]) {
-          std::get<2>(key)[family] = pod->peers[family]->cidr_id;
-        }
-      }
-    } else {
-      std::get<0>(key) = pod->pod;
-    }
+    const auto key =
+        pod->plain ? Same{nullptr, set_and_classes(*pod)} : Same{pod->pod, {}};
     variants[key].pods.push_back(pod);
   }
   std::vector<Variant> result;
@@ -186,48 +187,6 @@ void add_peer(Outside& outside, const ReachJudge::Peer& peer) {
   outside.end.addresses.push_back(to_string(peer.address));
 }
 
-// By class, the prefixes that have it, each family once in `peers`.
-std::vector<Outside> cidrs(const ReachJudge& judge, const Outside& world,
-                           std::vector<std::string>& notes) {
-  std::map<std::uint32_t, Outside> by_class;
-  std::vector<std::string> taken;
-  for (const auto& prefix : judge.regions().prefixes()) {
-    if (prefix.length == 0) {
-      continue;  // the world
-    }
-    const auto address = judge.regions().address_in(prefix);
-    if (!address) {
-      taken.push_back(to_string(prefix));
-      continue;
-    }
-    const auto peer = judge.outside(*address);
-    if (std::ranges::any_of(world.peers, [&](const auto& all) {
-          return all.first.address.v6 == address->v6 &&
-                 all.first.cidr_id == peer.cidr_id;
-        })) {
-      continue;
-    }
-    auto& outside = by_class[peer.cidr_id];
-    outside.end.prefixes.push_back(to_string(prefix));
-    if (std::ranges::none_of(outside.peers, [&](const auto& other) {
-          return other.first.address.v6 == address->v6;
-        })) {
-      add_peer(outside, peer);
-    }
-  }
-  std::vector<Outside> result;
-  for (auto& [cidr_id, outside] : by_class) {
-    outside.end.kind = "cidr";
-    outside.end.name = some_names(outside.end.prefixes);
-    result.push_back(std::move(outside));
-  }
-  std::ranges::sort(result, {},
-                    [](const Outside& outside) { return outside.end.name; });
-  note(notes, taken,
-       "left out (pods, nodes and longer prefixes have all its addresses)");
-  return result;
-}
-
 }  // namespace
 
 std::vector<Outside> outside_ends(const ReachJudge& judge,
@@ -238,7 +197,13 @@ std::vector<Outside> outside_ends(const ReachJudge& judge,
       add_peer(world, judge.outside(*address));
     }
   }
-  auto result = cidrs(judge, world, notes);
+  auto result = outside_cidrs<Outside>(
+      judge.regions(),
+      [&](const IpAddress& address) { return judge.outside(address).cidr_id; },
+      [&](Outside& outside, const IpAddress& address) {
+        add_peer(outside, judge.outside(address));
+      },
+      notes);
   result.insert(result.begin(), std::move(world));
   if (!judge.api_servers().empty()) {
     auto& api =

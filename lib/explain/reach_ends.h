@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "lib/explain/reach_judge.h"
@@ -26,6 +29,14 @@ std::vector<Workload> workloads_of(const policy::Translator& translator,
 
 // "a, b, c and 2 more".
 std::string some_names(const std::vector<std::string>& names);
+// Adds "a, b, c and 2 more: why", if there are names.
+void add_note(std::vector<std::string>& notes,
+              const std::vector<std::string>& names, const std::string& why);
+
+// What entries know of a pod: its policy set and, by family, its class.
+using SetAndClasses =
+    std::tuple<std::uint32_t, std::array<std::optional<std::uint32_t>, 2>>;
+SetAndClasses set_and_classes(const ReachJudge::PodView& pod);
 
 // Pods of one end between which there is no difference.
 struct Variant {

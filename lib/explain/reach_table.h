@@ -18,6 +18,10 @@ class ReachCount {
 
   // The verdicts of this many pairs.
   void add(const ReachJudge::Verdicts& verdicts, std::uint64_t pairs);
+  // Those that have been counted at a port.
+  [[nodiscard]] std::uint64_t pairs(std::size_t port) const {
+    return pairs_[port];
+  }
   // Where `ports`: places of those that the cell is about.
   [[nodiscard]] ReachCell cell(std::size_t from, std::size_t to) const;
 

@@ -10,11 +10,15 @@
 #include <unordered_map>
 #include <utility>
 
+#include "lib/explain/outside_cidrs.h"
 #include "lib/explain/reach_outside.h"
 
 namespace sluice::preview {
 namespace {
 
+using explain::add_note;
+using explain::set_and_classes;
+using explain::SetAndClasses;
 using Views = std::unordered_map<std::string, const ReachJudge::PodView*>;
 
 Views views_of(const ReachJudge& judge) {
@@ -26,28 +30,8 @@ Views views_of(const ReachJudge& judge) {
   return views;
 }
 
-void note(std::vector<std::string>& notes,
-          const std::vector<std::string>& names, const std::string& why) {
-  if (!names.empty()) {
-    notes.push_back(explain::some_names(names) + ": " + why);
-  }
-}
-
-// What the entries of one world know of a pod.
-using InWorld =
-    std::tuple<std::uint32_t, std::array<std::optional<std::uint32_t>, 2>>;
 // A pod that is not plain is one of its own.
-using Same = std::tuple<const Member*, InWorld, InWorld>;
-
-InWorld in_world(const ReachJudge::PodView& view) {
-  InWorld result{view.set(), {}};
-  for (std::size_t family = 0; family < view.peers.size(); ++family) {
-    if (view.peers[family]) {
-      std::get<1>(result).at(family) = view.peers[family]->cidr_id;
-    }
-  }
-  return result;
-}
+using Same = std::tuple<const Member*, SetAndClasses, SetAndClasses>;
 
 // Whether the pods of a set have the same verdicts in both worlds.
 class Sets {
@@ -57,7 +41,8 @@ class Sets {
 
   [[nodiscard]] bool is_same(const Member& member) {
     const auto& [before, after] = member.view;
-    if (!member.is_plain() || in_world(*before) != in_world(*after) ||
+    if (!member.is_plain() ||
+        set_and_classes(*before) != set_and_classes(*after) ||
         before->endpoint->isolated != after->endpoint->isolated) {
       return false;
     }
@@ -75,8 +60,8 @@ class Sets {
 };
 
 Same same_of(const Member& member) {
-  return member.is_plain() ? Same{nullptr, in_world(*member.view.before),
-                                  in_world(*member.view.after)}
+  return member.is_plain() ? Same{nullptr, set_and_classes(*member.view.before),
+                                  set_and_classes(*member.view.after)}
                            : Same{&member, {}, {}};
 }
 
@@ -128,8 +113,8 @@ Pods pods_of(const std::vector<explain::Workload>& before,
     fresh.push_back(name);
   }
   std::ranges::sort(fresh);
-  note(notes, gone, "left out (there before the change only)");
-  note(notes, fresh, "left out (there after the change only)");
+  add_note(notes, gone, "left out (there before the change only)");
+  add_note(notes, fresh, "left out (there after the change only)");
   return result;
 }
 
@@ -177,56 +162,6 @@ void add_address(Outside& outside, const ReachJudge& before,
   outside.end.addresses.push_back(to_string(address));
 }
 
-bool has_family(const Outside& outside, bool v6) {
-  return std::ranges::any_of(outside.addresses, [&](const auto& addresses) {
-    return addresses.first.before.address.v6 == v6;
-  });
-}
-
-// By the classes of both worlds, the prefixes that have them.
-std::vector<Outside> cidrs(const ReachJudge& before, const ReachJudge& after,
-                           const explain::ReachRegions& regions,
-                           const Outside& world,
-                           std::vector<std::string>& notes) {
-  std::map<std::pair<std::uint32_t, std::uint32_t>, Outside> by_class;
-  std::vector<std::string> taken;
-  for (const auto& prefix : regions.prefixes()) {
-    if (prefix.length == 0) {
-      continue;  // the world
-    }
-    const auto address = regions.address_in(prefix);
-    if (!address) {
-      taken.push_back(to_string(prefix));
-      continue;
-    }
-    const auto classes = std::pair(before.outside(*address).cidr_id,
-                                   after.outside(*address).cidr_id);
-    if (std::ranges::any_of(world.addresses, [&](const auto& all) {
-          return all.first.before.address.v6 == address->v6 &&
-                 classes == std::pair(all.first.before.cidr_id,
-                                      all.first.after.cidr_id);
-        })) {
-      continue;
-    }
-    auto& outside = by_class[classes];
-    outside.end.prefixes.push_back(to_string(prefix));
-    if (!has_family(outside, address->v6)) {
-      add_address(outside, before, after, *address);
-    }
-  }
-  std::vector<Outside> result;
-  for (auto& [classes, outside] : by_class) {
-    outside.end.kind = "cidr";
-    outside.end.name = explain::some_names(outside.end.prefixes);
-    result.push_back(std::move(outside));
-  }
-  std::ranges::sort(result, {},
-                    [](const Outside& outside) { return outside.end.name; });
-  note(notes, taken,
-       "left out (pods, nodes and longer prefixes have all its addresses)");
-  return result;
-}
-
 }  // namespace
 
 const std::vector<Outside::Addresses>& Outside::seen_by(const Member& pod) {
@@ -255,7 +190,16 @@ std::vector<Outside> outside_ends(const ReachJudge& before,
       add_address(world, before, after, *address);
     }
   }
-  auto result = cidrs(before, after, regions, world, notes);
+  auto result = explain::outside_cidrs<Outside>(
+      regions,
+      [&](const IpAddress& address) {
+        return std::pair(before.outside(address).cidr_id,
+                         after.outside(address).cidr_id);
+      },
+      [&](Outside& outside, const IpAddress& address) {
+        add_address(outside, before, after, address);
+      },
+      notes);
   result.insert(result.begin(), std::move(world));
   auto api = entity("kube-apiserver", Kind::kFixed);
   for (const auto& address : before.api_servers()) {

@@ -21,10 +21,9 @@ void for_each_bit(const PortBits& bits, const Visit& visit) {
 void Tally::add(const BothWorlds::End& from, const BothWorlds::End& to,
                 std::uint64_t pairs) {
   const auto difference = worlds_->compare(from, to);
-  for_each_bit(difference.stays_allowed,
-               [&](std::size_t port) { stays_allowed_[port] += pairs; });
-  for_each_bit(difference.stays_denied,
-               [&](std::size_t port) { stays_denied_[port] += pairs; });
+  stays_.add(
+      {.allowed = difference.stays_allowed, .denied = difference.stays_denied},
+      pairs);
   add_changes(difference.denied, false, from, to, pairs);
   add_changes(difference.allowed, true, from, to, pairs);
 }
@@ -49,26 +48,6 @@ void Tally::add_changes(const PortBits& bits, bool allowed,
   });
 }
 
-explain::ReachCell Tally::stays(std::size_t from, std::size_t to) const {
-  explain::ReachCell cell{
-      .from = from, .to = to, .allowed = {}, .denied = {}, .some = {}};
-  for (std::size_t port = 0; port < changed_.size(); ++port) {
-    const auto allowed = stays_allowed_[port];
-    const auto pairs = allowed + stays_denied_[port];
-    if (pairs == 0) {
-      continue;
-    }
-    if (allowed == pairs) {
-      cell.allowed.push_back(port);
-    } else if (allowed == 0) {
-      cell.denied.push_back(port);
-    } else {
-      cell.some.push_back({.port = port, .allowed = allowed, .pairs = pairs});
-    }
-  }
-  return cell;
-}
-
 void Tally::finish(std::size_t from, std::size_t to, View& view) const {
   for (const auto& [key, group] : groups_) {
     const auto& [allowed, decided] = key;
@@ -86,8 +65,7 @@ void Tally::finish(std::size_t from, std::size_t to, View& view) const {
                   .to_member = BothWorlds::name_of(group.to)};
     for (std::size_t port = 0; port < group.pairs.size(); ++port) {
       const auto pairs = group.pairs[port];
-      const auto all =
-          changed_[port] + stays_allowed_[port] + stays_denied_[port];
+      const auto all = changed_[port] + stays_.pairs(port);
       if (pairs != 0 && pairs == all) {
         change.ports.allowed.push_back(port);
       } else if (pairs != 0) {
@@ -97,7 +75,7 @@ void Tally::finish(std::size_t from, std::size_t to, View& view) const {
     }
     view.changes.push_back(std::move(change));
   }
-  view.stays.push_back(stays(from, to));
+  view.stays.push_back(stays_.cell(from, to));
 }
 
 }  // namespace sluice::preview

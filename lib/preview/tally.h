@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "lib/explain/reach_table.h"
 #include "lib/preview/both_worlds.h"
 #include "lib/preview/view.h"
 
@@ -18,10 +19,7 @@ namespace sluice::preview {
 class Tally {
  public:
   Tally(BothWorlds& worlds, std::size_t ports)
-      : worlds_(&worlds),
-        stays_allowed_(ports),
-        stays_denied_(ports),
-        changed_(ports) {}
+      : worlds_(&worlds), stays_(ports), changed_(ports) {}
 
   // This many pairs of members, of which these two are one.
   void add(const BothWorlds::End& from, const BothWorlds::End& to,
@@ -43,12 +41,9 @@ class Tally {
   void add_changes(const PortBits& bits, bool allowed,
                    const BothWorlds::End& from, const BothWorlds::End& to,
                    std::uint64_t pairs);
-  [[nodiscard]] explain::ReachCell stays(std::size_t from,
-                                         std::size_t to) const;
 
   BothWorlds* worlds_;
-  Counts stays_allowed_;
-  Counts stays_denied_;
+  explain::ReachCount stays_;
   Counts changed_;
   std::map<Key, Group> groups_;
 };

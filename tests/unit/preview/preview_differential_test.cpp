@@ -12,6 +12,8 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "cli/cluster.h"
+#include "cli/preview_worlds.h"
 #include "lib/base/ip.h"
 #include "lib/explain/text.h"
 #include "lib/preview/preview.h"
@@ -132,20 +134,6 @@ Scenario random_change(std::uint64_t seed) {
   return result;
 }
 
-std::vector<std::string> pods_of(const Cluster& cluster) {
-  std::vector<std::string> names;
-  for (const auto& object : cluster.store().objects()) {
-    if (object.key.kind == "Pod") {
-      names.push_back(object.key.ns + "/" + object.key.name);
-    }
-  }
-  return names;
-}
-
-World world_of(const Cluster& cluster) {
-  return {.translator = &cluster.translator(), .pods = pods_of(cluster)};
-}
-
 // "80/TCP", "8000-8010/TCP" or "other/TCP", taken apart.
 struct Column {
   std::string protocol;
@@ -173,7 +161,7 @@ class Oracle {
   Oracle(const Scenario& scenario)
       : before_(cli::cluster_of(scenario.before)),
         after_(cli::cluster_of(scenario.after)),
-        view_(compare(world_of(before_), world_of(after_))) {
+        view_(compare(cli::world_of(before_), cli::world_of(after_))) {
     for (std::size_t end = 0; end < view_.ends.size(); ++end) {
       for (const auto& pod : view_.ends[end].pods) {
         end_of_[pod] = end;
@@ -303,7 +291,7 @@ class Oracle {
   // Pods with policies of their own in both worlds.
   [[nodiscard]] std::vector<std::string> subjects() const {
     std::vector<std::string> result;
-    for (const auto& name : pods_of(before_)) {
+    for (const auto& name : cli::names_of_pods(before_.store())) {
       const auto is_subject = [&](const Cluster& cluster) {
         const auto* pod = cluster.translator().pod(name);
         return pod != nullptr && !pod->finished && !pod->host_network &&

@@ -108,29 +108,20 @@ class Preview : public testing::Test {
     return cli::read_worlds(input);
   }
 
-  [[nodiscard]] static World world_of(const cli::Cluster& cluster) {
-    World world{.translator = &cluster.translator(), .pods = {}};
-    for (const auto& object : cluster.store().objects()) {
-      if (object.key.kind == "Pod") {
-        world.pods.push_back(object.key.ns + "/" + object.key.name);
-      }
-    }
-    return world;
-  }
-
   [[nodiscard]] View preview(
       const std::vector<std::string>& files,
       const std::vector<std::string>& deletes = {}) const {
     const auto worlds = read(files, deletes).value();
     EXPECT_FALSE(worlds.refused);
-    return compare(world_of(worlds.before), world_of(worlds.after));
+    return compare(cli::world_of(worlds.before), cli::world_of(worlds.after));
   }
 
   [[nodiscard]] std::vector<std::string> warnings(
       const std::vector<std::string>& files,
       const std::vector<std::string>& deletes = {}) const {
     const auto worlds = read(files, deletes).value();
-    const auto view = compare(world_of(worlds.before), world_of(worlds.after));
+    const auto view =
+        compare(cli::world_of(worlds.before), cli::world_of(worlds.after));
     std::vector<std::string> result;
     for (const auto& warning :
          warnings_of({.translator = &worlds.after.translator(),
