@@ -30,7 +30,7 @@ namespace {
 // How long a connection that is older than its endpoint's enforcement, and that
 // the kernel's connection tracking does not know, has to say something.
 constexpr std::chrono::seconds kAdoption = std::chrono::minutes(5);
-constexpr std::chrono::seconds kAdoptionCheck{10};
+constexpr std::chrono::seconds kTidy{10};
 
 void set_if_different(std::uint32_t& to, std::uint32_t value) {
   if (__atomic_load_n(&to, __ATOMIC_RELAXED) != value) {
@@ -99,7 +99,7 @@ struct Agent::Impl {
   Adoption adoption;
   KernelClock clock;
   std::unique_ptr<Learning> learning;
-  std::chrono::steady_clock::time_point adoption_checked;
+  std::chrono::steady_clock::time_point tidied;
   Fd poll;
   WantedState wanted;
   bool started = false;  // a snapshot has been given
@@ -124,8 +124,9 @@ struct Agent::Impl {
   // Before every call of the applier that may put endpoints into force.
   void prepare();
   void adopt();
-  // Ends adoption for endpoints whose adoption time is over.
-  void end_adoption();
+  // Every few seconds: ends adoption for endpoints whose adoption time is over,
+  // and deletes policy entries that stand by in vain.
+  void tidy();
   // After every call of the applier.
   Result<void> finish(Result<void> result);
 };
@@ -164,12 +165,13 @@ void Agent::Impl::adopt() {
   }
 }
 
-void Agent::Impl::end_adoption() {
+void Agent::Impl::tidy() {
   const auto now = std::chrono::steady_clock::now();
-  if (now < adoption_checked + kAdoptionCheck) {
+  if (now < tidied + kTidy) {
     return;
   }
-  adoption_checked = now;
+  tidied = now;
+  applier.drop_unused_standbys();
   if (const auto moment = clock.read()) {
     applier.end_adoption(moment->jiffies);
   }
@@ -441,7 +443,7 @@ Result<void> Agent::dispatch() {
   auto& impl = *impl_;
   impl.flows.dispatch();
   impl.learning->dispatch();
-  impl.end_adoption();
+  impl.tidy();
   auto addresses = impl.handle_address_changes();
   impl.last_dispatch = impl.handle_interface_changes();
   if (impl.last_dispatch && !addresses) {

@@ -2,6 +2,7 @@
 #include "agent/apply.h"
 
 #include <algorithm>
+#include <initializer_list>
 #include <string>
 #include <utility>
 
@@ -9,6 +10,7 @@
 #include "agent/left_out.h"
 #include "agent/mirror.h"
 #include "agent/plan.h"
+#include "agent/standby.h"
 #include "agent/takeover.h"
 #include "agent/targets.h"
 
@@ -19,10 +21,23 @@ bool is_hash(Map map) {
   return describe(map).type == BPF_MAP_TYPE_HASH;
 }
 
+IsolatedSets isolated_sets(std::initializer_list<const LeftOutSets*> left_out) {
+  IsolatedSets result;
+  for (const auto* sets : left_out) {
+    for (const auto& [id, set] : *sets) {
+      if (set.isolated) {
+        result[id] = set.directions;
+      }
+    }
+  }
+  return result;
+}
+
 }  // namespace
 
 struct Applier::Impl {
   std::unique_ptr<Maps> maps;
+  ApplierOptions options;
   Mirror mirror;
   EndpointTargets targets;
   Delta wanted;  // beyond the mirror and what is left out
@@ -54,6 +69,7 @@ struct Applier::Impl {
                               BatchPerMap& changed) const;
   void take_effect(const Plan& plan) const;
   void undo(const Plan& plan, BatchPerMap added, BatchPerMap changed);
+  Result<void> forget_all_standbys();
   std::unexpected<Error> write_error(Map map, std::size_t adding,
                                      int error) const;
 };
@@ -136,7 +152,7 @@ Result<void> Applier::Impl::write_elements(const Plan& plan, BatchPerMap& added,
       of(added, map) = adds;
       of(added, map).keep_front(done);
       if (error != 0) {
-        return write_error(map, adds.size(), error);
+        return write_error(map, plan.growth(map), error);
       }
     }
     const auto& changes = of(plan.changes, map);
@@ -145,7 +161,7 @@ Result<void> Applier::Impl::write_elements(const Plan& plan, BatchPerMap& added,
       of(changed, map) = of(plan.restores, map);
       of(changed, map).keep_front(done);
       if (error != 0) {
-        return write_error(map, adds.size(), error);
+        return write_error(map, plan.growth(map), error);
       }
     }
   }
@@ -170,7 +186,12 @@ Result<void> Applier::Impl::write_ahead(const Plan& plan) {
   }
   BatchPerMap added;
   BatchPerMap changed;
-  if (auto result = write_elements(plan, added, changed); !result) {
+  auto erases = plan.erases;
+  auto result = erase(Map::kPolicy, erases);
+  if (result) {
+    result = write_elements(plan, added, changed);
+  }
+  if (!result) {
     undo(plan, std::move(added), std::move(changed));
     return result;
   }
@@ -189,6 +210,11 @@ void Applier::Impl::undo(const Plan& plan, BatchPerMap added,
   for (const Map map : kAppliedMaps) {
     of(cleanup.erases, map) = std::move(of(added, map));
     of(cleanup.updates, map) = std::move(of(changed, map));
+  }
+  for (const auto& set : plan.sets) {
+    if (set.refreshes) {
+      forget_standby(mirror, set.set, of(cleanup.erases, Map::kPolicy));
+    }
   }
   for (const auto& record : plan.records) {
     if (!record.before) {
@@ -239,24 +265,22 @@ void Applier::Impl::mark(std::uint32_t set) {
 
 // Plans everything that is wanted, or all of it for which the maps have room.
 Result<Plan> Applier::Impl::plan(LeftOutSets& more, AbsentPeers& absent_now) {
-  const auto isolated = [&] {
-    IsolatedSets result;
-    for (const auto* sets : {&left_out, &more}) {
-      for (const auto& [id, set] : *sets) {
-        if (set.isolated) {
-          result[id] = set.directions;
-        }
-      }
-    }
-    return result;
-  };
   Delta rest = wanted;
   while (true) {
     Shortage shortage;
-    auto made =
-        make_plan(mirror, rest, targets, *maps, slot(), isolated(), shortage);
+    auto made = make_plan(mirror, rest, targets, *maps,
+                          {.slot = slot(),
+                           .isolated = isolated_sets({&left_out, &more}),
+                           .standby_min = options.standby_min},
+                          shortage);
     if (made || shortage.needed == 0) {
       return made;
+    }
+    if (shortage.map == Map::kPolicy && mirror.standbys > 0) {
+      if (auto result = forget_all_standbys(); !result) {
+        return std::unexpected(result.error());
+      }
+      continue;
     }
     const auto before = more.size() + absent_now.changes.size();
     if (shortage.map == Map::kPolicy) {
@@ -324,8 +348,16 @@ Result<void> Applier::Impl::apply_once() {
   return {};
 }
 
-Applier::Applier(std::unique_ptr<Maps> maps) : impl_(std::make_unique<Impl>()) {
+// For room.
+Result<void> Applier::Impl::forget_all_standbys() {
+  forget_standbys(mirror, of(cleanup.erases, Map::kPolicy), false);
+  return clean_up();
+}
+
+Applier::Applier(std::unique_ptr<Maps> maps, const ApplierOptions& options)
+    : impl_(std::make_unique<Impl>()) {
   impl_->maps = std::move(maps);
+  impl_->options = options;
 }
 Applier::Applier(Applier&&) noexcept = default;
 Applier& Applier::operator=(Applier&&) noexcept = default;
@@ -339,8 +371,9 @@ Result<Applier> Applier::create(const Datapath& datapath) {
   return create(std::move(*maps));
 }
 
-Result<Applier> Applier::create(std::unique_ptr<Maps> maps) {
-  Applier applier(std::move(maps));
+Result<Applier> Applier::create(std::unique_ptr<Maps> maps,
+                                const ApplierOptions& options) {
+  Applier applier(std::move(maps), options);
   auto found = take_over(*applier.impl_->maps);
   if (!found) {
     return std::unexpected(found.error());
@@ -416,6 +449,17 @@ void Applier::end_adoption(std::uint32_t jiffies_now) {
       until = 0;
       impl_->maps->store_facts(record.index, record.facts);
     }
+  }
+}
+
+void Applier::drop_unused_standbys() {
+  auto& impl = *impl_;
+  if (!impl.cleanup.empty()) {
+    return;  // the next transaction cleans up
+  }
+  forget_standbys(impl.mirror, of(impl.cleanup.erases, Map::kPolicy), true);
+  if (auto result = impl.clean_up(); !result) {
+    return;  // the next transaction tries again
   }
 }
 

@@ -16,6 +16,12 @@
 
 namespace sluice::agent {
 
+struct ApplierOptions {
+  // A policy set with as many entries keeps its last generation for a while
+  // after a change, so that the next one writes only what differs.
+  std::size_t standby_min = 1024;
+};
+
 // Makes the kernel's maps follow transactions, each as a whole: what packets
 // are judged by changes at one store, the step of the epoch, or not at all
 // (ARCHITECTURE.md, "Life of a change"). Work is proportional to what changes.
@@ -31,7 +37,8 @@ class Applier {
   // state to start from; writes nothing. `datapath` must outlive the applier;
   // it may be moved.
   static Result<Applier> create(const Datapath& datapath);
-  static Result<Applier> create(std::unique_ptr<Maps> maps);
+  static Result<Applier> create(std::unique_ptr<Maps> maps,
+                                const ApplierOptions& options = {});
 
   Applier(Applier&&) noexcept;
   Applier& operator=(Applier&&) noexcept;
@@ -60,6 +67,9 @@ class Applier {
   void adopt_until(std::uint32_t ifindex, std::uint32_t jiffies);
   // Takes back what has passed: jiffies come round again.
   void end_adoption(std::uint32_t jiffies_now);
+  // To be called every few seconds: deletes generations that stand by and that
+  // no change has used since the last call.
+  void drop_unused_standbys();
   // `effect` is called whenever a transaction has just taken effect, before
   // what it leaves behind is cleaned up, which takes a grace period.
   void on_effect(std::function<void()> effect);
@@ -87,7 +97,7 @@ class Applier {
   [[nodiscard]] std::size_t used(Map map) const;
 
  private:
-  explicit Applier(std::unique_ptr<Maps> maps);
+  Applier(std::unique_ptr<Maps> maps, const ApplierOptions& options);
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

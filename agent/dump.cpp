@@ -163,7 +163,22 @@ Result<std::vector<PolicyEntry>> dump_policy(const Datapath& datapath) {
       entries,
       [](const auto& a, const auto& b) { return equal(a.key, b.key); });
   entries.erase(twice.begin(), twice.end());
+  const unsigned slot =
+      __atomic_load_n(&datapath.state()->epoch, __ATOMIC_ACQUIRE) & 1;
+  std::unordered_set<std::uint32_t> policy_ids;
+  for (std::uint32_t index = 0; index < SLUICE_ENDPOINTS_MAX; ++index) {
+    policy_ids.insert(datapath.endpoints()[index].gen[slot].policy_id);
+  }
+  leave_out_standbys(entries, policy_ids);
   return entries;
+}
+
+void leave_out_standbys(std::vector<PolicyEntry>& entries,
+                        const std::unordered_set<std::uint32_t>& policy_ids) {
+  std::erase_if(entries, [&](const PolicyEntry& entry) {
+    return !policy_ids.contains(entry.key.policy_id) &&
+           policy_ids.contains(entry.key.policy_id ^ 1);
+  });
 }
 
 Result<std::vector<ConntrackEntry>> dump_conntrack(const Datapath& datapath) {

@@ -235,7 +235,7 @@ std::size_t Mirror::count(Map map) const {
     case Map::kPrefixes6:
       return peers.count(map);
     case Map::kPolicy:
-      return entries;
+      return entries + standbys;
     case Map::kEndpoints:
       return records.size();
     case Map::kEndpointOverflow:

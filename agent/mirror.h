@@ -101,11 +101,22 @@ class EntryCounts {
   std::array<std::array<std::int64_t, 2>, 2> counts_{};
 };
 
+// A complete earlier generation of a policy set, which the kernel still holds
+// under the generation bit that is not in force. No packet looks it up.
+struct Standby {
+  // Where it differs from the entries in force: one per key, with the value
+  // that it has there.
+  std::vector<Transaction::EntryChange> differences;
+  std::size_t entries = 0;
+  bool used = true;  // since the last call of Applier::drop_unused_standbys()
+};
+
 struct PolicySet {
   unsigned bit = 0;  // the generation bit that is in force
   EntryMap entries;
   EntryCounts counts;
   std::size_t records = 0;  // in force that name this set
+  std::optional<Standby> standby;
 };
 
 // An endpoint's record in force.
@@ -125,11 +136,12 @@ inline bool same_facts(const EndpointRecord& a, const EndpointRecord& b) {
          a.facts.on_link6 == b.facts.on_link6;
 }
 
-// What the kernel holds in the generation in force.
+// What the kernel holds in the generation in force, and what stands by.
 struct Mirror {
   PeerTable peers;
   std::unordered_map<std::uint32_t, PolicySet> sets;
-  std::size_t entries = 0;
+  std::size_t entries = 0;   // in force
+  std::size_t standbys = 0;  // entries that stand by
   std::unordered_map<std::uint32_t, EndpointRecord> records;  // by ifindex
   std::unordered_set<std::uint32_t> overflow;  // indexes in use beyond direct
 

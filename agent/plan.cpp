@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "agent/standby.h"
 #include "lib/base/sequence.h"
 
 namespace sluice::agent {
@@ -18,12 +19,12 @@ sluice_policy_key kernel_key(sluice_policy_key key, unsigned bit) {
 class Planner {
  public:
   Planner(const Mirror& mirror, const EndpointTargets& targets,
-          const Maps& maps, unsigned slot, const IsolatedSets& isolated)
+          const Maps& maps, const PlanOptions& options)
       : mirror_(mirror),
         targets_(targets),
         maps_(maps),
-        slot_(slot),
-        isolated_(isolated),
+        options_(options),
+        slot_(options.slot),
         now_(mirror.peers),
         wanted_(mirror.peers) {}
 
@@ -34,8 +35,7 @@ class Planner {
       return std::unexpected(result.error());
     }
     for (const Map map : kAppliedMaps) {
-      const std::size_t needed =
-          mirror_.count(map) + of(plan_.adds, map).size();
+      const std::size_t needed = mirror_.count(map) + plan_.growth(map);
       if (!of(plan_.adds, map).empty() && needed > maps_.capacity(map)) {
         if (map == Map::kPolicy) {
           shortage = shortage_of(needed);
@@ -191,9 +191,15 @@ class Planner {
     }
     if (in_place) {
       write_in_place(now, change);
+      keep_beside(now, change);
     } else {
       change.bit = now.bit ^ 1;
-      rewrite(now, change);
+      if (now.standby) {
+        refresh(now, change);
+      } else {
+        rewrite(now, change);
+      }
+      keep_or_erase(now, change);
     }
     changed_sets_.emplace(change.set, plan_.sets.size());
     plan_.sets.push_back(std::move(change));
@@ -228,7 +234,55 @@ class Planner {
       if (!changed.contains(key)) {
         adds.push(kernel_key(key, change.bit), value);
       }
+    }
+  }
+
+  // Makes what stands by the next generation.
+  void refresh(const PolicySet& now, Plan::SetChange& change) {
+    change.refreshes = true;
+    for (const auto& entry : standby_entries(now, change.entries)) {
+      const auto key = kernel_key(entry.key, change.bit);
+      if (!entry.wanted) {
+        plan_.erases.push(key);
+        continue;
+      }
+      of(plan_.adds, Map::kPolicy).push(key, *entry.wanted);
+      plan_.overwrites += entry.held ? 1 : 0;
+    }
+  }
+
+  // A standby is worth its room if the next change will likely write less, and
+  // if there is much room.
+  [[nodiscard]] bool deserves_standby(const PolicySet& now,
+                                      std::size_t differences) const {
+    const std::size_t others =
+        mirror_.count(Map::kPolicy) - (now.standby ? now.standby->entries : 0);
+    return now.entries.size() >= options_.standby_min &&
+           differences <= now.entries.size() / 2 &&
+           others + now.entries.size() <= maps_.capacity(Map::kPolicy) / 2;
+  }
+
+  // After a change that puts another generation into force.
+  void keep_or_erase(const PolicySet& now, Plan::SetChange& change) {
+    if (deserves_standby(now, change.entries.size())) {
+      change.standby = standby_of(now, change.entries);
+      return;
+    }
+    for (const auto& [key, value] : now.entries) {
       of(plan_.cleanup.erases, Map::kPolicy).push(kernel_key(key, now.bit));
+    }
+  }
+
+  // After a change of the generation in force.
+  void keep_beside(const PolicySet& now, Plan::SetChange& change) {
+    if (!now.standby) {
+      return;
+    }
+    auto standby = standby_beside(now, change.entries);
+    if (deserves_standby(now, standby.differences.size())) {
+      change.standby = std::move(standby);
+    } else {
+      push_standby(change.set, now, of(plan_.cleanup.erases, Map::kPolicy));
     }
   }
 
@@ -278,10 +332,10 @@ class Planner {
     record.facts.on_link6 = link.on_link6;
     record.facts.adopt_until = link.adopt_until;
     record.policy.flags = SLUICE_EP_MANAGED | (endpoint.permits & kPermissions);
-    const auto left_out = isolated_.find(endpoint.policy_set);
+    const auto left_out = options_.isolated.find(endpoint.policy_set);
     for (const int direction : {SLUICE_INGRESS, SLUICE_EGRESS}) {
       if (endpoint.isolated[direction] ||
-          (left_out != isolated_.end() &&
+          (left_out != options_.isolated.end() &&
            left_out->second.at(static_cast<std::size_t>(direction)))) {
         record.policy.flags |= SLUICE_EP_ISOLATED(direction);
       }
@@ -348,8 +402,8 @@ class Planner {
   const Mirror& mirror_;
   const EndpointTargets& targets_;
   const Maps& maps_;
-  unsigned slot_;
-  const IsolatedSets& isolated_;
+  const PlanOptions& options_;
+  const unsigned slot_;
   PeerView now_;
   PeerView wanted_;
   // How the number of addresses of a class changes.
@@ -380,6 +434,9 @@ void commit_set(Mirror& mirror, const Plan::SetChange& change) {
   auto& set = mirror.sets[change.set];
   set.bit = change.bit;
   set.counts = change.counts;
+  mirror.standbys -= set.standby ? set.standby->entries : 0;
+  set.standby = change.standby;
+  mirror.standbys += set.standby ? set.standby->entries : 0;
   mirror.entries -= set.entries.size();
   for (const auto& entry : change.entries) {
     if (entry.value) {
@@ -409,9 +466,8 @@ void Delta::merge(const std::vector<Transaction::PeerChange>& more_peers,
 
 Result<Plan> make_plan(const Mirror& mirror, const Delta& delta,
                        const EndpointTargets& targets, const Maps& maps,
-                       unsigned slot, const IsolatedSets& isolated,
-                       Shortage& shortage) {
-  return Planner(mirror, targets, maps, slot, isolated).run(delta, shortage);
+                       const PlanOptions& options, Shortage& shortage) {
+  return Planner(mirror, targets, maps, options).run(delta, shortage);
 }
 
 void commit(Mirror& mirror, const Plan& plan) {

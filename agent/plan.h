@@ -55,7 +55,11 @@ struct Delta {
 // The plan of one transaction: what to write before and after the epoch is
 // incremented, and what is in force then.
 struct Plan {
-  // Before. `restores` undoes `changes`, element by element.
+  // Before, in this order. `erases` are policy entries that stand by, and
+  // `overwrites` the number of those that `adds` replace: undoing them means to
+  // delete the whole standby. `restores` undoes `changes`, element by element.
+  Batch erases;
+  std::size_t overwrites = 0;
   BatchPerMap adds;
   BatchPerMap changes;
   BatchPerMap restores;
@@ -81,11 +85,20 @@ struct Plan {
     unsigned bit = 0;
     std::vector<Transaction::EntryChange> entries;
     EntryCounts counts;
+    std::optional<Standby> standby;
+    // The generation that comes into force is the one that stood by.
+    bool refreshes = false;
   };
   std::vector<SetChange> sets;
 
   [[nodiscard]] bool empty() const {
     return records.empty() && peers.empty() && sets.empty();
+  }
+  // By how much a map grows before the epoch is incremented.
+  [[nodiscard]] std::size_t growth(Map map) const {
+    const auto added = of(adds, map).size();
+    const auto gone = map == Map::kPolicy ? overwrites + erases.size() : 0;
+    return added > gone ? added - gone : 0;
   }
 };
 
@@ -103,16 +116,21 @@ struct Shortage {
   std::vector<Set> sets;
 };
 
-// Plans the writes that take the kernel from `mirror` to `mirror` with `delta`
-// and the records of `targets`. `slot` is the slot in force. `isolated`: by
-// policy set, the directions in which its endpoints are isolated in addition to
-// their own isolation. Fails if a map is too small; if it is the policy map or
-// one of peers, `shortage` has the numbers.
 using IsolatedSets = std::map<std::uint32_t, std::array<bool, 2>>;
+struct PlanOptions {
+  unsigned slot = 0;  // in force
+  // By policy set, the directions in which its endpoints are isolated in
+  // addition to their own isolation.
+  IsolatedSets isolated;
+  // A smaller set has no standby.
+  std::size_t standby_min = 0;
+};
+// Plans the writes that take the kernel from `mirror` to `mirror` with `delta`
+// and the records of `targets`. Fails if a map is too small; if it is the
+// policy map or one of peers, `shortage` has the numbers.
 Result<Plan> make_plan(const Mirror& mirror, const Delta& delta,
                        const EndpointTargets& targets, const Maps& maps,
-                       unsigned slot, const IsolatedSets& isolated,
-                       Shortage& shortage);
+                       const PlanOptions& options, Shortage& shortage);
 
 // The mirror once `plan` is in force and cleaned up.
 void commit(Mirror& mirror, const Plan& plan);

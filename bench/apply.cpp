@@ -210,6 +210,28 @@ BENCHMARK(everything_changes)
     ->UseManualTime()
     ->Unit(benchmark::kMillisecond);
 
+// A fiftieth of a set's entries changes.
+void a_part_changes(benchmark::State& run) {
+  Bench bench;
+  const auto size = static_cast<std::uint32_t>(run.range(0));
+  const State first = state_of(2 * size, 16);
+  expect(bench.applier.apply(diff({}, first)));
+  measure(run, bench, [&](auto i) {
+    Transaction transaction;
+    for (std::uint32_t k = i % 50; k < size; k += 50) {
+      transaction.entries.push_back(
+          {first.entries[k].key,
+           sluice_policy_value{.verdict = SLUICE_VERDICT_ALLOW,
+                               .rule = static_cast<std::uint32_t>(20 + i)}});
+    }
+    return transaction;
+  });
+}
+BENCHMARK(a_part_changes)
+    ->Arg(30'000)
+    ->UseManualTime()
+    ->Unit(benchmark::kMillisecond);
+
 // A pod comes or goes while the maps are full of others.
 void one_peer(benchmark::State& run) {
   Bench bench;

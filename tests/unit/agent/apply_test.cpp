@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/apply.h"
 
+#include <string>
+#include <tuple>
+
 #include <gtest/gtest.h>
 
 #include "tests/unit/agent/world.h"
@@ -14,8 +17,9 @@ namespace {
 // still in the old slot until a grace period has passed.
 class Watched {
  public:
-  explicit Watched(FakeMaps::Options options = {})
-      : options_(std::move(options)) {
+  explicit Watched(FakeMaps::Options options = {},
+                   ApplierOptions applier_options = {})
+      : options_(std::move(options)), applier_options_(applier_options) {
     restart();
   }
 
@@ -24,21 +28,27 @@ class Watched {
     auto maps = std::make_unique<FakeMaps>(contents, options_);
     maps_ = maps.get();
     watch();
-    auto created = Applier::create(std::move(maps));
+    auto created = Applier::create(std::move(maps), applier_options_);
     ASSERT_TRUE(created) << created.error().message;
     applier = std::make_unique<Applier>(std::move(*created));
   }
 
   // Tells what the next call starts from and leads to.
   void expect(View before, View after) {
-    before_ = std::move(before);
-    after_ = std::move(after);
-    stepped_ = false;
-    in_grace_ = false;
-    start_epoch_ = contents.epoch;
-    watching_ = true;
+    expected_ = {.watching = true,
+                 .before = std::move(before),
+                 .after = std::move(after),
+                 .start_epoch = contents.epoch};
   }
   FakeMaps& maps() { return *maps_; }
+  // Deletes what stands by, which nobody may notice.
+  void drop_standbys() {
+    const auto expected = expected_;
+    expect(view_of(contents, contents.epoch & 1), {});
+    applier->drop_unused_standbys();
+    applier->drop_unused_standbys();
+    expected_ = expected;
+  }
 
   Contents contents;
   std::unique_ptr<Applier> applier;
@@ -47,33 +57,38 @@ class Watched {
  private:
   void watch() {
     maps_->after_write = [this] { check(); };
-    maps_->after_grace = [this] { in_grace_ = false; };
+    maps_->after_grace = [this] { expected_.in_grace = false; };
   }
   void check() {
-    if (!watching_ || !violation.empty()) {
+    if (!expected_.watching || !violation.empty()) {
       return;
     }
-    if (!stepped_ && contents.epoch != start_epoch_) {
-      stepped_ = true;
-      in_grace_ = true;
+    if (!expected_.stepped && contents.epoch != expected_.start_epoch) {
+      expected_.stepped = true;
+      expected_.in_grace = true;
     }
     const unsigned slot = contents.epoch & 1;
-    if (view_of(contents, slot) != (stepped_ ? after_ : before_)) {
-      violation = stepped_ ? "after the step" : "before the step";
+    if (view_of(contents, slot) !=
+        (expected_.stepped ? expected_.after : expected_.before)) {
+      violation = expected_.stepped ? "after the step" : "before the step";
     }
-    if (in_grace_ && view_of(contents, slot ^ 1) != before_) {
+    if (expected_.in_grace && view_of(contents, slot ^ 1) != expected_.before) {
       violation = "old slot changed within the grace period";
     }
   }
 
   FakeMaps::Options options_;
+  ApplierOptions applier_options_;
   FakeMaps* maps_ = nullptr;
-  View before_;
-  View after_;
-  std::uint32_t start_epoch_ = 0;
-  bool watching_ = false;
-  bool stepped_ = false;
-  bool in_grace_ = false;
+  struct Expected {
+    bool watching = false;
+    View before;
+    View after;
+    std::uint32_t start_epoch = 0;
+    bool stepped = false;
+    bool in_grace = false;
+  };
+  Expected expected_;
 };
 
 sluice_policy_value allow(std::uint32_t rule) {
@@ -87,11 +102,25 @@ EndpointEntry pod(std::uint32_t set) {
           .ips = {*parse_ip("10.0.0.200")}};
 }
 
-class RandomSequences : public ::testing::TestWithParam<std::uint32_t> {};
+// By seed, and by the size from which a set has a standby.
+class RandomSequences
+    : public ::testing::TestWithParam<std::tuple<std::uint32_t, std::size_t>> {
+ protected:
+  World world{std::get<0>(GetParam())};
+  Watched watched{{}, {.standby_min = std::get<1>(GetParam())}};
+
+  // What is in the maps and should not be, or the reverse, once nothing stands
+  // by; but what stands by is left alone half of the time.
+  std::string remains(const State& state, const Bindings& bindings) {
+    if (world.below(2) == 0) {
+      return {};
+    }
+    watched.drop_standbys();
+    return watched.violation + difference(watched.contents, state, bindings);
+  }
+};
 
 TEST_P(RandomSequences, OnlyTheEpochStepChangesWhatPacketsSee) {
-  World world(GetParam());
-  Watched watched;
   for (int i = 0; i < 60; ++i) {
     const auto before = view_of(world.state, world.bindings);
     if (world.below(3) == 0) {
@@ -104,16 +133,13 @@ TEST_P(RandomSequences, OnlyTheEpochStepChangesWhatPacketsSee) {
     const auto result = watched.applier->apply(transaction);
     ASSERT_TRUE(result) << result.error().message;
     ASSERT_EQ(watched.violation, "") << "transaction " << i;
-    ASSERT_EQ(difference(watched.contents, world.state, world.bindings), "")
-        << "transaction " << i;
+    ASSERT_EQ(remains(world.state, world.bindings), "") << "transaction " << i;
     ASSERT_LE(watched.contents.epoch - epoch, 1U);
     ASSERT_FALSE(watched.maps().reused_early);
   }
 }
 
 TEST_P(RandomSequences, AFailureAtAnyWriteLeavesTheOldStateAndRetryTheNew) {
-  World world(GetParam());
-  Watched watched;
   for (int i = 0; i < 30; ++i) {
     const auto before = view_of(world.state, world.bindings);
     const auto old_state = world.state;
@@ -131,22 +157,18 @@ TEST_P(RandomSequences, AFailureAtAnyWriteLeavesTheOldStateAndRetryTheNew) {
     maps.fail_at.reset();
     ASSERT_EQ(watched.violation, "") << "transaction " << i;
     if (!result) {
-      ASSERT_EQ(difference(watched.contents, old_state, old_bindings), "")
-          << "transaction " << i;
+      ASSERT_EQ(remains(old_state, old_bindings), "") << "transaction " << i;
       ASSERT_EQ(result.error().code, ENOMEM);
     }
     const auto again = watched.applier->retry();
     ASSERT_TRUE(again) << again.error().message;
     ASSERT_EQ(watched.violation, "") << "transaction " << i;
-    ASSERT_EQ(difference(watched.contents, world.state, world.bindings), "")
-        << "transaction " << i;
+    ASSERT_EQ(remains(world.state, world.bindings), "") << "transaction " << i;
     ASSERT_FALSE(maps.reused_early);
   }
 }
 
 TEST_P(RandomSequences, FailedTransactionsAddUp) {
-  World world(GetParam());
-  Watched watched;
   for (int i = 0; i < 20; ++i) {
     auto& maps = watched.maps();
     maps.writes = 0;
@@ -154,19 +176,18 @@ TEST_P(RandomSequences, FailedTransactionsAddUp) {
     const auto result = watched.applier->apply(world.transaction(10));
     if (i % 5 == 4) {
       ASSERT_TRUE(result) << result.error().message;
-      ASSERT_EQ(difference(watched.contents, world.state, world.bindings), "");
+      ASSERT_EQ(remains(world.state, world.bindings), "");
     }
   }
 }
 
 TEST_P(RandomSequences, ARestartWritesNothingWhereNothingDiffers) {
-  World world(GetParam());
-  Watched watched;
   for (int i = 0; i < 8; ++i) {
     const auto [name, ifindex] = world.rebind();
     watched.applier->bind(name, ifindex);
     ASSERT_TRUE(watched.applier->apply(world.transaction(20)));
   }
+  watched.drop_standbys();
   const auto epoch = watched.contents.epoch;
   watched.restart();
   int writes = 0;
@@ -181,8 +202,6 @@ TEST_P(RandomSequences, ARestartWritesNothingWhereNothingDiffers) {
 
 // Stops an applier dead after a number of writes, as SIGKILL does.
 TEST_P(RandomSequences, AStopAtAnyWriteLeavesOneStateComplete) {
-  World world(GetParam());
-  Watched watched;
   for (int i = 0; i < 25; ++i) {
     const auto before = view_of(world.state, world.bindings);
     if (world.below(3) == 0) {
@@ -208,12 +227,14 @@ TEST_P(RandomSequences, AStopAtAnyWriteLeavesOneStateComplete) {
     const auto result = watched.applier->replace(world.state);
     ASSERT_TRUE(result) << result.error().message;
     ASSERT_EQ(watched.violation, "");
-    ASSERT_EQ(difference(watched.contents, world.state, world.bindings), "");
+    ASSERT_EQ(remains(world.state, world.bindings), "");
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, RandomSequences,
-                         ::testing::Range<std::uint32_t>(1, 13));
+INSTANTIATE_TEST_SUITE_P(
+    Seeds, RandomSequences,
+    ::testing::Combine(::testing::Range<std::uint32_t>(1, 13),
+                       ::testing::Values<std::size_t>(1, 1024)));
 
 TEST(Apply, ANewClassIsWrittenInPlace) {
   Watched watched;
@@ -251,6 +272,79 @@ TEST(Apply, AClassInUseMakesTheSetBeWrittenAnew) {
   for (const auto& [found, value] : watched.contents.policy) {
     EXPECT_EQ(found.policy_id, SLUICE_POLICY_ID(1, 1));
   }
+}
+
+// A set of entries for a class in use, and an endpoint that uses it.
+Transaction large_set(int entries) {
+  Transaction first;
+  for (int i = 0; i < entries; ++i) {
+    first.entries.push_back({key(1, 5, 1000 + i), allow(20)});
+  }
+  first.peers = {{prefix("10.0.0.1/32"), 5}};
+  first.endpoints = {{"ns/pod0", pod(1)}};
+  return first;
+}
+
+TEST(Apply, TheSecondChangeOfALargeSetWritesOnlyDifferences) {
+  Watched watched({}, {.standby_min = 100});
+  watched.applier->bind("ns/pod0", 2);
+  State wanted;
+  const auto change = [&](const Transaction& transaction) {
+    apply(wanted, transaction);
+    watched.maps().writes = 0;
+    watched.maps().fail_at = 1'000'000;  // counts
+    ASSERT_TRUE(watched.applier->apply(transaction));
+  };
+  change(large_set(200));
+  EXPECT_EQ(watched.maps().writes, 202);  // the peer twice
+  // The first change writes the set and deletes nothing.
+  change({.entries = {{key(1, 5, 1000), allow(21)}}});
+  EXPECT_EQ(watched.maps().writes, 200);
+  EXPECT_EQ(watched.applier->used(Map::kPolicy), 400);
+  change({.entries = {{key(1, 5, 1001), allow(21)},
+                      {key(1, 5, 1002), std::nullopt},
+                      {key(1, 5, 443), allow(22)}}});
+  EXPECT_EQ(watched.maps().writes, 4);
+  // An entry that comes back, and one that changes again.
+  change(
+      {.entries = {{key(1, 5, 1002), allow(23)}, {key(1, 5, 443), allow(24)}}});
+  EXPECT_EQ(watched.maps().writes, 3);
+  EXPECT_EQ(watched.contents.epoch, 4);
+  watched.drop_standbys();
+  EXPECT_EQ(watched.violation, "");
+  EXPECT_EQ(watched.applier->used(Map::kPolicy), 201);
+  EXPECT_EQ(difference(watched.contents, wanted, {{"ns/pod0", 2}}), "");
+}
+
+TEST(Apply, AStandbyGoesWhenAnotherSetNeedsItsRoom) {
+  Watched watched({.capacities = {{Map::kPolicy, 800}}}, {.standby_min = 100});
+  watched.applier->bind("ns/pod0", 2);
+  const auto first = large_set(200);
+  ASSERT_TRUE(watched.applier->apply(first));
+  const Transaction second{.entries = {{key(1, 5, 1000), allow(21)}}};
+  ASSERT_TRUE(watched.applier->apply(second));
+  EXPECT_EQ(watched.contents.policy.size(), 400);
+
+  Transaction third;
+  for (int i = 0; i < 500; ++i) {
+    third.entries.push_back({key(2, 0, 1000 + i), allow(30)});
+  }
+  ASSERT_TRUE(watched.applier->apply(third));
+  EXPECT_TRUE(watched.applier->shortfalls().empty());
+  State wanted;
+  for (const auto& transaction : {first, second, third}) {
+    apply(wanted, transaction);
+  }
+  EXPECT_EQ(difference(watched.contents, wanted, {{"ns/pod0", 2}}), "");
+}
+
+TEST(Apply, NothingStandsByInMoreThanHalfOfTheMap) {
+  Watched watched({.capacities = {{Map::kPolicy, 700}}}, {.standby_min = 100});
+  watched.applier->bind("ns/pod0", 2);
+  ASSERT_TRUE(watched.applier->apply(large_set(200)));
+  ASSERT_TRUE(
+      watched.applier->apply({.entries = {{key(1, 5, 1000), allow(21)}}}));
+  EXPECT_EQ(watched.contents.policy.size(), 200);
 }
 
 // No peer has a selector of names as its class, and packets look its entries up
