@@ -170,17 +170,6 @@ void set_verdict(Answer& answer, const SetRecord& set,
   }
 }
 
-const FrontendPort* find_port(const std::vector<FrontendPort>* ports,
-                              const Packet& packet) {
-  if (ports == nullptr) {
-    return nullptr;
-  }
-  const auto it = std::ranges::find_if(*ports, [&](const FrontendPort& port) {
-    return port.protocol == packet.protocol && port.port == packet.port;
-  });
-  return it == ports->end() ? nullptr : &*it;
-}
-
 // The rule behind a decision, by name.
 RuleInfo name_rule(const SetDirection& direction, const Decided& decided) {
   for (const auto& placed : direction.rules) {
@@ -298,7 +287,7 @@ void Translator::Impl::add_near_misses(const SetRecord& set,
   Packet asked = packet;
   auto about = cidr_id;
   if (packet.direction == Direction::kEgress && !answer.backends.empty() &&
-      find_port(sets.frontend(cidr_id), packet) != nullptr) {
+      sets.frontends().port(cidr_id, packet.protocol, packet.port) != nullptr) {
     const auto& first = answer.backends.front();
     asked.peer = first.address;
     asked.port = first.port;

@@ -14,69 +14,11 @@
 #include "lib/policy/policy_sets_impl.h"
 
 namespace sluice::policy {
-namespace {
-
-const FrontendPort* find_port(const std::vector<FrontendPort>* ports,
-                              std::uint8_t protocol, std::uint16_t number) {
-  if (ports == nullptr) {
-    return nullptr;
-  }
-  const auto key = [](const FrontendPort& port) {
-    return std::tuple(port.protocol, port.port);
-  };
-  const auto it =
-      std::ranges::lower_bound(*ports, std::tuple(protocol, number), {}, key);
-  return it != ports->end() && key(*it) == std::tuple(protocol, number)
-             ? &*it
-             : nullptr;
-}
-
-}  // namespace
-
-// To be called before set_frontend(): records the pods for which the result may
-// change, which are the backends of the ports that change.
-void PolicySets::note_lone(std::uint32_t cidr_id, const Resolved& now) {
-  auto& stored = lone_[cidr_id];
-  const auto* before = frontend(cidr_id);
-  const auto touch = [&](const IpAddress& address) {
-    const auto& pods = classes_.pods_at(address);
-    to_split_.insert(pods.begin(), pods.end());
-  };
-  const auto contains = [](const LoneBackends& lone, const OwnPort& own,
-                           const IpAddress& address) {
-    const auto it = lone.find(own);
-    return it != lone.end() && it->second.contains(address);
-  };
-  for (const auto& [own, addresses] : stored) {
-    for (const auto& address : addresses) {
-      if (!contains(now.lone, own, address)) {
-        erase_from(lone_at_, address, own);
-        touch(address);
-      }
-    }
-  }
-  for (const auto& [own, addresses] : now.lone) {
-    const auto* then = find_port(before, own.protocol, own.port);
-    const auto* here = find_port(&now.ports, own.protocol, own.port);
-    const bool changed = then == nullptr || *then != *here;
-    for (const auto& address : addresses) {
-      lone_at_[address].insert(own);
-      if (changed || !contains(stored, own, address)) {
-        touch(address);
-      }
-    }
-  }
-  stored = now.lone;
-  if (stored.empty()) {
-    lone_.erase(cidr_id);
-  }
-}
-
 // True if the pod's policies do not allow the pod itself here and allow all
 // other backends of the port. `all`: all backends.
 bool PolicySets::counts_as_own(const SetDirection& egress, const OwnPort& own,
                                const std::set<OwnPort>& all) const {
-  const auto* port = find_port(frontend(own.front), own.protocol, own.port);
+  const auto* port = frontends_.port(own.front, own.protocol, own.port);
   if (port == nullptr) {
     return false;
   }
@@ -108,9 +50,8 @@ std::vector<OwnPort> PolicySets::own_ports(const PodRecord& pod) const {
   const auto& egress = set->directions[index_of(Direction::kEgress)];
   std::set<OwnPort> all;
   for (const auto& address : pod.pod.ips) {
-    const auto it = lone_at_.find(address);
-    if (it != lone_at_.end()) {
-      all.insert(it->second.begin(), it->second.end());
+    if (const auto* here = frontends_.own_ports_of(address)) {
+      all.insert(here->begin(), here->end());
     }
   }
   std::vector<OwnPort> result;

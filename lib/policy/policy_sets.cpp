@@ -380,7 +380,8 @@ void PolicySets::build_dirty(std::set<std::uint32_t>& built) {
 }
 
 void PolicySets::update() {
-  const auto fronts = update_frontends();
+  const auto fronts = frontends_.update();
+  to_split_.insert(fronts.pods.begin(), fronts.pods.end());
   retry_oversized();
   std::set<std::uint32_t> built;
   build_dirty(built);
@@ -399,7 +400,7 @@ void PolicySets::update() {
       compile_class(cidr_id);
     }
   }
-  for (const std::uint32_t cidr_id : fronts) {
+  for (const std::uint32_t cidr_id : fronts.classes) {
     if (!classes.retired.contains(cidr_id)) {
       compile_class(cidr_id);
     }

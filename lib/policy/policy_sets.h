@@ -15,6 +15,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "lib/policy/frontends.h"
 #include "lib/policy/l4_tree.h"
 #include "lib/policy/name_selectors.h"
 #include "lib/policy/peer_classes.h"
@@ -63,17 +64,6 @@ struct PlacedRule {
   const RuleRecord* rule = nullptr;
   Candidate candidate;         // named ports resolved at ingress
   bool named_at_peer = false;  // egress rule with named ports: per class
-};
-
-// A port of a Service's address behind which a pod stands that nobody else
-// there can be mistaken for: no other backend has its class and target port.
-struct OwnPort {
-  std::uint32_t front = 0;  // the address's class
-  std::uint8_t protocol = 0;
-  std::uint16_t port = 0;
-  std::uint32_t target = 0;  // the pod's class
-  std::uint16_t number = 0;  // its port
-  auto operator<=>(const OwnPort&) const = default;
 };
 
 struct SetKey {
@@ -175,20 +165,9 @@ struct EntryLimits {
   std::size_t of_namespace = 0;  // all sets with policies of the namespace
 };
 
-// A port of a Service's address, by the classes of what stands behind it.
-struct FrontendPort {
-  std::uint8_t protocol = 0;
-  std::uint16_t port = 0;
-  // Class and target port; sorted, unique. None: there is no endpoint.
-  std::vector<std::pair<std::uint32_t, std::uint16_t>> targets;
-  auto operator<=>(const FrontendPort&) const = default;
-};
-
 // Adds the ranges that the named ports of `l4` stand for among `ports`.
 void resolve_names(Candidate& candidate, const L4& l4,
                    const std::vector<ResolvedPort>& ports);
-
-struct BehindPort;
 
 class PolicySets {
  public:
@@ -214,6 +193,7 @@ class PolicySets {
       : selectors_(selectors),
         classes_(classes),
         services_(services),
+        frontends_(classes, services),
         limits_(limits) {}
 
   void set_policy(const Policy& policy);
@@ -262,9 +242,7 @@ class PolicySets {
 
   [[nodiscard]] const NameSelectors& names() const { return names_; }
 
-  // The ports of a Service's address; nullptr if the class is none.
-  [[nodiscard]] const std::vector<FrontendPort>* frontend(
-      std::uint32_t cidr_id) const;
+  [[nodiscard]] const Frontends& frontends() const { return frontends_; }
   // What the set says of one port behind which these stand: allowed only if
   // all of them are; `own` is the subject itself, for all ports. nullopt:
   // nothing that the address itself would not say.
@@ -344,33 +322,11 @@ class PolicySets {
   [[nodiscard]] std::set<std::uint32_t> classes_touching(const SetRecord& set,
                                                          Direction which) const;
 
-  // Addresses of pods by the port of a Service behind which they are.
-  using Addresses = std::map<OwnPort, std::set<IpAddress>>;
-  // By protocol and number.
-  using PortMap =
-      std::map<std::pair<std::uint8_t, std::uint16_t>, FrontendPort>;
-  // The backends of a Service's address that stand for themselves alone, each
-  // on the nodes where it is used.
-  using LoneBackends = Addresses;
-  struct Resolved {
-    std::vector<FrontendPort> ports;
-    LoneBackends lone;
-  };
-  void add_port(std::uint32_t cidr_id, const BehindPort& found, PortMap& ports,
-                Addresses& behind) const;
-  void add_lone(const PeerClasses::Place& place, Addresses here,
-                Addresses& everywhere, LoneBackends& lone) const;
-  [[nodiscard]] Resolved resolve(std::uint32_t cidr_id) const;
-  void add_classes_of(const std::string& name,
-                      std::set<std::uint32_t>& ids) const;
-  void set_frontend(std::uint32_t cidr_id, std::vector<FrontendPort> ports);
-  void note_lone(std::uint32_t cidr_id, const Resolved& now);
   [[nodiscard]] bool counts_as_own(const SetDirection& egress,
                                    const OwnPort& own,
                                    const std::set<OwnPort>& all) const;
   [[nodiscard]] std::vector<OwnPort> own_ports(const PodRecord& pod) const;
   void split_sets();
-  [[nodiscard]] std::set<std::uint32_t> update_frontends();
   void compile_class(std::uint32_t cidr_id);
   void drop_class(std::uint32_t cidr_id);
   void note_entries(const SetRecord& set, Direction direction,
@@ -382,6 +338,7 @@ class PolicySets {
   SelectorCache& selectors_;
   PeerClasses& classes_;
   const Services& services_;
+  Frontends frontends_;
   EntryLimits limits_;
   NameSelectors names_;
   std::map<PolicyKey, std::unique_ptr<PolicyRecord>> policies_;
@@ -391,11 +348,6 @@ class PolicySets {
   std::map<std::uint32_t, std::unique_ptr<SetRecord>> sets_;
   std::unordered_map<SelectorId, std::set<std::uint32_t>> sets_by_selector_;
   std::unordered_map<std::uint32_t, std::set<std::uint32_t>> sets_by_class_;
-  std::map<std::uint32_t, std::vector<FrontendPort>> frontends_;  // by class
-  // Service addresses by the classes of what stands behind them.
-  std::unordered_map<std::uint32_t, std::set<std::uint32_t>> fronts_of_;
-  std::map<std::uint32_t, LoneBackends> lone_;  // by class
-  std::map<IpAddress, std::set<OwnPort>> lone_at_;
   std::unordered_map<PodRecord*, std::vector<OwnPort>> own_;  // not empty
   // Pods of which it must be asked whether they need a set of their own.
   std::unordered_set<PodRecord*> to_split_;

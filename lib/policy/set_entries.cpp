@@ -98,7 +98,8 @@ std::vector<L4Entry> PolicySets::compile(const SetRecord& set, Direction which,
     }
   }
   Decision decision(pointers, direction.isolated);
-  const auto* ports = which == Direction::kEgress ? frontend(cidr_id) : nullptr;
+  const auto* ports =
+      which == Direction::kEgress ? frontends_.ports(cidr_id) : nullptr;
   if (ports != nullptr) {
     for (const auto& port : *ports) {
       if (const auto decided =
@@ -212,16 +213,11 @@ std::set<std::uint32_t> PolicySets::classes_touching(const SetRecord& set,
     ids.insert(own.front);
   }
   if (!direction.any_peer.empty()) {
-    for (const auto& [cidr_id, ports] : frontends_) {
-      ids.insert(cidr_id);
-    }
+    frontends_.add_all(ids);
     return ids;
   }
   for (const std::uint32_t id : std::set(ids)) {
-    const auto fronts = fronts_of_.find(id);
-    if (fronts != fronts_of_.end()) {
-      ids.insert(fronts->second.begin(), fronts->second.end());
-    }
+    frontends_.add_fronts_of(id, ids);
   }
   return ids;
 }
@@ -249,7 +245,7 @@ std::set<std::uint32_t> PolicySets::sets_touched_by(
       it != sets_by_class_.end()) {
     ids.insert(it->second.begin(), it->second.end());
   }
-  if (const auto* ports = frontend(cidr_id)) {
+  if (const auto* ports = frontends_.ports(cidr_id)) {
     ids.insert(sets_with_any_egress_.begin(), sets_with_any_egress_.end());
     for (const auto& port : *ports) {
       for (const auto& [target, number] : port.targets) {
