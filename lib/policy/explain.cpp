@@ -195,14 +195,42 @@ void say_isolation(const SetRecord& set, Direction direction, Answer& answer) {
       PolicySets::info(set).isolating[static_cast<std::size_t>(direction)];
 }
 
-}  // namespace
+// Reads what the translator has worked out.
+class Explainer {
+ public:
+  Explainer(const PeerClasses& classes, const Services& services,
+            const PolicySets& sets)
+      : classes_(classes), services_(services), sets_(sets) {}
 
-// Visits the ports of Services, node ports and host ports that the packet's
-// destination is for a client on `node`.
+  // Visits the ports of Services, node ports and host ports that the packet's
+  // destination is for a client on `node`.
+  template <typename Visit>
+  void visit_behind(const std::string& node, const Packet& packet,
+                    const Visit& visit) const;
+  // Adds the verdict of the set for every backend of the Services' port. `set`
+  // is null if no policy selects the pod.
+  void explain_backends(const PodRecord& pod, const SetRecord* set,
+                        const Packet& packet, Answer& answer) const;
+  // Adds the rules of the set that would have decided otherwise but for one
+  // thing.
+  void add_near_misses(const SetRecord& set, const PodRecord& pod,
+                       const Packet& packet, std::uint32_t cidr_id,
+                       Answer& answer) const;
+
+ private:
+  [[nodiscard]] Answer::Behind explain_backend(const PodRecord& pod,
+                                               const SetDirection& direction,
+                                               const Packet& packet,
+                                               const Backend& backend) const;
+
+  const PeerClasses& classes_;
+  const Services& services_;
+  const PolicySets& sets_;
+};
+
 template <typename Visit>
-void Translator::Impl::visit_behind(const std::string& node,
-                                    const Packet& packet,
-                                    const Visit& visit) const {
+void Explainer::visit_behind(const std::string& node, const Packet& packet,
+                             const Visit& visit) const {
   const auto visit_all = [&](const std::vector<BehindPort>& ports) {
     for (const auto& port : ports) {
       if (port.view->protocol == packet.protocol &&
@@ -211,20 +239,16 @@ void Translator::Impl::visit_behind(const std::string& node,
       }
     }
   };
-  visit_all(ports_behind(services, classes, packet.peer,
-                         {.node = node, .zone = classes.zone_of(node)}));
-  const auto& key = classes.key(classes.class_of(packet.peer, node));
+  visit_all(ports_behind(services_, classes_, packet.peer,
+                         {.node = node, .zone = classes_.zone_of(node)}));
+  const auto& key = classes_.key(classes_.class_of(packet.peer, node));
   if (key.frontend.node_ports) {
-    visit_all(node_ports_behind(services, packet.peer.v6));
+    visit_all(node_ports_behind(services_, packet.peer.v6));
   }
 }
 
-// Adds the verdict of the set for every backend of the Services' port. `set` is
-// null if no policy selects the pod.
-void Translator::Impl::explain_backends(const PodRecord& pod,
-                                        const SetRecord* set,
-                                        const Packet& packet,
-                                        Answer& answer) const {
+void Explainer::explain_backends(const PodRecord& pod, const SetRecord* set,
+                                 const Packet& packet, Answer& answer) const {
   static const SetDirection no_rules;
   const auto& direction =
       set == nullptr ? no_rules : set->directions[SLUICE_EGRESS];
@@ -234,7 +258,7 @@ void Translator::Impl::explain_backends(const PodRecord& pod,
     } else {
       answer.services.push_back(found.name);
       const auto* near = found.view->nearby(
-          services.front(found.name, packet.peer), packet.peer.v6);
+          services_.front(found.name, packet.peer), packet.peer.v6);
       if (near != nullptr && near->only && found.number == found.view->port) {
         answer.local_services.push_back(found.name);
       }
@@ -247,20 +271,20 @@ void Translator::Impl::explain_backends(const PodRecord& pod,
   std::ranges::stable_sort(answer.backends, {}, &Answer::Behind::allowed);
 }
 
-Answer::Behind Translator::Impl::explain_backend(const PodRecord& pod,
-                                                 const SetDirection& direction,
-                                                 const Packet& packet,
-                                                 const Backend& backend) const {
+Answer::Behind Explainer::explain_backend(const PodRecord& pod,
+                                          const SetDirection& direction,
+                                          const Packet& packet,
+                                          const Backend& backend) const {
   FrontendPort port{
       .protocol = packet.protocol, .port = packet.port, .targets = {}};
-  for (const std::uint32_t id : classes.classes_of(backend.address)) {
+  for (const std::uint32_t id : classes_.classes_of(backend.address)) {
     port.targets.emplace_back(id, backend.port);
   }
   const auto decided =
-      sets.decide_port(direction, 0, port, {}).value_or(Decided{});
+      sets_.decide_port(direction, 0, port, {}).value_or(Decided{});
   Answer::Behind behind{.address = backend.address,
                         .port = backend.port,
-                        .pod = classes.pod_name(backend.address),
+                        .pod = classes_.pod_name(backend.address),
                         .allowed = false,
                         .decided = name_rule(direction, decided)};
   const auto& own = pod.pod.ips;
@@ -276,24 +300,22 @@ Answer::Behind Translator::Impl::explain_backend(const PodRecord& pod,
   return behind;
 }
 
-// The rules of the set that would have decided otherwise but for one thing.
-void Translator::Impl::add_near_misses(const SetRecord& set,
-                                       const PodRecord& pod,
-                                       const Packet& packet,
-                                       std::uint32_t cidr_id,
-                                       Answer& answer) const {
+void Explainer::add_near_misses(const SetRecord& set, const PodRecord& pod,
+                                const Packet& packet, std::uint32_t cidr_id,
+                                Answer& answer) const {
   // Of a Service's address, rules that nearly match say nothing: what is behind
   // it decides.
   Packet asked = packet;
   auto about = cidr_id;
   if (packet.direction == Direction::kEgress && !answer.backends.empty() &&
-      sets.frontends().port(cidr_id, packet.protocol, packet.port) != nullptr) {
+      sets_.frontends().port(cidr_id, packet.protocol, packet.port) !=
+          nullptr) {
     const auto& first = answer.backends.front();
     asked.peer = first.address;
     asked.port = first.port;
-    about = classes.class_of(first.address, pod.pod.node);
+    about = classes_.class_of(first.address, pod.pod.node);
   }
-  const auto& peer = classes.key(about);
+  const auto& peer = classes_.key(about);
   const auto side = static_cast<std::size_t>(packet.direction);
   for (const auto& placed : set.directions[side].rules) {
     if (placed.rule->id == answer.rule) {
@@ -305,14 +327,17 @@ void Translator::Impl::add_near_misses(const SetRecord& set,
   keep_nearest(answer.near_misses);
 }
 
+}  // namespace
+
 std::optional<Answer> Translator::explain(const Question& question) const {
   impl_->flush();
-  const auto it = impl_->pods.find(question.subject);
-  if (it == impl_->pods.end() || !it->second->managed()) {
+  const auto* record = impl_->pods.find(question.subject);
+  if (record == nullptr || !record->managed()) {
     return std::nullopt;
   }
-  const auto& pod = *it->second;
+  const auto& pod = *record;
   const auto packet = question.packet();
+  const Explainer explainer(impl_->classes, impl_->services, impl_->sets);
   Answer answer;
   if (std::ranges::find(pod.pod.ips, packet.peer) != pod.pod.ips.end()) {
     set_builtin(answer, SLUICE_RULE_SELF, true, SLUICE_REASON_SELF);
@@ -323,7 +348,7 @@ std::optional<Answer> Translator::explain(const Question& question) const {
   const auto* set = impl_->sets.find(pod.policy_set);
   if (packet.direction == Direction::kEgress &&
       (set == nullptr || set->problem.empty())) {
-    impl_->explain_backends(pod, set, packet, answer);
+    explainer.explain_backends(pod, set, packet, answer);
   }
   if (set == nullptr) {
     set_default(answer, question, peer.local_node);
@@ -332,7 +357,7 @@ std::optional<Answer> Translator::explain(const Question& question) const {
   say_isolation(*set, question.direction, answer);
   set_verdict(answer, *set, impl_->sets.names(), question, cidr_id,
               peer.local_node);
-  impl_->add_near_misses(*set, pod, packet, cidr_id, answer);
+  explainer.add_near_misses(*set, pod, packet, cidr_id, answer);
   return answer;
 }
 
@@ -342,29 +367,30 @@ Translator::Destination Translator::destination(const IpAddress& address,
                                                 const std::string& node) const {
   impl_->flush();
   Destination result;
-  impl_->visit_behind(node,
-                      {.direction = Direction::kEgress,
-                       .peer = address,
-                       .protocol = protocol,
-                       .port = port},
-                      [&](const BehindPort& found) {
-                        const auto host = node_of_host_ports(found.name);
-                        if (host.empty()) {
-                          result.services.push_back(found.name);
-                        } else {
-                          result.host_port_nodes.emplace_back(host);
-                        }
-                        for (const auto& backend : *found.backends) {
-                          result.backends.emplace_back(backend.address,
-                                                       backend.port);
-                        }
-                      });
+  const Explainer explainer(impl_->classes, impl_->services, impl_->sets);
+  explainer.visit_behind(node,
+                         {.direction = Direction::kEgress,
+                          .peer = address,
+                          .protocol = protocol,
+                          .port = port},
+                         [&](const BehindPort& found) {
+                           const auto host = node_of_host_ports(found.name);
+                           if (host.empty()) {
+                             result.services.push_back(found.name);
+                           } else {
+                             result.host_port_nodes.emplace_back(host);
+                           }
+                           for (const auto& backend : *found.backends) {
+                             result.backends.emplace_back(backend.address,
+                                                          backend.port);
+                           }
+                         });
   return result;
 }
 
 const kube::Pod* Translator::pod(const std::string& name) const {
-  const auto it = impl_->pods.find(name);
-  return it == impl_->pods.end() ? nullptr : &it->second->pod;
+  const auto* record = impl_->pods.find(name);
+  return record == nullptr ? nullptr : &record->pod;
 }
 
 const kube::Service* Translator::service(const std::string& name) const {

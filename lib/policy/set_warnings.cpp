@@ -120,13 +120,9 @@ std::vector<std::string> PolicySets::warnings(const PolicyKey& key) const {
 std::vector<PolicyKey> Translator::policies_on(const std::string& node) const {
   impl_->flush();
   std::set<PolicyKey> keys;
-  const auto pods = impl_->node_pods.find(node);
-  if (pods == impl_->node_pods.end()) {
-    return {};
-  }
   std::set<std::uint32_t> seen;
-  for (const auto* pod : pods->second) {
-    if (!impl_->is_endpoint(*pod) || pod->policy_set == 0 ||
+  for (const auto* pod : impl_->pods.on_node(node)) {
+    if (!impl_->pods.is_endpoint(*pod) || pod->policy_set == 0 ||
         !seen.insert(pod->policy_set).second) {
       continue;
     }

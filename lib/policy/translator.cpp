@@ -13,10 +13,6 @@
 namespace sluice::policy {
 namespace {
 
-// The API server puts this label on every namespace (KEP-2161); manifests need
-// not spell it out.
-constexpr const char* kMetadataName = "kubernetes.io/metadata.name";
-
 // The annotation names permissions, separated by commas. Words that it should
 // not have permit nothing.
 std::uint32_t permits_of(const kube::Namespace& object) {
@@ -49,131 +45,77 @@ std::string to_string(const PolicyKey& key) {
   return key.kind + "/" + (key.ns.empty() ? "" : key.ns + "/") + key.name;
 }
 
-NamespaceRecord& Translator::Impl::space(const std::string& name) {
-  auto& record = namespaces[name];
-  if (!record) {
-    record = std::make_unique<NamespaceRecord>();
-    record->labels[kMetadataName] = name;
-  }
-  return *record;
-}
-
-// One that says no more than one that is not known.
-void Translator::Impl::forget_space(const std::string& name) {
-  const auto it = namespaces.find(name);
-  if (it != namespaces.end() && it->second->pods.empty() &&
-      it->second->labels.size() == 1 && it->second->permits == 0) {
-    namespaces.erase(it);
-  }
-}
-
 void Translator::Impl::set_permits(const std::string& name,
                                    std::uint32_t permits) {
-  auto& record = space(name);
+  auto& record = pods.space(name);
   if (std::exchange(record.permits, permits) == permits) {
     return;
   }
   tunnels.permit(name, (permits & SLUICE_EP_TUNNELS) != 0);
   for (auto* pod : record.pods) {
-    note_endpoint(pod->pod.node, pod->name());
+    views.note_endpoint(pod->pod.node, pod->name());
   }
-}
-
-std::vector<const kube::Pod*> Translator::Impl::pods_of(
-    const std::string& ns) const {
-  std::vector<const kube::Pod*> result;
-  const auto it = namespaces.find(ns);
-  if (it != namespaces.end()) {
-    for (const auto* record : it->second->pods) {
-      result.push_back(&record->pod);
-    }
-  }
-  return result;
 }
 
 void Translator::Impl::set_namespace_labels(const std::string& name,
                                             kube::Labels labels) {
-  labels.try_emplace(kMetadataName, name);
-  auto& record = space(name);
-  if (record.labels == labels) {
+  if (!pods.set_labels(name, std::move(labels))) {
     return;
   }
-  record.labels = std::move(labels);
-  for (auto* pod : record.pods) {
+  for (auto* pod : pods.space(name).pods) {
     selectors.update_pod(*pod);
   }
 }
 
 void Translator::Impl::set_pod(const kube::Pod& object) {
-  auto& record = pods[object.ns + "/" + object.name];
-  if (record && record->pod == object) {
+  auto* known = pods.find(object.ns + "/" + object.name);
+  if (known != nullptr && known->pod == object) {
     return;
   }
-  std::vector<IpAddress> old_ips;
-  const bool known = record != nullptr;
-  if (!record) {
-    record = std::make_unique<PodRecord>();
-    record->namespace_labels = &space(object.ns).labels;
-    space(object.ns).pods.insert(record.get());
-  } else if (record->managed()) {
-    old_ips = record->pod.ips;
+  auto& record = known == nullptr ? pods.add(object.ns, object.name) : *known;
+  const auto own_ips = [&] {
+    return record.managed() ? record.pod.ips : std::vector<IpAddress>{};
+  };
+  const auto old_ips = own_ips();
+  const kube::Pod old = std::exchange(record.pod, object);
+  services.pod_changed(known == nullptr ? nullptr : &old, &record.pod);
+  selectors.update_pod(record);
+  const auto new_ips = own_ips();
+  move_addresses(record, old_ips, new_ips);
+  pods.move_to_node(record, old.node);
+  if (old.node != object.node) {
+    views.note_endpoint(old.node, record.name());
   }
-  const kube::Pod old = std::exchange(record->pod, object);
-  services.pod_changed(known ? &old : nullptr, &record->pod);
-  selectors.update_pod(*record);
-  const auto new_ips =
-      record->managed() ? record->pod.ips : std::vector<IpAddress>{};
-  if (old_ips != new_ips) {
-    record->sequence = ++sequence;
-    record->seen_getting = begun ? sequence : 0;
+  views.note_endpoint(object.node, record.name());
+  note_rivals(record, old_ips);
+  note_rivals(record, new_ips);
+  dirty_pods.insert(&record);
+}
+
+// Tells the classes of a pod's addresses.
+void Translator::Impl::move_addresses(PodRecord& record,
+                                      const std::vector<IpAddress>& before,
+                                      const std::vector<IpAddress>& now) {
+  if (before != now) {
+    record.sequence = ++sequence;
+    record.seen_getting = begun ? sequence : 0;
   }
-  for (const auto& address : old_ips) {
-    if (std::ranges::find(new_ips, address) == new_ips.end()) {
-      classes.remove_pod(address, record.get());
+  for (const auto& address : before) {
+    if (std::ranges::find(now, address) == now.end()) {
+      classes.remove_pod(address, &record);
     }
   }
-  for (const auto& address : new_ips) {
-    classes.add_pod(address, record.get());
+  for (const auto& address : now) {
+    classes.add_pod(address, &record);
   }
-  move_to_node(*record, old.node);
-  note_rivals(*record, old_ips);
-  if (old_ips != new_ips) {
-    note_rivals(*record, new_ips);
-  }
-  dirty_pods.insert(record.get());
-}
-
-void Translator::Impl::leave_node(PodRecord& record, const std::string& node) {
-  const auto here = node_pods.find(node);
-  if (here != node_pods.end() && here->second.erase(&record) != 0 &&
-      here->second.empty()) {
-    node_pods.erase(here);
-  }
-}
-
-// Keeps the index of pods by node.
-void Translator::Impl::move_to_node(PodRecord& record,
-                                    const std::string& old_node) {
-  const auto name = record.name();
-  if (old_node != record.pod.node) {
-    leave_node(record, old_node);
-    note_endpoint(old_node, name);
-  }
-  if (record.managed()) {
-    node_pods[record.pod.node].insert(&record);
-  } else {
-    leave_node(record, record.pod.node);
-  }
-  note_endpoint(record.pod.node, name);
 }
 
 void Translator::Impl::remove_pod(const std::string& ns,
                                   const std::string& name) {
-  const auto it = pods.find(ns + "/" + name);
-  if (it == pods.end()) {
+  auto* record = pods.find(ns + "/" + name);
+  if (record == nullptr) {
     return;
   }
-  auto* record = it->second.get();
   services.pod_changed(&record->pod, nullptr);
   for (const auto& address : record->pod.ips) {
     if (record->managed()) {
@@ -183,12 +125,9 @@ void Translator::Impl::remove_pod(const std::string& ns,
   selectors.forget_pod(*record);
   sets.unassign(*record);
   dirty_pods.erase(record);
-  space(ns).pods.erase(record);
-  forget_space(ns);
-  leave_node(*record, record->pod.node);
-  note_endpoint(record->pod.node, it->first);
+  views.note_endpoint(record->pod.node, record->name());
   note_rivals(*record, record->pod.ips);
-  pods.erase(it);
+  pods.erase(*record);
 }
 
 void Translator::Impl::forget_api_slice(const std::string& ns,
@@ -206,59 +145,16 @@ void Translator::Impl::update_api_addresses() {
   classes.set_api_addresses(addresses);
 }
 
-void Translator::Impl::note_endpoint(const std::string& node,
-                                     const std::string& name) {
-  const auto it = watches.find(node);
-  if (it != watches.end()) {
-    it->second.touched.insert(name);
-    touched.insert(&it->second);
-  }
-}
-
 // The others that claim one of the addresses.
 void Translator::Impl::note_rivals(const PodRecord& record,
                                    const std::vector<IpAddress>& addresses) {
   for (const auto& address : addresses) {
     for (const auto* other : classes.pods_at(address)) {
       if (other != &record) {
-        note_endpoint(other->pod.node, other->name());
+        views.note_endpoint(other->pod.node, other->name());
       }
     }
   }
-}
-
-// What has an address of a newer pod's on the same node has no interface any
-// more: that one has it.
-bool Translator::Impl::is_endpoint(const PodRecord& record) const {
-  return record.managed() &&
-         std::ranges::none_of(record.pod.ips, [&](const IpAddress& address) {
-           return std::ranges::any_of(
-               classes.pods_at(address), [&](const PodRecord* other) {
-                 return other->pod.node == record.pod.node &&
-                        other->newer_than(record);
-               });
-         });
-}
-
-EndpointEntry Translator::Impl::endpoint(const PodRecord& record) const {
-  EndpointEntry entry;
-  entry.name = record.name();
-  entry.policy_set = record.policy_set;
-  if (const auto* set = sets.find(record.policy_set)) {
-    for (const Direction direction : kDirections) {
-      entry.isolated[index_of(direction)] = set->isolates(direction);
-    }
-  }
-  entry.ips = record.pod.ips;
-  const auto interface = record.pod.annotations.find("sluice.io/interface");
-  if (interface != record.pod.annotations.end()) {
-    entry.interface = interface->second;
-  }
-  const auto space = namespaces.find(record.pod.ns);
-  if (space != namespaces.end()) {
-    entry.permits = space->second->permits;
-  }
-  return entry;
 }
 
 void Translator::Impl::guard_tunnels() {
@@ -294,16 +190,16 @@ void Translator::Impl::flush() {
     const auto before = record->policy_set;
     sets.assign(*record);
     if (before != record->policy_set) {
-      note_endpoint(record->pod.node, record->name());
+      views.note_endpoint(record->pod.node, record->name());
     }
   }
   classes.update();
   update_variants(services, classes);
   sets.update();
   for (const auto* record : sets.changes().moved) {
-    note_endpoint(record->pod.node, record->name());
+    views.note_endpoint(record->pod.node, record->name());
   }
-  distribute();
+  views.distribute();
   services.clear_changes();
   sets.clear_changes();
   classes.clear_changes();
@@ -362,7 +258,7 @@ void Translator::remove_namespace(const std::string& name) {
   impl_->dirty = true;
   impl_->set_namespace_labels(name, {});
   impl_->set_permits(name, 0);
-  impl_->forget_space(name);
+  impl_->pods.forget_space(name);
 }
 
 void Translator::remove_pod(const std::string& ns, const std::string& name) {
@@ -428,6 +324,29 @@ void Translator::visit_subjects(
     const std::function<void(const kube::Pod&)>& visit) const {
   impl_->flush();
   impl_->sets.visit_subjects(key, visit);
+}
+
+void Translator::watch_node(const std::string& node) {
+  impl_->views.watch(node);
+}
+
+void Translator::forget_node(const std::string& node) {
+  impl_->views.forget(node);
+}
+
+Transaction Translator::take(const std::string& node) {
+  impl_->flush();
+  return impl_->views.take(node);
+}
+
+std::vector<std::string> Translator::changed_nodes() {
+  impl_->flush();
+  return impl_->views.changed();
+}
+
+State Translator::snapshot(const std::string& node) const {
+  impl_->flush();
+  return impl_->views.snapshot(node);
 }
 
 }  // namespace sluice::policy

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The view of one node: its endpoints, their policy sets with entries and
-// names, and the peers; as a whole or as changes.
+#include "lib/policy/node_views.h"
+
 #include <algorithm>
 #include <utility>
 
 #include "lib/base/sequence.h"
-#include "lib/policy/translator_impl.h"
+#include "lib/policy/policy_sets_impl.h"
 
 namespace sluice::policy {
 namespace {
@@ -22,21 +22,20 @@ std::vector<RuleInfo> rules_of(const SetRecord& set) {
 
 }  // namespace
 
-const PodRecord* Translator::Impl::find_endpoint(
-    const std::string& node, const std::string& name) const {
-  const auto it = pods.find(name);
-  return it != pods.end() && is_endpoint(*it->second) &&
-                 it->second->pod.node == node
-             ? it->second.get()
-             : nullptr;
+void NodeViews::note_endpoint(const std::string& node,
+                              const std::string& name) {
+  const auto it = watches_.find(node);
+  if (it != watches_.end()) {
+    it->second.touched.insert(name);
+    touched_.insert(&it->second);
+  }
 }
 
 // Updates the number of endpoints by set for one endpoint. Adds the sets that
 // it leaves and enters to `had`, with whether the node had them before.
-void Translator::Impl::count_endpoint(
-    NodeWatch& watch, const std::string& name,
-    std::map<std::uint32_t, bool>& had) const {
-  const auto* record = find_endpoint(watch.node, name);
+void NodeViews::count_endpoint(Watch& watch, const std::string& name,
+                               std::map<std::uint32_t, bool>& had) const {
+  const auto* record = pods_.find_endpoint(watch.node, name);
   const auto known = watch.endpoint_sets.find(name);
   const std::uint32_t before =
       known == watch.endpoint_sets.end() ? 0 : known->second;
@@ -61,7 +60,7 @@ void Translator::Impl::count_endpoint(
   }
 }
 
-void Translator::Impl::withdraw_names(NodeWatch& watch, std::uint32_t id) {
+void NodeViews::withdraw_names(Watch& watch, std::uint32_t id) {
   for (const auto& rule : std::exchange(watch.set_rules[id], {})) {
     const auto refs = watch.rule_refs.find(rule.id);
     if (--refs->second == 0) {
@@ -73,7 +72,7 @@ void Translator::Impl::withdraw_names(NodeWatch& watch, std::uint32_t id) {
   watch.infos[id] = std::nullopt;
 }
 
-void Translator::Impl::send_names(NodeWatch& watch, const SetRecord& set) {
+void NodeViews::send_names(Watch& watch, const SetRecord& set) {
   auto rules = rules_of(set);
   auto info = PolicySets::info(set);
   if (const auto known = watch.set_rules.find(set.id);
@@ -88,12 +87,12 @@ void Translator::Impl::send_names(NodeWatch& watch, const SetRecord& set) {
   watch.infos[set.id] = std::move(info);
 }
 
-NameSelector Translator::Impl::name_selector(std::uint32_t id) const {
-  return {.id = id, .pattern = sets.names().text(id)};
+NameSelector NodeViews::name_selector(std::uint32_t id) const {
+  return {.id = id, .pattern = sets_.names().text(id)};
 }
 
-void Translator::Impl::count_class(NodeWatch& watch, std::uint32_t cidr_id,
-                                   bool add, Watchers& left) {
+void NodeViews::count_class(Watch& watch, std::uint32_t cidr_id, bool add,
+                            Watchers& left) {
   const bool before = watch.class_refs.contains(cidr_id);
   auto& count = watch.class_refs[cidr_id];
   count += add ? 1U : -1U;
@@ -111,28 +110,28 @@ void Translator::Impl::count_class(NodeWatch& watch, std::uint32_t cidr_id,
   }
   watch.mattered.try_emplace(cidr_id, before);
   if (now) {
-    class_watches[cidr_id].insert(&watch);
+    class_watches_[cidr_id].insert(&watch);
     return;
   }
   left[cidr_id].insert(&watch);
-  const auto it = class_watches.find(cidr_id);
+  const auto it = class_watches_.find(cidr_id);
   it->second.erase(&watch);
   if (it->second.empty()) {
-    class_watches.erase(it);
+    class_watches_.erase(it);
   }
 }
 
 // Adds the content of sets that the node gets or loses.
-void Translator::Impl::collect_sets(NodeWatch& watch,
-                                    const std::map<std::uint32_t, bool>& had,
-                                    Watchers& left) {
+void NodeViews::collect_sets(Watch& watch,
+                             const std::map<std::uint32_t, bool>& had,
+                             Watchers& left) {
   for (const auto& [id, before] : had) {
     const bool has = watch.set_refs.contains(id);
     if (before == has) {
       continue;
     }
-    const auto* set = sets.find(id);
-    for (const auto& entry : sluice::policy::PolicySets::entries(*set)) {
+    const auto* set = sets_.find(id);
+    for (const auto& entry : PolicySets::entries(*set)) {
       watch.entries.push_back(
           {.key = entry.key,
            .value = has ? std::optional(entry.value) : std::nullopt});
@@ -141,21 +140,20 @@ void Translator::Impl::collect_sets(NodeWatch& watch,
         [&](std::uint32_t cidr_id) { count_class(watch, cidr_id, has, left); });
     if (has) {
       send_names(watch, *set);
-      set_watches[id].insert(&watch);
+      set_watches_[id].insert(&watch);
       continue;
     }
     withdraw_names(watch, id);
-    set_watches[id].erase(&watch);
-    if (set_watches[id].empty()) {
-      set_watches.erase(id);
+    set_watches_[id].erase(&watch);
+    if (set_watches_[id].empty()) {
+      set_watches_.erase(id);
     }
   }
 }
 
 // `changed`: sets of the node whose entries, rules or isolation changed.
-void Translator::Impl::collect(NodeWatch& watch,
-                               const std::set<std::uint32_t>& changed,
-                               Watchers& left) {
+void NodeViews::collect(Watch& watch, const std::set<std::uint32_t>& changed,
+                        Watchers& left) {
   if (watch.fresh) {
     watch.touched.clear();
     return;
@@ -163,8 +161,8 @@ void Translator::Impl::collect(NodeWatch& watch,
   // Applies the changes of the node's sets, also of a set that leaves: then
   // everything that the node may hold of it is removed.
   for (const std::uint32_t id : changed) {
-    const auto it = sets.changes().sets.find(id);
-    if (it == sets.changes().sets.end()) {
+    const auto it = sets_.changes().sets.find(id);
+    if (it == sets_.changes().sets.end()) {
       continue;
     }
     watch.entries.insert(watch.entries.end(), it->second.entries.begin(),
@@ -180,10 +178,10 @@ void Translator::Impl::collect(NodeWatch& watch,
   }
   collect_sets(watch, had, left);
   for (const std::uint32_t id : changed) {
-    if (!watch.set_refs.contains(id) || !sets.changes().rebuilt.contains(id)) {
+    if (!watch.set_refs.contains(id) || !sets_.changes().rebuilt.contains(id)) {
       continue;
     }
-    send_names(watch, *sets.find(id));
+    send_names(watch, *sets_.find(id));
     for (const auto& [name, set] : watch.endpoint_sets) {
       if (set == id) {
         watch.endpoints.insert(name);
@@ -191,19 +189,19 @@ void Translator::Impl::collect(NodeWatch& watch,
     }
   }
   if (watch.has_changes()) {
-    pending.insert(&watch);
+    pending_.insert(&watch);
   }
 }
 
 // Adds a change of the peer if the node needs another entry than before.
-void Translator::Impl::recompute_peer(NodeWatch& watch, const IpPrefix& prefix,
-                                      const PeerClasses::Seen& before,
-                                      const PeerClasses::Seen& now) {
+void NodeViews::recompute_peer(Watch& watch, const IpPrefix& prefix,
+                               const PeerClasses::Seen& before,
+                               const PeerClasses::Seen& now) {
   if (watch.fresh) {
     return;
   }
-  const auto viewer = classes.viewer(prefix, watch.node);
-  const auto viewer_before = classes.viewer(prefix, watch.node, true);
+  const auto viewer = classes_.viewer(prefix, watch.node);
+  const auto viewer_before = classes_.viewer(prefix, watch.node, true);
   const auto matters = [&](std::uint32_t id) {
     return watch.class_refs.contains(id);
   };
@@ -214,19 +212,19 @@ void Translator::Impl::recompute_peer(NodeWatch& watch, const IpPrefix& prefix,
   if (PeerClasses::entry(before, viewer_before, mattered) !=
       PeerClasses::entry(now, viewer, matters)) {
     watch.peers.insert(prefix);
-    pending.insert(&watch);
+    pending_.insert(&watch);
   }
 }
 
 // A peer affects the nodes to which one of its classes matters: the old and new
 // classes of the peer and of its enclosing prefix. `left`: nodes to which a
 // class mattered until now.
-std::unordered_set<NodeWatch*> Translator::Impl::concerned_by(
+std::unordered_set<NodeViews::Watch*> NodeViews::concerned_by(
     const IpPrefix& prefix, const PeerClasses::Seen& before,
     const PeerClasses::Seen& now, const Watchers& left) {
-  std::unordered_set<NodeWatch*> concerned;
+  std::unordered_set<Watch*> concerned;
   const auto add_watchers = [&](std::uint32_t id) {
-    for (const auto* watchers : {&std::as_const(class_watches), &left}) {
+    for (const auto* watchers : {&std::as_const(class_watches_), &left}) {
       if (const auto it = watchers->find(id); it != watchers->end()) {
         concerned.insert(it->second.begin(), it->second.end());
       }
@@ -238,12 +236,12 @@ std::unordered_set<NodeWatch*> Translator::Impl::concerned_by(
   }
   // Every node has the addresses of all nodes.
   if (((before.cidr_id | now.cidr_id) & SLUICE_CIDR_NODE) != 0) {
-    for (auto& [node, watch] : watches) {
+    for (auto& [node, watch] : watches_) {
       concerned.insert(&watch);
     }
   }
-  for (const auto& node : classes.claimants(prefix)) {
-    if (const auto it = watches.find(node); it != watches.end()) {
+  for (const auto& node : classes_.claimants(prefix)) {
+    if (const auto it = watches_.find(node); it != watches_.end()) {
       concerned.insert(&it->second);
     }
   }
@@ -252,34 +250,35 @@ std::unordered_set<NodeWatch*> Translator::Impl::concerned_by(
 
 // Handles a node that is in another zone than before: addresses of Services may
 // have other backends there although they have not changed.
-void Translator::Impl::recompute_zone(NodeWatch& watch) {
-  for (const auto& [address, variants] : classes.variants()) {
+void NodeViews::recompute_zone(Watch& watch) {
+  for (const auto& [address, variants] : classes_.variants()) {
     const auto prefix = host_prefix(address);
-    const auto now = classes.seen(prefix);
-    const auto it = classes.changes().peers.find(prefix);
+    const auto now = classes_.seen(prefix);
+    const auto it = classes_.changes().peers.find(prefix);
     recompute_peer(watch, prefix,
-                   it == classes.changes().peers.end() ? now : it->second, now);
+                   it == classes_.changes().peers.end() ? now : it->second,
+                   now);
   }
 }
 
-void Translator::Impl::distribute_peers(const Watchers& left) {
-  for (const auto& [prefix, before] : classes.changes().peers) {
-    const auto now = classes.seen(prefix);
+void NodeViews::distribute_peers(const Watchers& left) {
+  for (const auto& [prefix, before] : classes_.changes().peers) {
+    const auto now = classes_.seen(prefix);
     for (auto* watch : concerned_by(prefix, before, now, left)) {
       recompute_peer(*watch, prefix, before, now);
     }
   }
-  for (const auto& [node, zone] : classes.changes().rezoned) {
-    if (const auto it = watches.find(node); it != watches.end()) {
+  for (const auto& [node, zone] : classes_.changes().rezoned) {
+    if (const auto it = watches_.find(node); it != watches_.end()) {
       recompute_zone(it->second);
     }
   }
-  for (const auto& [prefix, moved] : classes.changes().moves) {
+  for (const auto& [prefix, moved] : classes_.changes().moves) {
     for (const auto& node : moved) {
-      const auto it = watches.find(node);
-      if (it != watches.end() && !it->second.fresh) {
+      const auto it = watches_.find(node);
+      if (it != watches_.end() && !it->second.fresh) {
         it->second.peers.insert(prefix);
-        pending.insert(&it->second);
+        pending_.insert(&it->second);
       }
     }
   }
@@ -287,14 +286,14 @@ void Translator::Impl::distribute_peers(const Watchers& left) {
 
 // Handles classes that began or ceased to matter to the node: their members may
 // need another entry although they have not changed.
-void Translator::Impl::recompute_members(NodeWatch& watch) {
+void NodeViews::recompute_members(Watch& watch) {
   for (const auto& [cidr_id, before] : watch.mattered) {
     if (watch.class_refs.contains(cidr_id) == before) {
       continue;
     }
-    classes.visit(cidr_id, [&](const IpPrefix& prefix) {
-      if (!classes.changes().peers.contains(prefix)) {
-        const auto seen = classes.seen(prefix);
+    classes_.visit(cidr_id, [&](const IpPrefix& prefix) {
+      if (!classes_.changes().peers.contains(prefix)) {
+        const auto seen = classes_.seen(prefix);
         recompute_peer(watch, prefix, seen, seen);
       }
     });
@@ -303,38 +302,38 @@ void Translator::Impl::recompute_members(NodeWatch& watch) {
 }
 
 // Every node has the cluster's resolvers.
-void Translator::Impl::distribute_resolvers() {
-  const auto& changes = services.resolver_changes();
+void NodeViews::distribute_resolvers() {
+  const auto& changes = services_.resolver_changes();
   if (changes.empty()) {
     return;
   }
-  for (auto& [node, watch] : watches) {
+  for (auto& [node, watch] : watches_) {
     if (!watch.fresh) {
       watch.resolvers.insert(changes.begin(), changes.end());
-      pending.insert(&watch);
+      pending_.insert(&watch);
     }
   }
 }
 
 // Gives every watched node its part of the changes of this flush. Nodes
 // unaffected by a change cost nothing.
-void Translator::Impl::distribute() {
-  std::unordered_map<NodeWatch*, std::set<std::uint32_t>> changed;
-  for (auto* watch : std::exchange(touched, {})) {
+void NodeViews::distribute() {
+  std::unordered_map<Watch*, std::set<std::uint32_t>> changed;
+  for (auto* watch : std::exchange(touched_, {})) {
     changed[watch];
   }
   const auto add = [&](std::uint32_t id) {
-    const auto it = set_watches.find(id);
-    if (it != set_watches.end()) {
+    const auto it = set_watches_.find(id);
+    if (it != set_watches_.end()) {
       for (auto* watch : it->second) {
         changed[watch].insert(id);
       }
     }
   };
-  for (const auto& [id, changes] : sets.changes().sets) {
+  for (const auto& [id, changes] : sets_.changes().sets) {
     add(id);
   }
-  for (const std::uint32_t id : sets.changes().rebuilt) {
+  for (const std::uint32_t id : sets_.changes().rebuilt) {
     add(id);
   }
   Watchers left;
@@ -348,26 +347,43 @@ void Translator::Impl::distribute() {
   distribute_resolvers();
 }
 
-State Translator::Impl::snapshot(const std::string& node) const {
+EndpointEntry NodeViews::endpoint(const PodRecord& record) const {
+  EndpointEntry entry;
+  entry.name = record.name();
+  entry.policy_set = record.policy_set;
+  if (const auto* set = sets_.find(record.policy_set)) {
+    for (const Direction direction : kDirections) {
+      entry.isolated[index_of(direction)] = set->isolates(direction);
+    }
+  }
+  entry.ips = record.pod.ips;
+  const auto interface = record.pod.annotations.find("sluice.io/interface");
+  if (interface != record.pod.annotations.end()) {
+    entry.interface = interface->second;
+  }
+  if (const auto* space = pods_.find_space(record.pod.ns)) {
+    entry.permits = space->permits;
+  }
+  return entry;
+}
+
+State NodeViews::snapshot(const std::string& node) const {
   State state;
   std::set<std::uint32_t> ids;
-  const auto here = node_pods.find(node);
-  if (here != node_pods.end()) {
-    for (const auto* record : here->second) {
-      if (!is_endpoint(*record)) {
-        continue;
-      }
-      state.endpoints.push_back(endpoint(*record));
-      if (record->policy_set != 0) {
-        ids.insert(record->policy_set);
-      }
+  for (const auto* record : pods_.on_node(node)) {
+    if (!pods_.is_endpoint(*record)) {
+      continue;
+    }
+    state.endpoints.push_back(endpoint(*record));
+    if (record->policy_set != 0) {
+      ids.insert(record->policy_set);
     }
   }
   std::map<std::uint32_t, RuleInfo> rules;
   ClassRefs refs;
   for (const std::uint32_t id : ids) {
-    const auto& set = *sets.find(id);
-    const auto entries = sluice::policy::PolicySets::entries(set);
+    const auto& set = *sets_.find(id);
+    const auto entries = PolicySets::entries(set);
     set.visit_classes([&](std::uint32_t cidr_id) { ++refs[cidr_id]; });
     state.entries.insert(state.entries.end(), entries.begin(), entries.end());
     state.sets.push_back(PolicySets::info(set));
@@ -384,19 +400,19 @@ State Translator::Impl::snapshot(const std::string& node) const {
   std::ranges::sort(state.endpoints, [](const auto& a, const auto& b) {
     return a.name < b.name;
   });
-  state.peers = classes.entries(node, refs);
+  state.peers = classes_.entries(node, refs);
   for (const auto& [id, count] : refs) {
     if (is_name_selector(id)) {
       state.names.push_back(name_selector(id));
     }
   }
   std::ranges::sort(state.names, {}, &NameSelector::id);
-  state.resolvers = services.resolvers();
+  state.resolvers = services_.resolvers();
   return state;
 }
 
 // Removes the watch from the indices.
-void Translator::Impl::forget(NodeWatch& watch) {
+void NodeViews::forget(Watch& watch) {
   const auto drop = [&](Watchers& watchers, std::uint32_t id) {
     const auto it = watchers.find(id);
     if (it != watchers.end() && it->second.erase(&watch) != 0 &&
@@ -405,16 +421,16 @@ void Translator::Impl::forget(NodeWatch& watch) {
     }
   };
   for (const auto& [id, refs] : watch.set_refs) {
-    drop(set_watches, id);
+    drop(set_watches_, id);
   }
   for (const auto& [id, refs] : watch.class_refs) {
-    drop(class_watches, id);
+    drop(class_watches_, id);
   }
-  touched.erase(&watch);
-  pending.erase(&watch);
+  touched_.erase(&watch);
+  pending_.erase(&watch);
 }
 
-Transaction Translator::Impl::take_all(NodeWatch& watch) {
+Transaction NodeViews::take_all(Watch& watch) {
   const auto state = snapshot(watch.node);
   forget(watch);
   watch = {.node = watch.node, .fresh = false, .revision = watch.revision};
@@ -433,17 +449,17 @@ Transaction Translator::Impl::take_all(NodeWatch& watch) {
   return diff(State{}, state);
 }
 
-Transaction Translator::Impl::take_changes(NodeWatch& watch) const {
+Transaction NodeViews::take_changes(Watch& watch) const {
   Transaction changes;
   for (const auto& prefix : std::exchange(watch.peers, {})) {
     changes.peers.push_back(
         {.prefix = prefix,
-         .cidr_id = classes.entry(prefix, watch.node, watch.class_refs)});
+         .cidr_id = classes_.entry(prefix, watch.node, watch.class_refs)});
   }
   changes.entries = std::exchange(watch.entries, {});
   keep_last(changes.entries, &Transaction::EntryChange::key, PolicyKeyLess{});
   for (const auto& name : std::exchange(watch.endpoints, {})) {
-    const auto* record = find_endpoint(watch.node, name);
+    const auto* record = pods_.find_endpoint(watch.node, name);
     const auto sent = watch.sent_endpoints.find(name);
     if (record == nullptr) {
       if (sent != watch.sent_endpoints.end()) {
@@ -469,50 +485,42 @@ Transaction Translator::Impl::take_changes(NodeWatch& watch) const {
   }
   for (const auto& resolver : std::exchange(watch.resolvers, {})) {
     changes.resolvers.push_back(
-        {.resolver = resolver, .present = services.is_resolver(resolver)});
+        {.resolver = resolver, .present = services_.is_resolver(resolver)});
   }
   return changes;
 }
 
-void Translator::watch_node(const std::string& node) {
-  auto& watch = impl_->watches[node];
+void NodeViews::watch(const std::string& node) {
+  auto& watch = watches_[node];
   watch.node = node;
   watch.fresh = true;
-  impl_->pending.insert(&watch);
+  pending_.insert(&watch);
 }
 
-void Translator::forget_node(const std::string& node) {
-  const auto it = impl_->watches.find(node);
-  if (it != impl_->watches.end()) {
-    impl_->forget(it->second);
-    impl_->watches.erase(it);
+void NodeViews::forget(const std::string& node) {
+  const auto it = watches_.find(node);
+  if (it != watches_.end()) {
+    forget(it->second);
+    watches_.erase(it);
   }
 }
 
-Transaction Translator::take(const std::string& node) {
-  impl_->flush();
-  auto& watch = impl_->watches.at(node);
-  auto transaction =
-      watch.fresh ? impl_->take_all(watch) : impl_->take_changes(watch);
-  impl_->pending.erase(&watch);
+Transaction NodeViews::take(const std::string& node) {
+  auto& watch = watches_.at(node);
+  auto transaction = watch.fresh ? take_all(watch) : take_changes(watch);
+  pending_.erase(&watch);
   transaction.revision = ++watch.revision;
   return transaction;
 }
 
-std::vector<std::string> Translator::changed_nodes() {
-  impl_->flush();
+std::vector<std::string> NodeViews::changed() const {
   std::vector<std::string> result;
-  result.reserve(impl_->pending.size());
-  for (const auto* watch : impl_->pending) {
+  result.reserve(pending_.size());
+  for (const auto* watch : pending_) {
     result.push_back(watch->node);
   }
   std::ranges::sort(result);
   return result;
-}
-
-State Translator::snapshot(const std::string& node) const {
-  impl_->flush();
-  return impl_->snapshot(node);
 }
 
 }  // namespace sluice::policy
