@@ -479,9 +479,6 @@ Result<void> Datapath::load_names() {
 int Datapath::resend_fd() const {
   return impl_->names ? bpf_program__fd(impl_->names->progs.sluice_resend) : -1;
 }
-int Datapath::floor_fd() const {
-  return bpf_program__fd(impl_->skeleton->progs.sluice_floor);
-}
 std::uint32_t Datapath::hz() const {
   return impl_->skeleton->rodata->sluice_hz;
 }

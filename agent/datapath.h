@@ -60,8 +60,6 @@ class Datapath {
   // Sends a frame on its way again that a program has held; for
   // BPF_PROG_TEST_RUN, see bpf/dns_held.bpf.h. -1 before load_names().
   [[nodiscard]] int resend_fd() const;
-  // A program that does nothing, the baseline of measurements.
-  [[nodiscard]] int floor_fd() const;
   // Jiffies per second, the unit of sluice_conntrack.last_seen.
   [[nodiscard]] std::uint32_t hz() const;
 

@@ -83,8 +83,7 @@ class Bench {
   // Nanoseconds per packet above the floor.
   double measure() {
     const std::uint32_t repeat = repeats();
-    const double floor =
-        run_through(runner_.datapath().floor_fd(), true, repeat);
+    const double floor = run_through(floor_program(), true, repeat);
     if (!case_.full) {
       runner_.evict_flows();
     }

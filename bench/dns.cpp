@@ -189,7 +189,7 @@ class Bench {
   // front of both, or -1.
   double least(int program, int front, const Bytes& frame, int verdict) {
     double result = 1e9;
-    const int floor = runner_.datapath().floor_fd();
+    const int floor = floor_program();
     for (int round = 0; round <= kRounds; ++round) {
       const double idle = run_at(floor, front, frame, TC_ACT_UNSPEC);
       const double time = run_at(program, front, frame, verdict) - idle;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -10,11 +11,13 @@
 #include <type_traits>
 #include <utility>
 
+#include <linux/bpf.h>
 #include <linux/pkt_cls.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
 #include "datapath_vary.skel.h"
+#include "lib/base/fd.h"
 #include "lib/base/result.h"
 #include "sluice/abi.h"
 #include "tests/datapath/net.h"
@@ -72,6 +75,29 @@ inline double run(int program, const testing::Bytes& frame, int expected,
         ", not " + std::to_string(expected));
   }
   return end - begin;
+}
+
+// A program that does nothing: what a test run itself costs.
+inline int floor_program() {
+  static const Fd program = [] {
+    const std::array<bpf_insn, 2> code{{{.code = BPF_ALU64 | BPF_MOV | BPF_K,
+                                         .dst_reg = BPF_REG_0,
+                                         .src_reg = 0,
+                                         .off = 0,
+                                         .imm = TC_ACT_UNSPEC},
+                                        {.code = BPF_JMP | BPF_EXIT,
+                                         .dst_reg = 0,
+                                         .src_reg = 0,
+                                         .off = 0,
+                                         .imm = 0}}};
+    Fd loaded(bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "sluice_floor", "GPL",
+                            code.data(), code.size(), nullptr));
+    if (!loaded.valid()) {
+      die("loading a program that does nothing");
+    }
+    return loaded;
+  }();
+  return program.get();
 }
 
 // With the agent's map sizes.

@@ -270,11 +270,3 @@ int sluice_resend(struct __sk_buff *skb)
 {
 	return resend(skb);
 }
-
-/* Does nothing; measures the cost of a test run itself. */
-SEC("tc")
-int sluice_floor(struct __sk_buff *skb)
-{
-	(void)skb;
-	return TC_ACT_UNSPEC;
-}

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <chrono>
 #include <iterator>
-#include <string_view>
 #include <utility>
 
 #include <spdlog/spdlog.h>
@@ -27,16 +26,6 @@ namespace sluice::agentd {
 namespace {
 
 constexpr std::chrono::seconds kHousekeeping{1};
-
-// The map that an error of the applier names, or empty.
-std::string map_in(const std::string& message) {
-  constexpr std::string_view kPrefix = "map ";
-  if (!message.starts_with(kPrefix)) {
-    return {};
-  }
-  const auto end = message.find_first_of(": ", kPrefix.size());
-  return message.substr(kPrefix.size(), end - kPrefix.size());
-}
 
 }  // namespace
 
@@ -252,16 +241,12 @@ void OperatorSource::Impl::acknowledge() {
   wire::Ack ack{
       .received = applied.received, .applied = applied.applied, .failures = {}};
   if (const auto& problem = runtime->apply_problem(); !problem.empty()) {
-    ack.failures.push_back({.policy_set = 0,
-                            .map = map_in(problem),
-                            .endpoint = {},
-                            .message = problem});
+    ack.failures.push_back(
+        {.policy_set = 0, .endpoint = {}, .message = problem});
   }
   for (auto& [name, problem] : runtime->agent().endpoint_problems()) {
-    ack.failures.push_back({.policy_set = 0,
-                            .map = {},
-                            .endpoint = name,
-                            .message = std::move(problem)});
+    ack.failures.push_back(
+        {.policy_set = 0, .endpoint = name, .message = std::move(problem)});
   }
   if (acknowledged != ack) {
     client->acknowledge(ack);

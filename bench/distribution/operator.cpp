@@ -53,9 +53,10 @@ class Measured {
 
   // One sample for every set of changes, as old as its oldest event.
   void note() {
-    if (operator_->revision() != revision_) {
-      revision_ = operator_->revision();
-      handed_.add(operator_->handed_in().count());
+    const auto figures = operator_->figures();
+    if (figures.revision != revision_) {
+      revision_ = figures.revision;
+      handed_.add(figures.handed_in.count());
     }
   }
 

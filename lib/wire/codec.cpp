@@ -340,7 +340,6 @@ void add_failures(const std::vector<Failure>& failures, Message& message) {
     }
     auto& to = *message.add_failures();
     to.set_policy_set(failure.policy_set);
-    to.set_map(failure.map.substr(0, kFailureTextMax));
     to.set_endpoint(failure.endpoint.substr(0, kFailureTextMax));
     to.set_message(failure.message.substr(0, kFailureTextMax));
   }
@@ -353,14 +352,12 @@ Result<std::vector<Failure>> failures_of(const Message& message) {
   }
   std::vector<Failure> failures;
   for (const auto& failure : message.failures()) {
-    for (const auto* text :
-         {&failure.map(), &failure.endpoint(), &failure.message()}) {
+    for (const auto* text : {&failure.endpoint(), &failure.message()}) {
       if (text->size() > kFailureTextMax) {
         return fail("progress: the text of a failure is too long");
       }
     }
     failures.push_back({.policy_set = failure.policy_set(),
-                        .map = failure.map(),
                         .endpoint = failure.endpoint(),
                         .message = failure.message()});
   }

@@ -162,10 +162,9 @@ enum class OnUnknown : std::uint8_t {
 };
 
 // Something that keeps a part of the wanted state from being in force. At most
-// one of the first three says of what; all empty: of everything.
+// one of the first two says of what; both empty: of everything.
 struct Failure {
   std::uint32_t policy_set = 0;
-  std::string map;       // of the kernel: "policy", "peers4"
   std::string endpoint;  // "namespace/pod"
   std::string message;
   bool operator==(const Failure&) const = default;

@@ -569,16 +569,9 @@ std::string Operator::problem() const {
 OperatorFigures Operator::figures() const {
   return {
       .revision = impl_->distribution.revision(),
+      .handed_in = impl_->distribution.handed_in(),
       .server = impl_->server ? impl_->server->stats() : wire::ServerStats{},
       .nodes_behind = impl_->progress.behind()};
-}
-
-std::uint64_t Operator::revision() const {
-  return impl_->distribution.revision();
-}
-
-std::chrono::nanoseconds Operator::handed_in() const {
-  return impl_->distribution.handed_in();
 }
 
 }  // namespace sluice::operatord

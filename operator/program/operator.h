@@ -40,7 +40,11 @@ struct OperatorOptions {
 
 // Measurements of the program, for metrics and benchmarks.
 struct OperatorFigures {
+  // Number of sets of changes passed to the agents' streams, and the duration
+  // of the last one, from the first event read to the last transaction passed
+  // on.
   std::uint64_t revision = 0;
+  std::chrono::nanoseconds handed_in{};
   wire::ServerStats server;
   std::size_t nodes_behind = 0;
 };
@@ -71,11 +75,6 @@ class Operator {
   // Why the operator does not serve yet; empty if it does.
   [[nodiscard]] std::string problem() const;
   [[nodiscard]] OperatorFigures figures() const;
-  // Number of sets of changes passed to the agents' streams, and the duration
-  // of the last one, from the first event read to the last transaction passed
-  // on.
-  [[nodiscard]] std::uint64_t revision() const;
-  [[nodiscard]] std::chrono::nanoseconds handed_in() const;
 
  private:
   Operator();

@@ -242,7 +242,6 @@ TEST_F(EnforcementTest, FailureIsToldAtOnce) {
   say("", "n1", 30);
   say("", "n2", 20,
       {{.policy_set = 0,
-        .map = "policy",
         .endpoint = {},
         .message = "map policy: full, has 4, needs 9"}});
   const auto result = judge();
@@ -253,7 +252,7 @@ TEST_F(EnforcementTest, FailureIsToldAtOnce) {
 TEST_F(EnforcementTest, PodWithoutInterfaceIsNotEnforced) {
   say("", "n1", 20);
   say("", "n2", 20,
-      {{.policy_set = 0, .map = {}, .endpoint = "x/b", .message = "no veth"}});
+      {{.policy_set = 0, .endpoint = "x/b", .message = "no veth"}});
   EXPECT_EQ(judge().message, "1/2 nodes; n2: x/b: no veth");
   EXPECT_EQ(judge().reason, "ApplyFailed");
   subjects_["n2"] = {"other"};

@@ -369,10 +369,8 @@ TEST(WireCodec, UnknownFieldsArePassedOver) {
 TEST(WireCodec, AckComesBackAndIsBounded) {
   Ack ack{.received = 9, .applied = 7, .failures = {}};
   for (int i = 0; i < 1000; ++i) {
-    ack.failures.push_back({.policy_set = 0,
-                            .map = "policy",
-                            .endpoint = {},
-                            .message = std::string(5000, 'x')});
+    ack.failures.push_back(
+        {.policy_set = 0, .endpoint = {}, .message = std::string(5000, 'x')});
   }
   const auto progress = encode(ack, 3);
   EXPECT_LT(progress.ByteSizeLong(), 300'000U);

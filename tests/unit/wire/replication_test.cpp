@@ -16,13 +16,11 @@ namespace sluice::wire::test {
 namespace {
 
 NodeReport report_of(const std::string& node, std::uint64_t version) {
-  return {.node = node,
-          .connected = true,
-          .in_force = {version, 1, 2, 3},
-          .failures = {{.policy_set = 0,
-                        .map = "policy",
-                        .endpoint = "x/a",
-                        .message = "full"}}};
+  return {
+      .node = node,
+      .connected = true,
+      .in_force = {version, 1, 2, 3},
+      .failures = {{.policy_set = 0, .endpoint = "x/a", .message = "full"}}};
 }
 
 // One replica that leads, and others that report to it.

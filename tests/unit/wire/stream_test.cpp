@@ -78,9 +78,9 @@ TEST_F(WireStream, LargeSnapshotAndTransactionGoInChunks) {
 TEST_F(WireStream, FailuresReachTheOperator) {
   begin();
   agent->failures = {
-      {.policy_set = 42, .map = {}, .endpoint = {}, .message = "half done"},
-      {.policy_set = 0, .map = "policy", .endpoint = {}, .message = "full"},
-      {.policy_set = 0, .map = {}, .endpoint = "default/x", .message = "\xff"}};
+      {.policy_set = 42, .endpoint = {}, .message = "half done"},
+      {.policy_set = 0, .endpoint = {}, .message = "full"},
+      {.policy_set = 0, .endpoint = "default/x", .message = "\xff"}};
   change(*op, 2, 0, 9);
   ASSERT_TRUE(run([&] { return op->acks["a"].received == 2; }));
   EXPECT_EQ(op->acks["a"].applied, 0U);
