@@ -83,7 +83,9 @@ struct ClusterStore::Impl {
   std::set<ObjectKey> changed;
   std::map<ObjectKey, std::string> undecodable;
   std::unordered_map<std::string, wire::OnUnknown> spaces;  // that say it
-  std::unordered_map<std::string, Awaited> awaited;         // by "ns/pod"
+  std::set<std::string> namespaces;
+  std::map<std::string, std::set<std::string>> pods;  // by namespace
+  std::unordered_map<std::string, Awaited> awaited;   // by "ns/pod"
   // Number of pods expected, by node and namespace.
   std::map<std::string, std::map<std::string, std::size_t>> awaiting;
   std::set<std::string> on_unknown_changes;
@@ -330,6 +332,7 @@ void ClusterStore::Impl::await(const std::string& pod,
 void ClusterStore::Impl::note(const kube::Pod& pod) {
   const bool awaits = !pod.node.empty() && pod.ips.empty() &&
                       !pod.host_network && !pod.finished;
+  pods[pod.ns].insert(pod.name);
   await(pod.ns + "/" + pod.name,
         awaits ? std::optional(Awaited{.node = pod.node, .ns = pod.ns})
                : std::nullopt);
@@ -340,6 +343,12 @@ void ClusterStore::Impl::note(const kube::Pod& pod) {
 
 void ClusterStore::Impl::forget_pod(const std::string& pod_ns,
                                     const std::string& name) {
+  if (const auto found = pods.find(pod_ns); found != pods.end()) {
+    found->second.erase(name);
+    if (found->second.empty()) {
+      pods.erase(found);
+    }
+  }
   await(pod_ns + "/" + name, std::nullopt);
   if (pod_ns == ns) {
     agent_pods.erase(name);
@@ -425,6 +434,7 @@ bool ClusterStore::Impl::take_other(const Event& event) {
       forget_pod(key.ns, key.name);
       announced.forget(key.ns, key.name);
     } else if (key.kind == "Namespace") {
+      namespaces.erase(key.name);
       note(kube::Namespace{.name = key.name, .labels = {}, .annotations = {}});
     } else if (key.kind == "Node") {
       remove_node(key.name);
@@ -436,6 +446,7 @@ bool ClusterStore::Impl::take_other(const Event& event) {
     note(*pod);
     translator.set(announced.seen(*pod, event.uid));
   } else if (const auto* space = std::get_if<kube::Namespace>(&event.object)) {
+    namespaces.insert(space->name);
     note(*space);
     translator.set(*space);
   } else if (const auto* node = std::get_if<kube::Node>(&event.object)) {
@@ -576,6 +587,24 @@ bool ClusterStore::agent_left(const std::string& node) {
   }
   return record.elsewhere &&
          impl_->set_addresses(node, record, *record.elsewhere);
+}
+
+std::vector<std::string> ClusterStore::namespaces() const {
+  auto names = impl_->namespaces;
+  for (const auto& [name, pods] : impl_->pods) {
+    names.insert(name);
+  }
+  return {names.begin(), names.end()};
+}
+
+std::vector<std::string> ClusterStore::pods_of(const std::string& ns) const {
+  std::vector<std::string> result;
+  if (const auto found = impl_->pods.find(ns); found != impl_->pods.end()) {
+    for (const auto& name : found->second) {
+      result.push_back(ns + "/" + name);
+    }
+  }
+  return result;
 }
 
 std::string ClusterStore::node_of(const std::string& pod) const {

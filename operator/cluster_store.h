@@ -127,6 +127,11 @@ class ClusterStore {
   // Nodes whose objects have come (true) or gone since the last call.
   std::map<std::string, bool> take_node_changes();
 
+  // The namespaces that there are, and those of pods, sorted.
+  [[nodiscard]] std::vector<std::string> namespaces() const;
+  // The pods of a namespace, "namespace/name", sorted.
+  [[nodiscard]] std::vector<std::string> pods_of(const std::string& ns) const;
+
   // The node of a pod in the agents' namespace; empty if it is not known.
   [[nodiscard]] std::string node_of(const std::string& pod) const;
 

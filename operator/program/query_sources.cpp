@@ -6,14 +6,21 @@
 
 #include "operator/program/answers.h"
 #include "operator/program/node_answers.h"
+#include "operator/program/page_answers.h"
 
 namespace sluice::operatord {
 namespace {
+
+constexpr const char* kPagePolicies = "/api/policies";
 
 std::string cluster_text(const QueryContext& context, const std::string& path,
                          const flow::NodeQuery::Answers& nodes) {
   if (path == "/endpoints") {
     return endpoints_text(nodes);
+  }
+  if (path == kPagePolicies) {
+    return page_policies_text(nodes, context.store, context.translator,
+                              context.status);
   }
   return path == "/policies" ? policies_text(nodes, context.store,
                                              context.translator, context.status)
@@ -51,6 +58,16 @@ QueryServer::Sources query_sources(QueryContext context) {
           .ask =
               [shared](const std::string& path, QueryServer::Done done) {
                 ask_nodes(shared, path, std::move(done));
+              },
+          .page =
+              [shared](const std::string& path,
+                       const QueryServer::Arguments& arguments,
+                       QueryServer::Done done) {
+                if (path == kPagePolicies) {
+                  ask_nodes(shared, path, std::move(done));
+                } else {
+                  done(page_text(*shared, path, arguments));
+                }
               },
           .flows =
               [shared](const std::string& authorization, std::string request) {

@@ -33,7 +33,7 @@ TEST(EdgeViews, ReadsWhatThereWasAndWhatComes) {
   view = views.read(query, seconds(10)).value();
   EXPECT_EQ(view->table.changes(), 3U);
   EXPECT_EQ(view->table.size(), 1U);
-  EXPECT_EQ(view->lost, 0U);
+  EXPECT_EQ(view->notes.lost, 0U);
 }
 
 TEST(EdgeViews, SayHowManyFlowsAReaderHasMissed) {
@@ -41,12 +41,12 @@ TEST(EdgeViews, SayHowManyFlowsAReaderHasMissed) {
   EdgeViews views(sources, 7);
   sources.add("web");
   const auto query = query_of({});
-  EXPECT_EQ(views.read(query, seconds(10)).value()->lost, 0U);
+  EXPECT_EQ(views.read(query, seconds(10)).value()->notes.lost, 0U);
   for (int i = 0; i < 100; ++i) {
     sources.add("web");  // of which the store keeps 64
   }
   const auto* view = views.read(query, seconds(10)).value();
-  EXPECT_EQ(view->lost, 36U);
+  EXPECT_EQ(view->notes.lost, 36U);
   EXPECT_EQ(view->table.changes(), 65U);
 }
 

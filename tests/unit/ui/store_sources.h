@@ -31,8 +31,12 @@ class StoreSources final : public Sources {
     posted.push_back(std::move(callback));
     changed.notify_all();
   }
-  std::vector<std::string> namespaces() override { return {}; }
-  std::vector<PolicyView> policies() override { return {}; }
+  Result<std::vector<std::string>> namespaces() override {
+    return std::vector<std::string>{};
+  }
+  Result<std::vector<PolicyView>> policies() override {
+    return std::vector<PolicyView>{};
+  }
   Result<explain::ExplainView> explain(
       const explain::ExplainRequest& /*request*/) override {
     return fail("unknown");
