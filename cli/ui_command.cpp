@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <array>
-#include <cerrno>
+#include <csignal>
 #include <cstdint>
 #include <iostream>
 #include <memory>
@@ -47,9 +47,18 @@ struct Arguments {
 void open_browser(const std::string& url) {
   std::array<char*, 3> arguments{const_cast<char*>("xdg-open"),  // NOLINT
                                  const_cast<char*>(url.c_str()), nullptr};
+  // It gets the signals that this program waits for.
+  posix_spawnattr_t attributes;
+  sigset_t none;
+  sigemptyset(&none);
+  posix_spawnattr_init(&attributes);
+  posix_spawnattr_setsigmask(&attributes, &none);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
   pid_t pid = 0;
-  if (posix_spawnp(&pid, arguments[0], nullptr, nullptr, arguments.data(),
-                   environ) != 0) {
+  const int failed = posix_spawnp(&pid, arguments[0], nullptr, &attributes,
+                                  arguments.data(), environ);
+  posix_spawnattr_destroy(&attributes);
+  if (failed != 0) {
     std::cerr << "note: xdg-open cannot be started; open the page yourself\n";
   }
 }
