@@ -93,17 +93,18 @@ function renderMap() {
   if (graph.nodes.size > GROUP_FROM && !state.own.group && !namespaceOf(state.filters)) graph = model.graph(since, true);
   $("group").checked = graph.grouped;
   map.show(graph);
-  $("empty").hidden = graph.nodes.size > 0;
+  renderStatus();
   if (tab() === "connections") renderPanel();
 }
 
 function renderStatus() {
+  $("empty").hidden = graph.nodes.size > 0 || Boolean(problem);
   $("status").classList.toggle("bad", Boolean(problem));
   $("status").textContent = problem ||
     [about && visible(about.node), ...(state.own.view === "reach" ? [] : [
       `${graph.nodes.size} ${graph.grouped ? "namespaces and ends outside" : "ends"}`, `${graph.pairs.size} connections`,
       `${model.flows} flows`, model.lost && `${model.lost} missing`,
-      model.away.length && `none of ${model.away.length === 1 ? visible(model.away[0].node) : `${model.away.length} nodes`}`])].filter(Boolean).join(" · ");
+      model.away.length && `no flows of ${model.away.length === 1 ? visible(model.away[0].node) : `${model.away.length} nodes`}`])].filter(Boolean).join(" · ");
 }
 
 function renderFilters() {

@@ -15,9 +15,12 @@ namespace {
 using nlohmann::json;
 
 // The work of a matrix grows with the pods, and with the nodes that they are
-// on, each of which has its own view of the policies.
+// on, each of which has its own view of the policies: these, with 60 policies
+// and 10,000 pods elsewhere, take 350 ms.
 constexpr std::size_t kPodsMax = 2'000;
 constexpr std::size_t kNodesMax = 100;
+// After a matrix, in units of its time.
+constexpr int kRest = 3;
 
 std::string dump(const json& value) {
   return value.dump(-1, ' ', false, json::error_handler_t::replace);
@@ -45,26 +48,47 @@ Result<void> check_size(const policy::Translator& translator,
 
 }  // namespace
 
-Result<std::string> page_text(
-    const QueryContext& context, const std::string& path,
-    const std::vector<std::pair<std::string, std::string>>& arguments) {
+void PageAnswers::ask(const std::string& path,
+                      const QueryServer::Arguments& arguments,
+                      QueryServer::Done done) {
   if (path == "/api/namespaces") {
-    return dump({{"namespaces", context.store.namespaces()}});
+    done(dump({{"namespaces", context_->store.namespaces()}}));
+    return;
   }
-  std::string ns;
-  std::vector<std::string> ports;
+  Matrix matrix{.ns = {}, .ports = {}, .done = std::move(done)};
   for (const auto& [name, value] : arguments) {
     if (name == "namespace") {
-      ns = value;
+      matrix.ns = value;
     } else if (name == "port") {
-      ports.push_back(value);
+      matrix.ports.push_back(value);
     }
   }
-  const auto pods = context.store.pods_of(ns);
-  if (auto fits = check_size(context.translator, ns, pods); !fits) {
+  waiting_.push_back(std::move(matrix));
+  if (!rests_) {
+    turn();
+  }
+}
+
+void PageAnswers::turn() {
+  rests_ = !waiting_.empty();
+  if (!rests_) {
+    return;
+  }
+  const auto matrix = std::move(waiting_.front());
+  waiting_.pop_front();
+  const auto begun = Loop::Clock::now();
+  matrix.done(answer(matrix));
+  timer_ = context_->loop.after((Loop::Clock::now() - begun) * kRest,
+                                [this] { turn(); });
+}
+
+Result<std::string> PageAnswers::answer(const Matrix& matrix) const {
+  const auto pods = context_->store.pods_of(matrix.ns);
+  if (auto fits = check_size(context_->translator, matrix.ns, pods); !fits) {
     return std::unexpected(fits.error());
   }
-  const auto view = ui::reach_of(context.translator, ns, pods, ports);
+  const auto view =
+      ui::reach_of(context_->translator, matrix.ns, pods, matrix.ports);
   return view ? Result<std::string>(dump(*view))
               : std::unexpected(view.error());
 }

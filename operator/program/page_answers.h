@@ -1,20 +1,49 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <deque>
+#include <functional>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "lib/base/result.h"
+#include "lib/base/loop.h"
+#include "operator/program/query_server.h"
 #include "operator/program/query_sources.h"
 
 namespace sluice::operatord {
 
 // Answers questions of the web page that need no node: "/api/namespaces" and
 // "/api/reach?namespace=&port=", as the page's own server gives them
-// (lib/ui/server.h). A matrix that would hold the loop for long is refused.
-Result<std::string> page_text(
-    const QueryContext& context, const std::string& path,
-    const std::vector<std::pair<std::string, std::string>>& arguments);
+// (lib/ui/server.h).
+//
+// A matrix takes the loop some hundred milliseconds at most: larger ones are
+// refused. After each one the loop is left to other work for a multiple of its
+// time; further questions wait. Belongs to the loop's thread, and must be
+// destroyed before the loop.
+class PageAnswers {
+ public:
+  // Everything that the context names must outlive it.
+  explicit PageAnswers(std::shared_ptr<const QueryContext> context)
+      : context_(std::move(context)) {}
+
+  void ask(const std::string& path, const QueryServer::Arguments& arguments,
+           QueryServer::Done done);
+
+ private:
+  struct Matrix {
+    std::string ns;
+    std::vector<std::string> ports;
+    QueryServer::Done done;
+  };
+  void turn();
+  [[nodiscard]] Result<std::string> answer(const Matrix& matrix) const;
+
+  std::shared_ptr<const QueryContext> context_;
+  std::deque<Matrix> waiting_;
+  bool rests_ = false;
+  Timer timer_;
+};
 
 }  // namespace sluice::operatord

@@ -49,30 +49,31 @@ void ask_nodes(const std::shared_ptr<const QueryContext>& context,
 
 QueryServer::Sources query_sources(QueryContext context) {
   const auto shared = std::make_shared<const QueryContext>(std::move(context));
-  return {.explain =
-              [shared](const explain::ExplainRequest& request) {
-                return request.port.empty()
-                           ? explanations(shared->translator, request)
-                           : explanation(shared->translator, request);
-              },
-          .ask =
-              [shared](const std::string& path, QueryServer::Done done) {
-                ask_nodes(shared, path, std::move(done));
-              },
-          .page =
-              [shared](const std::string& path,
-                       const QueryServer::Arguments& arguments,
-                       QueryServer::Done done) {
-                if (path == kPagePolicies) {
-                  ask_nodes(shared, path, std::move(done));
-                } else {
-                  done(page_text(*shared, path, arguments));
-                }
-              },
-          .flows =
-              [shared](const std::string& authorization, std::string request) {
-                return shared->flows.read(authorization, std::move(request));
-              }};
+  return {
+      .explain =
+          [shared](const explain::ExplainRequest& request) {
+            return request.port.empty()
+                       ? explanations(shared->translator, request)
+                       : explanation(shared->translator, request);
+          },
+      .ask =
+          [shared](const std::string& path, QueryServer::Done done) {
+            ask_nodes(shared, path, std::move(done));
+          },
+      .page =
+          [shared, page = std::make_shared<PageAnswers>(shared)](
+              const std::string& path, const QueryServer::Arguments& arguments,
+              QueryServer::Done done) {
+            if (path == kPagePolicies) {
+              ask_nodes(shared, path, std::move(done));
+            } else {
+              page->ask(path, arguments, std::move(done));
+            }
+          },
+      .flows =
+          [shared](const std::string& authorization, std::string request) {
+            return shared->flows.read(authorization, std::move(request));
+          }};
 }
 
 }  // namespace sluice::operatord

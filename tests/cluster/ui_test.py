@@ -309,7 +309,7 @@ class InABrowser(Case):
         self.open("?namespace=x&tab=policies")
         self.until("document.getElementById('panel').textContent.includes('in force on 0 of 1 node')")
         self.until("document.querySelector('#panel .nodes').textContent.includes('its agent is not connected')")
-        self.until("document.getElementById('status').textContent.includes('none of node3')")
+        self.until("document.getElementById('status').textContent.includes('no flows of node3')")
         self.screenshot("away")
         self.browser.value("document.getElementById('tab-flows').click()")
         self.until("document.getElementById('panel').textContent.includes('No flows of node node3')")
