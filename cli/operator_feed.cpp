@@ -20,7 +20,7 @@ OperatorFeed::OperatorFeed(const Options& options, Read read)
 OperatorFeed::~OperatorFeed() {
   {
     const std::lock_guard lock(mutex_);
-    closed_ = true;
+    over_ = true;
   }
   thread_.join();
 }
@@ -31,8 +31,7 @@ void OperatorFeed::run(const Read& read) {
            [this] { return is_over(); });
   const std::lock_guard lock(mutex_);
   ended_ = true;
-  const bool idle = Clock::now() - asked_ > options_.idle;
-  if (!done && !closed_ && !idle) {
+  if (!done && !over_) {
     problem_ = done.error().message;
   }
   changed_.notify_all();
@@ -40,7 +39,7 @@ void OperatorFeed::run(const Read& read) {
 
 bool OperatorFeed::take(const Message& message) {
   const std::lock_guard lock(mutex_);
-  if (closed_) {
+  if (over_) {
     return false;
   }
   if (first_ == Clock::time_point::max()) {
@@ -58,7 +57,8 @@ bool OperatorFeed::take(const Message& message) {
 
 bool OperatorFeed::is_over() {
   const std::lock_guard lock(mutex_);
-  return closed_ || Clock::now() - asked_ > options_.idle;
+  over_ = over_ || Clock::now() - asked_ > options_.idle;
+  return over_;
 }
 
 bool OperatorFeed::has_begun() const {

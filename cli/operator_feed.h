@@ -62,7 +62,7 @@ class OperatorFeed final : public ui::FlowFeed {
   bool has_flows_ = false;
   Clock::time_point first_ = Clock::time_point::max();  // message
   Clock::time_point asked_ = Clock::now();
-  bool closed_ = false;
+  bool over_ = false;  // nobody wants more
   bool ended_ = false;
   std::string problem_;
   std::thread thread_;  // uses all of it

@@ -100,11 +100,6 @@ void wait_for_signal(int signals) {
 }
 
 Result<void> serve(const Arguments& arguments) {
-  // Before any thread is started.
-  const auto signals = open_signals();
-  if (!signals) {
-    return std::unexpected(signals.error());
-  }
   const auto config = kube::load_cluster_config(arguments.access.kubeconfig,
                                                 arguments.access.context);
   if (!config) {
@@ -118,6 +113,11 @@ Result<void> serve(const Arguments& arguments) {
   OperatorSources sources(arguments.access);
   if (auto checked = check_rights(sources, arguments.access); !checked) {
     return checked;
+  }
+  // Before any thread is started that lives on.
+  const auto signals = open_signals();
+  if (!signals) {
+    return std::unexpected(signals.error());
   }
   const auto url = "http://127.0.0.1:" + std::to_string(listener->port()) + "/";
   const auto server = ui::Server::open(
