@@ -127,7 +127,7 @@ Result<void> serve(const Arguments& arguments) {
     return std::unexpected(server.error());
   }
   sources.start();
-  std::cout << "page of the cluster at " << url << std::endl;
+  std::cout << "page of the cluster at " << url << '\n' << std::flush;
   if (arguments.open) {
     open_browser(url);
   }

@@ -600,8 +600,10 @@ std::vector<std::string> ClusterStore::namespaces() const {
 std::vector<std::string> ClusterStore::pods_of(const std::string& ns) const {
   std::vector<std::string> result;
   if (const auto found = impl_->pods.find(ns); found != impl_->pods.end()) {
+    result.reserve(found->second.size());
     for (const auto& name : found->second) {
-      result.push_back(ns + "/" + name);
+      auto& full = result.emplace_back(ns);
+      full.append("/").append(name);
     }
   }
   return result;

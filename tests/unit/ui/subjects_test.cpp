@@ -29,8 +29,9 @@ class Subjects : public testing::Test {
     pod.labels = {{"app", app}, {"pod-template-hash", "5f7"}};
     pod.controller = {.kind = "ReplicaSet", .name = app + "-5f7"};
     pod.node = node;
-    pod.ips = {*parse_ip("10.0." + std::to_string(++pods_ / 250) + "." +
-                         std::to_string(pods_ % 250 + 1))};
+    ++pods_;
+    pod.ips = {*parse_ip("10.0." + std::to_string(pods_ / 250) + "." +
+                         std::to_string((pods_ % 250) + 1))};
     translator_.set(pod);
   }
   void SetUp() override {
@@ -54,6 +55,7 @@ class Subjects : public testing::Test {
   }
   static std::vector<std::string> names(const PolicyView& view) {
     std::vector<std::string> result;
+    result.reserve(view.nodes.size());
     for (const auto& node : view.nodes) {
       result.push_back(node.node + ":" + node.problem);
     }
