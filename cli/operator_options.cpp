@@ -67,7 +67,15 @@ void add_account_option(CLI::App& command, OperatorAccess& access) {
       .add_option("--service-account", access.account,
                   "Whose right to read the operator's flows is used; default: "
                   "sluice-observer, in the operator's namespace")
-      ->type_name("NAMESPACE/NAME");
+      ->type_name("NAMESPACE/NAME")
+      ->check(
+          [](const std::string& text) {
+            const auto slash = text.find('/');
+            const bool valid = slash != std::string::npos && slash > 0 &&
+                               slash + 1 < text.size();
+            return valid ? std::string{} : text + ": not NAMESPACE/NAME";
+          },
+          "");
 }
 
 bool asks_operator(const CLI::App& command) {

@@ -147,7 +147,8 @@ void add_ui(CLI::App& app, int& exit_code) {
       ->add_option("--port", arguments->port,
                    "Port of 127.0.0.1; 0: any that is free")
       ->capture_default_str()
-      ->type_name("PORT");
+      ->type_name("PORT")
+      ->check(CLI::Range(0, 65'535).description(""));
   command->add_flag("--open", arguments->open,
                     "Open the page in the browser, by xdg-open");
   add_cluster_options(*command, arguments->access);

@@ -21,17 +21,19 @@ class SubjectFinder {
   using Problem =
       std::function<std::optional<std::string>(const std::string& node)>;
 
-  SubjectFinder(const policy::Translator& translator, Problem problem)
-      : translator_(&translator), problem_(std::move(problem)) {}
+  SubjectFinder(const policy::Translator& translator, Problem problem);
 
   // The work is that of the pods that the policy selects. After very many of
-  // them, the views have only nodes, and more_subjects.
+  // them, views have no subjects, or no nodes, but their numbers: all views
+  // together are a few megabytes.
   void find(PolicyView& view);
 
  private:
   const policy::Translator* translator_;
   Problem problem_;
-  std::size_t looked_at_ = 0;
+  std::size_t pods_left_;
+  std::size_t subjects_left_;
+  std::size_t nodes_left_;
 };
 
 }  // namespace sluice::ui

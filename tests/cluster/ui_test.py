@@ -212,6 +212,31 @@ class Ui(Case):
         self.assertEqual((code, out), (2, ""))
         self.assertIn("403 Forbidden", err)
 
+    def test_flows_of_one_namespace_are_read_by_an_account_of_it(self):
+        self.api.ensure({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"namespace": "x", "name": "page-of-x"}})
+        self.api.ensure({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+                         "metadata": {"namespace": "x", "name": "token-of-page"},
+                         "rules": [{"apiGroups": [""], "resources": ["serviceaccounts/token"],
+                                    "resourceNames": ["page-of-x"], "verbs": ["create"]}]})
+        for name, role, kind, namespace in (("page-of-x", "sluice-flows", "ClusterRole", "x"),
+                                            ("page", "token-of-page", "Role", "default")):
+            self.api.ensure({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+                             "metadata": {"namespace": "x", "name": f"{name}-in-x"},
+                             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role},
+                             "subjects": [{"kind": "ServiceAccount", "namespace": namespace, "name": name}]})
+        command = ["observe", "--operator", "--kubeconfig", self.both, "--service-account", "x/page-of-x", "--namespace", "x"]
+        wait_for(lambda: sluice(*command)[0] == 0, lambda: f"flows of x, not {sluice(*command)}", 60)
+        self.traffic()
+        page = Page(self, self.both, "--service-account", "x/page-of-x")
+        status, answer = page.get("edges")
+        self.assertEqual(status, 502, answer)
+        self.assertIn("--namespace", answer["error"])
+        wait_for(lambda: {e["verdict"] for e in self.answer(page, "edges", ("namespace", "x"))["edges"]} == {"FORWARDED", "DROPPED"},
+                 lambda: f"flows of x, not {page.get('edges', [('namespace', 'x')])}", 60)
+        code, _, err = sluice("ui", "--kubeconfig", self.both, "--service-account", "x", "--port", "0")
+        self.assertEqual(code, 2)
+        self.assertIn("--service-account: x: not NAMESPACE/NAME", err)
+
     def test_the_page_is_for_this_host_and_its_own_name_alone(self):
         page = Page(self, self.both)
         for host in ("evil.example", "localhost.evil.example", ""):
@@ -241,7 +266,11 @@ class Ui(Case):
         for operator in self.cluster.operators:
             operator.start()
         self.cluster.balance()
-        again, _ = self.edges(page, lambda answer: answer["edges"])
+        # Agents may come back later than the page, which then gets what they see from then on.
+        def goes_on(answer):
+            self.traffic()
+            return answer["edges"]
+        again, _ = self.edges(page, goes_on)
         self.assertNotEqual(again["view"], first["view"])
 
     def test_the_operator_answers_nobody_without_the_right_token(self):

@@ -97,6 +97,31 @@ TEST_F(Subjects, OfManyTheFirstOnesAreThereAndAllAreCounted) {
   EXPECT_EQ(view.nodes_in_force, 599U);
 }
 
+TEST_F(Subjects, ManyPoliciesTogetherAreBoundedAndStillCounted) {
+  for (int i = 0; i < 500; ++i) {
+    const auto app = "app" + std::to_string(i);
+    add(app + "-5f7-a", app, "m" + std::to_string(i % 100));
+  }
+  SubjectFinder finder(translator_, [](const std::string& /*node*/) {
+    return std::optional<std::string>("");
+  });
+  std::size_t subjects = 0;
+  std::size_t nodes = 0;
+  PolicyView view;
+  for (int i = 0; i < 600; ++i) {
+    view = {.kind = "NetworkPolicy", .ns = "shop", .name = "all"};
+    finder.find(view);
+    subjects += view.subjects.size();
+    nodes += view.nodes.size();
+  }
+  EXPECT_EQ(subjects, 50'000U);
+  EXPECT_EQ(nodes, 50'000U);
+  EXPECT_THAT(view.subjects, IsEmpty());
+  EXPECT_TRUE(view.more_subjects);
+  EXPECT_THAT(view.nodes, IsEmpty());
+  EXPECT_EQ(view.nodes_in_force, 100U);
+}
+
 TEST_F(Subjects, APolicyThatSelectsNobodyIsNowhere) {
   const auto view = find();
   EXPECT_THAT(view.subjects, IsEmpty());
