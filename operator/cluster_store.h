@@ -17,6 +17,7 @@
 #include "lib/policy/translator.h"
 #include "lib/wire/protocol.h"
 #include "operator/object.h"
+#include "operator/pod_index.h"
 
 namespace sluice::op {
 
@@ -127,10 +128,8 @@ class ClusterStore {
   // Nodes whose objects have come (true) or gone since the last call.
   std::map<std::string, bool> take_node_changes();
 
-  // The namespaces that there are, and those of pods, sorted.
-  [[nodiscard]] std::vector<std::string> namespaces() const;
-  // The pods of a namespace, "namespace/name", sorted.
-  [[nodiscard]] std::vector<std::string> pods_of(const std::string& ns) const;
+  // The names of all namespaces and pods.
+  [[nodiscard]] const PodIndex& pods() const;
 
   // The node of a pod in the agents' namespace; empty if it is not known.
   [[nodiscard]] std::string node_of(const std::string& pod) const;

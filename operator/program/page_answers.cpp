@@ -52,7 +52,7 @@ void PageAnswers::ask(const std::string& path,
                       const QueryServer::Arguments& arguments,
                       QueryServer::Done done) {
   if (path == "/api/namespaces") {
-    done(dump({{"namespaces", context_->store.namespaces()}}));
+    done(dump({{"namespaces", context_->store.pods().namespaces()}}));
     return;
   }
   Matrix matrix{.ns = {}, .ports = {}, .done = std::move(done)};
@@ -83,7 +83,7 @@ void PageAnswers::turn() {
 }
 
 Result<std::string> PageAnswers::answer(const Matrix& matrix) const {
-  const auto pods = context_->store.pods_of(matrix.ns);
+  const auto pods = context_->store.pods().pods_of(matrix.ns);
   if (auto fits = check_size(context_->translator, matrix.ns, pods); !fits) {
     return std::unexpected(fits.error());
   }
