@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <set>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 
@@ -52,7 +53,7 @@ void PageAnswers::ask(const std::string& path,
                       const QueryServer::Arguments& arguments,
                       QueryServer::Done done) {
   if (path == "/api/namespaces") {
-    done(dump({{"namespaces", context_->store.pods().namespaces()}}));
+    done(dump({{"namespaces", store_->pods().namespaces()}}));
     return;
   }
   Matrix matrix{.ns = {}, .ports = {}, .done = std::move(done)};
@@ -78,17 +79,16 @@ void PageAnswers::turn() {
   waiting_.pop_front();
   const auto begun = Loop::Clock::now();
   matrix.done(answer(matrix));
-  timer_ = context_->loop.after((Loop::Clock::now() - begun) * kRest,
-                                [this] { turn(); });
+  timer_ =
+      loop_->after((Loop::Clock::now() - begun) * kRest, [this] { turn(); });
 }
 
 Result<std::string> PageAnswers::answer(const Matrix& matrix) const {
-  const auto pods = context_->store.pods().pods_of(matrix.ns);
-  if (auto fits = check_size(context_->translator, matrix.ns, pods); !fits) {
+  const auto pods = store_->pods().pods_of(matrix.ns);
+  if (auto fits = check_size(*translator_, matrix.ns, pods); !fits) {
     return std::unexpected(fits.error());
   }
-  const auto view =
-      ui::reach_of(context_->translator, matrix.ns, pods, matrix.ports);
+  const auto view = ui::reach_of(*translator_, matrix.ns, pods, matrix.ports);
   return view ? Result<std::string>(dump(*view))
               : std::unexpected(view.error());
 }

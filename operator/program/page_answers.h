@@ -2,15 +2,14 @@
 #pragma once
 
 #include <deque>
-#include <functional>
-#include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "lib/base/loop.h"
+#include "lib/base/result.h"
+#include "lib/policy/translator.h"
+#include "operator/cluster_store.h"
 #include "operator/program/query_server.h"
-#include "operator/program/query_sources.h"
 
 namespace sluice::operatord {
 
@@ -24,9 +23,10 @@ namespace sluice::operatord {
 // destroyed before the loop.
 class PageAnswers {
  public:
-  // Everything that the context names must outlive it.
-  explicit PageAnswers(std::shared_ptr<const QueryContext> context)
-      : context_(std::move(context)) {}
+  // All of them must outlive it.
+  PageAnswers(Loop& loop, const policy::Translator& translator,
+              const op::ClusterStore& store)
+      : loop_(&loop), translator_(&translator), store_(&store) {}
 
   void ask(const std::string& path, const QueryServer::Arguments& arguments,
            QueryServer::Done done);
@@ -40,7 +40,9 @@ class PageAnswers {
   void turn();
   [[nodiscard]] Result<std::string> answer(const Matrix& matrix) const;
 
-  std::shared_ptr<const QueryContext> context_;
+  Loop* loop_;
+  const policy::Translator* translator_;
+  const op::ClusterStore* store_;
   std::deque<Matrix> waiting_;
   bool rests_ = false;
   Timer timer_;

@@ -61,7 +61,8 @@ QueryServer::Sources query_sources(QueryContext context) {
             ask_nodes(shared, path, std::move(done));
           },
       .page =
-          [shared, page = std::make_shared<PageAnswers>(shared)](
+          [shared, page = std::make_shared<PageAnswers>(
+                       shared->loop, shared->translator, shared->store)](
               const std::string& path, const QueryServer::Arguments& arguments,
               QueryServer::Done done) {
             if (path == kPagePolicies) {
