@@ -51,7 +51,7 @@ class Conversation {
     if (!client) {
       return std::unexpected(client.error());
     }
-    return Conversation(std::move(*loop), std::move(*client));
+    return Conversation(std::move(*loop), std::move(*client), access.stopped);
   }
 
   // The body of the answer, or why there is none.
@@ -64,6 +64,9 @@ class Conversation {
                               });
     while (!answer) {
       loop_->wait(std::chrono::milliseconds(200));
+      if (is_stopped()) {
+        return fail("stopped");
+      }
     }
     if (!*answer) {
       return fail(answer->error().message);
@@ -98,6 +101,9 @@ class Conversation {
              [&](kube::ApiResult<void> result) { end = std::move(result); }});
     while (!end && !stopped) {
       loop_->wait(std::chrono::milliseconds(200));
+      if (is_stopped()) {
+        return fail("stopped");
+      }
     }
     if (!stopped && !*end) {
       return fail(end->error().message);
@@ -106,11 +112,17 @@ class Conversation {
   }
 
  private:
-  Conversation(std::unique_ptr<Loop> loop, std::unique_ptr<kube::Client> client)
-      : loop_(std::move(loop)), client_(std::move(client)) {}
+  Conversation(std::unique_ptr<Loop> loop, std::unique_ptr<kube::Client> client,
+               std::function<bool()> stopped)
+      : loop_(std::move(loop)),
+        client_(std::move(client)),
+        stopped_(std::move(stopped)) {}
+
+  [[nodiscard]] bool is_stopped() const { return stopped_ && stopped_(); }
 
   std::unique_ptr<Loop> loop_;
   std::unique_ptr<kube::Client> client_;
+  std::function<bool()> stopped_;
 };
 
 // A token that proves to the operator that its bearer may ask, and is good for

@@ -19,6 +19,7 @@ void add_conntrack(CLI::App& app, int& exit_code);
 void add_fqdn(CLI::App& app, int& exit_code);
 void add_monitor(CLI::App& app, int& exit_code);
 void add_observe(CLI::App& app, int& exit_code);
+void add_ui(CLI::App& app, int& exit_code);
 void add_explain(CLI::App& app, int& exit_code);
 void add_reach(CLI::App& app, int& exit_code);
 void add_preview(CLI::App& app, int& exit_code);

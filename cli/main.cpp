@@ -91,7 +91,7 @@ int run(int argc, char** argv) {
   set_program_name(argv[0]);
   for (const auto add :
        {add_run, add_cleanup, add_status, add_endpoint, add_policy, add_peer,
-        add_conntrack, add_fqdn, add_monitor, add_observe, add_explain,
+        add_conntrack, add_fqdn, add_monitor, add_observe, add_ui, add_explain,
         add_reach, add_preview, add_lint, add_test, add_completion}) {
     add(app, exit_code);
   }

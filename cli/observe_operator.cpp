@@ -11,22 +11,32 @@
 
 namespace sluice::cli {
 
+Result<void> read_operator_messages(
+    const OperatorAccess& access, const ::observer::GetFlowsRequest& request,
+    const std::function<bool(const ::observer::GetFlowsResponse& message)>&
+        take) {
+  // Members of newer operators are passed over.
+  google::protobuf::util::JsonParseOptions options;
+  options.ignore_unknown_fields = true;
+  return read_operator_flows(
+      access, request.SerializeAsString(), request.follow(),
+      [&](const std::string& text) {
+        ::observer::GetFlowsResponse message;
+        return !google::protobuf::util::JsonStringToMessage(text, &message,
+                                                            options)
+                    .ok() ||
+               take(message);
+      });
+}
+
 int observe_operator(const OperatorAccess& access,
                      const ::observer::GetFlowsRequest& request,
                      FlowFormat format) {
   FlowPrinter printer(format);
-  const auto read =
-      read_operator_flows(access, request.SerializeAsString(), request.follow(),
-                          [&](const std::string& text) {
-                            // Members of newer operators are passed over.
-                            google::protobuf::util::JsonParseOptions options;
-                            options.ignore_unknown_fields = true;
-                            ::observer::GetFlowsResponse response;
-                            return !google::protobuf::util::JsonStringToMessage(
-                                        text, &response, options)
-                                        .ok() ||
-                                   printer.print(response);
-                          });
+  const auto read = read_operator_messages(
+      access, request, [&](const ::observer::GetFlowsResponse& message) {
+        return printer.print(message);
+      });
   return read ? node::kExitOk : node::complain(read.error().message);
 }
 

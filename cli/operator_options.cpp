@@ -30,10 +30,7 @@ bool is_kubectl_plugin() {
   return plugin();
 }
 
-void add_operator_options(CLI::App& command, OperatorAccess& access) {
-  command.add_flag("--operator", access.flag,
-                   "Ask the operator of a cluster, through its API server; see "
-                   "docs/operations.md for the rights");
+void add_cluster_options(CLI::App& command, OperatorAccess& access) {
   command
       .add_option("--kubeconfig", access.kubeconfig,
                   "Where the cluster is; default: $KUBECONFIG, else "
@@ -47,6 +44,13 @@ void add_operator_options(CLI::App& command, OperatorAccess& access) {
       .add_option("--operator-namespace", access.ns,
                   "Where the operator runs; default sluice-system")
       ->type_name("NAME");
+}
+
+void add_operator_options(CLI::App& command, OperatorAccess& access) {
+  command.add_flag("--operator", access.flag,
+                   "Ask the operator of a cluster, through its API server; see "
+                   "docs/operations.md for the rights");
+  add_cluster_options(command, access);
   for (const auto* other : kOthers) {
     auto* excluded = command.get_option_no_throw(other);
     if (excluded == nullptr || !excluded->get_envname().empty()) {
@@ -61,9 +65,17 @@ void add_operator_options(CLI::App& command, OperatorAccess& access) {
 void add_account_option(CLI::App& command, OperatorAccess& access) {
   command
       .add_option("--service-account", access.account,
-                  "With --operator: whose right to read flows is used; "
-                  "default: sluice-observer, in the operator's namespace")
-      ->type_name("NAMESPACE/NAME");
+                  "Whose right to read the operator's flows is used; default: "
+                  "sluice-observer, in the operator's namespace")
+      ->type_name("NAMESPACE/NAME")
+      ->check(
+          [](const std::string& text) {
+            const auto slash = text.find('/');
+            const bool valid = slash != std::string::npos && slash > 0 &&
+                               slash + 1 < text.size();
+            return valid ? std::string{} : text + ": not NAMESPACE/NAME";
+          },
+          "");
 }
 
 bool asks_operator(const CLI::App& command) {

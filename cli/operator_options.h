@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string>
 
 namespace CLI {
@@ -20,11 +21,15 @@ struct OperatorAccess {
   // Whose token is used for flows, "namespace/name"; empty: sluice-observer's,
   // in the operator's namespace.
   std::string account;
+  // If set, asked several times a second while an answer is waited for: true
+  // ends the waiting, and what was asked fails.
+  std::function<bool()> stopped;
 };
 
-// Adds the options --operator, --kubeconfig, --context and
-// --operator-namespace. Any of them has the operator answer. Call it after the
-// option DIR, --socket or --server, which exclude them, was added.
+// Adds the options --kubeconfig, --context and --operator-namespace.
+void add_cluster_options(CLI::App& command, OperatorAccess& access);
+// Adds the same and --operator. Any of them has the operator answer. Call it
+// after the option DIR, --socket or --server, which exclude them, was added.
 void add_operator_options(CLI::App& command, OperatorAccess& access);
 // Adds --service-account, for commands that read flows.
 void add_account_option(CLI::App& command, OperatorAccess& access);

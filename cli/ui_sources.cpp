@@ -1,38 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/ui_sources.h"
 
+#include <optional>
 #include <set>
 #include <utility>
 
 #include "lib/base/ip.h"
-#include "lib/kube/workload.h"
 #include "lib/ui/reach.h"
 #include "lib/ui/store_feed.h"
+#include "lib/ui/subjects.h"
 
 namespace sluice::cli {
-namespace {
-
-constexpr std::size_t kSubjectsMax = 500;
-
-void add_subjects(const policy::Translator& translator, ui::PolicyView& view) {
-  std::set<ui::Workload> subjects;
-  translator.visit_subjects(
-      {.kind = view.kind, .ns = view.ns, .name = view.name},
-      [&](const kube::Pod& pod) {
-        auto owner = kube::workload_of(pod);
-        ui::Workload workload{.ns = pod.ns,
-                              .kind = std::move(owner.kind),
-                              .name = std::move(owner.name)};
-        if (subjects.size() < kSubjectsMax || subjects.contains(workload)) {
-          subjects.insert(std::move(workload));
-        } else {
-          view.more_subjects = true;
-        }
-      });
-  view.subjects.assign(subjects.begin(), subjects.end());
-}
-
-}  // namespace
 
 Result<std::unique_ptr<ui::FlowFeed>> UiSources::open(
     const ::observer::GetFlowsRequest& request) {
@@ -43,7 +21,7 @@ void UiSources::post(std::function<void()> callback) {
   runtime_->loop().post(std::move(callback));
 }
 
-std::vector<std::string> UiSources::namespaces() {
+Result<std::vector<std::string>> UiSources::namespaces() {
   std::set<std::string> result;
   for (const auto& object : source_->cluster().store().objects()) {
     if (object.key.kind == "Namespace") {
@@ -52,10 +30,17 @@ std::vector<std::string> UiSources::namespaces() {
       result.insert(object.key.ns);
     }
   }
-  return {result.begin(), result.end()};
+  return std::vector<std::string>(result.begin(), result.end());
 }
 
-std::vector<ui::PolicyView> UiSources::policies() {
+// Of other nodes' pods nothing is known but that they are selected.
+Result<std::vector<ui::PolicyView>> UiSources::policies() {
+  ui::SubjectFinder finder(source_->cluster().translator(),
+                           [this, problem = runtime_->enforcement_problem()](
+                               const std::string& node) {
+                             return node == node_ ? std::optional(problem)
+                                                  : std::nullopt;
+                           });
   std::vector<ui::PolicyView> result;
   for (auto& policy : source_->policies().policy_list().policies) {
     ui::PolicyView view{.kind = std::move(policy.kind),
@@ -66,7 +51,7 @@ std::vector<ui::PolicyView> UiSources::policies() {
                         .source = std::move(policy.source),
                         .reason = std::move(policy.reason),
                         .warnings = std::move(policy.warnings)};
-    add_subjects(source_->cluster().translator(), view);
+    finder.find(view);
     result.push_back(std::move(view));
   }
   return result;

@@ -24,8 +24,8 @@ class UiSources final : public ui::Sources {
   Result<std::unique_ptr<ui::FlowFeed>> open(
       const ::observer::GetFlowsRequest& request) override;
   void post(std::function<void()> callback) override;
-  std::vector<std::string> namespaces() override;
-  std::vector<ui::PolicyView> policies() override;
+  Result<std::vector<std::string>> namespaces() override;
+  Result<std::vector<ui::PolicyView>> policies() override;
   Result<explain::ExplainView> explain(
       const explain::ExplainRequest& request) override;
   Result<ui::ReachView> reach(const std::string& ns,

@@ -83,7 +83,8 @@ struct ClusterStore::Impl {
   std::set<ObjectKey> changed;
   std::map<ObjectKey, std::string> undecodable;
   std::unordered_map<std::string, wire::OnUnknown> spaces;  // that say it
-  std::unordered_map<std::string, Awaited> awaited;         // by "ns/pod"
+  PodIndex pods;
+  std::unordered_map<std::string, Awaited> awaited;  // by "ns/pod"
   // Number of pods expected, by node and namespace.
   std::map<std::string, std::map<std::string, std::size_t>> awaiting;
   std::set<std::string> on_unknown_changes;
@@ -330,6 +331,7 @@ void ClusterStore::Impl::await(const std::string& pod,
 void ClusterStore::Impl::note(const kube::Pod& pod) {
   const bool awaits = !pod.node.empty() && pod.ips.empty() &&
                       !pod.host_network && !pod.finished;
+  pods.add_pod(pod.ns, pod.name);
   await(pod.ns + "/" + pod.name,
         awaits ? std::optional(Awaited{.node = pod.node, .ns = pod.ns})
                : std::nullopt);
@@ -340,6 +342,7 @@ void ClusterStore::Impl::note(const kube::Pod& pod) {
 
 void ClusterStore::Impl::forget_pod(const std::string& pod_ns,
                                     const std::string& name) {
+  pods.remove_pod(pod_ns, name);
   await(pod_ns + "/" + name, std::nullopt);
   if (pod_ns == ns) {
     agent_pods.erase(name);
@@ -425,6 +428,7 @@ bool ClusterStore::Impl::take_other(const Event& event) {
       forget_pod(key.ns, key.name);
       announced.forget(key.ns, key.name);
     } else if (key.kind == "Namespace") {
+      pods.remove_namespace(key.name);
       note(kube::Namespace{.name = key.name, .labels = {}, .annotations = {}});
     } else if (key.kind == "Node") {
       remove_node(key.name);
@@ -436,6 +440,7 @@ bool ClusterStore::Impl::take_other(const Event& event) {
     note(*pod);
     translator.set(announced.seen(*pod, event.uid));
   } else if (const auto* space = std::get_if<kube::Namespace>(&event.object)) {
+    pods.add_namespace(space->name);
     note(*space);
     translator.set(*space);
   } else if (const auto* node = std::get_if<kube::Node>(&event.object)) {
@@ -576,6 +581,10 @@ bool ClusterStore::agent_left(const std::string& node) {
   }
   return record.elsewhere &&
          impl_->set_addresses(node, record, *record.elsewhere);
+}
+
+const PodIndex& ClusterStore::pods() const {
+  return impl_->pods;
 }
 
 std::string ClusterStore::node_of(const std::string& pod) const {

@@ -17,6 +17,7 @@
 #include "lib/policy/translator.h"
 #include "lib/wire/protocol.h"
 #include "operator/object.h"
+#include "operator/pod_index.h"
 
 namespace sluice::op {
 
@@ -126,6 +127,9 @@ class ClusterStore {
 
   // Nodes whose objects have come (true) or gone since the last call.
   std::map<std::string, bool> take_node_changes();
+
+  // The names of all namespaces and pods.
+  [[nodiscard]] const PodIndex& pods() const;
 
   // The node of a pod in the agents' namespace; empty if it is not known.
   [[nodiscard]] std::string node_of(const std::string& pod) const;

@@ -11,6 +11,8 @@ import { el, endText, name, visible } from "./text.js";
 const EDGES_MS = 1000;
 const FLOWS_MS = 2000;
 const POLICIES_MS = 10000;
+const AFTER_FAILURE_MS = 5000;
+const REST = 10; // times as long as an answer has taken, at least, before the next question for all of it
 const TABS = ["connections", "flows", "policies", "details"];
 const AGE_BY_DEFAULT = "300";
 const GROUP_FROM = 150; // nodes of all namespaces: then these are the nodes
@@ -22,6 +24,7 @@ let graph = { nodes: new Map(), pairs: new Map() };
 let flows = null;
 let policies = null;
 let policiesAt = 0;
+let policiesProblem = "";
 let selection = null; // {node}, {pair} by key, or {flow}
 let paused = false;
 let generation = 0; // of the filters: answers to others are not for us
@@ -58,7 +61,7 @@ function details() {
   if (node?.end.type === "namespace") {
     return panels.namespace(node, (key) => choose({ pair: key }), () => setNamespace(node.end.name));
   }
-  if (node) return panels.workload(node, policies, (key) => choose({ pair: key }));
+  if (node) return panels.workload(node, policies, policiesProblem, (key) => choose({ pair: key }));
   if (pair) return panels.pair(pair, (key) => choose({ node: key }));
   if (selection?.flow) return panels.flow(selection.flow);
   return [el("p", { class: "note", text: "Choose a workload or a line of the map, or a row of a list." })];
@@ -71,9 +74,9 @@ function renderPanel() {
   }
   $("panel").setAttribute("aria-labelledby", `tab-${tab()}`);
   const content = {
-    connections: () => panels.connections(graph, (key) => choose({ pair: key })),
-    flows: () => panels.flows(flows, (flow) => choose({ flow })),
-    policies: () => panels.policies(policies, namespaceOf(state.filters)),
+    connections: () => panels.connections(graph, model, (key) => choose({ pair: key })),
+    flows: () => panels.flows(flows, problem, (flow) => choose({ flow })),
+    policies: () => panels.policies(policies, policiesProblem, namespaceOf(state.filters)),
     details,
   }[tab()]();
   const focused = $("panel").contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
@@ -90,16 +93,18 @@ function renderMap() {
   if (graph.nodes.size > GROUP_FROM && !state.own.group && !namespaceOf(state.filters)) graph = model.graph(since, true);
   $("group").checked = graph.grouped;
   map.show(graph);
-  $("empty").hidden = graph.nodes.size > 0;
+  renderStatus();
   if (tab() === "connections") renderPanel();
 }
 
 function renderStatus() {
+  $("empty").hidden = graph.nodes.size > 0 || Boolean(problem);
   $("status").classList.toggle("bad", Boolean(problem));
   $("status").textContent = problem ||
     [about && visible(about.node), ...(state.own.view === "reach" ? [] : [
       `${graph.nodes.size} ${graph.grouped ? "namespaces and ends outside" : "ends"}`, `${graph.pairs.size} connections`,
-      `${model.flows} flows`, model.lost && `${model.lost} missing`])].filter(Boolean).join(" · ");
+      `${model.flows} flows`, model.lost && `${model.lost} missing`,
+      model.away.length && `no flows of ${model.away.length === 1 ? visible(model.away[0].node) : `${model.away.length} nodes`}`])].filter(Boolean).join(" · ");
 }
 
 function renderFilters() {
@@ -194,41 +199,47 @@ let edgesTimer = 0;
 async function askEdges() {
   clearTimeout(edgesTimer);
   const mine = generation;
-  let more = false;
+  let more = false, failed = false;
   if (!paused && !document.hidden && state.own.view !== "reach") {
     const query = write(state.filters).concat([["view", model.view], ["after", String(model.after)]]);
-    await ask("edges", query, (answer) => {
+    failed = !await ask("edges", query, (answer) => {
       more = answer.more;
       if (model.take(answer) || graph.nodes.size) renderMap();
       if (!more) document.documentElement.dataset.ready = "yes";
     });
   }
-  if (mine === generation) edgesTimer = setTimeout(askEdges, more ? 0 : EDGES_MS);
+  if (mine === generation) edgesTimer = setTimeout(askEdges, failed ? AFTER_FAILURE_MS : more ? 0 : EDGES_MS);
 }
 
 let flowsTimer = 0;
 async function askFlows() {
   clearTimeout(flowsTimer);
   const mine = generation;
+  const begun = performance.now();
   if (!paused && !document.hidden && tab() === "flows") {
     await ask("flows", write(state.filters).concat([["last", "200"]]), (answer) => {
       flows = answer;
       if (tab() === "flows") renderPanel();
     });
   }
-  if (mine === generation) flowsTimer = setTimeout(askFlows, FLOWS_MS);
+  if (mine === generation) flowsTimer = setTimeout(askFlows, Math.max(FLOWS_MS, REST * (performance.now() - begun)));
 }
 
 async function askPolicies() {
+  const begun = performance.now();
   if (!document.hidden) {
+    const first = !policiesAt;
     try {
       policies = (await get("policies")).policies;
-      if (tab() === "policies" || (tab() === "details" && selection?.node && !policiesAt)) renderPanel();
       policiesAt = Date.now();
+      policiesProblem = "";
       fillNamespaces((await get("namespaces")).namespaces);
-    } catch { /* askEdges() says that there is no answer */ }
+    } catch (error) { // askEdges() says so if there is no answer at all
+      policiesProblem = error.status ? error.message : "";
+    }
+    if (tab() === "policies" || (tab() === "details" && selection?.node && first)) renderPanel();
   }
-  setTimeout(askPolicies, POLICIES_MS);
+  setTimeout(askPolicies, Math.max(POLICIES_MS, REST * (performance.now() - begun)));
 }
 
 function fillNamespaces(names) {

@@ -16,6 +16,7 @@ export class Model {
     this.edges = new Map(); // id: edge
     this.flows = 0;
     this.lost = 0;
+    this.away = []; // nodes of which flows are missing: {node, problem}
   }
 
   /** Takes an answer of /api/edges. True if it has changed anything. */
@@ -26,6 +27,9 @@ export class Model {
     this.after = answer.after;
     this.flows = answer.flows;
     this.lost = answer.lost;
+    const away = answer.away ?? [];
+    const moved = JSON.stringify(away) !== JSON.stringify(this.away);
+    this.away = away;
     for (const edge of answer.edges) {
       const from = answer.ends[edge.from], to = answer.ends[edge.to];
       this.edges.set(edge.id, { ...edge, from, to, fromKey: keyOf(from, "from"), toKey: keyOf(to, "to") });
@@ -33,7 +37,7 @@ export class Model {
     if (answer.oldest > 0) {
       for (const [id, edge] of this.edges) if (edge.changed < answer.oldest) this.edges.delete(id);
     }
-    return answer.reset || answer.edges.length > 0 || this.edges.size !== before;
+    return answer.reset || moved || answer.edges.length > 0 || this.edges.size !== before;
   }
 
   /**

@@ -25,9 +25,9 @@ function heading(...parts) {
 
 const byDenied = (a, b) => Boolean(b.denied) - Boolean(a.denied) || b.last - a.last;
 
-export function connections(graph, select) {
+export function connections(graph, notes, select) {
   const pairs = [...graph.pairs.values()].sort(byDenied);
-  if (!pairs.length) return [note("No flows yet that match.")];
+  if (!pairs.length) return [note("No flows yet that match."), away(notes)];
   const rows = pairs.slice(0, ROWS_MAX).map((pair) => {
     const line = row(() => select(pair.key),
       nameCell(endText(pair.from.end)), nameCell(endText(pair.to.end)),
@@ -38,7 +38,7 @@ export function connections(graph, select) {
     return line;
   });
   const left = pairs.length - rows.length;
-  return [table(["From", "To", "Ports", "Flows"], rows), left > 0 ? note(`and ${left} more; filters show fewer`) : null];
+  return [away(notes), table(["From", "To", "Ports", "Flows"], rows), left > 0 ? note(`and ${left} more; filters show fewer`) : null];
 }
 
 function portsOf(pair) {
@@ -67,10 +67,16 @@ function policiesOfFlow(flow) {
     .map((policy) => [policy.kind, policy.namespace, policy.name].filter(Boolean).join("/"));
 }
 
-export function flows(answer, select) {
-  if (!answer) return [note("Reading …")];
+/** Of which nodes flows are missing. */
+function away(answer) {
+  return (answer.away ?? []).length ? el("div", {}, ...answer.away.map(({ node, problem }) =>
+    el("p", { class: "note" }, "No flows of node ", name(node, true), ": ", name(problem, true)))) : null;
+}
+
+export function flows(answer, problem, select) {
+  if (!answer) return [note(problem || "Reading …")];
   const list = [...answer.flows].reverse();
-  if (!list.length) return [note("No flows yet that match.")];
+  if (!list.length) return [note("No flows yet that match."), away(answer)];
   const rows = list.map((flow) => {
     const allowed = flow.verdict === "FORWARDED";
     const line = row(() => select(flow),
@@ -83,7 +89,7 @@ export function flows(answer, select) {
     line.dataset.key = flow.uuid;
     return line;
   });
-  return [answer.lost > 0 ? note(`${answer.lost} flows are missing: there were more than could be kept`) : null,
+  return [answer.lost > 0 ? note(`${answer.lost} flows are missing: there were more than could be kept`) : null, away(answer),
     table(["Time", "Source", "Destination", "Port", "Verdict", "By"], rows)];
 }
 
@@ -168,13 +174,13 @@ export function pair(one, selectNode) {
     edges.length > 50 ? note(`and ${edges.length - 50} more`) : null];
 }
 
-export function workload(node, policies, selectPair) {
+export function workload(node, policies, problem, selectPair) {
   const { end } = node;
   const own = (policies ?? []).filter((policy) => policy.subjects.some((subject) =>
     subject.namespace === end.namespace && subject.kind === end.kind && subject.name === end.name));
   return [heading(name(endText(end), true)), note(underneath(end)),
     ...(end.type !== "workload" ? [] : [el("h3", { text: "Policies" }),
-      ...(own.length ? own.map(policy) : [note("No policy selects it.")])]),
+      ...(own.length ? own.map((one) => policy(one, true)) : [note(policies ? "No policy selects it." : problem || "Reading …")])]),
     el("h3", { text: "Connections" }), connectionsOf(node, selectPair)];
 }
 
@@ -194,20 +200,40 @@ export function namespace(node, selectPair, open) {
     el("h3", { text: "Connections" }), connectionsOf(node, selectPair)];
 }
 
-function policy(one) {
+const unfolded = new Map(); // which policies' nodes the user has opened or closed
+
+/** Where it is in force: one line if that is everywhere, else the nodes with the reasons. */
+function nodesOf(one, open) {
+  const { nodes_in_all: all, nodes_in_force: good } = one;
+  if (!all) return null;
+  const key = policyName(one);
+  const left = all - one.nodes.length;
+  return el("details", { open: unfolded.get(key) ?? (open || good < all) ? "" : undefined },
+    el("summary", { on: { click: (event) => unfolded.set(key, !event.currentTarget.parentElement.open) } }, verdict(good === all, `in force on ${good} of ${many(all, "node")}`)),
+    el("ul", { class: "nodes" }, ...one.nodes.map((node) => el("li", {}, verdict(!node.problem, ""), name(node.node, true),
+      node.problem ? el("span", { class: "note" }, ": ", name(node.problem, true)) : null))),
+    left > 0 ? note(`and ${many(left, "node")} more`) : null);
+}
+
+function policyName(one) {
+  return [one.kind, one.namespace, one.name].filter(Boolean).join("/");
+}
+
+function policy(one, open) {
   const good = one.valid && one.in_force;
   return el("div", { class: `card ${good ? "yes" : "no"}` },
     el("div", {}, verdict(good, good ? "in force" : one.valid ? "not in force" : "invalid"), " ",
-      name([one.kind, one.namespace, one.name].filter(Boolean).join("/"), true)),
+      name(policyName(one), true)),
     one.reason ? el("p", {}, name(one.reason, true)) : null,
+    nodesOf(one, open),
     one.warnings.length ? el("ul", {}, ...one.warnings.map((warning) => el("li", {}, name(warning, true)))) : null,
     note(`${one.source}; selects ${many(one.subjects.length, "workload")}${one.more_subjects ? " or more" : ""}`));
 }
 
-export function policies(list, namespace) {
-  if (!list) return [note("Reading …")];
+export function policies(list, problem, namespace) {
+  if (!list) return [note(problem || "Reading …")];
   const shown = list.filter((one) => !namespace || !one.namespace || one.namespace === namespace);
-  return shown.length ? shown.map(policy) : [note("There are no policies.")];
+  return [problem ? note(problem) : null, ...(shown.length ? shown.map((one) => policy(one, false)) : [note("There are no policies.")])];
 }
 
 export function explain(from, to, port) {

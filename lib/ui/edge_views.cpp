@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "relay.pb.h"
+
 namespace sluice::ui {
 namespace {
 
@@ -15,7 +17,23 @@ constexpr std::size_t kEdgesMax = 8'192;
 
 }  // namespace
 
+void FeedNotes::take(const ::observer::GetFlowsResponse& response) {
+  if (response.has_lost_events()) {
+    lost += response.lost_events().num_events_lost();
+  }
+  const auto& status = response.node_status();
+  for (const auto& node : status.node_names()) {
+    if (status.state_change() == ::relay::NODE_UNAVAILABLE ||
+        status.state_change() == ::relay::NODE_ERROR) {
+      away[node] = status.message();
+    } else {
+      away.erase(node);
+    }
+  }
+}
+
 Result<void> EdgeViews::choose(const EdgeQuery& query) {
+  std::erase_if(views_, [](const EdgeView& view) { return view.ended; });
   const auto found =
       std::ranges::find(views_, query.filters, &EdgeView::filters);
   if (found != views_.end()) {
@@ -50,13 +68,15 @@ Result<EdgeView*> EdgeViews::read(const EdgeQuery& query,
     if (step == FlowFeed::Step::kMessage) {
       if (response.has_flow()) {
         view.table.add(response.flow());
-      } else if (response.has_lost_events()) {
-        view.lost += response.lost_events().num_events_lost();
+      } else {
+        view.notes.take(response);
       }
     } else if (step != FlowFeed::Step::kBusy) {
       view.caught_up = true;
+      view.ended = step == FlowFeed::Step::kEnd;
     }
   } while (!view.caught_up && Clock::now() < until);
+  view.problem = view.ended ? view.feed->problem() : std::string{};
   return &view;
 }
 

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <list>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,14 +17,26 @@
 
 namespace sluice::ui {
 
+// What a feed says besides flows.
+struct FeedNotes {
+  std::uint64_t lost = 0;  // flows that are missing
+  // Nodes whose flows are missing now, and why.
+  std::map<std::string, std::string> away;
+
+  void take(const ::observer::GetFlowsResponse& response);
+};
+
 // The edges of one choice of flows. Readers with the same filters share it.
 struct EdgeView {
   std::uint64_t id = 0;  // nobody else's
   std::string filters;
   std::unique_ptr<FlowFeed> feed;
   EdgeTable table;
-  std::uint64_t lost = 0;  // flows that are missing
+  FeedNotes notes;
   bool caught_up = false;  // has read all flows that there were
+  // There will be no more flows, and why: the next reader gets another view.
+  bool ended = false;
+  std::string problem;
 };
 
 // A few of them: of the filters that were asked for last. One thread.

@@ -22,6 +22,7 @@
 #include "lib/ui/files.h"
 #include "lib/ui/host.h"
 #include "lib/ui/query.h"
+#include "lib/ui/views_json.h"
 
 namespace sluice::ui {
 namespace {
@@ -91,41 +92,12 @@ json to_json(const EdgeEnd& end) {
           {"name", end.name}};
 }
 
-json to_json(const Workload& workload) {
-  return {{"namespace", workload.ns},
-          {"kind", workload.kind},
-          {"name", workload.name}};
-}
-
-json to_json(const PolicyView& view);
-
-template <typename Items>
-json list_of(const Items& items) {
+json list_of(const std::map<std::string, std::string>& away) {
   auto result = json::array();
-  for (const auto& item : items) {
-    result.push_back(to_json(item));
+  for (const auto& [node, problem] : away) {
+    result.push_back({{"node", node}, {"problem", problem}});
   }
   return result;
-}
-
-json to_json(const PolicyView& view) {
-  return {{"kind", view.kind},
-          {"namespace", view.ns},
-          {"name", view.name},
-          {"valid", view.valid},
-          {"in_force", view.in_force},
-          {"source", view.source},
-          {"reason", view.reason},
-          {"warnings", view.warnings},
-          {"subjects", list_of(view.subjects)},
-          {"more_subjects", view.more_subjects}};
-}
-
-json to_json(const ReachView& view) {
-  return {{"namespace", view.ns},    {"workloads", list_of(view.workloads)},
-          {"pods", view.pods},       {"last_pods", view.last_pods},
-          {"ports", view.ports},     {"more", view.more},
-          {"allowed", view.allowed}, {"some", view.some}};
 }
 
 json to_json(const EdgeView& view, const EdgeQuery& query) {
@@ -165,7 +137,8 @@ json to_json(const EdgeView& view, const EdgeQuery& query) {
           {"oldest", view.table.oldest()},
           {"more", more || !view.caught_up},
           {"flows", view.table.changes()},
-          {"lost", view.lost},
+          {"lost", view.notes.lost},
+          {"away", list_of(view.notes.away)},
           {"ends", by_number},
           {"edges", list}};
 }
@@ -173,7 +146,7 @@ json to_json(const EdgeView& view, const EdgeQuery& query) {
 }  // namespace
 
 struct Server::Impl {
-  // What waits for the program's thread. Shared with what is posted to it.
+  // What waits for the program. Shared with what is posted to it.
   struct Asked {
     std::mutex mutex;  // guards `answers`
     std::map<std::uint64_t, std::optional<Answer>> answers;
@@ -189,7 +162,10 @@ struct Server::Impl {
   struct Reading {
     std::unique_ptr<FlowFeed> feed;
     std::string flows;
-    std::uint64_t lost = 0;
+    FeedNotes notes;
+
+    void take(const ::observer::GetFlowsResponse& response);
+    [[nodiscard]] Answer answer() const;
   };
   using Job = std::function<Answer()>;
 
@@ -264,6 +240,9 @@ std::optional<Answer> Server::Impl::edges(const HttpServer::Request& request) {
   if (!view) {
     return refuse(400, view.error().message);
   }
+  if (!(*view)->problem.empty()) {
+    return refuse(502, (*view)->problem);
+  }
   const bool waits =
       !(*view)->caught_up && Clock::now() - request.since < kCatchUp;
   return waits ? std::nullopt : std::optional(give(to_json(**view, *query)));
@@ -289,23 +268,35 @@ std::optional<Answer> Server::Impl::flows(const HttpServer::Request& request) {
   do {
     const auto step = reading.feed->next(response);
     if (step == FlowFeed::Step::kEnd || step == FlowFeed::Step::kWait) {
-      return Answer{.type = "application/json",
-                    .body = "{\"flows\":[" + reading.flows +
-                            "],\"lost\":" + std::to_string(reading.lost) + "}"};
+      const auto problem = reading.feed->problem();
+      return problem.empty() ? reading.answer() : refuse(502, problem);
     }
-    if (step == FlowFeed::Step::kMessage && response.has_lost_events()) {
-      reading.lost += response.lost_events().num_events_lost();
-    } else if (step == FlowFeed::Step::kMessage && response.has_flow()) {
-      const auto text = flow::to_json(response.flow());
-      if (!text.empty()) {
-        reading.flows += (reading.flows.empty() ? "" : ",") + text;
-      }
+    if (step == FlowFeed::Step::kMessage) {
+      reading.take(response);
     }
   } while (Clock::now() < until);
   return std::nullopt;
 }
 
-// What only the program's thread knows.
+void Server::Impl::Reading::take(const ::observer::GetFlowsResponse& response) {
+  if (!response.has_flow()) {
+    notes.take(response);
+    return;
+  }
+  const auto text = flow::to_json(response.flow());
+  if (!text.empty()) {
+    flows += (flows.empty() ? "" : ",") + text;
+  }
+}
+
+Answer Server::Impl::Reading::answer() const {
+  return {.type = "application/json",
+          .body = "{\"flows\":[" + flows +
+                  "],\"lost\":" + std::to_string(notes.lost) +
+                  ",\"away\":" + dump(list_of(notes.away)) + "}"};
+}
+
+// What only the program knows.
 std::optional<Answer> Server::Impl::ask(const HttpServer::Request& request) {
   {
     const std::lock_guard lock(asked->mutex);
@@ -321,13 +312,19 @@ std::optional<Answer> Server::Impl::ask(const HttpServer::Request& request) {
 std::optional<Answer> Server::Impl::post_for(
     const HttpServer::Request& request) {
   if (request.path == "/api/policies") {
-    post(request.number,
-         [this] { return give({{"policies", list_of(sources.policies())}}); });
+    post(request.number, [this] {
+      const auto policies = sources.policies();
+      return policies ? give({{"policies", *policies}})
+                      : refuse(502, policies.error().message);
+    });
     return std::nullopt;
   }
   if (request.path == "/api/namespaces") {
-    post(request.number,
-         [this] { return give({{"namespaces", sources.namespaces()}}); });
+    post(request.number, [this] {
+      const auto namespaces = sources.namespaces();
+      return namespaces ? give({{"namespaces", *namespaces}})
+                        : refuse(502, namespaces.error().message);
+    });
     return std::nullopt;
   }
   if (request.path == "/api/explain") {
@@ -342,8 +339,8 @@ void Server::Impl::post(std::uint64_t number, Job job) {
     const std::lock_guard lock(asked->mutex);
     asked->answers.try_emplace(number);
   }
-  // The server is destroyed in the thread that calls it: if it is still there
-  // at the beginning, it is at the end.
+  // The server outlives what is called: if it is still there at the beginning,
+  // it is at the end.
   sources.post(
       [number, job = std::move(job), weak = std::weak_ptr<Asked>(asked)] {
         if (const auto alive = weak.lock()) {
@@ -383,7 +380,7 @@ std::optional<Answer> Server::Impl::post_reach(
   post(request.number,
        [this, ports = std::move(ports), ns = request.argument("namespace")] {
          const auto view = sources.reach(ns, ports);
-         return view ? give(to_json(*view)) : refuse(422, view.error().message);
+         return view ? give(*view) : refuse(422, view.error().message);
        });
   return std::nullopt;
 }

@@ -34,8 +34,8 @@ struct ServerOptions {
 // size of answers are bounded.
 class Server {
  public:
-  // The sources must outlive the server, and the server be destroyed in the
-  // program's thread.
+  // The sources must outlive the server, and call nothing that was posted to
+  // them while the server is destroyed.
   static Result<Server> open(health::Listener listener, Sources& sources,
                              ServerOptions options);
   Server(Server&&) noexcept;

@@ -23,6 +23,12 @@ struct Workload {
   auto operator<=>(const Workload&) const = default;
 };
 
+// Where a policy has pods.
+struct PolicyNode {
+  std::string node;
+  std::string problem;  // why it is not in force there; empty: it is
+};
+
 struct PolicyView {
   std::string kind;
   std::string ns;  // empty for cluster-wide kinds
@@ -35,6 +41,11 @@ struct PolicyView {
   // Of the pods that it selects; the first ones, sorted.
   std::vector<Workload> subjects;
   bool more_subjects = false;
+  // Of the nodes of these pods: the first ones, sorted, those on which it is
+  // not in force before the others; and how many there are.
+  std::vector<PolicyNode> nodes;
+  std::uint64_t nodes_in_all = 0;
+  std::uint64_t nodes_in_force = 0;
 };
 
 // Who may reach whom in a namespace, by the rules and not by traffic.
@@ -65,6 +76,8 @@ class FlowFeed {
   virtual ~FlowFeed() = default;
   // As FlowCursor::next().
   virtual Step next(::observer::GetFlowsResponse& response) = 0;
+  // After kEnd: why there are no more, or an empty text if these were all.
+  [[nodiscard]] virtual std::string problem() const { return {}; }
 };
 
 class Sources {
@@ -81,14 +94,14 @@ class Sources {
   // Fails if the request is not valid.
   virtual Result<std::unique_ptr<FlowFeed>> open(
       const ::observer::GetFlowsRequest& request) = 0;
-  // Has the program's thread call it, now or later, or never if the program
+  // Has a thread of the program call it, now or later, or never if the program
   // ends.
   virtual void post(std::function<void()> callback) = 0;
 
-  // Called in the program's thread.
+  // Called by what was posted.
 
-  virtual std::vector<std::string> namespaces() = 0;
-  virtual std::vector<PolicyView> policies() = 0;
+  virtual Result<std::vector<std::string>> namespaces() = 0;
+  virtual Result<std::vector<PolicyView>> policies() = 0;
   virtual Result<explain::ExplainView> explain(
       const explain::ExplainRequest& request) = 0;
   // `ports`: those asked for; a namespace's own are added.

@@ -3,10 +3,14 @@
 
 #include <cstddef>
 #include <map>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include <nlohmann/json.hpp>
+
+#include "lib/ui/subjects.h"
+#include "lib/ui/views_json.h"
 
 namespace sluice::operatord {
 namespace {
@@ -273,6 +277,37 @@ std::string policies_text(const flow::NodeQuery::Answers& nodes,
   return to_text({{"policies", std::move(policies)},
                   {"problems", policy_counts(store)["problems"]},
                   {"nodes", std::move(statuses)}});
+}
+
+std::string page_policies_text(const flow::NodeQuery::Answers& nodes,
+                               const op::ClusterStore& store,
+                               const policy::Translator& translator,
+                               const PolicyStatus& status) {
+  const auto short_of = shortfalls(node_statuses(nodes));
+  std::string shortfall;  // of the policy in question
+  ui::SubjectFinder finder(translator, [&](const std::string& node) {
+    const auto found = short_of.find(node);
+    const auto problem =
+        found == short_of.end() ? "there is no such node" : found->second;
+    return std::optional(problem.empty() ? shortfall : problem);
+  });
+  auto policies = json::array();
+  for (const auto& [key, object] : store.policies()) {
+    if (op::is_group(key)) {
+      continue;
+    }
+    const policy::PolicyKey name{
+        .kind = key.kind, .ns = key.ns, .name = key.name};
+    shortfall = translator.shortfall(name);
+    ui::PolicyView view{.kind = key.kind, .ns = key.ns, .name = key.name};
+    finder.find(view);
+    json row = view;
+    row.update(policy_row(object, shortfall,
+                          missing_on(translator, name, short_of),
+                          status.warnings(name)));
+    policies.push_back(std::move(row));
+  }
+  return to_text({{"policies", std::move(policies)}});
 }
 
 }  // namespace sluice::operatord

@@ -37,4 +37,11 @@ std::string policies_text(const flow::NodeQuery::Answers& nodes,
                           const policy::Translator& translator,
                           const PolicyStatus& status);
 
+// What the web page asks: {"policies": [ui::PolicyView]}, with what each one
+// selects and where it is in force. `nodes`: as above.
+std::string page_policies_text(const flow::NodeQuery::Answers& nodes,
+                               const op::ClusterStore& store,
+                               const policy::Translator& translator,
+                               const PolicyStatus& status);
+
 }  // namespace sluice::operatord

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "operator/program/query_server.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <iterator>
@@ -32,6 +33,7 @@ constexpr std::chrono::seconds kPatience{10};
 // TokenReview, also if it is anybody's.
 constexpr std::size_t kOpenMax = 8;
 constexpr std::size_t kTextMax = 600;
+constexpr std::size_t kArgumentsMax = 100;
 constexpr std::chrono::seconds kListenAgain{2};
 
 Answer told(int status, const std::string& text) {
@@ -53,14 +55,27 @@ int http_status(const grpc::Status& status) {
   }
 }
 
+bool is_of_page(std::string_view path) {
+  return path == "/api/policies" || path == "/api/namespaces" ||
+         path == "/api/reach";
+}
+
 bool is_question(std::string_view path) {
   return path == "/explain" || path == "/status" || path == "/endpoints" ||
-         path == "/policies";
+         path == "/policies" || is_of_page(path);
+}
+
+bool is_too_long(const QueryServer::Arguments& arguments) {
+  return arguments.size() > kArgumentsMax ||
+         std::ranges::any_of(arguments, [](const auto& argument) {
+           return argument.second.size() > kTextMax;
+         });
 }
 
 struct Open {
   std::string path;
   explain::ExplainRequest request;
+  QueryServer::Arguments arguments;
   std::string token;
   std::shared_ptr<flow::FlowPull> flows;  // of a request for flows
   Clock::time_point since;
@@ -147,8 +162,9 @@ std::optional<Answer> QueryServer::Impl::begin(
   const bool flows = request.path == "/flows";
   if (!flows && !is_question(request.path)) {
     return told(404,
-                "GET /explain?from=&to=&port=, /status, /endpoints, /policies "
-                "or /flows?request=");
+                "GET /explain?from=&to=&port=, /status, /endpoints, /policies, "
+                "/api/policies, /api/namespaces, /api/reach?namespace= or "
+                "/flows?request=");
   }
   if (Clock::now() - request.since > kPatience) {
     return told(503, "the operator has not answered in time");
@@ -157,6 +173,7 @@ std::optional<Answer> QueryServer::Impl::begin(
             .request = {.from = request.argument("from"),
                         .to = request.argument("to"),
                         .port = request.argument("port")},
+            .arguments = {},
             .token = request.header(kTokenHeader),
             .flows = nullptr,
             .since = request.since,
@@ -169,9 +186,13 @@ std::optional<Answer> QueryServer::Impl::begin(
                          (flows ? "sluice-observer" : kAccount) +
                          " is needed in the header " + kTokenHeader);
   }
-  if (open.request.from.size() > kTextMax ||
-      open.request.to.size() > kTextMax ||
-      open.request.port.size() > kTextMax) {
+  open.arguments = request.arguments();
+  for (const auto& [name, value] : open.arguments) {
+    if (name == "to-name") {
+      open.request.to_names.push_back(value);
+    }
+  }
+  if (!flows && is_too_long(open.arguments)) {
     return told(400, "the question is too long");
   }
   if (requests->open.size() >= kOpenMax) {
@@ -232,6 +253,7 @@ void QueryServer::Impl::checked(
     std::uint64_t number, const kube::ApiResult<kube::TokenIdentity>& who) {
   std::string path;
   explain::ExplainRequest request;
+  Arguments arguments;
   {
     const std::lock_guard lock(requests->mutex);
     const auto found = requests->open.find(number);
@@ -240,18 +262,22 @@ void QueryServer::Impl::checked(
     }
     path = found->second.path;
     request = found->second.request;
+    arguments = found->second.arguments;
   }
+  const auto done = [weak = std::weak_ptr(requests),
+                     number](Result<std::string> answer) {
+    if (const auto waiting = weak.lock()) {
+      waiting->answer(number, answer_of(std::move(answer)));
+    }
+  };
   if (auto refused = refusal(who)) {
     requests->answer(number, std::move(*refused));
   } else if (path == "/explain") {
-    requests->answer(number, answer_of(sources.explain(request)));
+    done(sources.explain(request));
+  } else if (is_of_page(path)) {
+    sources.page(path, arguments, done);
   } else {
-    sources.ask(path, [weak = std::weak_ptr(requests),
-                       number](Result<std::string> answer) {
-      if (const auto waiting = weak.lock()) {
-        waiting->answer(number, answer_of(std::move(answer)));
-      }
-    });
+    sources.ask(path, done);
   }
 }
 

@@ -4,6 +4,8 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "lib/base/result.h"
 #include "lib/explain/view.h"
@@ -16,8 +18,10 @@ namespace sluice::operatord {
 // Answers the `sluice` command of people who have a kubeconfig (`--operator`),
 // through the API server's proxy of Services:
 //
-//   GET /explain?from=&to=&port=
+//   GET /explain?from=&to=&port=&to-name=
 //   GET /status, /endpoints, /policies
+//   GET /api/policies, /api/namespaces, /api/reach?namespace=&port=
+//                        for the page of `sluice ui`; see lib/ui/server.h
 //   GET /flows?request=  a GetFlowsRequest of Hubble's API in base64; the
 //   answer
 //                        is a line of JSON for each GetFlowsResponse, and empty
@@ -43,12 +47,17 @@ class QueryServer {
  public:
   // JSON, or why there is none.
   using Done = std::function<void(Result<std::string> answer)>;
+  using Arguments = std::vector<std::pair<std::string, std::string>>;
   struct Sources {
     std::function<Result<std::string>(const explain::ExplainRequest& request)>
         explain;
     // `path`: "/status", "/endpoints" or "/policies". `done` is called once, in
     // any thread, also after this object is gone.
     std::function<void(const std::string& path, Done done)> ask;
+    // Of the web page; `done` as above.
+    std::function<void(const std::string& path, const Arguments& arguments,
+                       Done done)>
+        page;
     // Called in the server's thread.
     std::function<std::shared_ptr<flow::FlowPull>(
         const std::string& authorization, std::string request)>

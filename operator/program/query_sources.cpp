@@ -6,14 +6,21 @@
 
 #include "operator/program/answers.h"
 #include "operator/program/node_answers.h"
+#include "operator/program/page_answers.h"
 
 namespace sluice::operatord {
 namespace {
+
+constexpr const char* kPagePolicies = "/api/policies";
 
 std::string cluster_text(const QueryContext& context, const std::string& path,
                          const flow::NodeQuery::Answers& nodes) {
   if (path == "/endpoints") {
     return endpoints_text(nodes);
+  }
+  if (path == kPagePolicies) {
+    return page_policies_text(nodes, context.store, context.translator,
+                              context.status);
   }
   return path == "/policies" ? policies_text(nodes, context.store,
                                              context.translator, context.status)
@@ -42,20 +49,32 @@ void ask_nodes(const std::shared_ptr<const QueryContext>& context,
 
 QueryServer::Sources query_sources(QueryContext context) {
   const auto shared = std::make_shared<const QueryContext>(std::move(context));
-  return {.explain =
-              [shared](const explain::ExplainRequest& request) {
-                return request.port.empty()
-                           ? explanations(shared->translator, request)
-                           : explanation(shared->translator, request);
-              },
-          .ask =
-              [shared](const std::string& path, QueryServer::Done done) {
-                ask_nodes(shared, path, std::move(done));
-              },
-          .flows =
-              [shared](const std::string& authorization, std::string request) {
-                return shared->flows.read(authorization, std::move(request));
-              }};
+  return {
+      .explain =
+          [shared](const explain::ExplainRequest& request) {
+            return request.port.empty()
+                       ? explanations(shared->translator, request)
+                       : explanation(shared->translator, request);
+          },
+      .ask =
+          [shared](const std::string& path, QueryServer::Done done) {
+            ask_nodes(shared, path, std::move(done));
+          },
+      .page =
+          [shared, page = std::make_shared<PageAnswers>(
+                       shared->loop, shared->translator, shared->store)](
+              const std::string& path, const QueryServer::Arguments& arguments,
+              QueryServer::Done done) {
+            if (path == kPagePolicies) {
+              ask_nodes(shared, path, std::move(done));
+            } else {
+              page->ask(path, arguments, std::move(done));
+            }
+          },
+      .flows =
+          [shared](const std::string& authorization, std::string request) {
+            return shared->flows.read(authorization, std::move(request));
+          }};
 }
 
 }  // namespace sluice::operatord

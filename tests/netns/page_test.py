@@ -100,7 +100,12 @@ class InABrowser(ui_test.Page):
         self.browser.key("ArrowRight")
         self.until("document.getElementById('panel').textContent.includes('CiliumNetworkPolicy/x/p')")
         self.assertIn(_SCRIPT, self.panel())
-        self.assertIn("in force", self.panel())
+        self.assertIn("in force on 1 of 1 node", self.panel())
+        self.assertEqual(self.browser.value("document.querySelector('#panel .nodes').textContent"), "✓ node1")
+        # What the user has folded stays so when the list is drawn anew.
+        self.browser.value("document.querySelector('#panel summary').click()")
+        self.browser.value("document.getElementById('tab-details').click()")
+        self.assertEqual(self.browser.value("document.querySelector('#panel details').open"), False)
 
     def test_filters_are_in_the_address(self):
         self.open("?verdict=dropped&not&to-port=53&tab=flows")

@@ -103,6 +103,8 @@ class Server(Page):
         self.assertEqual(policy["kind"], "CiliumNetworkPolicy")
         self.assertTrue(policy["valid"] and policy["in_force"])
         self.assertEqual(policy["subjects"], [{"namespace": "x", "kind": "Pod", "name": "a"}])
+        self.assertEqual((policy["nodes"], policy["nodes_in_all"], policy["nodes_in_force"]),
+                         ([{"node": "node1", "problem": ""}], 1, 1))
         self.assertEqual(self.get("namespaces")["namespaces"], ["x", "y", "z"])
 
     def test_explain(self):

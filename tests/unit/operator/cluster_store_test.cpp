@@ -113,6 +113,21 @@ class ClusterStoreTest : public ::testing::Test {
   ClusterStore store_{translator_, "sluice-system"};
 };
 
+TEST_F(ClusterStoreTest, KnowsNamespacesAndTheirPods) {
+  put_pod("b", "n1", "10.0.0.2");
+  put_pod("a", "n1", "10.0.0.3", "early");  // before its namespace is known
+  put(kube::namespaces(), {}, "empty", kube::Namespace{.name = "empty"});
+  EXPECT_THAT(store_.pods().namespaces(), ElementsAre("early", "empty", "x"));
+  EXPECT_THAT(store_.pods().pods_of("x"), ElementsAre("x/a", "x/b"));
+  EXPECT_THAT(store_.pods().pods_of("empty"), IsEmpty());
+  tell(Event::Type::kDeleted, kube::pods(), "x", "a");
+  tell(Event::Type::kDeleted, kube::pods(), "early", "a");
+  tell(Event::Type::kDeleted, kube::namespaces(), "", "empty");
+  EXPECT_THAT(store_.pods().namespaces(), ElementsAre("x"));
+  EXPECT_THAT(store_.pods().pods_of("x"), ElementsAre("x/b"));
+  EXPECT_THAT(store_.pods().pods_of("early"), IsEmpty());
+}
+
 TEST_F(ClusterStoreTest, ValidPolicyIsInForce) {
   EXPECT_TRUE(put_policy(policy(port("80")), 1));
   EXPECT_TRUE(allowed(80));

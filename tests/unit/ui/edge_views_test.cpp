@@ -4,8 +4,10 @@
 #include <string>
 #include <utility>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "relay.pb.h"
 #include "tests/unit/ui/store_sources.h"
 
 namespace sluice::ui {
@@ -33,7 +35,7 @@ TEST(EdgeViews, ReadsWhatThereWasAndWhatComes) {
   view = views.read(query, seconds(10)).value();
   EXPECT_EQ(view->table.changes(), 3U);
   EXPECT_EQ(view->table.size(), 1U);
-  EXPECT_EQ(view->lost, 0U);
+  EXPECT_EQ(view->notes.lost, 0U);
 }
 
 TEST(EdgeViews, SayHowManyFlowsAReaderHasMissed) {
@@ -41,12 +43,12 @@ TEST(EdgeViews, SayHowManyFlowsAReaderHasMissed) {
   EdgeViews views(sources, 7);
   sources.add("web");
   const auto query = query_of({});
-  EXPECT_EQ(views.read(query, seconds(10)).value()->lost, 0U);
+  EXPECT_EQ(views.read(query, seconds(10)).value()->notes.lost, 0U);
   for (int i = 0; i < 100; ++i) {
     sources.add("web");  // of which the store keeps 64
   }
   const auto* view = views.read(query, seconds(10)).value();
-  EXPECT_EQ(view->lost, 36U);
+  EXPECT_EQ(view->notes.lost, 36U);
   EXPECT_EQ(view->table.changes(), 65U);
 }
 
@@ -70,6 +72,53 @@ TEST(EdgeViews, RefusesFiltersThatTheStoreDoes) {
   StoreSources sources;
   EdgeViews views(sources, 7);
   EXPECT_FALSE(views.read(query_of({{"label", "app in"}}), seconds(10)));
+}
+
+::observer::GetFlowsResponse node_is(const std::string& node,
+                                     ::relay::NodeState state) {
+  ::observer::GetFlowsResponse response;
+  response.mutable_node_status()->set_state_change(state);
+  response.mutable_node_status()->add_node_names(node);
+  response.mutable_node_status()->set_message("away");
+  return response;
+}
+
+TEST(EdgeViews, AFeedThatHasEndedIsBegunAnew) {
+  StoreSources sources;
+  sources.messages = {node_is("n1", ::relay::NODE_CONNECTED)};
+  EdgeViews views(sources, 7);
+  const auto query = query_of({});
+  const auto* view = views.read(query, seconds(10)).value();
+  EXPECT_EQ(view->id, 7U);
+  EXPECT_TRUE(view->caught_up);
+  EXPECT_EQ(view->problem, "");
+  sources.problem = "403 Forbidden";
+  view = views.read(query, seconds(10)).value();
+  EXPECT_EQ(view->id, 8U);
+  EXPECT_EQ(view->problem, "403 Forbidden");
+  sources.messages.clear();
+  sources.problem.clear();
+  sources.add("web");
+  view = views.read(query, seconds(10)).value();
+  EXPECT_EQ(view->id, 9U);
+  EXPECT_EQ(view->table.changes(), 1U);
+  EXPECT_EQ(views.read(query, seconds(10)).value()->id, 9U);
+}
+
+TEST(EdgeViews, SayOfWhichNodesFlowsAreMissing) {
+  StoreSources sources;
+  sources.messages = {node_is("n1", ::relay::NODE_CONNECTED),
+                      node_is("n2", ::relay::NODE_UNAVAILABLE),
+                      node_is("n3", ::relay::NODE_ERROR),
+                      node_is("n4", ::relay::NODE_UNAVAILABLE),
+                      node_is("n4", ::relay::NODE_CONNECTED),
+                      node_is("n5", ::relay::NODE_UNAVAILABLE),
+                      node_is("n5", ::relay::NODE_GONE)};
+  EdgeViews views(sources, 7);
+  const auto* view = views.read(query_of({}), seconds(10)).value();
+  EXPECT_THAT(view->notes.away,
+              testing::ElementsAre(testing::Pair("n2", "away"),
+                                   testing::Pair("n3", "away")));
 }
 
 }  // namespace

@@ -102,5 +102,17 @@ TEST_F(UiServer, WhatIsAnsweredAfterItsEndIsNothing) {
   EXPECT_EQ(hear(waiting), "");
 }
 
+TEST_F(UiServer, WhatTheSourcesCannotSayIsAnErrorWithItsReason) {
+  sources_.problem = "403 Forbidden";
+  for (const auto* path : {"/api/edges", "/api/flows"}) {
+    const auto answer = get(path);
+    EXPECT_THAT(answer, StartsWith("HTTP/1.1 502 "));
+    EXPECT_THAT(answer, HasSubstr("{\"error\":\"403 Forbidden\"}"));
+  }
+  const auto waiting = ask("/api/policies");
+  posted(1).front()();
+  EXPECT_THAT(hear(waiting), StartsWith("HTTP/1.1 502 "));
+}
+
 }  // namespace
 }  // namespace sluice::ui
