@@ -29,11 +29,11 @@ std::string nodes_text(std::size_t done, std::size_t all) {
 
 // ---- NodeProgress -----------------------------------------------------------
 
-void NodeProgress::advance(const Versions& versions) {
-  if (versions_ == versions) {
+void NodeProgress::advance(const TakenIn& taken_in) {
+  if (taken_in_ == taken_in) {
     return;
   }
-  versions_ = versions;
+  taken_in_ = taken_in;
   for (const auto& [name, node] : nodes_) {
     changed_.insert(name);
   }
@@ -75,11 +75,11 @@ void NodeProgress::sent(const std::string& node, std::uint64_t revision) {
   // Two transactions with the same versions before them, or more than the list
   // can hold, are merged: their versions are in force when the second one is
   // applied.
-  if (!record.pending.empty() && (record.pending.back().before == versions_ ||
+  if (!record.pending.empty() && (record.pending.back().before == taken_in_ ||
                                   record.pending.size() == kPendingMax)) {
     record.pending.back().revision = revision;
   } else {
-    record.pending.push_back({.revision = revision, .before = versions_});
+    record.pending.push_back({.revision = revision, .before = taken_in_});
   }
   changed_.insert(node);
 }
@@ -106,9 +106,10 @@ wire::NodeReport NodeProgress::report(const std::string& node) const {
     return report;
   }
   const auto& [connected, pending, failures] = found->second;
-  const auto& versions = pending.empty() ? versions_ : pending.front().before;
+  const auto& now = pending.empty() ? taken_in_ : pending.front().before;
   report.connected = connected;
-  report.in_force.assign(versions.begin(), versions.end());
+  report.in_force.assign(now.versions.begin(), now.versions.end());
+  report.held = now.held;
   report.failures = failures;
   return report;
 }
@@ -197,8 +198,13 @@ Enforcement::Shortfall Enforcement::shortfall(std::string_view name,
     return result;
   }
   const auto kind = policy_kind_index(policy.key.kind);
+  const bool held =
+      std::ranges::any_of(report->held, [&](const wire::HeldVersion& one) {
+        return one.ns == policy.key.ns && one.kind == kind &&
+               one.version <= policy.resource_version;
+      });
   if (policy.resource_version != 0 && kind < report->in_force.size() &&
-      report->in_force[kind] >= policy.resource_version) {
+      report->in_force[kind] >= policy.resource_version && !held) {
     return result;
   }
   result.reason = kPending;

@@ -26,6 +26,13 @@ using Clock = std::chrono::steady_clock;
 
 // For every kind of policy, the newest resourceVersion that has been taken in.
 using Versions = std::array<std::uint64_t, kPolicyKinds>;
+// What of the API server's policies has been taken in: everything up to
+// `versions` but for what is held.
+struct TakenIn {
+  Versions versions{};
+  std::vector<wire::HeldVersion> held;
+  bool operator==(const TakenIn&) const = default;
+};
 
 // The progress of the agents that this replica serves. A node's agent has
 // everything in force that was taken in before the oldest transaction that the
@@ -34,7 +41,7 @@ class NodeProgress {
  public:
   // Objects have been taken in and the resulting transactions sent: nodes
   // without a transaction in flight have all of this in force.
-  void advance(const Versions& versions);
+  void advance(const TakenIn& taken_in);
 
   void connected(const std::string& node, bool resumed);
   void disconnected(const std::string& node);
@@ -60,7 +67,7 @@ class NodeProgress {
   static constexpr std::size_t kPendingMax = 256;
   struct Pending {
     std::uint64_t revision = 0;
-    Versions before{};  // versions in force until it is applied
+    TakenIn before;  // in force until it is applied
   };
   struct Node {
     bool connected = false;
@@ -68,7 +75,7 @@ class NodeProgress {
     std::vector<wire::Failure> failures;
   };
 
-  Versions versions_{};
+  TakenIn taken_in_;
   std::unordered_map<std::string, Node> nodes_;
   std::set<std::string> changed_;
 };

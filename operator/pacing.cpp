@@ -2,6 +2,7 @@
 #include "operator/pacing.h"
 
 #include <algorithm>
+#include <array>
 #include <ranges>
 #include <utility>
 
@@ -10,8 +11,8 @@ namespace {
 
 using kube::Event;
 
-// A suspicion that nothing has renewed for this time is forgotten.
-constexpr std::chrono::seconds kForgotten{30};
+// A namespace is watched for so long after it was, or may have been, expensive.
+constexpr std::chrono::seconds kWatched{30};
 
 bool same_object(const Event& a, const Event& b) {
   return a.resource == b.resource && a.ns == b.ns && a.name == b.name;
@@ -27,12 +28,12 @@ bool replaces(const Event& later, const Event& earlier) {
 }  // namespace
 
 bool Pacing::hold(const Event& event) {
-  const auto account = suspected_.find(event.ns);
-  if (account == suspected_.end()) {
+  const auto account = watched_.find(event.ns);
+  if (account == watched_.end()) {
     turn_.insert(event.ns);
     return false;
   }
-  auto& [due, held] = account->second;
+  auto& held = account->second.held;
   // The last event of the object, because their order counts.
   auto latest_first = std::views::reverse(held);
   const auto last = std::ranges::find_if(latest_first, [&](const Held& one) {
@@ -46,37 +47,36 @@ bool Pacing::hold(const Event& event) {
                   .kind = policy_kind_index(event.resource->kind),
                   .first_version = version_number(event.resource_version)});
   if (held.size() >= kEventsMax) {
-    due = {};
+    account->second.due = {};
   }
   return true;
 }
 
-void Pacing::charge(std::chrono::nanoseconds spent) {
+void Pacing::charge(std::chrono::nanoseconds spent, Clock::time_point now) {
   if (spent >= kExpensive) {
     for (const auto& ns : turn_) {
-      suspected_[ns];
+      watched_[ns].expensive = now;
     }
   }
   turn_.clear();
 }
 
 std::vector<Event> Pacing::take_due(Clock::time_point now) {
-  auto first = suspected_.end();
-  for (auto at = suspected_.begin(); at != suspected_.end();) {
+  auto first = watched_.end();
+  for (auto at = watched_.begin(); at != watched_.end();) {
     const auto& account = at->second;
-    if (account.held.empty() && account.due != Clock::time_point{} &&
-        now > account.due + kForgotten) {
-      at = suspected_.erase(at);
+    if (account.held.empty() && now > account.expensive + kWatched) {
+      at = watched_.erase(at);
       continue;
     }
     if (!account.held.empty() && account.due <= now &&
-        (first == suspected_.end() || account.due < first->second.due)) {
+        (first == watched_.end() || account.due < first->second.due)) {
       first = at;
     }
     ++at;
   }
   std::vector<Event> events;
-  if (first == suspected_.end()) {
+  if (first == watched_.end()) {
     return events;
   }
   alone_ = first->first;
@@ -88,32 +88,34 @@ std::vector<Event> Pacing::take_due(Clock::time_point now) {
 
 void Pacing::charge_alone(std::chrono::nanoseconds spent,
                           Clock::time_point now) {
-  const auto account = suspected_.find(alone_);
-  if (account == suspected_.end()) {
+  const auto account = watched_.find(alone_);
+  if (account == watched_.end() || spent < kExpensive) {
     return;
   }
-  if (spent < kExpensive) {
-    if (account->second.held.empty()) {
-      suspected_.erase(account);
-    }
-    return;
-  }
+  account->second.expensive = now;
   account->second.due =
       now + std::min<Clock::duration>((kParts - 1) * spent, kHoldMax);
 }
 
-std::uint64_t Pacing::oldest_held(std::size_t kind) const {
-  std::uint64_t oldest = 0;
-  for (const auto& [ns, account] : suspected_) {
+std::vector<wire::HeldVersion> Pacing::held() const {
+  std::vector<wire::HeldVersion> result;
+  for (const auto& [ns, account] : watched_) {
+    std::array<std::uint64_t, kPolicyKinds> oldest{};
     for (const auto& held : account.held) {
       // What a new list has found to be gone has no version.
-      if (held.kind == kind && held.first_version != 0 &&
-          (oldest == 0 || held.first_version < oldest)) {
-        oldest = held.first_version;
+      auto& version = oldest.at(held.kind);
+      if (held.first_version != 0 &&
+          (version == 0 || held.first_version < version)) {
+        version = held.first_version;
+      }
+    }
+    for (std::uint32_t kind = 0; kind < kPolicyKinds; ++kind) {
+      if (oldest.at(kind) != 0) {
+        result.push_back({.ns = ns, .kind = kind, .version = oldest.at(kind)});
       }
     }
   }
-  return oldest;
+  return result;
 }
 
 }  // namespace sluice::op

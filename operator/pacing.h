@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "lib/kube/api/event.h"
+#include "lib/wire/protocol.h"
 #include "operator/cluster_store.h"
 
 namespace sluice::op {
@@ -18,37 +19,36 @@ namespace sluice::op {
 // that a namespace whose changes are expensive to translate takes a small part
 // of the operator's time. The changes of all others are handed over at once.
 //
-// A namespace that changed policies in an expensive turn is suspected. Its next
-// changes are held until they can be handed over alone, which shows what they
-// cost. If that is much, the changes after them are held for a multiple of it.
-// Pure: the caller's clock, one thread.
+// A namespace that changed policies in an expensive turn is watched for half a
+// minute: its changes are handed over alone, after those of all others, which
+// shows what they cost. If that is much, the changes after them are held for a
+// multiple of it. Pure: the caller's clock, one thread.
 class Pacing {
  public:
   using Clock = std::chrono::steady_clock;
   // Changes that take less computing are not worth being held.
   static constexpr std::chrono::milliseconds kExpensive{8};
-  // A suspected namespace gets one part in this many of the time: an agent
-  // needs several times as long for a large change as the translation.
-  static constexpr int kParts = 30;
-  static constexpr std::chrono::milliseconds kHoldMax{1'000};
+  // A watched namespace gets one part in this many of the time.
+  static constexpr int kParts = 100;
+  static constexpr std::chrono::milliseconds kHoldMax{10'000};
   // A namespace with this many events is not held any longer.
   static constexpr std::size_t kEventsMax = 256;
 
   // True if the event of a policy is held and take_due() will return it; false
   // if it is to be handed over now, with the others of this turn.
   bool hold(const kube::Event& event);
-  // What it took to translate what has been handed over since the last call.
-  void charge(std::chrono::nanoseconds spent);
+  // What it took to translate and apply what has been handed over since the
+  // last call.
+  void charge(std::chrono::nanoseconds spent, Clock::time_point now);
 
   // The events of one namespace whose time has come, in their order; empty if
   // there is none. The caller hands them over alone and calls charge_alone().
   std::vector<kube::Event> take_due(Clock::time_point now);
   void charge_alone(std::chrono::nanoseconds spent, Clock::time_point now);
 
-  // The oldest resourceVersion of a kind of policy, by its index, that has been
-  // held and not handed over, also if a newer version has replaced it; 0 if
-  // there is none.
-  [[nodiscard]] std::uint64_t oldest_held(std::size_t kind) const;
+  // By namespace and kind of policy, the oldest resourceVersion that has been
+  // held and not handed over, also if a newer version has replaced it. Sorted.
+  [[nodiscard]] std::vector<wire::HeldVersion> held() const;
 
  private:
   struct Held {
@@ -58,10 +58,12 @@ class Pacing {
   };
   struct Account {
     Clock::time_point due;  // not handed over before
+    Clock::time_point
+        expensive;  // when it was, or may have been, the last time
     std::vector<Held> held;
   };
 
-  std::map<std::string, Account> suspected_;
+  std::map<std::string, Account> watched_;
   std::set<std::string> turn_;  // handed over since the last charge()
   std::string alone_;           // of the last take_due()
 };

@@ -424,6 +424,12 @@ void encode(const NodeReport& report, v1::NodeReport& message) {
   for (const auto version : report.in_force) {
     message.add_in_force(version);
   }
+  for (const auto& held : report.held) {
+    auto& to = *message.add_held();
+    to.set_namespace_(held.ns);
+    to.set_kind(held.kind);
+    to.set_version(held.version);
+  }
   add_failures(report.failures, message);
   if (report.addresses) {
     *message.mutable_addresses() = encode_addresses(*report.addresses);
@@ -440,6 +446,14 @@ Result<NodeReport> decode(const v1::NodeReport& message) {
       .connected = message.connected(),
       .in_force = {message.in_force().begin(), message.in_force().end()},
       .failures = std::move(*failures)};
+  if (message.held_size() > static_cast<int>(kHeldMax)) {
+    return fail("progress: too many versions are held");
+  }
+  for (const auto& held : message.held()) {
+    report.held.push_back({.ns = held.namespace_(),
+                           .kind = held.kind(),
+                           .version = held.version()});
+  }
   if (message.has_addresses()) {
     auto addresses = decode(message.addresses());
     if (!addresses) {

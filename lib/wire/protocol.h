@@ -193,14 +193,28 @@ struct PodAddress {
 // multicast and the like.
 bool may_be_pods(const IpAddress& ip);
 
+// The oldest version of a namespace's policies of a kind that a replica of the
+// operator has seen and not taken in yet. `kind`: its place in
+// NodeReport::in_force.
+struct HeldVersion {
+  std::string ns;
+  std::uint32_t kind = 0;
+  std::uint64_t version = 0;
+  bool operator==(const HeldVersion&) const = default;
+};
+// A report has no more.
+inline constexpr std::size_t kHeldMax = 64;
+
 // How far the agent of one node is, as one replica of the operator tells it to
 // another. Revisions are each replica's own; so progress is told as what of the
 // API server's objects is in force there: `in_force` has a resourceVersion for
-// every kind of policy, in an order that all replicas share.
+// every kind of policy, in an order that all replicas share, and `held` has the
+// exceptions.
 struct NodeReport {
   std::string node;
   bool connected = false;
   std::vector<std::uint64_t> in_force;
+  std::vector<HeldVersion> held = {};
   std::vector<Failure> failures;
   // That the agent has found on the node; not set: it has not said.
   std::optional<std::vector<IpAddress>> addresses = std::nullopt;

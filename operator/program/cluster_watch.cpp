@@ -91,12 +91,14 @@ void ClusterWatch::settle(Watched& watched) {
   }
 }
 
-op::Versions ClusterWatch::versions() const {
-  auto result = versions_;
-  for (std::size_t kind = 0; kind < result.size(); ++kind) {
-    if (const auto held = pacing_.oldest_held(kind); held != 0) {
-      result[kind] = std::min(result[kind], held - 1);
-    }
+op::TakenIn ClusterWatch::taken_in() const {
+  op::TakenIn result{.versions = versions_, .held = pacing_.held()};
+  // What a report has no place for makes the versions older for everybody.
+  while (result.held.size() > wire::kHeldMax) {
+    const auto& last = result.held.back();
+    auto& version = result.versions.at(last.kind);
+    version = std::min(version, last.version - 1);
+    result.held.pop_back();
   }
   return result;
 }

@@ -45,14 +45,16 @@ class ClusterWatch {
   [[nodiscard]] bool synced() const { return unsynced_.empty(); }
   // Which kind has not been listed, and why; empty if all have.
   [[nodiscard]] std::string problem() const;
-  // For every kind of policy, the newest resourceVersion such that the store
-  // has this version and everything older.
-  [[nodiscard]] op::Versions versions() const;
+  // What the store has of the API server's policies.
+  [[nodiscard]] op::TakenIn taken_in() const;
 
   // The policies of namespaces whose changes are expensive are passed to the
   // store later, see op::Pacing. What it took to translate the changes since
   // the last call, in computing time.
-  void charge(std::chrono::nanoseconds spent) { pacing_.charge(spent); }
+  void charge(std::chrono::nanoseconds spent,
+              std::chrono::steady_clock::time_point now) {
+    pacing_.charge(spent, now);
+  }
   // Passes the policies of one such namespace whose time has come. False if
   // there is none; otherwise charge_alone() has to follow.
   bool hand_over(std::chrono::steady_clock::time_point now);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "operator/program/distribution.h"
 
+#include <algorithm>
 #include <memory>
 #include <utility>
 
@@ -11,6 +12,7 @@ namespace sluice::operatord {
 using op::Clock;
 
 bool Distribution::turn(wire::Server& server, Clock::time_point read_at) {
+  entries_ = 0;
   if (!std::exchange(due_, false)) {
     return false;
   }
@@ -21,6 +23,7 @@ bool Distribution::turn(wire::Server& server, Clock::time_point read_at) {
     if (changes->empty() && changes->rules.empty() && changes->sets.empty()) {
       continue;
     }
+    entries_ = std::max(entries_, changes->entries.size());
     progress_.sent(node, changes->revision);
     server.send(node, std::move(changes));
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -31,6 +32,9 @@ class Distribution {
   // Sends the whole view of a node.
   void send_snapshot(wire::Server& server, const std::string& node);
 
+  // Changes of policy entries that the last call of turn() has sent to the
+  // agent that gets most.
+  [[nodiscard]] std::size_t entries() const { return entries_; }
   // Number of sets of changes passed to the agents' streams, how long each took
   // to be sent, and the time from `read_at` to the end of the last one.
   [[nodiscard]] std::uint64_t revision() const { return revision_; }
@@ -44,6 +48,7 @@ class Distribution {
   op::ClusterStore& store_;
   op::NodeProgress& progress_;
   bool due_ = false;
+  std::size_t entries_ = 0;
   std::uint64_t revision_ = 0;
   Durations times_;
   std::chrono::nanoseconds handed_in_{};

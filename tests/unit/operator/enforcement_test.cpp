@@ -19,8 +19,8 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::UnorderedElementsAre;
 
-Versions at(std::uint64_t version) {
-  return {version, version, version, version};
+TakenIn at(std::uint64_t version) {
+  return {.versions = {version, version, version, version}, .held = {}};
 }
 
 wire::Ack applied(std::uint64_t revision) {
@@ -55,6 +55,21 @@ TEST_F(NodeProgressTest, NothingIsInForceBeforeTheSnapshotIs) {
   EXPECT_EQ(in_force(), 0U);
   progress_.acknowledged("n", applied(1));
   EXPECT_EQ(in_force(), 10U);
+}
+
+TEST_F(NodeProgressTest, WhatWasHeldBackIsReportedUntilItIsApplied) {
+  give_snapshot();
+  progress_.advance({.versions = {12, 12, 12, 12},
+                     .held = {{.ns = "big", .kind = 0, .version = 11}}});
+  EXPECT_EQ(in_force(), 12U);
+  EXPECT_EQ(progress_.report("n").held.size(), 1);
+  progress_.sent("n", 2);
+  progress_.advance(at(13));
+  EXPECT_EQ(in_force(), 12U);
+  EXPECT_EQ(progress_.report("n").held.size(), 1);
+  progress_.acknowledged("n", applied(2));
+  EXPECT_EQ(in_force(), 13U);
+  EXPECT_TRUE(progress_.report("n").held.empty());
 }
 
 // A full map, for weeks.
@@ -161,7 +176,7 @@ class EnforcementTest : public ::testing::Test {
   void say(const std::string& replica, const std::string& node,
            std::uint64_t version, std::vector<wire::Failure> failures = {},
            bool connected = true) {
-    const auto versions = at(version);
+    const auto versions = at(version).versions;
     enforcement_.set(replica, {.node = node,
                                .connected = connected,
                                .in_force = {versions.begin(), versions.end()},
@@ -257,6 +272,30 @@ TEST_F(EnforcementTest, PodWithoutInterfaceIsNotEnforced) {
   EXPECT_EQ(judge().reason, "ApplyFailed");
   subjects_["n2"] = {"other"};
   EXPECT_TRUE(judge().enforced);
+}
+
+TEST_F(EnforcementTest,
+       WhatAReplicaHoldsBackIsNotEnforcedAndNothingElseIsLate) {
+  const auto kind =
+      static_cast<std::uint32_t>(policy_kind_index(policy_.key.kind));
+  const auto holds = [&](const std::string& ns, std::uint32_t of_kind,
+                         std::uint64_t version) {
+    NodeProgress progress;
+    progress.connected("n1", true);
+    progress.advance(
+        {.versions = {90, 90, 90, 90},
+         .held = {{.ns = ns, .kind = of_kind, .version = version}}});
+    enforcement_.set("", progress.report("n1"));
+    return judge(Enforcement::kPatience * 2).reason;
+  };
+  subjects_.erase("n2");
+  const auto version = policy_.resource_version;
+  EXPECT_EQ(holds(policy_.key.ns, kind, version), "Pending");
+  EXPECT_EQ(holds(policy_.key.ns, kind, version - 1), "Pending");
+  EXPECT_EQ(holds(policy_.key.ns, kind, version + 1), "Enforced");
+  EXPECT_EQ(holds("other", kind, version), "Enforced");
+  EXPECT_EQ(holds(policy_.key.ns, (kind + 1) % kPolicyKinds, version),
+            "Enforced");
 }
 
 TEST_F(EnforcementTest, NodeThatLagsForAMomentChangesNothing) {

@@ -41,7 +41,7 @@ class PacingTest : public ::testing::Test {
   // "big" has made an expensive change, in a turn of its own.
   void suspect() {
     EXPECT_FALSE(pacing_.hold(changed("big", "p", 10)));
-    pacing_.charge(kCost);
+    pacing_.charge(kCost, now_);
   }
   // It makes another one, alone.
   void spend() {
@@ -50,8 +50,16 @@ class PacingTest : public ::testing::Test {
     EXPECT_EQ(pacing_.take_due(now_).size(), 1);
     pacing_.charge_alone(kCost, now_);
   }
+  // The oldest version of "big" that is held; 0: none.
   [[nodiscard]] std::uint64_t oldest() const {
-    return pacing_.oldest_held(policy_kind_index("CiliumNetworkPolicy"));
+    const auto held = pacing_.held();
+    if (held.empty()) {
+      return 0;
+    }
+    EXPECT_EQ(held.size(), 1);
+    EXPECT_EQ(held[0].ns, "big");
+    EXPECT_EQ(held[0].kind, policy_kind_index("CiliumNetworkPolicy"));
+    return held[0].version;
   }
 
   Pacing pacing_;
@@ -61,7 +69,7 @@ class PacingTest : public ::testing::Test {
 TEST_F(PacingTest, CheapChangesAreNeverHeld) {
   for (int i = 1; i < 10; ++i) {
     EXPECT_FALSE(pacing_.hold(changed("small", "p", i)));
-    pacing_.charge(milliseconds(1));
+    pacing_.charge(milliseconds(1), now_);
   }
   EXPECT_TRUE(pacing_.take_due(now_).empty());
   EXPECT_EQ(oldest(), 0);
@@ -78,13 +86,29 @@ TEST_F(PacingTest, ASuspectIsHandedOverAloneAndAtOnce) {
   EXPECT_EQ(oldest(), 0);
 }
 
-TEST_F(PacingTest, WhoWasSuspectedForAnothersCostIsFreed) {
+TEST_F(PacingTest, WhoIsWatchedForAnothersCostWaitsForNothing) {
   EXPECT_FALSE(pacing_.hold(changed("small", "p", 9)));
   suspect();
-  EXPECT_TRUE(pacing_.hold(changed("small", "p", 12)));
+  for (int version = 12; version < 20; ++version) {
+    EXPECT_TRUE(pacing_.hold(changed("small", "p", version)));
+    EXPECT_EQ(pacing_.take_due(now_).size(), 1);
+    pacing_.charge_alone(milliseconds(1), now_);
+  }
+  now_ += std::chrono::seconds(31);
+  EXPECT_TRUE(pacing_.take_due(now_).empty());
+  EXPECT_FALSE(pacing_.hold(changed("small", "p", 20)));
+}
+
+TEST_F(PacingTest, CheapChangesBetweenExpensiveOnesFreeNobody) {
+  suspect();
+  EXPECT_TRUE(pacing_.hold(changed("big", "p", 11)));
   EXPECT_EQ(pacing_.take_due(now_).size(), 1);
-  pacing_.charge_alone(milliseconds(1), now_);
-  EXPECT_FALSE(pacing_.hold(changed("small", "p", 13)));
+  pacing_.charge_alone(milliseconds(0), now_);
+  EXPECT_TRUE(pacing_.hold(changed("big", "p", 12)));
+  EXPECT_EQ(pacing_.take_due(now_).size(), 1);
+  pacing_.charge_alone(kCost, now_);
+  EXPECT_TRUE(pacing_.hold(changed("big", "p", 13)));
+  EXPECT_TRUE(pacing_.take_due(now_ + kWait - milliseconds(1)).empty());
 }
 
 TEST_F(PacingTest, WhoSpendsMuchWaitsForAMultiple) {

@@ -20,6 +20,7 @@ NodeReport report_of(const std::string& node, std::uint64_t version) {
       .node = node,
       .connected = true,
       .in_force = {version, 1, 2, 3},
+      .held = {{.ns = "big", .kind = 2, .version = 7}},
       .failures = {{.policy_set = 0, .endpoint = "x/a", .message = "full"}}};
 }
 

@@ -103,7 +103,7 @@ TEST_F(PolicyStatusTest, OneThatLeadsAgainAsksItsOwnAgentsAnew) {
   progress_.connected("n", false);
   progress_.snapshot("n", 1);
   progress_.acknowledged("n", {.received = 1, .applied = 1, .failures = {}});
-  progress_.advance({101, 101, 101, 101});
+  progress_.advance({.versions = {101, 101, 101, 101}, .held = {}});
   status_.nodes_changed(progress_.nodes());
   EXPECT_TRUE(enforced());
   status_.set_leading(false);
