@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "lib/policy/translator.h"
+#include "operator/cluster_store.h"
+
+namespace sluice::operatord {
+
+// What this replica knows of a policy.
+struct PolicyFact {
+  op::ObjectKey key;
+  bool valid = false;
+  bool in_force = false;
+  std::int64_t generation = 0;
+  std::int64_t in_force_generation = 0;
+  std::string reason;
+  std::string isolation;
+  // Only with details.
+  std::string shortfall;
+  std::set<std::string> nodes;  // with a pod that it selects
+  std::vector<std::string> warnings;
+};
+
+// An object that cannot be used.
+struct ObjectProblem {
+  std::string object;
+  std::string source;
+  std::string message;
+};
+
+struct PolicyFacts {
+  std::vector<PolicyFact> policies;  // those that are no groups
+  std::vector<ObjectProblem> problems;
+};
+
+// Collects the facts in pieces, in the loop's thread. Policies may come and go
+// in between: of each, the facts are those of the moment when it was looked at.
+class PolicyFactCollector {
+ public:
+  using Warnings =
+      std::function<std::vector<std::string>(const policy::PolicyKey& policy)>;
+
+  // What `warnings` calls, and both arguments, must outlive this object.
+  // Without warnings, no details are collected.
+  PolicyFactCollector(const op::ClusterStore& store,
+                      const policy::Translator& translator, Warnings warnings);
+
+  // Looks at some policies. False: there is none after them.
+  bool step();
+  // After the last step.
+  [[nodiscard]] PolicyFacts take() && { return std::move(facts_); }
+
+ private:
+  void look_at(const op::PolicyObject& object);
+  std::size_t add_details(PolicyFact& fact) const;
+
+  const op::ClusterStore& store_;
+  const policy::Translator& translator_;
+  Warnings warnings_;
+  std::optional<op::ObjectKey> last_;
+  std::size_t work_ = 0;  // in this step
+  PolicyFacts facts_;
+};
+
+}  // namespace sluice::operatord
