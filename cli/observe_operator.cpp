@@ -7,6 +7,7 @@
 
 #include "agent/node/command_line.h"
 #include "cli/ask_operator.h"
+#include "lib/flow/cluster_reader.h"
 #include "observer.pb.h"
 
 namespace sluice::cli {
@@ -14,19 +15,25 @@ namespace sluice::cli {
 int observe_operator(const OperatorAccess& access,
                      const ::observer::GetFlowsRequest& request,
                      FlowFormat format) {
+  const auto bytes = request.SerializeAsString();
+  if (bytes.size() > flow::kClusterRequestBytesMax) {
+    return node::complain(
+        "the filters are too long: " + std::to_string(bytes.size()) +
+        " bytes, and a request to the operator may have " +
+        std::to_string(flow::kClusterRequestBytesMax));
+  }
   FlowPrinter printer(format);
-  const auto read =
-      read_operator_flows(access, request.SerializeAsString(), request.follow(),
-                          [&](const std::string& text) {
-                            // Members of newer operators are passed over.
-                            google::protobuf::util::JsonParseOptions options;
-                            options.ignore_unknown_fields = true;
-                            ::observer::GetFlowsResponse response;
-                            return !google::protobuf::util::JsonStringToMessage(
-                                        text, &response, options)
-                                        .ok() ||
-                                   printer.print(response);
-                          });
+  const auto read = read_operator_flows(
+      access, bytes, request.follow(), [&](const std::string& text) {
+        // Members of newer operators are passed over.
+        google::protobuf::util::JsonParseOptions options;
+        options.ignore_unknown_fields = true;
+        ::observer::GetFlowsResponse response;
+        return !google::protobuf::util::JsonStringToMessage(text, &response,
+                                                            options)
+                    .ok() ||
+               printer.print(response);
+      });
   return read ? node::kExitOk : node::complain(read.error().message);
 }
 
