@@ -4,23 +4,21 @@
 #include <utility>
 
 namespace sluice::operatord {
-namespace {
-
-// Of one step, policies and the pods that they select: a few milliseconds.
-constexpr std::size_t kWorkMax = 4'096;
-
-}  // namespace
 
 PolicyFactCollector::PolicyFactCollector(const op::ClusterStore& store,
                                          const policy::Translator& translator,
-                                         Warnings warnings)
-    : store_(store), translator_(translator), warnings_(std::move(warnings)) {}
+                                         Warnings warnings,
+                                         std::size_t work_max)
+    : store_(store),
+      translator_(translator),
+      warnings_(std::move(warnings)),
+      work_max_(work_max) {}
 
 bool PolicyFactCollector::step() {
   work_ = 0;
   const auto& policies = store_.policies();
   auto at = last_ ? policies.upper_bound(*last_) : policies.begin();
-  for (; at != policies.end() && work_ < kWorkMax; ++at) {
+  for (; at != policies.end() && work_ < work_max_; ++at) {
     look_at(at->second);
     last_ = at->first;
   }

@@ -48,12 +48,16 @@ class PolicyFactCollector {
   using Warnings =
       std::function<std::vector<std::string>(const policy::PolicyKey& policy)>;
 
+  // Of one step, policies and the pods that they select: a few milliseconds.
+  static constexpr std::size_t kWorkMax = 4'096;
+
   // What `warnings` calls, and both arguments, must outlive this object.
   // Without warnings, no details are collected.
   PolicyFactCollector(const op::ClusterStore& store,
-                      const policy::Translator& translator, Warnings warnings);
+                      const policy::Translator& translator, Warnings warnings,
+                      std::size_t work_max = kWorkMax);
 
-  // Looks at some policies. False: there is none after them.
+  // Looks at some policies, one at least. False: there is none after them.
   bool step();
   // After the last step.
   [[nodiscard]] PolicyFacts take() && { return std::move(facts_); }
@@ -65,6 +69,7 @@ class PolicyFactCollector {
   const op::ClusterStore& store_;
   const policy::Translator& translator_;
   Warnings warnings_;
+  std::size_t work_max_;
   std::optional<op::ObjectKey> last_;
   std::size_t work_ = 0;  // in this step
   PolicyFacts facts_;
