@@ -30,19 +30,20 @@ Reply late() {
 }
 
 // What questions share. No job of the worker holds it.
-struct Sources {
-  explicit Sources(QueryContext context_in)
+struct SharedSources {
+  explicit SharedSources(QueryContext context_in)
       : context(std::move(context_in)), steps(context.loop) {}
 
   const QueryContext context;
   Steps steps;
   Worker worker;
 };
-using Shared = std::shared_ptr<Sources>;
+using Shared = std::shared_ptr<SharedSources>;
 
 // Has the worker make the text.
 template <typename Make>
-void render(Sources& sources, const Question& question, Done done, Make make) {
+void render(SharedSources& sources, const Question& question, Done done,
+            Make make) {
   sources.worker.add(
       [question, done = std::move(done), make = std::move(make)] {
         done(is_late(question) ? late() : Reply{.status = 200, .text = make()});
@@ -52,6 +53,10 @@ void render(Sources& sources, const Question& question, Done done, Make make) {
 void explain_port(const Shared& sources, const Question& question, Done done) {
   sources->steps.add([sources = sources.get(), question,
                       done = std::move(done)] {
+    if (is_late(question)) {
+      done(late());
+      return false;
+    }
     auto view = explain::explain_cluster(sources->context.translator,
                                          question.request, {});
     if (!view) {
@@ -67,7 +72,7 @@ void explain_port(const Shared& sources, const Question& question, Done done) {
 // Every port that makes a difference, one after the other.
 class ExplainAllPorts {
  public:
-  ExplainAllPorts(Sources& sources, Question question, Done done)
+  ExplainAllPorts(SharedSources& sources, Question question, Done done)
       : sources_(sources),
         question_(std::move(question)),
         done_(std::move(done)) {}
@@ -106,14 +111,14 @@ class ExplainAllPorts {
     });
   }
 
-  Sources& sources_;
+  SharedSources& sources_;
   const Question question_;
   const Done done_;
   std::optional<explain::AllPorts> ports_;
 };
 
 // In the loop's thread, when the nodes have answered.
-void collect_facts(Sources& sources, const Question& question, Done done,
+void collect_facts(SharedSources& sources, const Question& question, Done done,
                    Nodes nodes) {
   const auto& context = sources.context;
   PolicyFactCollector::Warnings warnings;
@@ -180,7 +185,7 @@ void ask(const Shared& sources, const Question& question, Done done) {
 }  // namespace
 
 QueryServer::Sources query_sources(QueryContext context) {
-  const auto shared = std::make_shared<Sources>(std::move(context));
+  const auto shared = std::make_shared<SharedSources>(std::move(context));
   return {
       .ask = [shared](const Question& question,
                       Done done) { ask(shared, question, std::move(done)); },

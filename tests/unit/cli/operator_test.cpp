@@ -236,6 +236,27 @@ TEST_F(OperatorCommand, a_receiver_without_ports_is_an_error) {
               HasSubstr("svc/shop/none: there is no port to ask about"));
 }
 
+TEST_F(OperatorCommand, a_service_without_ports_is_an_error_for_files_too) {
+  const std::string file = kubeconfig_ + ".yaml";
+  std::ofstream(file) << R"(
+apiVersion: v1
+kind: Pod
+metadata: {namespace: shop, name: web}
+spec: {nodeName: n1}
+status: {phase: Running, podIPs: [{ip: 10.0.0.1}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {namespace: shop, name: portless}
+spec: {clusterIP: 10.96.0.2, selector: {app: api}}
+)";
+  const auto output = run(add_explain, {"explain", "--from", "shop/web", "--to",
+                                        "svc/shop/portless", file});
+  std::filesystem::remove(file);
+  EXPECT_EQ(output.status, 2);
+  EXPECT_THAT(output.err, HasSubstr("there is no port to ask about"));
+}
+
 TEST_F(OperatorCommand, the_environment_does_not_divert_a_question) {
   ::setenv("SLUICE_SOCKET", "/nowhere.sock", 1);
   ::setenv("HUBBLE_SERVER", "unix:/nowhere.sock", 1);
