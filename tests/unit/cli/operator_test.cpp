@@ -30,7 +30,6 @@ using kube::test::HttpRequest;
 using kube::test::Peer;
 using nlohmann::json;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 using ::testing::Not;
 
 struct Output {
@@ -51,17 +50,13 @@ class OperatorCommand : public ::testing::Test {
            " contexts: [{name: c, context: {cluster: c, user: u}}]}\n";
     access_.kubeconfig = kubeconfig_;
   }
-  ~OperatorCommand() override {
+  void TearDown() override {
     ::unsetenv("SLUICE_SOCKET");
     ::unsetenv("HUBBLE_SERVER");
     ::unsetenv("KUBECONFIG");
     set_command_line(0, nullptr);
     std::filesystem::remove(kubeconfig_);
   }
-  OperatorCommand(const OperatorCommand&) = delete;
-  OperatorCommand& operator=(const OperatorCommand&) = delete;
-  OperatorCommand(OperatorCommand&&) = delete;
-  OperatorCommand& operator=(OperatorCommand&&) = delete;
 
   // What the operator says.
   void answer(int status, std::string body) {
@@ -71,7 +66,7 @@ class OperatorCommand : public ::testing::Test {
   }
   // `program`: the name by which it was called.
   static Output run(void (*add)(CLI::App& app, int& exit_code),
-                    std::vector<std::string> words,
+                    const std::vector<std::string>& words,
                     const std::string& program = "sluice") {
     std::vector<const char*> argv{program.c_str()};
     for (const auto& word : words) {
@@ -97,7 +92,7 @@ class OperatorCommand : public ::testing::Test {
   Output ask(void (*add)(CLI::App& app, int& exit_code),
              std::vector<std::string> words) {
     words.insert(words.end(), {"--operator", "--kubeconfig", kubeconfig_});
-    return run(add, std::move(words));
+    return run(add, words);
   }
 
   std::function<void(Peer&)> reply_ = [](Peer& peer) { peer.reply(200, "{}"); };

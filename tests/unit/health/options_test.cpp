@@ -58,6 +58,7 @@ TEST_F(HttpOptions, a_request_may_be_as_large_as_there_is_memory_for_it) {
 TEST_F(HttpOptions, an_address_may_have_as_many_connections_as_is_said) {
   serve({.connections_of_one = 20});
   std::vector<Fd> held;
+  held.reserve(20);
   for (int i = 0; i < 19; ++i) {
     held.push_back(connect_to("127.0.0.1", server_->port()));
   }

@@ -16,10 +16,7 @@ namespace {
 using flow::NodeQuery;
 using flow::NodeState;
 using nlohmann::json;
-using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::Pair;
-using ::testing::UnorderedElementsAre;
 
 constexpr const char* kGood = R"({"enforced": true, "node": "good"})";
 
@@ -107,10 +104,11 @@ TEST_F(NodeAnswers, why_there_is_no_answer_is_said) {
 TEST_F(NodeAnswers, a_policy_is_in_force_if_it_is_on_all_nodes_with_its_pods) {
   says("bad", {R"({"enforced": false, "problem": "the map is full"})"});
   says("half", {R"({"enforced": true, "endpoints_problem": "x/a: none"})"});
-  PolicyFact fact{.key = {.kind = "NetworkPolicy", .ns = "x", .name = "p"},
-                  .valid = true,
-                  .in_force = true,
-                  .nodes = {"good"}};
+  const PolicyFact fact{
+      .key = {.kind = "NetworkPolicy", .ns = "x", .name = "p"},
+      .valid = true,
+      .in_force = true,
+      .nodes = {"good"}};
   facts_.policies = {fact};
   const auto policy = [&] {
     return json::parse(policies_text(nodes_, facts_))["policies"][0];

@@ -66,6 +66,7 @@ class OperatorPolicyFacts : public ::testing::Test {
   }
   static std::vector<std::string> names(const PolicyFacts& facts) {
     std::vector<std::string> result;
+    result.reserve(facts.policies.size());
     for (const auto& policy : facts.policies) {
       result.push_back(policy.key.name);
     }

@@ -2,8 +2,9 @@
 #include "operator/program/query_server.h"
 
 #include <deque>
+#include <functional>
+#include <future>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -55,9 +56,11 @@ class OperatorQueryServer : public ::testing::Test {
   int status_of(const std::string& path) {
     const auto asked = get(path);
     EXPECT_TRUE(run_until([&] { return asked->answer.has_value(); }));
-    return !asked->answer   ? -1
-           : *asked->answer ? (*asked->answer)->status
-                            : asked->answer->error().status;
+    if (!asked->answer) {
+      return -1;
+    }
+    const auto& answer = *asked->answer;
+    return answer ? answer->status : answer.error().status;
   }
   static kube::ClusterConfig config_of(int port) {
     kube::ClusterConfig config;
@@ -109,21 +112,19 @@ TEST_F(OperatorQueryServer, a_question_waits_for_its_answer_in_any_thread) {
   const auto asked = get("/explain?from=a&to=b&port=80");
   ASSERT_TRUE(run_until([&] { return !questions_.empty(); }));
   EXPECT_FALSE(asked->answer);
-  const auto& [question, done] = questions_.front();
+  const auto& question = questions_.front().first;
   EXPECT_EQ(question.path, "/explain");
   EXPECT_EQ(question.request.from, "a");
   EXPECT_EQ(question.request.to, "b");
   EXPECT_EQ(question.request.port, "80");
   {
     Worker worker;
-    std::mutex ran;
-    ran.lock();
-    worker.add([&, done = done] {
-      done({.status = 200, .text = "the answer"});
-      ran.unlock();
+    std::promise<void> ran;
+    worker.add([&] {
+      questions_.front().second({.status = 200, .text = "the answer"});
+      ran.set_value();
     });
-    ran.lock();
-    ran.unlock();
+    ran.get_future().wait();
   }
   ASSERT_TRUE(run_until([&] { return asked->answer.has_value(); }));
   ASSERT_TRUE(*asked->answer);
@@ -150,6 +151,7 @@ TEST_F(OperatorQueryServer, failures_have_the_status_that_says_whose_they_are) {
 
 TEST_F(OperatorQueryServer, many_questions_do_not_keep_readers_of_flows_away) {
   std::vector<std::shared_ptr<Asked>> open;
+  open.reserve(8);
   for (int i = 0; i < 8; ++i) {
     open.push_back(get("/status"));
   }
