@@ -21,10 +21,11 @@ namespace sluice::flow {
 class NodeQuery final : public GatedCall {
  public:
   // Why a node that has been asked has not answered, other than for the time.
+  // kRefused: by its agent, or by a replica on the way to it.
   struct Failure {
     enum class Kind : std::uint8_t { kRefused, kTooLarge, kGone };
     Kind kind = Kind::kGone;
-    std::string text;  // kRefused: the agent's, which may be anything
+    std::string text;  // kRefused: may be anything
     bool operator==(const Failure&) const = default;
   };
   struct Answers {

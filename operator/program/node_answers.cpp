@@ -17,14 +17,15 @@ namespace {
 using nlohmann::json;
 using Messages = std::vector<std::string>;
 
-// Of an agent's text, which may be anything.
+// Of the text of a refusal, by the agent or by a replica on the way to it. It
+// may be anything.
 constexpr std::size_t kRefusalMax = 200;
 constexpr const char* kUnknownAnswer =
     "its agent is of a version that does not answer";
 
 std::string refusal_of(const std::string& text) {
-  return text.empty() ? "its agent has refused to answer"
-                      : "its agent has refused to answer: " +
+  return text.empty() ? "the request to its agent was refused"
+                      : "the request to its agent was refused: " +
                             printable(text.substr(0, kRefusalMax));
 }
 
@@ -38,7 +39,7 @@ std::string problem_of(const flow::NodeQuery::Failure& failure) {
     case Kind::kGone:
       break;
   }
-  return "its agent has gone before it answered";
+  return "its agent was lost before it answered";
 }
 
 // Why there is no answer; empty if there is one.

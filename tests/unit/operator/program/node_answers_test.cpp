@@ -93,10 +93,11 @@ TEST_F(NodeAnswers, why_there_is_no_answer_is_said) {
   nodes_.nodes["slow"] = {.state = NodeState::kConnected};
   nodes_.nodes["away"] = {.state = NodeState::kAway};
   auto why = why_not();
-  EXPECT_EQ(why["refused"], "its agent has refused to answer: busy\\x1b[2J");
+  EXPECT_EQ(why["refused"],
+            "the request to its agent was refused: busy\\x1b[2J");
   EXPECT_LT(why["long"].size(), 300);
   EXPECT_EQ(why["large"], "its agent's answer is too large");
-  EXPECT_EQ(why["gone"], "its agent has gone before it answered");
+  EXPECT_EQ(why["gone"], "its agent was lost before it answered");
   EXPECT_EQ(why["slow"], "its agent has not answered in time");
   EXPECT_EQ(why["away"], "its agent is not connected");
 }
