@@ -24,6 +24,10 @@ constexpr int kTokenSeconds = 600;
 // Of a token for flows that are followed: the operator checks it again and
 // again.
 constexpr int kFollowSeconds = 86'400;
+// Of an answer for a cluster: thousands of nodes with a hundred pods each.
+constexpr std::size_t kAnswerBytesMax = std::size_t{256} << 20;
+// Of a line of flows.
+constexpr std::size_t kLineBytesMax = std::size_t{64} << 20;
 constexpr const char* kExplainAccount = "sluice-explain";
 constexpr const char* kObserverAccount = "sluice-observer";
 
@@ -33,6 +37,13 @@ struct Account {
   std::string audience;
   int seconds = kTokenSeconds;
 };
+
+// The API server's answer, or the operator's by way of it.
+std::string text_of(const kube::ApiError& error) {
+  const bool is_busy =
+      error.status == 429 || error.status == 503 || error.status == 504;
+  return is_busy ? error.message + " (try again in a moment)" : error.message;
+}
 
 // A connection to the API server of a cluster. Calls wait for their answers.
 class Conversation {
@@ -69,7 +80,7 @@ class Conversation {
       }
     }
     if (!*answer) {
-      return fail(answer->error().message);
+      return fail(text_of(answer->error()));
     }
     return std::move((*answer)->body);
   }
@@ -95,6 +106,10 @@ class Conversation {
                        !take(rest.substr(begin, line_end - begin));
            }
            rest.erase(0, begin);
+           if (rest.size() > kLineBytesMax) {
+             return fail("a line of the answer is longer than " +
+                         std::to_string(kLineBytesMax) + " bytes");
+           }
            return {};
          },
          .on_end =
@@ -106,7 +121,7 @@ class Conversation {
       }
     }
     if (!stopped && !*end) {
-      return fail(end->error().message);
+      return fail(text_of(end->error()));
     }
     return {};
   }
@@ -210,7 +225,8 @@ Result<std::string> ask_operator(const OperatorAccess& access,
   }
   return conversation->send({.path = url_of(access, path, arguments),
                              .headers = {"X-Sluice-Token: " + *token},
-                             .purpose = "ask the operator"});
+                             .purpose = "ask the operator",
+                             .max_response = kAnswerBytesMax});
 }
 
 Result<void> read_operator_flows(

@@ -71,6 +71,10 @@ int show_answers(const Result<Views>& views, const Arguments& arguments) {
   if (!views) {
     return node::complain(views.error().message);
   }
+  if (views->empty()) {
+    return node::complain("--to: " + arguments.request.to +
+                          ": there is no port to ask about");
+  }
   if (arguments.format == Format::kJson) {
     show_json(*views);
   } else {

@@ -88,7 +88,7 @@ int run(int argc, char** argv) {
             .section = 1,
             .related = {"sluice-agent(8)", "sluice-operator(8)"}});
   int exit_code = node::kExitOk;
-  set_program_name(argv[0]);
+  set_command_line(argc, argv);
   for (const auto add :
        {add_run, add_cleanup, add_status, add_endpoint, add_policy, add_peer,
         add_conntrack, add_fqdn, add_monitor, add_observe, add_ui, add_explain,

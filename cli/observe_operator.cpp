@@ -7,6 +7,7 @@
 
 #include "agent/node/command_line.h"
 #include "cli/ask_operator.h"
+#include "lib/flow/cluster_reader.h"
 #include "observer.pb.h"
 
 namespace sluice::cli {
@@ -32,6 +33,13 @@ Result<void> read_operator_messages(
 int observe_operator(const OperatorAccess& access,
                      const ::observer::GetFlowsRequest& request,
                      FlowFormat format) {
+  const auto bytes = request.SerializeAsString();
+  if (bytes.size() > flow::kClusterRequestBytesMax) {
+    return node::complain(
+        "the filters are too long: " + std::to_string(bytes.size()) +
+        " bytes, and a request to the operator may have " +
+        std::to_string(flow::kClusterRequestBytesMax));
+  }
   FlowPrinter printer(format);
   const auto read = read_operator_messages(
       access, request, [&](const ::observer::GetFlowsResponse& message) {

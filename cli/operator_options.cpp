@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <array>
+#include <string>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 
@@ -14,20 +16,47 @@ constexpr std::array kOptions{"--operator", "--kubeconfig", "--context",
 // What else a command may ask.
 constexpr std::array kOthers{"DIR", "--socket", "--server"};
 
-bool& plugin() {
-  static bool value = false;
-  return value;
+constexpr const char* kAccount = "--service-account";
+
+std::vector<std::string>& command_line() {
+  static std::vector<std::string> words;
+  return words;
+}
+
+// CLI11 does not tell an option of the command line from one of the
+// environment.
+bool is_on_command_line(const std::string& option) {
+  return std::ranges::any_of(command_line(), [&](const std::string& word) {
+    return word == option || word.starts_with(option + "=");
+  });
+}
+
+bool is_given(const CLI::App& command, const char* name) {
+  const auto* option = command.get_option_no_throw(name);
+  return option != nullptr && option->count() > 0 &&
+         (option->get_envname().empty() || is_on_command_line(name));
+}
+
+// The first one that is given; null if there is none.
+template <typename Names>
+const char* given(const CLI::App& command, const Names& names) {
+  const auto found = std::ranges::find_if(
+      names, [&](const char* name) { return is_given(command, name); });
+  return found == names.end() ? nullptr : *found;
 }
 
 }  // namespace
 
-void set_program_name(const std::string& program) {
-  plugin() = std::filesystem::path(program).filename().string().starts_with(
-      "kubectl-");
+void set_command_line(int argc, const char* const* argv) {
+  command_line().assign(argv, argv + argc);
 }
 
 bool is_kubectl_plugin() {
-  return plugin();
+  return !command_line().empty() &&
+         std::filesystem::path(command_line().front())
+             .filename()
+             .string()
+             .starts_with("kubectl-");
 }
 
 void add_cluster_options(CLI::App& command, OperatorAccess& access) {
@@ -54,7 +83,7 @@ void add_operator_options(CLI::App& command, OperatorAccess& access) {
   for (const auto* other : kOthers) {
     auto* excluded = command.get_option_no_throw(other);
     if (excluded == nullptr || !excluded->get_envname().empty()) {
-      continue;  // a variable of the environment is no contradiction
+      continue;  // the environment is no contradiction; see asks_operator()
     }
     for (const auto* option : kOptions) {
       command.get_option(option)->excludes(excluded);
@@ -64,7 +93,7 @@ void add_operator_options(CLI::App& command, OperatorAccess& access) {
 
 void add_account_option(CLI::App& command, OperatorAccess& access) {
   command
-      .add_option("--service-account", access.account,
+      .add_option(kAccount, access.account,
                   "Whose right to read the operator's flows is used; default: "
                   "sluice-observer, in the operator's namespace")
       ->type_name("NAMESPACE/NAME")
@@ -79,16 +108,17 @@ void add_account_option(CLI::App& command, OperatorAccess& access) {
 }
 
 bool asks_operator(const CLI::App& command) {
-  if (std::ranges::any_of(kOptions, [&](const char* option) {
-        return command.count(option) > 0;
-      })) {
-    return true;
+  const auto* access = given(command, kOptions);
+  const auto* other = given(command, kOthers);
+  if (access != nullptr && other != nullptr) {
+    throw CLI::ExcludesError(access, other);
   }
-  return is_kubectl_plugin() &&
-         std::ranges::none_of(kOthers, [&](const char* other) {
-           return command.get_option_no_throw(other) != nullptr &&
-                  command.count(other) > 0;
-         });
+  const bool asks =
+      access != nullptr || (is_kubectl_plugin() && other == nullptr);
+  if (!asks && is_given(command, kAccount)) {
+    throw CLI::RequiresError(kAccount, "--operator");
+  }
+  return asks;
 }
 
 }  // namespace sluice::cli

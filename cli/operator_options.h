@@ -34,12 +34,14 @@ void add_operator_options(CLI::App& command, OperatorAccess& access);
 // Adds --service-account, for commands that read flows.
 void add_account_option(CLI::App& command, OperatorAccess& access);
 // Whether the operator is to be asked: an option says so, or the program runs
-// as a plugin of kubectl and no option names anything else to ask.
+// as a plugin of kubectl and no option names anything else to ask. What the
+// environment names does not count. Throws what CLI11 throws for options that
+// contradict each other; for callbacks of commands.
 bool asks_operator(const CLI::App& command);
 
-// To be called before commands run. `program`: the name by which this program
-// was called; "kubectl-sluice" makes it a plugin of kubectl.
-void set_program_name(const std::string& program);
+// To be called before the command line is parsed. If the program is called
+// "kubectl-sluice", it is a plugin of kubectl.
+void set_command_line(int argc, const char* const* argv);
 bool is_kubectl_plugin();
 
 }  // namespace sluice::cli

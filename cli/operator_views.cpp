@@ -22,11 +22,15 @@ using nlohmann::json;
 void from_json(const json& in, NodeAnswerView& view) {
   view = {.node = in.value("node", ""),
           .problem = in.value("problem", ""),
+          .why_not = in.value("why_not",
+                              "the operator does not say whether its policies "
+                              "are in force"),
           .status = {}};
   try {
     view.status = in.value("status", node::StatusView{});
   } catch (const json::exception&) {
     view.problem = "its agent's answer cannot be read";
+    view.why_not = view.problem;
   }
 }
 
@@ -70,22 +74,8 @@ void print(std::ostream& out, const ClusterPolicyListView& view) {
   cli::print(out, view.list);
 }
 
-std::string why_not(const NodeAnswerView& node) {
-  if (!node.problem.empty()) {
-    return node.problem;
-  }
-  if (!node.status.enforced) {
-    return node.status.problem.empty() ? "the policies are not in force"
-                                       : node.status.problem;
-  }
-  return node.status.endpoints_problem;
-}
-
-std::string state_of(const NodeAnswerView& node) {
-  if (!node.problem.empty()) {
-    return "unknown";
-  }
-  return why_not(node).empty() ? "yes" : "no";
+bool enforces(const NodeAnswerView& node) {
+  return node.why_not.empty();
 }
 
 void note_missing(const std::vector<NodeAnswerView>& nodes) {
@@ -122,16 +112,11 @@ Result<View> show_answer(const OperatorAccess& access, std::string_view path,
 }  // namespace
 
 bool enforced(const ClusterStatusView& view) {
-  return !view.nodes.empty() &&
-         std::ranges::all_of(view.nodes, [](const NodeAnswerView& node) {
-           return why_not(node).empty();
-         });
+  return !view.nodes.empty() && std::ranges::all_of(view.nodes, enforces);
 }
 
 void print(std::ostream& out, const ClusterStatusView& view) {
-  const auto in_force = std::ranges::count_if(
-      view.nodes,
-      [](const NodeAnswerView& node) { return why_not(node).empty(); });
+  const auto in_force = std::ranges::count_if(view.nodes, enforces);
   out << "operator     " << printable(view.identity) << ", version "
       << printable(view.version) << '\n'
       << "enforced     " << (enforced(view) ? "yes" : "no") << ", on "
@@ -149,12 +134,12 @@ void print(std::ostream& out, const ClusterStatusView& view) {
       table.row({node.node, "unknown", "-", "-", "-", "-", node.problem});
       continue;
     }
-    const auto why = why_not(node);
-    table.row({node.node, state_of(node), status.version,
+    table.row({node.node, enforces(node) ? "yes" : "no", status.version,
                std::to_string(status.revision),
                std::to_string(status.endpoints_attached) + "/" +
                    std::to_string(status.endpoints),
-               std::to_string(status.events_lost), why.empty() ? "-" : why});
+               std::to_string(status.events_lost),
+               enforces(node) ? "-" : node.why_not});
   }
   table.print(out);
   if (!view.problems.empty()) {

@@ -16,10 +16,12 @@
 // JSON, which operator/program/node_answers.h makes.
 namespace sluice::cli {
 
-// A node whose agent has answered, or has not, and why.
+// A node whose agent has answered, or has not, and why. The operator decides
+// whether it enforces its policies: see its node_answers.h.
 struct NodeAnswerView {
   std::string node;
   std::string problem;
+  std::string why_not;      // it does not enforce its policies
   node::StatusView status;  // if it was asked for
 };
 

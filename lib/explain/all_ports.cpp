@@ -2,7 +2,6 @@
 #include "lib/explain/all_ports.h"
 
 #include <algorithm>
-#include <optional>
 #include <string>
 
 #include "lib/base/sequence.h"
@@ -65,43 +64,74 @@ bool are_alike(const ExplainView& a, const ExplainView& b) {
 
 }  // namespace
 
-Result<std::vector<ExplainView>> explain_all_ports(
-    const policy::Translator& translator, const ExplainRequest& request,
-    const KnownPods& known_pods) {
+Result<AllPorts> AllPorts::begin(const policy::Translator& translator,
+                                 ExplainRequest request, KnownPods known_pods) {
   const auto ends = find_ends(translator, request, known_pods);
   if (!ends) {
     return std::unexpected(ends.error());
   }
-  std::vector<ExplainView> answers;
-  std::vector<std::vector<ReachPorts>> ports;  // of each
-  std::optional<Error> failure;
-  for (const auto& port : ports_of(translator, ends->from, ends->to)) {
-    auto asked = request;
-    asked.port = port.view().asked;
-    auto view = explain_cluster(translator, asked, {}, known_pods);
-    if (!view) {  // also if the protocol goes over none of their families
-      failure = view.error();
-      continue;
+  auto ports = ports_of(translator, ends->from, ends->to);
+  if (ports.empty()) {
+    return fail("--to: " + request.to +
+                (ends->to.service != nullptr
+                     ? ": the Service has no ports, so there is no port to "
+                       "ask about"
+                     : ": there is no port to ask about"));
+  }
+  return AllPorts(translator, std::move(request), std::move(known_pods),
+                  std::move(ports));
+}
+
+bool AllPorts::step() {
+  if (next_ == ports_.size()) {
+    return false;
+  }
+  const auto& port = ports_[next_++];
+  auto asked = request_;
+  asked.port = port.view().asked;
+  auto view = explain_cluster(*translator_, asked, {}, known_pods_);
+  if (view) {
+    add(std::move(*view), port);
+  } else {  // also if the protocol goes over none of their families
+    failure_ = view.error();
+  }
+  return next_ < ports_.size();
+}
+
+void AllPorts::add(ExplainView view, const ReachPorts& port) {
+  const auto same = std::ranges::find_if(
+      answers_, [&](const auto& other) { return are_alike(other, view); });
+  const auto place = static_cast<std::size_t>(same - answers_.begin());
+  if (same == answers_.end()) {
+    for (auto& side : view.sides) {
+      side.near_misses.clear();
     }
-    const auto same = std::ranges::find_if(
-        answers, [&](const auto& other) { return are_alike(other, *view); });
-    const auto place = static_cast<std::size_t>(same - answers.begin());
-    if (same == answers.end()) {
-      for (auto& side : view->sides) {
-        side.near_misses.clear();
-      }
-      answers.push_back(std::move(*view));
-      ports.emplace_back();
-    }
-    add_port(ports[place], port);
+    answers_.push_back(std::move(view));
+    ports_of_answers_.emplace_back();
   }
-  if (answers.empty() && failure) {
-    return std::unexpected(*failure);
+  add_port(ports_of_answers_[place], port);
+}
+
+Result<std::vector<ExplainView>> AllPorts::take() && {
+  if (answers_.empty() && failure_) {
+    return std::unexpected(*failure_);
   }
-  for (std::size_t i = 0; i < answers.size(); ++i) {
-    answers[i].port = names_of(ports[i]);
+  for (std::size_t i = 0; i < answers_.size(); ++i) {
+    answers_[i].port = names_of(ports_of_answers_[i]);
   }
-  return answers;
+  return std::move(answers_);
+}
+
+Result<std::vector<ExplainView>> explain_all_ports(
+    const policy::Translator& translator, const ExplainRequest& request,
+    const KnownPods& known_pods) {
+  auto all = AllPorts::begin(translator, request, known_pods);
+  if (!all) {
+    return std::unexpected(all.error());
+  }
+  while (all->step()) {
+  }
+  return std::move(*all).take();
 }
 
 }  // namespace sluice::explain

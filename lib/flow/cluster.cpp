@@ -122,8 +122,16 @@ void Cluster::send(const std::shared_ptr<ClusterCall>& call,
   links_.wake();
 }
 
-Result<void> Cluster::enter(const std::string& user) {
+Result<void> Cluster::enter(const std::string& user, Places places) {
   const std::scoped_lock lock(mutex_);
+  if (places == Places::kQuestions) {
+    if (questions_ >= options_.questions_max) {
+      ++refused_;
+      return fail("too many questions are open");
+    }
+    ++questions_;
+    return {};
+  }
   const auto found = users_.find(user);
   const std::size_t his = found == users_.end() ? 0 : found->second;
   if (user.empty()) {
@@ -142,8 +150,12 @@ Result<void> Cluster::enter(const std::string& user) {
   return {};
 }
 
-void Cluster::leave(const std::string& user) {
+void Cluster::leave(const std::string& user, Places places) {
   const std::scoped_lock lock(mutex_);
+  if (places == Places::kQuestions) {
+    --questions_;
+    return;
+  }
   const auto found = users_.find(user);
   if (found == users_.end()) {
     return;
@@ -156,7 +168,7 @@ void Cluster::leave(const std::string& user) {
 
 Cluster::Counters Cluster::counters() const {
   const std::scoped_lock lock(mutex_);
-  return {.calls = known_, .refused = refused_};
+  return {.calls = known_ + questions_, .refused = refused_};
 }
 
 }  // namespace sluice::flow

@@ -40,13 +40,18 @@ class ClusterCall {
   virtual void turn(Clock::time_point now) = 0;
 };
 
+// Of which a call takes one. Those who read flows, and questions of people to
+// all nodes (`sluice status --operator`), keep each other from nothing.
+enum class Places : std::uint8_t { kReaders, kQuestions };
+
 struct ClusterOptions {
   std::string version;  // of the program
-  // Calls at a time, of all clients, of one user, and of those that are not
+  // Readers at a time, of all clients, of one user, and of those that are not
   // known yet; others are refused.
   std::size_t calls_max = 64;
   std::size_t user_calls_max = 16;
   std::size_t unknown_calls_max = 64;
+  std::size_t questions_max = 16;
   ClusterReaderOptions reader;
   // A stream whose client has not taken a message for so long is ended: it has
   // one of few places.
@@ -103,8 +108,8 @@ class Cluster {
 
   // Counts a call; an error if there are too many. `user`: empty if not known
   // yet.
-  Result<void> enter(const std::string& user);
-  void leave(const std::string& user);
+  Result<void> enter(const std::string& user, Places places);
+  void leave(const std::string& user, Places places);
 
   struct Counters {
     std::size_t calls = 0;      // open
@@ -126,7 +131,8 @@ class Cluster {
   std::unordered_map<std::uint64_t, std::shared_ptr<ClusterCall>> routes_;
   std::vector<NodeCommand> commands_;
   std::map<std::string, std::size_t> users_;
-  std::size_t known_ = 0;  // calls of users
+  std::size_t known_ = 0;  // readers that are users
+  std::size_t questions_ = 0;
   std::uint64_t refused_ = 0;
 };
 

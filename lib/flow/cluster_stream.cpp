@@ -44,7 +44,7 @@ void ClusterStream::write(const ::observer::GetFlowsResponse& response,
   StartWrite(&response_);
 }
 
-void ClusterStream::on_finish(const grpc::Status& status) {
+void ClusterStream::on_end(const grpc::Status& status) {
   if (writing_) {
     last_words_ = status;
   } else {
@@ -87,9 +87,9 @@ ClusterQuery::ClusterQuery(Cluster& cluster, wire::FlowKind kind, Fill fill)
     : query_(NodeQuery::create(
           cluster, kind, {},
           [this, fill = std::move(fill)](const grpc::Status& status,
-                                         const NodeQuery::Answers& answers) {
+                                         const auto& answers) {
             if (status.ok()) {
-              fill(answers);
+              fill(*answers);
             }
             Finish(status);
           })) {}

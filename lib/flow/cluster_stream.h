@@ -32,7 +32,7 @@ class ClusterStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
  protected:
   Result<::observer::GetFlowsRequest> request() override;
   void pump(Clock::time_point now) override;
-  void on_finish(const grpc::Status& status) override;
+  void on_end(const grpc::Status& status) override;
   void check_client(Clock::time_point now) override;
 
  private:
@@ -40,7 +40,7 @@ class ClusterStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
              Clock::time_point now);
 
   grpc::CallbackServerContext& context_;  // until OnDone()
-  std::shared_ptr<FlowCall> self_;
+  std::shared_ptr<GatedCall> self_;
   // These are under the lock.
   grpc::ByteBuffer bytes_;  // not parsed before the client has a place
   grpc::ByteBuffer response_;

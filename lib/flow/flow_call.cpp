@@ -2,86 +2,34 @@
 #include "lib/flow/flow_call.h"
 
 #include <algorithm>
+#include <mutex>
 #include <utility>
 
 #include "lib/flow/namespaces.h"
 
 namespace sluice::flow {
-namespace {
 
-grpc::Status too_many(const Error& why) {
-  return {grpc::StatusCode::RESOURCE_EXHAUSTED, why.message};
-}
-
-grpc::Status invalid(const Error& why) {
-  return {grpc::StatusCode::INVALID_ARGUMENT, why.message};
-}
-
-}  // namespace
-
-void FlowCall::start(Gate* gate, const std::string& authorization) {
-  if (gate == nullptr) {
-    admitted(root_admission());
-    return;
-  }
-  gate_ = gate;
-  authorization_ = authorization;
-  {
-    const std::lock_guard lock(mutex_);
-    if (auto taken = seat_.take(""); !taken) {
-      finish(too_many(taken.error()));
-      return;
-    }
-    const auto flows = request();
-    if (!flows) {
-      finish(invalid(flows.error()));
-      return;
-    }
-    for (const auto& name : named_namespaces(*flows)) {
-      if (namespaces_.size() < kGateNamespacesMax) {
-        namespaces_.push_back(name);
-      }
-    }
-  }
-  ask();
-}
-
-void FlowCall::ask() {
-  std::vector<std::string> namespaces;
-  {
-    const std::lock_guard lock(mutex_);
-    namespaces = namespaces_;
-  }
-  gate_->admit(authorization_, namespaces,
-               [weak = weak_from_this()](const Admission& admission) {
-                 if (const auto call = weak.lock()) {
-                   call->admitted(admission);
-                 }
-               });
-}
-
-void FlowCall::admitted(const Admission& admission) {
-  const std::lock_guard lock(mutex_);
-  if (ended_) {
-    return;
-  }
+// Before it reads, those that the request names; later, those that were
+// granted.
+Result<std::vector<std::string>> FlowCall::namespaces_to_ask() {
   if (reader_) {
-    check(admission);
-    return;
+    return namespaces_;
   }
-  if (!admission.status.ok()) {
-    finish(admission.status);
-    return;
+  const auto flows = request();
+  if (!flows) {
+    return std::unexpected(flows.error());
   }
-  if (auto taken = seat_.take(admission.user); !taken) {
-    finish(too_many(taken.error()));
-    return;
+  std::vector<std::string> namespaces;
+  for (const auto& name : named_namespaces(*flows)) {
+    if (namespaces.size() < kGateNamespacesMax) {
+      namespaces.push_back(name);
+    }
   }
-  begin(admission);
+  return namespaces;
 }
 
 // A right that cannot be checked now is checked again later.
-void FlowCall::check(const Admission& admission) {
+void FlowCall::on_checked(const Admission& admission) {
   if (admission.status.error_code() == grpc::StatusCode::UNAUTHENTICATED) {
     finish(admission.status);
     return;
@@ -97,10 +45,10 @@ void FlowCall::check(const Admission& admission) {
   }
 }
 
-void FlowCall::begin(const Admission& admission) {
+void FlowCall::on_admitted(const Admission& admission) {
   auto flows = request();
   if (!flows) {
-    finish(invalid(flows.error()));
+    finish({grpc::StatusCode::INVALID_ARGUMENT, flows.error().message});
     return;
   }
   if (!admission.everything && !is_within(*flows, admission.namespaces)) {
@@ -110,15 +58,15 @@ void FlowCall::begin(const Admission& admission) {
                 "or Services there: --namespace"});
     return;
   }
-  const auto nodes = cluster_.add(shared_from_this());
+  const auto nodes = cluster().add(shared_from_this());
   auto reader = ClusterReader::open(
       {.flows = std::move(*flows),
        .namespaces = admission.everything ? std::vector<std::string>{}
                                           : admission.namespaces},
-      nodes, [] { return Cluster::next_id(); }, cluster_.options().reader,
+      nodes, [] { return Cluster::next_id(); }, cluster().options().reader,
       Clock::now());
   if (!reader) {
-    finish(invalid(reader.error()));
+    finish({grpc::StatusCode::INVALID_ARGUMENT, reader.error().message});
     return;
   }
   reader_.emplace(std::move(*reader));
@@ -126,8 +74,8 @@ void FlowCall::begin(const Admission& admission) {
   if (!everything_) {
     namespaces_ = admission.namespaces;
   }
-  if (gate_ != nullptr) {
-    check_at_ = Clock::now() + cluster_.options().check_right_every;
+  if (has_gate()) {
+    check_at_ = Clock::now() + cluster().options().check_right_every;
   }
   pump(Clock::now());
   send_commands();
@@ -135,7 +83,7 @@ void FlowCall::begin(const Admission& admission) {
 
 ClusterReader::Step FlowCall::next(::observer::GetFlowsResponse& response,
                                    Clock::time_point now) {
-  if (ended_) {
+  if (has_ended()) {
     return ClusterReader::Step::kEnd;
   }
   if (!reader_) {
@@ -152,30 +100,20 @@ ClusterReader::Step FlowCall::next(::observer::GetFlowsResponse& response,
 
 void FlowCall::send_commands() {
   if (reader_) {
-    cluster_.send(shared_from_this(), reader_->take_commands());
+    cluster().send(shared_from_this(), reader_->take_commands());
   }
 }
 
-void FlowCall::finish(const grpc::Status& status) {
-  if (std::exchange(ended_, true)) {
-    return;
-  }
+void FlowCall::on_finish(const grpc::Status& status) {
   if (reader_) {
     reader_->close();
     send_commands();
   }
-  on_finish(status);
-}
-
-void FlowCall::close() {
-  cluster_.remove(shared_from_this());
-  const std::lock_guard lock(mutex_);
-  ended_ = true;
-  seat_.leave();
+  on_end(status);
 }
 
 void FlowCall::on_batch(wire::FlowBatch batch, Clock::time_point now) {
-  const std::lock_guard lock(mutex_);
+  const std::lock_guard lock(mutex());
   if (reads()) {
     reader_->on_batch(std::move(batch), now);
     pump(now);
@@ -185,7 +123,7 @@ void FlowCall::on_batch(wire::FlowBatch batch, Clock::time_point now) {
 
 void FlowCall::on_node(const std::string& node, const NodeView& view,
                        Clock::time_point now) {
-  const std::lock_guard lock(mutex_);
+  const std::lock_guard lock(mutex());
   if (reads()) {
     reader_->on_node(node, view, now);
     pump(now);
@@ -194,7 +132,7 @@ void FlowCall::on_node(const std::string& node, const NodeView& view,
 }
 
 void FlowCall::on_lost(std::uint64_t id) {
-  const std::lock_guard lock(mutex_);
+  const std::lock_guard lock(mutex());
   if (reads()) {
     reader_->on_lost(id);
     pump(Clock::now());
@@ -204,7 +142,7 @@ void FlowCall::on_lost(std::uint64_t id) {
 
 void FlowCall::turn(Clock::time_point now) {
   {
-    const std::lock_guard lock(mutex_);
+    const std::lock_guard lock(mutex());
     if (!reads()) {
       return;
     }
@@ -212,10 +150,10 @@ void FlowCall::turn(Clock::time_point now) {
       pump(now);
     }
     check_client(now);
-    if (ended_ || now < check_at_) {
+    if (has_ended() || now < check_at_) {
       return;
     }
-    check_at_ = now + cluster_.options().check_right_every;
+    check_at_ = now + cluster().options().check_right_every;
   }
   ask();
 }

@@ -44,7 +44,7 @@ Result<::observer::GetFlowsRequest> FlowPull::request() {
   return parse_flows_request(bytes_);
 }
 
-void FlowPull::on_finish(const grpc::Status& status) {
+void FlowPull::on_end(const grpc::Status& status) {
   ended_with_ = status;
 }
 

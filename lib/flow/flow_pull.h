@@ -32,7 +32,7 @@ class FlowPull final : public FlowCall {
  protected:
   Result<::observer::GetFlowsRequest> request() override;
   void pump(Clock::time_point /*now*/) override {}
-  void on_finish(const grpc::Status& status) override;
+  void on_end(const grpc::Status& status) override;
 
  private:
   void end();

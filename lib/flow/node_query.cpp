@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/flow/node_query.h"
 
+#include <mutex>
 #include <utility>
 
 namespace sluice::flow {
@@ -13,7 +14,8 @@ constexpr std::size_t kAnswerBytesMax = 4 << 20;
 
 std::shared_ptr<NodeQuery> NodeQuery::create(Cluster& cluster,
                                              wire::FlowKind kind,
-                                             std::string request, Done done) {
+                                             std::string request, Done done,
+                                             Places places) {
   return std::make_shared<NodeQuery>(
       cluster,
       wire::FlowRequest{.id = 0,
@@ -21,64 +23,31 @@ std::shared_ptr<NodeQuery> NodeQuery::create(Cluster& cluster,
                         .request = std::move(request),
                         .batch_bytes = wire::kFlowBatchBytesMax,
                         .namespaces = {}},
-      std::move(done));
+      std::move(done), places);
 }
 
-NodeQuery::NodeQuery(Cluster& cluster, wire::FlowRequest request, Done done)
-    : cluster_(cluster),
-      seat_(cluster),
+NodeQuery::NodeQuery(Cluster& cluster, wire::FlowRequest request, Done done,
+                     Places places)
+    : GatedCall(cluster, places),
       request_(std::make_shared<const wire::FlowRequest>(std::move(request))),
       done_(std::move(done)) {}
 
-void NodeQuery::start(Gate* gate, const std::string& authorization) {
-  if (gate == nullptr) {
-    admitted(root_admission());
-    return;
-  }
-  {
-    const std::lock_guard lock(mutex_);
-    if (auto taken = seat_.take(""); !taken) {
-      finish({grpc::StatusCode::RESOURCE_EXHAUSTED, taken.error().message});
-      return;
-    }
-  }
-  gate->admit(authorization, {},
-              [weak = weak_from_this()](const Admission& admission) {
-                if (const auto query = weak.lock()) {
-                  query->admitted(admission);
-                }
-              });
-}
-
-void NodeQuery::admitted(const Admission& admission) {
-  const std::lock_guard lock(mutex_);
-  if (ended_ || begun_) {
-    return;
-  }
-  if (!admission.status.ok()) {
-    finish(admission.status);
-  } else if (!admission.everything) {
+void NodeQuery::on_admitted(const Admission& admission) {
+  if (!admission.everything) {
     finish({grpc::StatusCode::PERMISSION_DENIED, admission.missing});
-  } else if (auto taken = seat_.take(admission.user); !taken) {
-    finish({grpc::StatusCode::RESOURCE_EXHAUSTED, taken.error().message});
-  } else {
-    begin();
+    return;
   }
-}
-
-void NodeQuery::begin() {
-  begun_ = true;
-  answers_.nodes = cluster_.add(shared_from_this());
-  until_ = Clock::now() + cluster_.options().patience;
+  answers_->nodes = cluster().add(shared_from_this());
+  until_ = Clock::now() + cluster().options().patience;
   std::vector<NodeCommand> commands;
-  for (const auto& [node, view] : answers_.nodes) {
+  for (const auto& [node, view] : answers_->nodes) {
     if (view.state == NodeState::kConnected) {
       const auto id = Cluster::next_id();
       asked_[id].node = node;
       commands.push_back({.node = node, .id = id, .request = request_});
     }
   }
-  cluster_.send(shared_from_this(), std::move(commands));
+  cluster().send(shared_from_this(), std::move(commands));
   finish_if_complete();
 }
 
@@ -89,7 +58,7 @@ void NodeQuery::finish_if_complete() {
 }
 
 void NodeQuery::on_batch(wire::FlowBatch batch, Clock::time_point /*now*/) {
-  const std::lock_guard lock(mutex_);
+  const std::lock_guard lock(mutex());
   const auto found = asked_.find(batch.id);
   if (found == asked_.end()) {
     return;
@@ -101,18 +70,24 @@ void NodeQuery::on_batch(wire::FlowBatch batch, Clock::time_point /*now*/) {
   }
   const bool is_large = asked.bytes > kAnswerBytesMax;
   if (!batch.last && !is_large) {
-    cluster_.send(shared_from_this(),
-                  {{.node = asked.node, .id = batch.id, .request = nullptr}});
+    cluster().send(shared_from_this(),
+                   {{.node = asked.node, .id = batch.id, .request = nullptr}});
     return;
   }
   if (is_large && !batch.last) {
-    cluster_.send(shared_from_this(), {{.node = asked.node,
-                                        .id = batch.id,
-                                        .request = nullptr,
-                                        .cancel = true}});
+    cluster().send(shared_from_this(), {{.node = asked.node,
+                                         .id = batch.id,
+                                         .request = nullptr,
+                                         .cancel = true}});
   }
-  if (batch.code == 0 && !is_large) {
-    answers_.messages[asked.node] = std::move(asked.messages);
+  if (is_large) {
+    answers_->failures[asked.node] = {.kind = Failure::Kind::kTooLarge,
+                                      .text = {}};
+  } else if (batch.code != 0) {
+    answers_->failures[asked.node] = {.kind = Failure::Kind::kRefused,
+                                      .text = std::move(batch.error)};
+  } else {
+    answers_->messages[asked.node] = std::move(asked.messages);
   }
   asked_.erase(found);
   finish_if_complete();
@@ -121,9 +96,12 @@ void NodeQuery::on_batch(wire::FlowBatch batch, Clock::time_point /*now*/) {
 // A node that goes meanwhile does not answer any more.
 void NodeQuery::on_node(const std::string& node, const NodeView& view,
                         Clock::time_point /*now*/) {
-  const std::lock_guard lock(mutex_);
-  const auto found = answers_.nodes.find(node);
-  if (found == answers_.nodes.end() ||
+  const std::lock_guard lock(mutex());
+  if (has_ended()) {
+    return;
+  }
+  const auto found = answers_->nodes.find(node);
+  if (found == answers_->nodes.end() ||
       found->second.generation >= view.generation) {
     return;
   }
@@ -131,28 +109,29 @@ void NodeQuery::on_node(const std::string& node, const NodeView& view,
   if (std::erase_if(asked_, [&](const auto& item) {
         return item.second.node == node;
       }) > 0) {
+    answers_->failures[node] = {.kind = Failure::Kind::kGone, .text = {}};
     finish_if_complete();
   }
 }
 
 void NodeQuery::on_lost(std::uint64_t id) {
-  const std::lock_guard lock(mutex_);
-  if (asked_.erase(id) != 0) {
+  const std::lock_guard lock(mutex());
+  if (const auto found = asked_.find(id); found != asked_.end()) {
+    answers_->failures[found->second.node] = {.kind = Failure::Kind::kGone,
+                                              .text = {}};
+    asked_.erase(found);
     finish_if_complete();
   }
 }
 
 void NodeQuery::turn(Clock::time_point now) {
-  const std::lock_guard lock(mutex_);
+  const std::lock_guard lock(mutex());
   if (now >= until_) {
     finish(grpc::Status::OK);
   }
 }
 
-void NodeQuery::finish(const grpc::Status& status) {
-  if (std::exchange(ended_, true)) {
-    return;
-  }
+void NodeQuery::on_finish(const grpc::Status& status) {
   until_ = Clock::time_point::max();
   std::vector<NodeCommand> commands;
   commands.reserve(asked_.size());
@@ -161,19 +140,13 @@ void NodeQuery::finish(const grpc::Status& status) {
         {.node = asked.node, .id = id, .request = nullptr, .cancel = true});
   }
   asked_.clear();
-  cluster_.send(shared_from_this(), std::move(commands));
+  cluster().send(shared_from_this(), std::move(commands));
   std::exchange(done_, {})(status, answers_);
 }
 
 void NodeQuery::cancel() {
-  const std::lock_guard lock(mutex_);
+  const std::lock_guard lock(mutex());
   finish(grpc::Status::CANCELLED);
-}
-
-void NodeQuery::close() {
-  cluster_.remove(shared_from_this());
-  const std::lock_guard lock(mutex_);
-  seat_.leave();
 }
 
 }  // namespace sluice::flow

@@ -7,7 +7,7 @@ namespace sluice::flow {
 
 Result<void> Seat::take(const std::string& user) {
   leave();
-  if (auto entered = cluster_.enter(user); !entered) {
+  if (auto entered = cluster_.enter(user, places_); !entered) {
     return entered;
   }
   user_ = user;
@@ -16,7 +16,7 @@ Result<void> Seat::take(const std::string& user) {
 
 void Seat::leave() {
   if (user_) {
-    cluster_.leave(*std::exchange(user_, std::nullopt));
+    cluster_.leave(*std::exchange(user_, std::nullopt), places_);
   }
 }
 

@@ -12,7 +12,7 @@ namespace sluice::flow {
 // One of the calls that a cluster permits at a time. The caller locks.
 class Seat {
  public:
-  explicit Seat(Cluster& cluster) : cluster_(cluster) {}
+  Seat(Cluster& cluster, Places places) : cluster_(cluster), places_(places) {}
   Seat(const Seat&) = delete;
   Seat& operator=(const Seat&) = delete;
   Seat(Seat&&) = delete;
@@ -25,6 +25,7 @@ class Seat {
 
  private:
   Cluster& cluster_;
+  const Places places_;
   std::optional<std::string> user_;
 };
 

@@ -23,24 +23,28 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr unsigned kConnectionsMax = 512;
-// Limit per client address, so that a pod with many connections leaves room for
-// a probe.
-constexpr unsigned kConnectionsOfOne = 16;
-// Memory for a request, in bytes.
-constexpr std::size_t kMemoryOfOne = 16'384;
-// Seconds of silence after which a connection is closed.
-constexpr unsigned kSilence = 5;
-// The same while a stream is sent: its reader may pause.
-constexpr unsigned kStreamSilence = 60;
+// How long to sleep at most.
+constexpr milliseconds kPollMax{5'000};
 // How often to look for the answer to a waiting request.
 constexpr milliseconds kAgain{20};
 // Of a stream, to be sent at a time.
 constexpr std::size_t kBlock = 16'384;
 
-MHD_Response* response_of(const std::string& body) {
-  // libmicrohttpd copies the body, and does not change what it copies.
-  return MHD_create_response_from_buffer(
-      body.size(), const_cast<char*>(body.data()), MHD_RESPMEM_MUST_COPY);
+// Takes the body over: it may be large.
+MHD_Response* response_of(std::string body) {
+  auto owned = std::make_unique<std::string>(std::move(body));
+  MHD_Response* response =
+      MHD_create_response_from_buffer_with_free_callback_cls(
+          owned->size(), owned->data(),
+          [](void* text) {
+            const std::unique_ptr<std::string> ended(
+                static_cast<std::string*>(text));
+          },
+          owned.get());
+  if (response != nullptr) {
+    std::ignore = owned.release();  // the callback destroys it
+  }
+  return response;
 }
 
 // Destroys the response.
@@ -79,7 +83,7 @@ struct HttpServer::Impl {
     Clock::time_point at;
     std::uint64_t number = 0;
   };
-  Tls tls;
+  Options options;
   std::map<MHD_Connection*, Arrival> requests;
   std::uint64_t arrived = 0;
   std::vector<MHD_Connection*> waiting;  // suspended: no answer yet
@@ -141,7 +145,8 @@ void HttpServer::Impl::end_stream(void* stream) {
 
 MHD_Result HttpServer::Impl::answer(MHD_Connection* connection, Answer answer) {
   if (!answer.stream) {
-    return send(connection, answer, response_of(answer.body));
+    return send(connection, answer,
+                response_of(std::exchange(answer.body, {})));
   }
   auto stream = std::make_unique<Stream>(
       Stream{.waiting = &waiting,
@@ -149,8 +154,9 @@ MHD_Result HttpServer::Impl::answer(MHD_Connection* connection, Answer answer) {
              .next = std::exchange(answer.stream, {})});
   MHD_Response* response = MHD_create_response_from_callback(
       MHD_SIZE_UNKNOWN, kBlock, read_stream, stream.get(), end_stream);
-  MHD_set_connection_option(connection, MHD_CONNECTION_OPTION_TIMEOUT,
-                            kStreamSilence);
+  MHD_set_connection_option(
+      connection, MHD_CONNECTION_OPTION_TIMEOUT,
+      static_cast<unsigned>(options.stream_silence.count()));
   if (response != nullptr) {
     std::ignore = stream.release();  // end_stream() destroys it
   }
@@ -158,6 +164,7 @@ MHD_Result HttpServer::Impl::answer(MHD_Connection* connection, Answer answer) {
 }
 
 Result<void> HttpServer::Impl::start(Fd listener) {
+  auto& tls = options.tls;
   const bool secure = !tls.key.empty();
   std::array<MHD_OptionItem, 3> security{
       {{MHD_OPTION_HTTPS_MEM_KEY, 0, tls.key.data()},
@@ -172,9 +179,10 @@ Result<void> HttpServer::Impl::start(Fd listener) {
       flags, 0, nullptr, nullptr, serve, this, MHD_OPTION_ARRAY,
       security.data(), MHD_OPTION_LISTEN_SOCKET, listener.get(),
       MHD_OPTION_NOTIFY_COMPLETED, forget, this, MHD_OPTION_CONNECTION_LIMIT,
-      kConnectionsMax, MHD_OPTION_PER_IP_CONNECTION_LIMIT, kConnectionsOfOne,
-      MHD_OPTION_CONNECTION_MEMORY_LIMIT, kMemoryOfOne,
-      MHD_OPTION_CONNECTION_TIMEOUT, kSilence, MHD_OPTION_END);
+      kConnectionsMax, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
+      options.connections_of_one, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+      options.memory_of_one, MHD_OPTION_CONNECTION_TIMEOUT,
+      static_cast<unsigned>(options.silence.count()), MHD_OPTION_END);
   if (daemon == nullptr) {
     return fail("libmicrohttpd does not start");
   }
@@ -253,7 +261,7 @@ void HttpServer::Impl::run() {
     if (MHD_UNSIGNED_LONG_LONG left = 0;
         MHD_get_timeout(daemon, &left) == MHD_YES) {
       const auto soon = milliseconds(
-          std::min<MHD_UNSIGNED_LONG_LONG>(left, 1'000ULL * kSilence));
+          std::min<MHD_UNSIGNED_LONG_LONG>(left, kPollMax.count()));
       wait = waiting.empty() ? soon : std::min(wait, soon);
     }
     ::poll(fds.data(), fds.size(), static_cast<int>(wait.count()));
@@ -277,19 +285,28 @@ HttpServer::~HttpServer() {
   }
 }
 
+Result<HttpServer> HttpServer::open(const std::string& address,
+                                    Handler handler) {
+  return open(address, std::move(handler), Options{});
+}
+
+Result<HttpServer> HttpServer::open(Listener listener, Handler handler) {
+  return open(std::move(listener), std::move(handler), Options{});
+}
+
 Result<HttpServer> HttpServer::open(const std::string& address, Handler handler,
-                                    Tls tls) {
+                                    Options options) {
   auto listener = Listener::open(address);
-  return listener
-             ? open(std::move(*listener), std::move(handler), std::move(tls))
-             : std::unexpected(listener.error());
+  return listener ? open(std::move(*listener), std::move(handler),
+                         std::move(options))
+                  : std::unexpected(listener.error());
 }
 
 Result<HttpServer> HttpServer::open(Listener listener, Handler handler,
-                                    Tls tls) {
+                                    Options options) {
   auto impl = std::make_unique<Impl>();
   impl->handler = std::move(handler);
-  impl->tls = std::move(tls);
+  impl->options = std::move(options);
   impl->stop = Fd(::eventfd(0, EFD_CLOEXEC));
   if (!impl->stop.valid()) {
     return fail_errno("eventfd");

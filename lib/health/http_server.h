@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -19,7 +20,8 @@ namespace sluice::health {
 // Serves one GET per connection, by libmicrohttpd. One separate thread handles
 // all connections together, so that a slow client delays no other. Each client
 // address may have a few connections, and a connection that is silent for
-// seconds is closed.
+// seconds is closed. A request for which there is no memory is answered with
+// 414 or 431.
 class HttpServer {
  public:
   using Clock = std::chrono::steady_clock;
@@ -59,11 +61,26 @@ class HttpServer {
     std::string key;
   };
 
+  struct Options {
+    Tls tls = {};  // NOLINT(readability-redundant*)
+    // At a time, of one client address, so that a pod with many connections
+    // leaves room for a probe.
+    unsigned connections_of_one = 16;
+    // Memory for a request, in bytes.
+    std::size_t memory_of_one = 16'384;
+    // After so much silence a connection is closed.
+    std::chrono::seconds silence{5};
+    // The same while a stream is sent: its reader may pause.
+    std::chrono::seconds stream_silence{60};
+  };
+
   // `address`: as for Listener.
   static Result<HttpServer> open(const std::string& address, Handler handler,
-                                 Tls tls = {});
+                                 Options options);
   static Result<HttpServer> open(Listener listener, Handler handler,
-                                 Tls tls = {});
+                                 Options options);
+  static Result<HttpServer> open(const std::string& address, Handler handler);
+  static Result<HttpServer> open(Listener listener, Handler handler);
   HttpServer(HttpServer&&) noexcept;
   HttpServer& operator=(HttpServer&& other) noexcept;
   HttpServer(const HttpServer&) = delete;

@@ -3,7 +3,7 @@
 
 #include <utility>
 
-#include "lib/explain/all_ports.h"
+#include "lib/base/result.h"
 #include "lib/explain/cluster.h"
 #include "lib/explain/view_text.h"
 #include "lib/flow/cluster_end.h"
@@ -20,8 +20,7 @@ constexpr int kPerTurn = 4;
 constexpr std::size_t kExplanationMax = 1'000'000;
 constexpr std::size_t kWarningsMax = 1'000'000;
 
-}  // namespace
-
+// The explanation as JSON. `node`: see explain::explain_cluster().
 Result<std::string> explanation(const policy::Translator& translator,
                                 const explain::ExplainRequest& request,
                                 const std::string& node) {
@@ -36,14 +35,7 @@ Result<std::string> explanation(const policy::Translator& translator,
   return text;
 }
 
-Result<std::string> explanations(const policy::Translator& translator,
-                                 const explain::ExplainRequest& request) {
-  const auto views = explain::explain_all_ports(translator, request, {});
-  if (!views) {
-    return std::unexpected(views.error());
-  }
-  return explain::to_json_text(*views);
-}
+}  // namespace
 
 Answers::Answers(const policy::Translator& translator, Warnings warnings,
                  Send send)

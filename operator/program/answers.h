@@ -6,8 +6,6 @@
 #include <functional>
 #include <string>
 
-#include "lib/base/result.h"
-#include "lib/explain/view.h"
 #include "lib/policy/translator.h"
 #include "lib/wire/protocol.h"
 
@@ -56,13 +54,5 @@ class Answers {
   Send send_;
   std::deque<Asked> questions_;
 };
-
-// The explanation as JSON. `node`: see explain::explain_cluster().
-Result<std::string> explanation(const policy::Translator& translator,
-                                const explain::ExplainRequest& request,
-                                const std::string& node = {});
-// Those of all ports that make a difference, {"answers": [...]}.
-Result<std::string> explanations(const policy::Translator& translator,
-                                 const explain::ExplainRequest& request);
 
 }  // namespace sluice::operatord

@@ -245,10 +245,11 @@ void FlowServer::ask_nodes(std::string request, flow::NodeQuery::Done done) {
   auto query = flow::NodeQuery::create(
       impl_->cluster, wire::FlowKind::kStatus, std::move(request),
       [done = std::move(done), ended](const grpc::Status& status,
-                                      const flow::NodeQuery::Answers& answers) {
+                                      const auto& answers) {
         done(status, answers);
         *ended = true;
-      });
+      },
+      flow::Places::kQuestions);
   query->start(nullptr, {});
   impl_->queries.push_back({.query = std::move(query), .done = ended});
 }

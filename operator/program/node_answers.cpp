@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "operator/program/node_answers.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <map>
 #include <optional>
@@ -9,7 +10,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "lib/ui/subjects.h"
+#include "lib/base/printable.h"
 #include "lib/ui/views_json.h"
 
 namespace sluice::operatord {
@@ -18,18 +19,47 @@ namespace {
 using nlohmann::json;
 using Messages = std::vector<std::string>;
 
-// The agent's own words, or why there are none.
+// Of the text of a refusal, by the agent or by a replica on the way to it. It
+// may be anything.
+constexpr std::size_t kRefusalMax = 200;
+constexpr const char* kUnknownAnswer =
+    "its agent is of a version that does not answer";
+
+std::string refusal_of(const std::string& text) {
+  return text.empty() ? "the request to its agent was refused"
+                      : "the request to its agent was refused: " +
+                            printable(text.substr(0, kRefusalMax));
+}
+
+std::string problem_of(const flow::NodeQuery::Failure& failure) {
+  using Kind = flow::NodeQuery::Failure::Kind;
+  switch (failure.kind) {
+    case Kind::kRefused:
+      return refusal_of(failure.text);
+    case Kind::kTooLarge:
+      return "its agent's answer is too large";
+    case Kind::kGone:
+      break;
+  }
+  return "its agent was lost before it answered";
+}
+
+// Why there is no answer; empty if there is one.
 std::string problem_of(const flow::NodeQuery::Answers& answers,
                        const std::string& node, flow::NodeState state) {
   switch (state) {
     case flow::NodeState::kAway:
       return "its agent is not connected";
     case flow::NodeState::kTooOld:
-      return "its agent is of a version that does not answer";
+      return kUnknownAnswer;
     case flow::NodeState::kGone:
       return "the node is gone";
     case flow::NodeState::kConnected:
       break;
+  }
+  if (const auto found = answers.failures.find(node);
+      found != answers.failures.end()) {
+    return problem_of(found->second);
   }
   return answers.messages.contains(node) ? std::string{}
                                          : "its agent has not answered in time";
@@ -80,7 +110,7 @@ void for_each_node(const flow::NodeQuery::Answers& answers, Take take) {
       parsed = parse(answers.messages.at(node));
     }
     if (!parsed.valid) {
-      problem = "its agent is of a version that does not answer";
+      problem = kUnknownAnswer;
     }
     take(node, problem, std::move(parsed.rows));
   }
@@ -98,20 +128,21 @@ bool is_enforced(const json& status) {
   return found != status.end() && found->is_boolean() && found->get<bool>();
 }
 
-// Why each node does not enforce its policies; an empty text if it does.
-std::map<std::string, std::string> shortfalls(const json& statuses) {
-  std::map<std::string, std::string> result;
+// Why a node that has said this does not enforce its policies; an empty text if
+// it does.
+std::string why_not(const json& status) {
+  if (is_enforced(status)) {
+    return text_in(status, "endpoints_problem");
+  }
+  auto problem = text_in(status, "problem");
+  return problem.empty() ? "its policies are not in force" : problem;
+}
+
+NodeShortfalls shortfalls(const json& statuses) {
+  NodeShortfalls result;
   for (const auto& row : statuses) {
-    const auto& status = row.at("status");
-    auto problem = row.at("problem").get<std::string>();
-    if (problem.empty() && !is_enforced(status)) {
-      problem = text_in(status, "problem");
-      problem = problem.empty() ? "its policies are not in force" : problem;
-    }
-    if (problem.empty()) {
-      problem = text_in(status, "endpoints_problem");
-    }
-    result[row.at("node").get<std::string>()] = std::move(problem);
+    result[row.at("node").get<std::string>()] =
+        row.at("why_not").get<std::string>();
   }
   return result;
 }
@@ -131,70 +162,54 @@ void add_reason(std::string& reason, const std::string& more) {
   }
 }
 
-json problem_row(const op::ObjectKey& key, const std::string& source,
-                 const std::string& why) {
-  return {{"severity", "error"},
-          {"source", source},
-          {"object", to_string(key)},
-          {"message", why}};
+json problem_rows(const PolicyFacts& facts) {
+  auto rows = json::array();
+  for (const auto& problem : facts.problems) {
+    rows.push_back({{"severity", "error"},
+                    {"source", problem.source},
+                    {"object", problem.object},
+                    {"message", problem.message}});
+  }
+  return rows;
 }
 
-// How many policies there are, how many of them are invalid, and the objects
-// that cannot be used.
-json policy_counts(const op::ClusterStore& store) {
-  std::size_t policies = 0;
-  std::size_t invalid = 0;
-  auto problems = json::array();
-  for (const auto& [key, object] : store.policies()) {
-    if (!op::is_group(key)) {
-      ++policies;
-      invalid += object.valid ? 0 : 1;
-    }
-    if (!object.valid) {
-      problems.push_back(
-          problem_row(key, "generation " + std::to_string(object.generation),
-                      object.reason));
-    }
-  }
-  for (const auto& [key, why] : store.undecodable()) {
-    problems.push_back(problem_row(key, "API server", why));
-  }
-  return {{"policies", policies},
-          {"policies_invalid", invalid},
-          {"problems", std::move(problems)}};
-}
-
+// The answer to the request for the status is one row.
 json node_statuses(const flow::NodeQuery::Answers& answers) {
   auto nodes = json::array();
-  for_each_node(answers, [&](const std::string& node,
-                             const std::string& problem, json rows) {
-    nodes.push_back(
-        {{"node", node},
-         {"problem", problem},
-         {"status", rows.empty() ? json::object() : std::move(rows.front())}});
+  for_each_node(answers, [&](const std::string& node, std::string problem,
+                             json rows) {
+    auto status = json::object();
+    if (problem.empty() && rows.size() != 1) {
+      problem = rows.empty() ? "its agent's answer is empty" : kUnknownAnswer;
+    } else if (problem.empty()) {
+      status = std::move(rows.front());
+    }
+    auto why = problem.empty() ? why_not(status) : problem;
+    nodes.push_back({{"node", node},
+                     {"problem", std::move(problem)},
+                     {"why_not", std::move(why)},
+                     {"status", std::move(status)}});
   });
   return nodes;
 }
 
 // Why the policy is not in force on nodes with pods that it selects.
-std::map<std::string, std::string> missing_on(
-    const policy::Translator& translator, const policy::PolicyKey& policy,
-    const std::map<std::string, std::string>& short_of) {
+std::map<std::string, std::string> missing_on(const PolicyFact& policy,
+                                              const NodeShortfalls& short_of) {
   std::map<std::string, std::string> missing;
-  translator.visit_subjects(policy, [&](const kube::Pod& pod) {
-    const auto found = short_of.find(pod.node);
+  for (const auto& node : policy.nodes) {
+    const auto found = short_of.find(node);
     if (found == short_of.end()) {
-      missing.emplace(pod.node, "there is no such node");
+      missing.emplace(node, "there is no such node");
     } else if (!found->second.empty()) {
       missing.insert(*found);
     }
-  });
+  }
   return missing;
 }
 
-json policy_row(const op::PolicyObject& object, const std::string& shortfall,
-                const std::map<std::string, std::string>& missing,
-                const std::vector<std::string>& warnings) {
+json policy_row(const PolicyFact& object,
+                const std::map<std::string, std::string>& missing) {
   auto reason = object.reason;
   add_reason(reason, object.isolation);
   if (object.in_force && !object.valid) {
@@ -202,7 +217,7 @@ json policy_row(const op::PolicyObject& object, const std::string& shortfall,
                            std::to_string(object.in_force_generation) +
                            " stays in force");
   }
-  add_reason(reason, shortfall);
+  add_reason(reason, object.shortfall);
   if (object.in_force && !missing.empty()) {
     add_reason(reason, say(missing));
   }
@@ -210,10 +225,11 @@ json policy_row(const op::PolicyObject& object, const std::string& shortfall,
           {"namespace", object.key.ns},
           {"name", object.key.name},
           {"valid", object.valid},
-          {"in_force", object.in_force && shortfall.empty() && missing.empty()},
+          {"in_force",
+           object.in_force && object.shortfall.empty() && missing.empty()},
           {"source", "generation " + std::to_string(object.generation)},
           {"reason", std::move(reason)},
-          {"warnings", warnings}};
+          {"warnings", object.warnings}};
 }
 
 // Bytes that are no UTF-8 are replaced.
@@ -232,14 +248,16 @@ std::string node_endpoints_request() {
 }
 
 std::string status_text(const flow::NodeQuery::Answers& nodes,
-                        const op::ClusterStore& store,
-                        const std::string& version,
+                        const PolicyFacts& facts, const std::string& version,
                         const std::string& identity) {
-  auto answer = policy_counts(store);
-  answer["version"] = version;
-  answer["operator"] = identity;
-  answer["nodes"] = node_statuses(nodes);
-  return to_text(answer);
+  const auto invalid = std::ranges::count_if(
+      facts.policies, [](const PolicyFact& policy) { return !policy.valid; });
+  return to_text({{"version", version},
+                  {"operator", identity},
+                  {"policies", facts.policies.size()},
+                  {"policies_invalid", invalid},
+                  {"problems", problem_rows(facts)},
+                  {"nodes", node_statuses(nodes)}});
 }
 
 std::string endpoints_text(const flow::NodeQuery::Answers& nodes) {
@@ -258,53 +276,28 @@ std::string endpoints_text(const flow::NodeQuery::Answers& nodes) {
 }
 
 std::string policies_text(const flow::NodeQuery::Answers& nodes,
-                          const op::ClusterStore& store,
-                          const policy::Translator& translator,
-                          const PolicyStatus& status) {
+                          const PolicyFacts& facts) {
   auto statuses = node_statuses(nodes);
   const auto short_of = shortfalls(statuses);
   auto policies = json::array();
-  for (const auto& [key, object] : store.policies()) {
-    if (op::is_group(key)) {
-      continue;
-    }
-    const policy::PolicyKey name{
-        .kind = key.kind, .ns = key.ns, .name = key.name};
-    policies.push_back(policy_row(object, translator.shortfall(name),
-                                  missing_on(translator, name, short_of),
-                                  status.warnings(name)));
+  for (const auto& policy : facts.policies) {
+    policies.push_back(policy_row(policy, missing_on(policy, short_of)));
   }
   return to_text({{"policies", std::move(policies)},
-                  {"problems", policy_counts(store)["problems"]},
+                  {"problems", problem_rows(facts)},
                   {"nodes", std::move(statuses)}});
 }
 
-std::string page_policies_text(const flow::NodeQuery::Answers& nodes,
-                               const op::ClusterStore& store,
-                               const policy::Translator& translator,
-                               const PolicyStatus& status) {
-  const auto short_of = shortfalls(node_statuses(nodes));
-  std::string shortfall;  // of the policy in question
-  ui::SubjectFinder finder(translator, [&](const std::string& node) {
-    const auto found = short_of.find(node);
-    const auto problem =
-        found == short_of.end() ? "there is no such node" : found->second;
-    return std::optional(problem.empty() ? shortfall : problem);
-  });
+NodeShortfalls node_shortfalls(const flow::NodeQuery::Answers& nodes) {
+  return shortfalls(node_statuses(nodes));
+}
+
+std::string page_policies_text(const NodeShortfalls& short_of,
+                               const PolicyFacts& facts) {
   auto policies = json::array();
-  for (const auto& [key, object] : store.policies()) {
-    if (op::is_group(key)) {
-      continue;
-    }
-    const policy::PolicyKey name{
-        .kind = key.kind, .ns = key.ns, .name = key.name};
-    shortfall = translator.shortfall(name);
-    ui::PolicyView view{.kind = key.kind, .ns = key.ns, .name = key.name};
-    finder.find(view);
-    json row = view;
-    row.update(policy_row(object, shortfall,
-                          missing_on(translator, name, short_of),
-                          status.warnings(name)));
+  for (const auto& policy : facts.policies) {
+    json row = policy.subjects;
+    row.update(policy_row(policy, missing_on(policy, short_of)));
     policies.push_back(std::move(row));
   }
   return to_text({{"policies", std::move(policies)}});

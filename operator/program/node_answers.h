@@ -4,9 +4,7 @@
 #include <string>
 
 #include "lib/flow/node_query.h"
-#include "lib/policy/translator.h"
-#include "operator/cluster_store.h"
-#include "operator/program/policy_status.h"
+#include "operator/program/policy_facts.h"
 
 // What the agents of all nodes say of themselves, as JSON for people.
 namespace sluice::operatord {
@@ -16,13 +14,15 @@ namespace sluice::operatord {
 std::string node_status_request();
 std::string node_endpoints_request();
 
-// {"version", "operator", "nodes": [{"node", "problem", "status"}], "policies",
-// "policies_invalid", "problems"}: of every node why there is no answer, or
-// what `sluice status -o json` prints there, and what the operator knows of
+// The following ones may take long. Any thread.
+
+// {"version", "operator", "nodes": [{"node", "problem", "why_not", "status"}],
+// "policies", "policies_invalid", "problems"}: of every node why there is no
+// answer, why it does not enforce its policies (empty if it does), and what
+// `sluice status -o json` prints there, and what the operator knows of
 // policies. `identity`: of this replica.
 std::string status_text(const flow::NodeQuery::Answers& nodes,
-                        const op::ClusterStore& store,
-                        const std::string& version,
+                        const PolicyFacts& facts, const std::string& version,
                         const std::string& identity);
 
 // {"nodes": [{"node", "problem"}], "endpoints": [...]}: what `sluice endpoint
@@ -30,18 +30,18 @@ std::string status_text(const flow::NodeQuery::Answers& nodes,
 std::string endpoints_text(const flow::NodeQuery::Answers& nodes);
 
 // What `sluice policy list -o json` prints, of the whole cluster, and the
-// member "nodes" as above. `nodes`: their status. A policy is in force if each
-// node with a pod that it selects says that its policies are.
+// member "nodes" as in status_text(). `nodes`: their status. `facts`: with
+// details. A policy is in force if each node with a pod that it selects says
+// that its policies are.
 std::string policies_text(const flow::NodeQuery::Answers& nodes,
-                          const op::ClusterStore& store,
-                          const policy::Translator& translator,
-                          const PolicyStatus& status);
+                          const PolicyFacts& facts);
+
+// `nodes`: their status.
+NodeShortfalls node_shortfalls(const flow::NodeQuery::Answers& nodes);
 
 // What the web page asks: {"policies": [ui::PolicyView]}, with what each one
-// selects and where it is in force. `nodes`: as above.
-std::string page_policies_text(const flow::NodeQuery::Answers& nodes,
-                               const op::ClusterStore& store,
-                               const policy::Translator& translator,
-                               const PolicyStatus& status);
+// selects and where it is in force. `facts`: with details and subjects.
+std::string page_policies_text(const NodeShortfalls& short_of,
+                               const PolicyFacts& facts);
 
 }  // namespace sluice::operatord

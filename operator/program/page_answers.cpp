@@ -49,15 +49,20 @@ Result<void> check_size(const policy::Translator& translator,
 
 }  // namespace
 
-void PageAnswers::ask(const std::string& path,
-                      const QueryServer::Arguments& arguments,
+bool PageAnswers::answers(const std::string& path) {
+  return path == "/api/namespaces" || path == "/api/reach";
+}
+
+void PageAnswers::ask(const QueryServer::Question& question,
                       QueryServer::Done done) {
-  if (path == "/api/namespaces") {
-    done(dump({{"namespaces", store_->pods().namespaces()}}));
+  if (question.path == "/api/namespaces") {
+    done({.status = 200,
+          .text = dump({{"namespaces", store_->pods().namespaces()}})});
     return;
   }
-  Matrix matrix{.ns = {}, .ports = {}, .done = std::move(done)};
-  for (const auto& [name, value] : arguments) {
+  Matrix matrix{
+      .ns = {}, .ports = {}, .until = question.until, .done = std::move(done)};
+  for (const auto& [name, value] : question.arguments) {
     if (name == "namespace") {
       matrix.ns = value;
     } else if (name == "port") {
@@ -83,14 +88,17 @@ void PageAnswers::turn() {
       loop_->after((Loop::Clock::now() - begun) * kRest, [this] { turn(); });
 }
 
-Result<std::string> PageAnswers::answer(const Matrix& matrix) const {
+QueryServer::Reply PageAnswers::answer(const Matrix& matrix) const {
+  if (QueryServer::Clock::now() >= matrix.until) {
+    return {.status = 503, .text = "the operator has not answered in time"};
+  }
   const auto pods = store_->pods().pods_of(matrix.ns);
   if (auto fits = check_size(*translator_, matrix.ns, pods); !fits) {
-    return std::unexpected(fits.error());
+    return {.status = 422, .text = fits.error().message};
   }
   const auto view = ui::reach_of(*translator_, matrix.ns, pods, matrix.ports);
-  return view ? Result<std::string>(dump(*view))
-              : std::unexpected(view.error());
+  return view ? QueryServer::Reply{.status = 200, .text = dump(*view)}
+              : QueryServer::Reply{.status = 422, .text = view.error().message};
 }
 
 }  // namespace sluice::operatord

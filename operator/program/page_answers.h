@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "lib/base/loop.h"
-#include "lib/base/result.h"
 #include "lib/policy/translator.h"
 #include "operator/cluster_store.h"
 #include "operator/program/query_server.h"
@@ -28,17 +27,18 @@ class PageAnswers {
               const op::ClusterStore& store)
       : loop_(&loop), translator_(&translator), store_(&store) {}
 
-  void ask(const std::string& path, const QueryServer::Arguments& arguments,
-           QueryServer::Done done);
+  static bool answers(const std::string& path);
+  void ask(const QueryServer::Question& question, QueryServer::Done done);
 
  private:
   struct Matrix {
     std::string ns;
     std::vector<std::string> ports;
+    QueryServer::Clock::time_point until;
     QueryServer::Done done;
   };
   void turn();
-  [[nodiscard]] Result<std::string> answer(const Matrix& matrix) const;
+  [[nodiscard]] QueryServer::Reply answer(const Matrix& matrix) const;
 
   Loop* loop_;
   const policy::Translator* translator_;

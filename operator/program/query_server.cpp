@@ -23,36 +23,30 @@ namespace {
 
 using health::HttpServer;
 using Answer = HttpServer::Answer;
-using Clock = HttpServer::Clock;
+using Clock = QueryServer::Clock;
 
 constexpr const char* kAccount = "sluice-explain";
 constexpr const char* kAudience = "sluice-explain";
 constexpr const char* kTokenHeader = "X-Sluice-Token";
 constexpr std::chrono::seconds kPatience{10};
-// Requests that are being checked or answered. Each costs the API server a
-// TokenReview, also if it is anybody's.
-constexpr std::size_t kOpenMax = 8;
+// Questions that are being checked or answered, and requests for flows that are
+// being checked. Each costs the API server a TokenReview, also if it is
+// anybody's.
+constexpr std::size_t kQuestionsMax = 8;
+constexpr std::size_t kFlowsMax = 8;
+// Readers of flows; see also ClusterOptions. Together with the others they are
+// fewer than the connections of one address: everybody comes from that of the
+// API server.
+constexpr std::size_t kStreamsMax = 64;
+constexpr unsigned kConnectionsOfOne = 128;
+// Holds a request for flows in base64, and a token.
+constexpr std::size_t kMemoryOfOne = 65'536;
 constexpr std::size_t kTextMax = 600;
 constexpr std::size_t kArgumentsMax = 100;
 constexpr std::chrono::seconds kListenAgain{2};
 
 Answer told(int status, const std::string& text) {
   return {.status = status, .type = "text/plain", .body = text + "\n"};
-}
-
-int http_status(const grpc::Status& status) {
-  switch (status.error_code()) {
-    case grpc::StatusCode::UNAUTHENTICATED:
-      return 401;
-    case grpc::StatusCode::PERMISSION_DENIED:
-      return 403;
-    case grpc::StatusCode::INVALID_ARGUMENT:
-      return 400;
-    case grpc::StatusCode::RESOURCE_EXHAUSTED:
-      return 429;
-    default:
-      return 503;
-  }
 }
 
 bool is_of_page(std::string_view path) {
@@ -89,7 +83,19 @@ struct Open {
 struct Requests {
   std::mutex mutex;  // guards `open`
   std::map<std::uint64_t, Open> open;
+  // Each stream of flows has one. Belongs to the server's thread.
+  std::shared_ptr<const bool> stream = std::make_shared<bool>();
 
+  // Under the lock.
+  [[nodiscard]] std::size_t count(bool flows) const {
+    return static_cast<std::size_t>(
+        std::ranges::count_if(open, [&](const auto& entry) {
+          return (entry.second.path == "/flows") == flows;
+        }));
+  }
+  [[nodiscard]] std::size_t streams() const {
+    return static_cast<std::size_t>(stream.use_count()) - 1;
+  }
   void answer(std::uint64_t number, Answer answer) {
     const std::lock_guard lock(mutex);
     if (const auto found = open.find(number); found != open.end()) {
@@ -98,14 +104,30 @@ struct Requests {
   }
 };
 
-Answer answer_of(Result<std::string> text) {
-  if (!text) {
-    return told(422, text.error().message);
+Answer answer_of(QueryServer::Reply reply) {
+  if (reply.status != 200) {
+    return told(reply.status, reply.text);
   }
-  return {.status = 200, .type = "application/json", .body = std::move(*text)};
+  return {
+      .status = 200, .type = "application/json", .body = std::move(reply.text)};
 }
 
 }  // namespace
+
+int http_status(const grpc::Status& status) {
+  switch (status.error_code()) {
+    case grpc::StatusCode::UNAUTHENTICATED:
+      return 401;
+    case grpc::StatusCode::PERMISSION_DENIED:
+      return 403;
+    case grpc::StatusCode::INVALID_ARGUMENT:
+      return 400;
+    case grpc::StatusCode::RESOURCE_EXHAUSTED:
+      return 429;
+    default:
+      return 503;
+  }
+}
 
 struct QueryServer::Impl {
   kube::Client* client = nullptr;
@@ -124,7 +146,7 @@ struct QueryServer::Impl {
   std::optional<Answer> begin(const HttpServer::Request& request);
   std::optional<Answer> begin_flows(const HttpServer::Request& request,
                                     Open& open) const;
-  static std::optional<Answer> continue_flows(Open& open);
+  std::optional<Answer> continue_flows(Open& open) const;
   void check(std::uint64_t number, Open& open);
   void checked(std::uint64_t number,
                const kube::ApiResult<kube::TokenIdentity>& who);
@@ -195,8 +217,9 @@ std::optional<Answer> QueryServer::Impl::begin(
   if (!flows && is_too_long(open.arguments)) {
     return told(400, "the question is too long");
   }
-  if (requests->open.size() >= kOpenMax) {
-    return told(429, "too many questions; ask again in a moment");
+  if (requests->count(flows) >= (flows ? kFlowsMax : kQuestionsMax)) {
+    return told(429, flows ? "too many requests for flows are being checked"
+                           : "too many questions are open");
   }
   if (flows) {
     if (auto answer = begin_flows(request, open)) {
@@ -223,7 +246,7 @@ std::optional<Answer> QueryServer::Impl::begin_flows(
   return std::nullopt;
 }
 
-std::optional<Answer> QueryServer::Impl::continue_flows(Open& open) {
+std::optional<Answer> QueryServer::Impl::continue_flows(Open& open) const {
   const auto status = open.flows->status();
   if (!status) {
     return std::nullopt;
@@ -232,11 +255,16 @@ std::optional<Answer> QueryServer::Impl::continue_flows(Open& open) {
   if (!status->ok()) {
     return told(http_status(*status), status->error_message());
   }
-  return Answer{.status = 200,
-                .type = "application/x-ndjson",
-                .body = {},
-                .headers = {},
-                .stream = flow_lines(std::move(flows))};
+  if (requests->streams() >= kStreamsMax) {
+    return told(429, "too many readers of flows");
+  }
+  return Answer{
+      .status = 200,
+      .type = "application/x-ndjson",
+      .body = {},
+      .headers = {},
+      .stream = [place = requests->stream,
+                 lines = flow_lines(std::move(flows))] { return lines(); }};
 }
 
 // Under the lock, in the loop's thread. The reply comes from the loop.
@@ -251,34 +279,28 @@ void QueryServer::Impl::check(std::uint64_t number, Open& open) {
 
 void QueryServer::Impl::checked(
     std::uint64_t number, const kube::ApiResult<kube::TokenIdentity>& who) {
-  std::string path;
-  explain::ExplainRequest request;
-  Arguments arguments;
+  Question question;
   {
     const std::lock_guard lock(requests->mutex);
     const auto found = requests->open.find(number);
     if (found == requests->open.end()) {
       return;
     }
-    path = found->second.path;
-    request = found->second.request;
-    arguments = found->second.arguments;
+    const auto& open = found->second;
+    question = {.path = open.path,
+                .request = open.request,
+                .arguments = open.arguments,
+                .until = open.since + kPatience};
   }
-  const auto done = [weak = std::weak_ptr(requests),
-                     number](Result<std::string> answer) {
-    if (const auto waiting = weak.lock()) {
-      waiting->answer(number, answer_of(std::move(answer)));
-    }
-  };
   if (auto refused = refusal(who)) {
     requests->answer(number, std::move(*refused));
-  } else if (path == "/explain") {
-    done(sources.explain(request));
-  } else if (is_of_page(path)) {
-    sources.page(path, arguments, done);
-  } else {
-    sources.ask(path, done);
+    return;
   }
+  sources.ask(question, [weak = std::weak_ptr(requests), number](Reply reply) {
+    if (const auto waiting = weak.lock()) {
+      waiting->answer(number, answer_of(std::move(reply)));
+    }
+  });
 }
 
 std::optional<Answer> QueryServer::Impl::refusal(
@@ -319,7 +341,10 @@ Result<void> QueryServer::Impl::open(const wire::TlsCertificate& certificate) {
   auto opened = HttpServer::open(
       address,
       [this](const HttpServer::Request& request) { return handle(request); },
-      {.certificate = certificate.certificate_pem, .key = certificate.key_pem});
+      {.tls = {.certificate = certificate.certificate_pem,
+               .key = certificate.key_pem},
+       .connections_of_one = kConnectionsOfOne,
+       .memory_of_one = kMemoryOfOne});
   if (!opened) {
     return std::unexpected(opened.error());
   }

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "lib/base/result.h"
+#include <grpcpp/support/status.h>
+
 #include "lib/explain/view.h"
 #include "lib/flow/flow_pull.h"
 #include "lib/kube/api/client.h"
@@ -41,23 +43,35 @@ namespace sluice::operatord {
 // Flows are for tokens that flow::Gate admits; everything else is for those of
 // the service account sluice-explain.
 //
+// Questions and flows have places of their own, so that readers keep nobody
+// from asking, nor the other way round.
+//
 // libmicrohttpd's thread receives requests and sends answers. Everything else,
 // including all calls of members, happens in the thread of the loop.
 class QueryServer {
  public:
-  // JSON, or why there is none.
-  using Done = std::function<void(Result<std::string> answer)>;
+  using Clock = std::chrono::steady_clock;
   using Arguments = std::vector<std::pair<std::string, std::string>>;
+
+  struct Question {
+    // "/explain", "/status", "/endpoints" or "/policies", or one of the web
+    // page: "/api/policies", "/api/namespaces" or "/api/reach".
+    std::string path;
+    explain::ExplainRequest request;  // of "/explain"
+    Arguments arguments;
+    Clock::time_point until;  // nobody waits for the answer after it
+  };
+  // JSON, or why there is none, with the status of HTTP: 422 if the question is
+  // at fault, 429 or 503 if it may be asked again in a moment.
+  struct Reply {
+    int status = 200;
+    std::string text;
+  };
+  using Done = std::function<void(Reply reply)>;
   struct Sources {
-    std::function<Result<std::string>(const explain::ExplainRequest& request)>
-        explain;
-    // `path`: "/status", "/endpoints" or "/policies". `done` is called once, in
-    // any thread, also after this object is gone.
-    std::function<void(const std::string& path, Done done)> ask;
-    // Of the web page; `done` as above.
-    std::function<void(const std::string& path, const Arguments& arguments,
-                       Done done)>
-        page;
+    // Called in the loop's thread. `done` is called once, in any thread, also
+    // after this object is gone.
+    std::function<void(const Question& question, Done done)> ask;
     // Called in the server's thread.
     std::function<std::shared_ptr<flow::FlowPull>(
         const std::string& authorization, std::string request)>
@@ -85,5 +99,8 @@ class QueryServer {
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
+
+// The status of HTTP for a call's end.
+int http_status(const grpc::Status& status);
 
 }  // namespace sluice::operatord

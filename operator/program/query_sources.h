@@ -25,6 +25,8 @@ struct QueryContext {
 };
 
 // Answers from what this replica knows and what the agents of all nodes say.
+// The loop does a piece of one question's work per turn, and another thread
+// makes the texts.
 QueryServer::Sources query_sources(QueryContext context);
 
 }  // namespace sluice::operatord

@@ -8,6 +8,7 @@ import os
 import ssl
 import subprocess
 import tempfile
+import unittest.mock
 import urllib.parse
 
 from tests.cluster import lab, people, suite
@@ -163,6 +164,19 @@ class Kubeconfig(people.Case):
         self.assertEqual(code, 2)
         self.assertIn("10000", err)
 
+    def test_filters_of_twenty_kilobytes_are_carried(self):
+        def ask(count):
+            addresses = [f"fd00:1111:2222:3333:4444:5555:6666:{i:04x}" for i in range(count)]
+            return sluice("observe", "--operator", "--kubeconfig", self.observer, "--all",
+                          *(word for address in addresses for word in ("--to-ip", address)))
+        code, out, err = ask(500)
+        self.assertEqual(code, 0, err)
+        self.assertIn("node1, node2, node3", err, "all nodes have answered")
+        self.assertNotIn("x/c:80", out)
+        code, _, err = ask(900)
+        self.assertEqual(code, 2)
+        self.assertIn("the filters are too long", err)
+
     def test_rights_are_those_of_the_account(self):
         code, _, err = sluice("observe", "--operator", "--kubeconfig", self.reader)
         self.assertEqual(code, 2)
@@ -195,12 +209,16 @@ class Kubeconfig(people.Case):
 
     # ---- bad input and hostile clients ---------------------------------------------------
 
-    def get(self, path, token):
-        operator = self.cluster.operators[0]
+    def connect(self):
         context = ssl.create_default_context(cafile=self.cluster.ca_file())
         context.check_hostname = False
-        connection = http.client.HTTPSConnection(operator.address, people.PORT, timeout=30, context=context)
+        connection = http.client.HTTPSConnection(self.cluster.operators[0].address, people.PORT, timeout=30,
+                                                 context=context)
         self.addCleanup(connection.close)
+        return connection
+
+    def get(self, path, token):
+        connection = self.connect()
         connection.request("GET", path, headers={"X-Sluice-Token": token} if token else {})
         answer = connection.getresponse()
         return answer.status, answer.read().decode()
@@ -224,11 +242,21 @@ class Kubeconfig(people.Case):
             self.assertEqual(status, expected, body)
         self.assertEqual(self.get("/nothing", explain)[0], 404)
 
+    def test_many_connections_of_one_address_leave_room(self):
+        token = self.api.token_for(suite.SYSTEM, "sluice-explain", ("sluice-explain",))
+        for _ in range(40):
+            self.connect().connect()
+        self.assertEqual(self.get("/status", token)[0], 200)
+
     def test_as_a_plugin_of_kubectl_the_operator_is_asked_unless_something_else_is_named(self):
         folder = tempfile.mkdtemp()
         plugin = os.path.join(folder, "kubectl-sluice")
         os.symlink(lab.program("sluice"), plugin)
         self.addCleanup(lambda: (os.remove(plugin), os.rmdir(folder)))
+        with unittest.mock.patch.dict(os.environ, {"SLUICE_SOCKET": "/run/node1.sock", "KUBECONFIG": self.reader}):
+            self.assertIn("on 3 of 3 nodes", sluice("status", program=plugin)[1], "the environment does not count")
+            self.assertIn("on 3 of 3 nodes", sluice("status", "--operator")[1])
+            self.assertIn("node         node1", sluice("status")[1])
         code, out, err = sluice("status", "--kubeconfig", self.reader, program=plugin)
         self.assertEqual((code, err), (0, ""))
         self.assertIn("on 3 of 3 nodes", out)

@@ -121,6 +121,11 @@ spec:
   clusterIP: 10.96.0.1
   selector: {app: api}
   ports: [{name: web, port: 80, targetPort: http}, {name: x, port: 81, targetPort: 1}]
+---
+apiVersion: v1
+kind: Service
+metadata: {namespace: shop, name: portless}
+spec: {clusterIP: 10.96.0.2, selector: {app: api}}
 )");
   const auto between = [&](const std::string& from, const std::string& to) {
     return verdicts(
@@ -136,6 +141,11 @@ spec:
                        false}}));
   EXPECT_EQ(between("shop/web", "svc/shop/api"),
             (Verdicts{{"80/TCP", true}, {"81/TCP", false}}));
+  const auto portless = explain_all_ports(
+      cluster_, {.from = "shop/web", .to = "svc/shop/portless", .port = ""});
+  ASSERT_FALSE(portless) << "there is nothing to say, which is not: allowed";
+  EXPECT_THAT(portless.error().message,
+              HasSubstr("svc/shop/portless: the Service has no ports"));
   EXPECT_FALSE(explain_all_ports(
       cluster_, {.from = "shop/web", .to = "shop/none", .port = ""}));
 }

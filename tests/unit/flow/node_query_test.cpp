@@ -36,23 +36,26 @@ class FlowNodeQuery : public testing::Test {
   }
   void TearDown() override { query_->close(); }
 
-  void ask(Gate* gate = nullptr) {
+  void ask(Gate* gate = nullptr, Places places = Places::kReaders) {
     query_ = NodeQuery::create(
         cluster_, wire::FlowKind::kStatus, "question",
-        [this](const grpc::Status& status, const NodeQuery::Answers& answers) {
+        [this](const grpc::Status& status, const auto& answers) {
           EXPECT_FALSE(status_) << "twice";
           status_ = status;
-          answers_ = answers;
-        });
+          answers_ = *answers;
+        },
+        places);
     query_->start(gate, "token");
     cluster_.turn();
   }
   void answer(const std::string& node, std::vector<std::string> messages,
-              bool last = true, std::uint32_t code = 0) {
+              bool last = true, std::uint32_t code = 0,
+              const std::string& error = {}) {
     for (const auto& sent : sent_) {
       if (sent.node == node) {
         wire::FlowBatch batch{
             .id = sent.id, .items = {}, .last = last, .code = code};
+        batch.error = error;
         for (auto& message : messages) {
           batch.items.push_back({.time = 0, .message = std::move(message)});
         }
@@ -116,7 +119,7 @@ TEST_F(FlowNodeQuery, leaves_out_who_fails_goes_or_says_too_much) {
   cluster_.set_node("lost", NodeState::kConnected);
   cluster_.set_node("large", NodeState::kConnected);
   ask();
-  answer("a", {"half"}, true, 3);
+  answer("a", {"half"}, true, 3, "no time");
   answer("large", std::vector<std::string>(5, std::string(1 << 20, 'x')),
          false);
   ASSERT_EQ(controls_.size(), 1);
@@ -126,6 +129,13 @@ TEST_F(FlowNodeQuery, leaves_out_who_fails_goes_or_says_too_much) {
   ASSERT_TRUE(status_);
   EXPECT_TRUE(status_->ok());
   EXPECT_TRUE(answers_.messages.empty());
+  using Failure = NodeQuery::Failure;
+  EXPECT_THAT(answers_.failures,
+              UnorderedElementsAre(
+                  Pair("a", Failure{Failure::Kind::kRefused, "no time"}),
+                  Pair("b", Failure{Failure::Kind::kGone, ""}),
+                  Pair("large", Failure{Failure::Kind::kTooLarge, ""}),
+                  Pair("lost", Failure{Failure::Kind::kGone, ""})));
   EXPECT_THAT(answers_.nodes, UnorderedElementsAre(Key("a"), Key("b"), Key("c"),
                                                    Key("large"), Key("lost")));
 }
@@ -153,6 +163,67 @@ TEST_F(FlowNodeQuery, cancelling_ends_it_once) {
   EXPECT_EQ(status_->error_code(), grpc::StatusCode::CANCELLED);
   query_->cancel();
   answer("a", {"late"});
+}
+
+TEST_F(FlowNodeQuery, an_answer_to_what_was_not_asked_is_not_taken) {
+  ask();
+  cluster_.on_batch({.id = sent_[0].id + 1,
+                     .items = {{.time = 0, .message = "forged"}},
+                     .last = true});
+  EXPECT_FALSE(status_);
+  answer("a", {"1"});
+  answer("a", {"again"});
+  EXPECT_FALSE(status_) << "nobody answers twice";
+  answer("b", {"2"});
+  ASSERT_TRUE(status_);
+  EXPECT_THAT(answers_.messages,
+              UnorderedElementsAre(Pair("a", ElementsAre("1")),
+                                   Pair("b", ElementsAre("2"))));
+}
+
+TEST_F(FlowNodeQuery, what_comes_after_the_end_changes_no_answers) {
+  std::shared_ptr<const NodeQuery::Answers> given;
+  query_ = NodeQuery::create(
+      cluster_, wire::FlowKind::kStatus, "question",
+      [&](const grpc::Status&, const auto& answers) { given = answers; });
+  query_->start(nullptr, {});
+  cluster_.turn();
+  answer("a", {"1"});
+  answer("b", {"2"});
+  ASSERT_TRUE(given);
+  cluster_.set_node("a", NodeState::kAway);
+  answer("b", {"late"});
+  EXPECT_EQ(given->nodes.at("a").state, NodeState::kConnected);
+  EXPECT_THAT(given->messages.at("b"), ElementsAre("2"));
+}
+
+// Readers of flows, as many as the cluster has places for.
+TEST_F(FlowNodeQuery,
+       questions_and_readers_of_flows_take_each_others_no_place) {
+  const auto& options = cluster_.options();
+  for (std::size_t i = 0; i < options.calls_max; ++i) {
+    ASSERT_TRUE(cluster_.enter("user" + std::to_string(i), Places::kReaders));
+  }
+  ask();
+  ASSERT_TRUE(status_);
+  EXPECT_EQ(status_->error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  query_->close();
+  status_.reset();
+  ask(nullptr, Places::kQuestions);
+  EXPECT_FALSE(status_) << "it waits for answers";
+  query_->cancel();
+  query_->close();
+  status_.reset();
+  for (std::size_t i = 0; i < options.calls_max; ++i) {
+    cluster_.leave("user" + std::to_string(i), Places::kReaders);
+  }
+  for (std::size_t i = 0; i < options.questions_max; ++i) {
+    ASSERT_TRUE(cluster_.enter("root", Places::kQuestions));
+  }
+  ask(nullptr, Places::kQuestions);
+  ASSERT_TRUE(status_);
+  EXPECT_EQ(status_->error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_TRUE(cluster_.enter("reader", Places::kReaders));
 }
 
 TEST_F(FlowNodeQuery, a_cluster_without_nodes_answers_at_once) {

@@ -28,15 +28,17 @@ using Stream = std::function<std::optional<std::string>()>;
 
 class HttpStream : public testing::Test {
  protected:
-  void serve(Stream stream) {
+  void serve(Stream stream, HttpServer::Options options = {}) {
     auto opened = HttpServer::open(
-        "127.0.0.1:0", [stream = std::move(stream)](const auto&) {
+        "127.0.0.1:0",
+        [stream = std::move(stream)](const auto&) {
           return HttpServer::Answer{.status = 200,
                                     .type = "text/plain",
                                     .body = {},
                                     .headers = {},
                                     .stream = stream};
-        });
+        },
+        std::move(options));
     ASSERT_TRUE(opened) << opened.error().message;
     server_.emplace(std::move(*opened));
   }
@@ -95,6 +97,40 @@ TEST_F(HttpStream, one_that_waits_delays_no_other) {
   EXPECT_THAT(hear(ask()), EndsWith("\r\n\r\nx"));
   open = false;
   EXPECT_THAT(hear(waits), EndsWith("\r\n\r\n"));
+}
+
+TEST_F(HttpStream, a_reader_may_pause_for_longer_than_others_may_be_silent) {
+  std::atomic<bool> more = true;
+  serve(
+      [&more]() -> std::optional<std::string> {
+        return more ? std::optional(std::string(65'536, '#')) : std::nullopt;
+      },
+      {.silence = std::chrono::seconds(1),
+       .stream_silence = std::chrono::hours(1)});
+  const auto pauses = ask();
+  std::array<char, 16> some{};
+  ASSERT_GT(::recv(pauses.get(), some.data(), some.size(), 0), 0);
+  // One that says nothing from now on is closed.
+  EXPECT_EQ(hear(connect_to("127.0.0.1", server_->port())), "");
+  more = false;
+  EXPECT_THAT(hear(pauses), EndsWith("#")) << "it is not cut";
+}
+
+TEST_F(HttpStream, a_reader_that_pauses_for_too_long_is_cut) {
+  const auto owner = std::make_shared<int>();
+  serve(
+      [owner]() -> std::optional<std::string> {
+        return std::string(65'536, '#');
+      },
+      {.silence = std::chrono::hours(1),
+       .stream_silence = std::chrono::seconds(1)});
+  const auto pauses = ask();
+  std::array<char, 16> some{};
+  ASSERT_GT(::recv(pauses.get(), some.data(), some.size(), 0), 0);
+  for (int i = 0; i < 3'000 && owner.use_count() > 2; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  EXPECT_EQ(owner.use_count(), 2);
 }
 
 TEST_F(HttpStream, ends_when_its_client_is_gone_and_when_the_server_is) {

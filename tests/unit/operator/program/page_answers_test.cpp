@@ -45,12 +45,20 @@ class PageAnswersTest : public testing::Test {
       store_.take(event);
     }
   }
-  void ask(const std::string& ns, std::optional<Result<std::string>>& answer) {
-    answers_->ask("/api/reach", {{"namespace", ns}, {"port", "80"}},
-                  [&](Result<std::string> text) { answer = std::move(text); });
+  using Reply = QueryServer::Reply;
+  static QueryServer::Question question(const std::string& path,
+                                        QueryServer::Arguments arguments = {}) {
+    return {.path = path,
+            .request = {},
+            .arguments = std::move(arguments),
+            .until = QueryServer::Clock::now() + std::chrono::hours(1)};
   }
-  Result<std::string> matrix(const std::string& ns) {
-    std::optional<Result<std::string>> answer;
+  void ask(const std::string& ns, std::optional<Reply>& answer) {
+    answers_->ask(question("/api/reach", {{"namespace", ns}, {"port", "80"}}),
+                  [&](Reply reply) { answer = std::move(reply); });
+  }
+  Reply matrix(const std::string& ns) {
+    std::optional<Reply> answer;
     ask(ns, answer);
     while (!answer) {
       loop_->wait(std::chrono::milliseconds(100));
@@ -67,27 +75,35 @@ class PageAnswersTest : public testing::Test {
 TEST_F(PageAnswersTest, NamespacesAreThoseOfPods) {
   add_pods("shop", 1, 1);
   std::string text;
-  answers_->ask("/api/namespaces", {},
-                [&](const Result<std::string>& answer) { text = *answer; });
+  answers_->ask(question("/api/namespaces"),
+                [&](const Reply& reply) { text = reply.text; });
   EXPECT_EQ(text, R"({"namespaces":["shop"]})");
 }
 
 TEST_F(PageAnswersTest, AMatrixThatIsTooLargeIsRefusedWithItsSize) {
   add_pods("few", 100, 100);
-  EXPECT_THAT(matrix("few").value(), HasSubstr(R"("ports":["80/TCP"])"));
+  EXPECT_THAT(matrix("few").text, HasSubstr(R"("ports":["80/TCP"])"));
   add_pods("wide", 101, 101);
-  EXPECT_THAT(matrix("wide").error().message,
-              HasSubstr("wide has 101 pods on 101 nodes"));
+  EXPECT_THAT(matrix("wide").text, HasSubstr("wide has 101 pods on 101 nodes"));
   add_pods("many", 2'001, 1);
-  EXPECT_THAT(matrix("many").error().message,
-              HasSubstr("many has 2001 pods on 1 nodes"));
+  EXPECT_THAT(matrix("many").text, HasSubstr("many has 2001 pods on 1 nodes"));
+}
+
+TEST_F(PageAnswersTest, AMatrixThatNobodyWaitsForIsNotMade) {
+  add_pods("shop", 1, 1);
+  auto late = question("/api/reach", {{"namespace", "shop"}, {"port", "80"}});
+  late.until = QueryServer::Clock::now();
+  std::optional<Reply> answer;
+  answers_->ask(late, [&](Reply reply) { answer = std::move(reply); });
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(answer->status, 503);
 }
 
 TEST_F(PageAnswersTest, TheLoopDoesOtherWorkBetweenTwoMatrices) {
   add_pods("shop", 100, 50);
-  std::optional<Result<std::string>> first;
-  std::optional<Result<std::string>> second;
-  std::optional<Result<std::string>> third;
+  std::optional<Reply> first;
+  std::optional<Reply> second;
+  std::optional<Reply> third;
   ask("shop", first);
   ask("shop", second);
   ask("shop", third);
@@ -100,7 +116,8 @@ TEST_F(PageAnswersTest, TheLoopDoesOtherWorkBetweenTwoMatrices) {
   while (!third) {
     loop_->wait(std::chrono::milliseconds(100));
   }
-  EXPECT_EQ(first->value(), third->value());
+  EXPECT_EQ(first->status, 200);
+  EXPECT_EQ(first->text, third->text);
 }
 
 }  // namespace
