@@ -5,6 +5,7 @@
 
 #include "agent/agent.h"
 #include "agent/node/applied.h"
+#include "agent/node/flow_export.h"
 #include "lib/health/metric_families.h"
 
 namespace sluice::node {
@@ -16,6 +17,7 @@ struct Measured {
   std::string node;
   agent::AgentStatus agent;
   Applied applied;
+  FlowExport::Counters exported;
 };
 
 void add_metrics(health::MetricFamilies& families, const Measured& measured);

@@ -40,7 +40,7 @@ constexpr std::size_t kFlowNamesMax = 8;
 Runtime::Runtime(RuntimeOptions options, std::unique_ptr<Source> source)
     : options_(std::move(options)),
       flows_([this](const auto& event) { return make_flow(event); }),
-      flow_store_(options_.flows,
+      flow_store_(options_.flows.kept,
                   std::random_device()() | std::uint64_t{std::random_device()()}
                                                << 32U),
       ends_([this](const auto& addresses) { return ask_ends(addresses); }),
@@ -69,6 +69,9 @@ Result<std::unique_ptr<Runtime>> Runtime::start(
 }
 
 Result<void> Runtime::prepare() {
+  if (auto checked = FlowExport::check(options_.flows.exported); !checked) {
+    return checked;
+  }
   // Before any library starts a thread.
   auto signals = open_signals();
   if (!signals) {
@@ -107,8 +110,10 @@ Result<void> Runtime::prepare() {
   if (auto started = source_->start(*this); !started) {
     return started;
   }
-  if (auto opened = open_observer(); !opened) {
-    return opened;
+  for (const Step step : {&Runtime::open_observer, &Runtime::open_export}) {
+    if (auto opened = (this->*step)(); !opened) {
+      return opened;
+    }
   }
   report_health();
   return {};
@@ -163,7 +168,7 @@ Result<void> Runtime::open_server() {
 
 // When the source has told the node's name.
 Result<void> Runtime::open_observer() {
-  const auto& socket = options_.observer_socket;
+  const auto& socket = options_.flows.socket;
   auto observer = ObserverServer::open(
       socket.empty() ? observer_socket_of(options_.socket) : socket,
       flow_store_, source_->node());
@@ -171,6 +176,19 @@ Result<void> Runtime::open_observer() {
     return std::unexpected(observer.error());
   }
   observer_ = std::move(*observer);
+  return {};
+}
+
+Result<void> Runtime::open_export() {
+  if (options_.flows.exported.path.empty()) {
+    return {};
+  }
+  auto started =
+      FlowExport::start(options_.flows.exported, flow_store_, source_->node());
+  if (!started) {
+    return std::unexpected(started.error());
+  }
+  export_ = std::move(*started);
   return {};
 }
 
@@ -386,7 +404,9 @@ std::string Runtime::metrics() const {
   add_metrics(families, {.version = kVersion,
                          .node = source_->node(),
                          .agent = agent_->status(),
-                         .applied = applied_});
+                         .applied = applied_,
+                         .exported = export_ ? export_->counters()
+                                             : FlowExport::Counters{}});
   source_->add_metrics(families);
   families.process();
   return families.text();

@@ -15,7 +15,9 @@
 #include "agent/node/applied.h"
 #include "agent/node/apply_state.h"
 #include "agent/node/ends.h"
+#include "agent/node/flow_export.h"
 #include "agent/node/flow_hub.h"
+#include "agent/node/flow_options.h"
 #include "agent/node/flow_recorder.h"
 #include "agent/node/locks.h"
 #include "agent/node/names.h"
@@ -34,9 +36,7 @@ namespace sluice::node {
 struct RuntimeOptions {
   agent::AgentOptions agent;
   std::filesystem::path socket;  // of the `sluice` command
-  // Of Hubble's API; empty: observer_socket_of(socket).
-  std::filesystem::path observer_socket;
-  std::uint32_t flows = 65'536;  // that are kept
+  FlowOptions flows;
   std::string health;  // address of /healthz and the others; empty: none
   // Opens what else the program needs, before the datapath is loaded. On
   // failure the program ends and the kernel is unchanged.
@@ -120,6 +120,7 @@ class Runtime {
   Result<void> open_agent();
   Result<void> open_server();
   Result<void> open_observer();
+  Result<void> open_export();
   Result<void> watch();
   void follow_node();
   void finish(const Result<void>& result, Clock::time_point begun);
@@ -150,6 +151,7 @@ class Runtime {
   std::optional<agent::Agent> agent_;
   std::optional<Server> server_;
   std::unique_ptr<ObserverServer> observer_;
+  std::unique_ptr<FlowExport> export_;  // null: none
   ApplyState apply_state_;
   Applied applied_;
   std::optional<health::HealthServer> health_;
