@@ -62,6 +62,13 @@ void add_flow_options(CLI::App& command, FlowOptions& options) {
       ->type_name("N")
       ->check(CLI::Range(1U, 1U << 24U).description(""))
       ->capture_default_str();
+  command
+      .add_option("--flow-metrics-series", options.metrics_series,
+                  "Time series of each metric that counts flows, by workload "
+                  "and by rule; what goes beyond is counted together. 0: none")
+      ->type_name("N")
+      ->check(CLI::Range(0U, 65'536U).description(""))
+      ->capture_default_str();
   add_export_options(command, options.exported);
 }
 

@@ -17,6 +17,7 @@ struct FlowOptions {
   // Of Hubble's API; empty: observer_socket_of() that of the `sluice` command.
   std::filesystem::path socket;
   std::uint32_t kept = 65'536;
+  std::uint32_t metrics_series = 256;  // of each metric; 0: none
   ExportOptions exported;
 };
 

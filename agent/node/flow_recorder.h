@@ -13,6 +13,7 @@
 
 #include "agent/node/ends.h"
 #include "agent/node/names.h"
+#include "lib/flow/flow_counts.h"
 #include "lib/flow/record.h"
 #include "lib/flow/store.h"
 #include "sluice/abi.h"
@@ -35,9 +36,10 @@ class FlowRecorder {
         names_of;
   };
 
-  // All must outlive the recorder.
+  // All must outlive the recorder. `counts` gets every record too, if it is not
+  // null.
   FlowRecorder(flow::Store& store, Ends& ends, const Names& names,
-               Endpoints endpoints);
+               Endpoints endpoints, flow::FlowCounts* counts = nullptr);
 
   void on_event(const sluice_flow_event& event, Clock::time_point now);
   // The kernel could not tell of so many more.
@@ -56,6 +58,7 @@ class FlowRecorder {
   using DecisionKey = std::uint64_t;  // rule, and set for a default deny
 
   void store(flow::Record record, Clock::time_point now);
+  void keep(flow::Record record);
   bool find_ends(flow::Record& record, Clock::time_point now);
   Ends::End find_end(const flow::Record& record, const IpAddress& address,
                      bool remote, Clock::time_point now);
@@ -66,6 +69,7 @@ class FlowRecorder {
       const sluice_flow_event& event);
 
   flow::Store* store_;
+  flow::FlowCounts* counts_;
   Ends* ends_;
   const Names* names_;
   Endpoints endpoints_;

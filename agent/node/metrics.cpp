@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "agent/node/flow_metrics.h"
+
 namespace sluice::node {
 namespace {
 
@@ -158,6 +160,7 @@ void add_metrics(MetricFamilies& families, const Measured& measured) {
   add_revisions(families, measured);
   add_names(families, measured);
   add_events(families, measured);
+  add_flow_metrics(families, measured.flows);
   add_export(families, measured);
 }
 

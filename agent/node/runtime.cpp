@@ -43,6 +43,7 @@ Runtime::Runtime(RuntimeOptions options, std::unique_ptr<Source> source)
       flow_store_(options_.flows.kept,
                   std::random_device()() | std::uint64_t{std::random_device()()}
                                                << 32U),
+      flow_counts_(options_.flows.metrics_series),
       ends_([this](const auto& addresses) { return ask_ends(addresses); }),
       recorder_(flow_store_, ends_, names_,
                 {.name =
@@ -53,7 +54,8 @@ Runtime::Runtime(RuntimeOptions options, std::unique_ptr<Source> source)
                      [this](std::uint32_t ifindex, const IpAddress& address) {
                        return names_of(*agent_, ifindex, address,
                                        kFlowNamesMax);
-                     }}),
+                     }},
+                &flow_counts_),
       source_(std::move(source)) {}
 
 Runtime::~Runtime() = default;
@@ -384,6 +386,7 @@ void Runtime::housekeeping() {
   save_names();
   server_->expire(Clock::now());
   record_lost_events();
+  flow_counts_.turn(Clock::now());
 }
 
 void Runtime::record_lost_events() {
@@ -405,6 +408,7 @@ std::string Runtime::metrics() const {
                          .node = source_->node(),
                          .agent = agent_->status(),
                          .applied = applied_,
+                         .flows = flow_counts_.view(),
                          .exported = export_ ? export_->counters()
                                              : FlowExport::Counters{}});
   source_->add_metrics(families);

@@ -27,6 +27,7 @@
 #include "lib/base/fd.h"
 #include "lib/base/loop.h"
 #include "lib/base/result.h"
+#include "lib/flow/flow_counts.h"
 #include "lib/flow/store.h"
 #include "lib/health/health_server.h"
 #include "sluice/state.h"
@@ -145,6 +146,7 @@ class Runtime {
   bool names_changed_ = false;
   FlowHub flows_;
   flow::Store flow_store_;
+  flow::FlowCounts flow_counts_;
   Ends ends_;
   FlowRecorder recorder_;
   std::uint64_t events_lost_ = 0;  // recorded, or before this process
