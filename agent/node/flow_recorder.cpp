@@ -175,9 +175,15 @@ void FlowRecorder::on_event(const sluice_flow_event& event,
 }
 
 void FlowRecorder::on_lost(std::uint64_t events, Clock::time_point now) {
+  const auto time = now_ns(CLOCK_REALTIME);
+  const auto since = std::exchange(lost_since_, time);
+  if (events == 0) {
+    return;
+  }
   flow::Record record;
-  record.time = now_ns(CLOCK_REALTIME);
+  record.time = time;
   record.lost = events;
+  record.lost_since = since;
   record.decision = std::make_shared<const flow::Decision>();
   store(std::move(record), now);
 }

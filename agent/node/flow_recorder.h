@@ -42,7 +42,8 @@ class FlowRecorder {
                Endpoints endpoints, flow::FlowCounts* counts = nullptr);
 
   void on_event(const sluice_flow_event& event, Clock::time_point now);
-  // The kernel could not tell of so many more.
+  // The kernel could not tell of so many since the call before. To be called
+  // every second, for none too: the record says between which times they were.
   void on_lost(std::uint64_t events, Clock::time_point now);
   // Rules have changed: their numbers may mean something else.
   void forget_rules() { decisions_.clear(); }
@@ -82,6 +83,7 @@ class FlowRecorder {
   std::unordered_map<DecisionKey, std::shared_ptr<const flow::Decision>>
       decisions_;
   std::deque<Waiting> waiting_;
+  std::int64_t lost_since_ = 0;  // the last call of on_lost(); 0: none yet
 };
 
 }  // namespace sluice::node

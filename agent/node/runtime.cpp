@@ -391,8 +391,9 @@ void Runtime::housekeeping() {
 
 void Runtime::record_lost_events() {
   const auto lost = agent_->events_lost();
-  if (lost && *lost > events_lost_) {
-    recorder_.on_lost(*lost - std::exchange(events_lost_, *lost), Clock::now());
+  if (lost) {
+    const auto before = std::exchange(events_lost_, *lost);
+    recorder_.on_lost(*lost - std::min(before, *lost), Clock::now());
   }
 }
 

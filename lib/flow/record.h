@@ -62,6 +62,7 @@ struct Record {
   bool ip = false;  // false: no packet of IP, and no addresses
   std::uint32_t ifindex = 0;
   std::uint64_t lost = 0;
+  std::int64_t lost_since = 0;  // they are of the time from here to `time`
   // Never null once stored.
   std::shared_ptr<const End> from;
   std::shared_ptr<const End> to;
