@@ -69,6 +69,17 @@ void add_flow_options(CLI::App& command, FlowOptions& options) {
       ->type_name("N")
       ->check(CLI::Range(0U, 65'536U).description(""))
       ->capture_default_str();
+  command
+      .add_option_function<int>(
+          "--flow-counters",
+          [&options](int seconds) {
+            options.traffic_every = std::chrono::seconds(seconds);
+          },
+          "Also record how many packets and bytes flows have had that are "
+          "still open, every so many seconds, and at their end; 0, the "
+          "default: never")
+      ->type_name("SECONDS")
+      ->check(CLI::Range(0, 3'600).description(""));
   add_export_options(command, options.exported);
 }
 

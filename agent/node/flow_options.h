@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 
@@ -17,7 +18,8 @@ struct FlowOptions {
   // Of Hubble's API; empty: observer_socket_of() that of the `sluice` command.
   std::filesystem::path socket;
   std::uint32_t kept = 65'536;
-  std::uint32_t metrics_series = 256;  // of each metric; 0: none
+  std::uint32_t metrics_series = 256;     // of each metric; 0: none
+  std::chrono::seconds traffic_every{0};  // counters of long flows; 0: never
   ExportOptions exported;
 };
 

@@ -174,6 +174,16 @@ void FlowRecorder::on_event(const sluice_flow_event& event,
   store(std::move(record), now);
 }
 
+void FlowRecorder::on_traffic(flow::Record record, std::uint32_t rule,
+                              Clock::time_point now) {
+  sluice_flow_event event{};
+  event.rule = rule;
+  event.reason = record.reason;
+  record.decision = decision_of(event);
+  record.time = now_ns(CLOCK_REALTIME);
+  store(std::move(record), now);
+}
+
 void FlowRecorder::on_lost(std::uint64_t events, Clock::time_point now) {
   const auto time = now_ns(CLOCK_REALTIME);
   const auto since = std::exchange(lost_since_, time);

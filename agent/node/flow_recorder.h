@@ -42,6 +42,10 @@ class FlowRecorder {
                Endpoints endpoints, flow::FlowCounts* counts = nullptr);
 
   void on_event(const sluice_flow_event& event, Clock::time_point now);
+  // A flow goes on or has ended. `record`: all but ends and decision, which is
+  // that of the rule.
+  void on_traffic(flow::Record record, std::uint32_t rule,
+                  Clock::time_point now);
   // The kernel could not tell of so many since the call before. To be called
   // every second, for none too: the record says between which times they were.
   void on_lost(std::uint64_t events, Clock::time_point now);

@@ -2,6 +2,7 @@
 #include "agent/node/runtime.h"
 
 #include <algorithm>
+#include <map>
 #include <random>
 #include <utility>
 
@@ -34,6 +35,8 @@ constexpr milliseconds kTurn{100};
 constexpr seconds kHousekeeping{1};
 // DNS names of an address that flows are shown with; a pod may know thousands.
 constexpr std::size_t kFlowNamesMax = 8;
+// The share of the flows that are kept which counters may take at a time.
+constexpr std::uint32_t kTrafficPart = 16;
 
 }  // namespace
 
@@ -219,6 +222,9 @@ Result<void> Runtime::watch() {
     return done;
   }
   housekeeping_timer_ = loop_->every(kHousekeeping, [this] { housekeeping(); });
+  if (const auto every = options_.flows.traffic_every; every.count() > 0) {
+    traffic_timer_ = loop_->every(every, [this] { record_traffic(); });
+  }
   return loop_->set_fd(server_->poll_fd(), EPOLLIN,
                        [this](std::uint32_t) { server_->dispatch(); });
 }
@@ -395,6 +401,46 @@ void Runtime::record_lost_events() {
     const auto before = std::exchange(events_lost_, *lost);
     recorder_.on_lost(*lost - std::min(before, *lost), Clock::now());
   }
+}
+
+void Runtime::record_traffic() {
+  auto entries = agent_->dump_conntrack();
+  if (!entries) {
+    spdlog::warn("counters of flows: {}", entries.error().message);
+    return;
+  }
+  const auto now = Clock::now();
+  std::map<std::pair<std::uint32_t, bool>, std::optional<IpAddress>> addresses;
+  const auto address_of = [&](const agent::ConntrackEntry& entry) {
+    const auto [found, fresh] =
+        addresses.try_emplace({entry.ifindex, entry.v6}, std::nullopt);
+    if (fresh) {
+      found->second = own_address(entry.ifindex, entry.v6);
+    }
+    return found->second;
+  };
+  // Only a part of the flows that are kept: counters must not push decisions
+  // out.
+  const auto max = std::max(options_.flows.kept / kTrafficPart, 1U);
+  for (const auto& report : long_flows_.read(*entries, max)) {
+    const auto local = address_of(report.entry);
+    auto record = local ? traffic_record(report, *local) : std::nullopt;
+    if (record) {
+      recorder_.on_traffic(std::move(*record), report.entry.value.rule, now);
+    }
+  }
+}
+
+std::optional<IpAddress> Runtime::own_address(std::uint32_t ifindex,
+                                              bool v6) const {
+  const auto name = agent_->endpoint_name(ifindex);
+  for (const auto& endpoint : agent_->wanted().endpoints) {
+    const auto found = std::ranges::find(endpoint.ips, v6, &IpAddress::v6);
+    if (endpoint.name == name && found != endpoint.ips.end()) {
+      return *found;
+    }
+  }
+  return std::nullopt;
 }
 
 void Runtime::report_health() {

@@ -20,6 +20,7 @@
 #include "agent/node/flow_options.h"
 #include "agent/node/flow_recorder.h"
 #include "agent/node/locks.h"
+#include "agent/node/long_flows.h"
 #include "agent/node/names.h"
 #include "agent/node/observer_server.h"
 #include "agent/node/server.h"
@@ -130,6 +131,9 @@ class Runtime {
   void save_names();
   void housekeeping();
   void record_lost_events();
+  void record_traffic();
+  [[nodiscard]] std::optional<IpAddress> own_address(std::uint32_t ifindex,
+                                                     bool v6) const;
   void report_health();
   [[nodiscard]] std::string metrics() const;
   void on_signal();
@@ -149,6 +153,7 @@ class Runtime {
   flow::FlowCounts flow_counts_;
   Ends ends_;
   FlowRecorder recorder_;
+  LongFlows long_flows_;
   std::uint64_t events_lost_ = 0;  // recorded, or before this process
   std::optional<agent::Agent> agent_;
   std::optional<Server> server_;
@@ -162,6 +167,7 @@ class Runtime {
   mutable std::optional<Pods> pods_;                 // made when asked for
   Timer retry_timer_;
   Timer housekeeping_timer_;
+  Timer traffic_timer_;
   bool stopping_ = false;
   std::unique_ptr<Source> source_;  // destroyed first
 };

@@ -65,7 +65,7 @@ FlowCounts::FlowCounts(std::size_t series_max)
       pairs_(kPairsMax) {}
 
 void FlowCounts::add(const Record& record) {
-  if (!counts_ || record.lost > 0) {
+  if (!counts_ || record.lost > 0 || record.traffic) {
     return;
   }
   if (decided_.size() >= kPendingMax || denied_.size() >= kPendingMax) {

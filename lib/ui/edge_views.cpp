@@ -48,6 +48,9 @@ Result<EdgeView*> EdgeViews::read(const EdgeQuery& query,
   do {
     const auto step = view.feed->next(response);
     if (step == FlowFeed::Step::kMessage) {
+      if (response.flow().has_traffic()) {
+        continue;  // it has been counted when it began
+      }
       if (response.has_flow()) {
         view.table.add(response.flow());
       } else if (response.has_lost_events()) {

@@ -5,6 +5,7 @@ import json
 import os
 import select
 import shutil
+import socket
 import subprocess
 import tempfile
 
@@ -70,6 +71,43 @@ class Export(suite.Case):
             self.sluice.spawn()
             self.assertEqual(self.sluice.process.wait(30), 2, value)
             self.assertFalse(os.path.exists(self.sluice.pin_dir), value)
+
+
+class Counters(suite.Case):
+    """Of flows that are older than a look at conntrack."""
+
+    def test_a_long_connection_is_told_with_its_counters_and_its_end(self):
+        self.manifests.put("policy", _POLICY)
+        self.sluice.options = ["--flow-counters", "1"]
+        self.sluice.start()
+        server = f"unix:{os.path.splitext(self.sluice.socket)[0]}-hubble.sock"
+        a, b = self.host("x/a"), self.host("x/b")
+
+        def traffic():
+            done = self.node.ns.popen(os.environ["SLUICE"], "observe", "--server", server, "-o", "json", "--all",
+                                      "--type", "trace", "--to-pod", "x/a", "--port", "80", "--traffic-direction",
+                                      "ingress", stdout=subprocess.PIPE, text=True)
+            return [json.loads(line)["flow"] for line in done.communicate(timeout=30)[0].splitlines()]
+        with a.ns.entered():
+            listener = socket.create_server((a.ipv4, 80), reuse_port=True)
+        with b.ns.entered():
+            client = socket.create_connection((a.ipv4, 80), timeout=10)
+        self.addCleanup(listener.close)
+        self.addCleanup(client.close)
+
+        def told(ended):
+            if not ended:
+                client.send(b"x" * 1000)
+            return [f for f in traffic() if f["traffic"].get("ended", False) == ended]
+        flow = wait_for(lambda: told(False), "a flow that goes on")[-1]
+        self.assertEqual((flow["source"]["pod_name"], flow["destination"]["pod_name"], flow["verdict"]),
+                         ("b", "a", "FORWARDED"))
+        self.assertEqual(flow["ingress_allowed_by"], [{"name": "p", "namespace": "x", "kind": "CiliumNetworkPolicy"}])
+        self.assertGreater(int(flow["traffic"]["ingress_bytes"]), 1000)
+        client.close()
+        listener.close()
+        ended = wait_for(lambda: told(True), "its end")
+        self.assertGreaterEqual(int(ended[0]["traffic"]["ingress_bytes"]), int(flow["traffic"]["ingress_bytes"]))
 
 
 class Flows(suite.Case):
