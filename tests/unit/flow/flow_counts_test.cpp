@@ -56,6 +56,9 @@ TEST_F(FlowCountsTest, CountsByWorkloadRuleAndDeniedPair) {
   counts.add(ingress(world(), workload("db"), false));
   counts.add(ingress(world(), workload("db"), false));
   counts.add(Record{.lost = 7});
+  auto goes_on = ingress(workload("web"), workload("db"), true);
+  goes_on.traffic = std::make_shared<const Traffic>();
+  counts.add(goes_on);  // has been counted when it began
   const auto seen = view(counts);
   EXPECT_THAT(
       seen.workloads.items,
