@@ -24,6 +24,7 @@
 #include <sys/resource.h>
 
 #include "agent/datapath.h"
+#include "agent/dump.h"
 #include "agent/netlink_socket.h"
 
 // What it costs to let the flows of a node go on when enforcement begins: the
@@ -142,6 +143,35 @@ void adopt(benchmark::State& run) {
   run.counters["entries"] = static_cast<double>(progress.seeded) /
                             static_cast<double>(progress.reads);
 }
+// Reading conntrack, as for the counters of long flows.
+void read_conntrack(benchmark::State& run) {
+  fill(static_cast<std::uint32_t>(run.range(0)));
+  const auto datapath = Datapath::load({});
+  expect(datapath.has_value(), "loading the datapath");
+  auto store = kernel_seed_store(*datapath);
+  expect(store.has_value(), "opening conntrack");
+  Adoption adoption(kernel_tracking(), std::move(*store));
+  std::vector<NewlyEnforced> all;
+  all.reserve(100);
+  for (std::uint32_t i = 0; i < 100; ++i) {
+    all.push_back({.ifindex = i + 1, .ips = {pod(i)}});
+  }
+  (void)adoption.begin(all);
+  adoption.finish();
+  std::size_t entries = 0;
+  for ([[maybe_unused]] auto _ : run) {
+    const auto read = dump_conntrack(*datapath);
+    expect(read.has_value(), "reading conntrack");
+    entries = read->size();
+  }
+  run.counters["entries"] = static_cast<double>(entries);
+}
+BENCHMARK(read_conntrack)
+    ->ArgName("flows")
+    ->Arg(1'000)
+    ->Arg(65'536)
+    ->Unit(benchmark::kMillisecond);
+
 BENCHMARK(adopt)
     ->ArgNames({"flows", "pods"})
     ->Args({1'000, 1})

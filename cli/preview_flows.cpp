@@ -116,7 +116,7 @@ Result<std::vector<preview::Flows>> parse_flows(
                   ": not a flow as `sluice observe -o json` prints it: " +
                   std::string(status.message()));
     }
-    if (response.has_flow()) {
+    if (response.has_flow() && !response.flow().has_traffic()) {
       collector.add(response.flow());
     }
   }

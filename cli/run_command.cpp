@@ -11,6 +11,7 @@
 #include "agent/agent.h"
 #include "agent/node/cleanup.h"
 #include "agent/node/command_line.h"
+#include "agent/node/flow_options.h"
 #include "agent/node/runtime.h"
 #include "agent/node/version.h"
 #include "cli/commands.h"
@@ -136,7 +137,7 @@ void add_run(CLI::App& app, int& exit_code) {
       ->type_name("NAME");
   node::add_pin_dir_option(*command, runtime.agent.datapath.pin_dir);
   node::add_socket_option(*command, runtime.socket);
-  node::add_observer_options(*command, runtime.observer_socket, runtime.flows);
+  node::add_flow_options(*command, runtime.flows);
   command
       ->add_option_function<std::string>(
           "--ui",

@@ -115,23 +115,6 @@ void add_socket_option(CLI::App& command, std::filesystem::path& socket) {
       ->type_name("PATH");
 }
 
-void add_observer_options(CLI::App& command, std::filesystem::path& socket,
-                          std::uint32_t& flows) {
-  command
-      .add_option("--observer-socket", socket,
-                  "Socket on which flows are served by Hubble's API; default: "
-                  "beside --socket, sluice-hubble.sock for sluice.sock")
-      ->type_name("PATH");
-  command.add_option("--flows", flows, "Flows that are kept")
-      ->type_name("N")
-      ->check(CLI::Range(1U, 1U << 24U).description(""))
-      ->capture_default_str();
-}
-
-std::filesystem::path observer_socket_of(const std::filesystem::path& socket) {
-  return socket.parent_path() / (socket.stem().string() + "-hubble.sock");
-}
-
 void add_pin_dir_option(CLI::App& command, std::filesystem::path& pin_dir) {
   pin_dir = kDefaultPinDir;
   command

@@ -28,12 +28,6 @@ inline constexpr const char* kDefaultObserverSocket =
     "/run/sluice/sluice-hubble.sock";
 
 void add_socket_option(CLI::App& command, std::filesystem::path& socket);
-// `socket` stays empty without the option: it is beside that of the `sluice`
-// command then; see observer_socket_of().
-void add_observer_options(CLI::App& command, std::filesystem::path& socket,
-                          std::uint32_t& flows);
-// "sluice-hubble.sock" beside "sluice.sock".
-std::filesystem::path observer_socket_of(const std::filesystem::path& socket);
 void add_pin_dir_option(CLI::App& command, std::filesystem::path& pin_dir);
 // Options about flows at a change of policy, and about events.
 void add_agent_options(CLI::App& command, agent::AgentOptions& options);

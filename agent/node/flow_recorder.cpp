@@ -66,8 +66,9 @@ const Ends::End& nobody() {
 }  // namespace
 
 FlowRecorder::FlowRecorder(flow::Store& store, Ends& ends, const Names& names,
-                           Endpoints endpoints)
+                           Endpoints endpoints, flow::FlowCounts* counts)
     : store_(&store),
+      counts_(counts),
       ends_(&ends),
       names_(&names),
       endpoints_(std::move(endpoints)) {}
@@ -173,10 +174,26 @@ void FlowRecorder::on_event(const sluice_flow_event& event,
   store(std::move(record), now);
 }
 
-void FlowRecorder::on_lost(std::uint64_t events, Clock::time_point now) {
-  flow::Record record;
+void FlowRecorder::on_traffic(flow::Record record, std::uint32_t rule,
+                              Clock::time_point now) {
+  sluice_flow_event event{};
+  event.rule = rule;
+  event.reason = record.reason;
+  record.decision = decision_of(event);
   record.time = now_ns(CLOCK_REALTIME);
+  store(std::move(record), now);
+}
+
+void FlowRecorder::on_lost(std::uint64_t events, Clock::time_point now) {
+  const auto time = now_ns(CLOCK_REALTIME);
+  const auto since = std::exchange(lost_since_, time);
+  if (events == 0) {
+    return;
+  }
+  flow::Record record;
+  record.time = time;
   record.lost = events;
+  record.lost_since = since;
   record.decision = std::make_shared<const flow::Decision>();
   store(std::move(record), now);
 }
@@ -184,13 +201,20 @@ void FlowRecorder::on_lost(std::uint64_t events, Clock::time_point now) {
 void FlowRecorder::store(flow::Record record, Clock::time_point now) {
   const bool complete = find_ends(record, now);
   if (complete && waiting_.empty()) {
-    store_->add(std::move(record));
+    keep(std::move(record));
     return;
   }
   waiting_.push_back({.record = std::move(record), .until = now + kPatience});
   if (waiting_.size() > kWaitingMax) {
     turn(waiting_.front().until);
   }
+}
+
+void FlowRecorder::keep(flow::Record record) {
+  if (counts_ != nullptr) {
+    counts_->add(record);
+  }
+  store_->add(std::move(record));
 }
 
 void FlowRecorder::turn(Clock::time_point now) {
@@ -203,7 +227,7 @@ void FlowRecorder::turn(Clock::time_point now) {
       }
       give_up(record);
     }
-    store_->add(std::move(record));
+    keep(std::move(record));
     waiting_.pop_front();
   }
 }

@@ -13,6 +13,7 @@
 
 #include "agent/node/ends.h"
 #include "agent/node/names.h"
+#include "lib/flow/flow_counts.h"
 #include "lib/flow/record.h"
 #include "lib/flow/store.h"
 #include "sluice/abi.h"
@@ -35,12 +36,18 @@ class FlowRecorder {
         names_of;
   };
 
-  // All must outlive the recorder.
+  // All must outlive the recorder. `counts` gets every record too, if it is not
+  // null.
   FlowRecorder(flow::Store& store, Ends& ends, const Names& names,
-               Endpoints endpoints);
+               Endpoints endpoints, flow::FlowCounts* counts = nullptr);
 
   void on_event(const sluice_flow_event& event, Clock::time_point now);
-  // The kernel could not tell of so many more.
+  // A flow goes on or has ended. `record`: all but ends and decision, which is
+  // that of the rule.
+  void on_traffic(flow::Record record, std::uint32_t rule,
+                  Clock::time_point now);
+  // The kernel could not tell of so many since the call before. To be called
+  // every second, for none too: the record says between which times they were.
   void on_lost(std::uint64_t events, Clock::time_point now);
   // Rules have changed: their numbers may mean something else.
   void forget_rules() { decisions_.clear(); }
@@ -56,6 +63,7 @@ class FlowRecorder {
   using DecisionKey = std::uint64_t;  // rule, and set for a default deny
 
   void store(flow::Record record, Clock::time_point now);
+  void keep(flow::Record record);
   bool find_ends(flow::Record& record, Clock::time_point now);
   Ends::End find_end(const flow::Record& record, const IpAddress& address,
                      bool remote, Clock::time_point now);
@@ -66,6 +74,7 @@ class FlowRecorder {
       const sluice_flow_event& event);
 
   flow::Store* store_;
+  flow::FlowCounts* counts_;
   Ends* ends_;
   const Names* names_;
   Endpoints endpoints_;
@@ -78,6 +87,7 @@ class FlowRecorder {
   std::unordered_map<DecisionKey, std::shared_ptr<const flow::Decision>>
       decisions_;
   std::deque<Waiting> waiting_;
+  std::int64_t lost_since_ = 0;  // the last call of on_lost(); 0: none yet
 };
 
 }  // namespace sluice::node

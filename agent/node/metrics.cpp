@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "agent/node/flow_metrics.h"
+
 namespace sluice::node {
 namespace {
 
@@ -134,6 +136,19 @@ void add_events(MetricFamilies& families, const Measured& measured) {
       measured.agent.events_lost);
 }
 
+void add_export(MetricFamilies& families, const Measured& measured) {
+  const auto& exported = measured.exported;
+  families.counter("sluice_agent_flows_exported_total",
+                   "Flows written to the file of --export-file.",
+                   exported.flows);
+  families.counter("sluice_agent_flow_export_lost_total",
+                   "Flows not exported, because they were overwritten before.",
+                   exported.lost);
+  families.counter("sluice_agent_flow_export_failures_total",
+                   "Failed attempts to write to the file of --export-file.",
+                   exported.failures);
+}
+
 }  // namespace
 
 void add_metrics(MetricFamilies& families, const Measured& measured) {
@@ -145,6 +160,8 @@ void add_metrics(MetricFamilies& families, const Measured& measured) {
   add_revisions(families, measured);
   add_names(families, measured);
   add_events(families, measured);
+  add_flow_metrics(families, measured.flows);
+  add_export(families, measured);
 }
 
 }  // namespace sluice::node

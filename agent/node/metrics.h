@@ -5,6 +5,8 @@
 
 #include "agent/agent.h"
 #include "agent/node/applied.h"
+#include "agent/node/flow_export.h"
+#include "lib/flow/flow_counts.h"
 #include "lib/health/metric_families.h"
 
 namespace sluice::node {
@@ -16,6 +18,8 @@ struct Measured {
   std::string node;
   agent::AgentStatus agent;
   Applied applied;
+  flow::FlowCounts::View flows;
+  FlowExport::Counters exported;
 };
 
 void add_metrics(health::MetricFamilies& families, const Measured& measured);

@@ -2,6 +2,7 @@
 #include "agent/node/runtime.h"
 
 #include <algorithm>
+#include <map>
 #include <random>
 #include <utility>
 
@@ -34,15 +35,18 @@ constexpr milliseconds kTurn{100};
 constexpr seconds kHousekeeping{1};
 // DNS names of an address that flows are shown with; a pod may know thousands.
 constexpr std::size_t kFlowNamesMax = 8;
+// The share of the flows that are kept which counters may take at a time.
+constexpr std::uint32_t kTrafficPart = 16;
 
 }  // namespace
 
 Runtime::Runtime(RuntimeOptions options, std::unique_ptr<Source> source)
     : options_(std::move(options)),
       flows_([this](const auto& event) { return make_flow(event); }),
-      flow_store_(options_.flows,
+      flow_store_(options_.flows.kept,
                   std::random_device()() | std::uint64_t{std::random_device()()}
                                                << 32U),
+      flow_counts_(options_.flows.metrics_series),
       ends_([this](const auto& addresses) { return ask_ends(addresses); }),
       recorder_(flow_store_, ends_, names_,
                 {.name =
@@ -53,7 +57,8 @@ Runtime::Runtime(RuntimeOptions options, std::unique_ptr<Source> source)
                      [this](std::uint32_t ifindex, const IpAddress& address) {
                        return names_of(*agent_, ifindex, address,
                                        kFlowNamesMax);
-                     }}),
+                     }},
+                &flow_counts_),
       source_(std::move(source)) {}
 
 Runtime::~Runtime() = default;
@@ -69,6 +74,9 @@ Result<std::unique_ptr<Runtime>> Runtime::start(
 }
 
 Result<void> Runtime::prepare() {
+  if (auto checked = FlowExport::check(options_.flows.exported); !checked) {
+    return checked;
+  }
   // Before any library starts a thread.
   auto signals = open_signals();
   if (!signals) {
@@ -107,8 +115,10 @@ Result<void> Runtime::prepare() {
   if (auto started = source_->start(*this); !started) {
     return started;
   }
-  if (auto opened = open_observer(); !opened) {
-    return opened;
+  for (const Step step : {&Runtime::open_observer, &Runtime::open_export}) {
+    if (auto opened = (this->*step)(); !opened) {
+      return opened;
+    }
   }
   report_health();
   return {};
@@ -163,7 +173,7 @@ Result<void> Runtime::open_server() {
 
 // When the source has told the node's name.
 Result<void> Runtime::open_observer() {
-  const auto& socket = options_.observer_socket;
+  const auto& socket = options_.flows.socket;
   auto observer = ObserverServer::open(
       socket.empty() ? observer_socket_of(options_.socket) : socket,
       flow_store_, source_->node());
@@ -171,6 +181,19 @@ Result<void> Runtime::open_observer() {
     return std::unexpected(observer.error());
   }
   observer_ = std::move(*observer);
+  return {};
+}
+
+Result<void> Runtime::open_export() {
+  if (options_.flows.exported.path.empty()) {
+    return {};
+  }
+  auto started =
+      FlowExport::start(options_.flows.exported, flow_store_, source_->node());
+  if (!started) {
+    return std::unexpected(started.error());
+  }
+  export_ = std::move(*started);
   return {};
 }
 
@@ -199,6 +222,9 @@ Result<void> Runtime::watch() {
     return done;
   }
   housekeeping_timer_ = loop_->every(kHousekeeping, [this] { housekeeping(); });
+  if (const auto every = options_.flows.traffic_every; every.count() > 0) {
+    traffic_timer_ = loop_->every(every, [this] { record_traffic(); });
+  }
   return loop_->set_fd(server_->poll_fd(), EPOLLIN,
                        [this](std::uint32_t) { server_->dispatch(); });
 }
@@ -366,13 +392,55 @@ void Runtime::housekeeping() {
   save_names();
   server_->expire(Clock::now());
   record_lost_events();
+  flow_counts_.turn(Clock::now());
 }
 
 void Runtime::record_lost_events() {
   const auto lost = agent_->events_lost();
-  if (lost && *lost > events_lost_) {
-    recorder_.on_lost(*lost - std::exchange(events_lost_, *lost), Clock::now());
+  if (lost) {
+    const auto before = std::exchange(events_lost_, *lost);
+    recorder_.on_lost(*lost - std::min(before, *lost), Clock::now());
   }
+}
+
+void Runtime::record_traffic() {
+  auto entries = agent_->dump_conntrack();
+  if (!entries) {
+    spdlog::warn("counters of flows: {}", entries.error().message);
+    return;
+  }
+  const auto now = Clock::now();
+  std::map<std::pair<std::uint32_t, bool>, std::optional<IpAddress>> addresses;
+  const auto address_of = [&](const agent::ConntrackEntry& entry) {
+    const auto [found, fresh] =
+        addresses.try_emplace({entry.ifindex, entry.v6}, std::nullopt);
+    if (fresh) {
+      found->second = own_address(entry.ifindex, entry.v6);
+    }
+    return found->second;
+  };
+  // Only a part of the flows that are kept: counters must not push decisions
+  // out.
+  const auto max = std::max(options_.flows.kept / kTrafficPart, 1U);
+  for (const auto& report : long_flows_.read(*entries, max)) {
+    const auto local = address_of(report.entry);
+    auto record = local ? traffic_record(report, *local) : std::nullopt;
+    if (record) {
+      recorder_.on_traffic(std::move(*record), report.entry.value.rule, now);
+    }
+  }
+}
+
+std::optional<IpAddress> Runtime::own_address(std::uint32_t ifindex,
+                                              bool v6) const {
+  const auto name = agent_->endpoint_name(ifindex);
+  for (const auto& endpoint : agent_->wanted().endpoints) {
+    const auto found = std::ranges::find(endpoint.ips, v6, &IpAddress::v6);
+    if (endpoint.name == name && found != endpoint.ips.end()) {
+      return *found;
+    }
+  }
+  return std::nullopt;
 }
 
 void Runtime::report_health() {
@@ -386,7 +454,10 @@ std::string Runtime::metrics() const {
   add_metrics(families, {.version = kVersion,
                          .node = source_->node(),
                          .agent = agent_->status(),
-                         .applied = applied_});
+                         .applied = applied_,
+                         .flows = flow_counts_.view(),
+                         .exported = export_ ? export_->counters()
+                                             : FlowExport::Counters{}});
   source_->add_metrics(families);
   families.process();
   return families.text();

@@ -15,9 +15,12 @@
 #include "agent/node/applied.h"
 #include "agent/node/apply_state.h"
 #include "agent/node/ends.h"
+#include "agent/node/flow_export.h"
 #include "agent/node/flow_hub.h"
+#include "agent/node/flow_options.h"
 #include "agent/node/flow_recorder.h"
 #include "agent/node/locks.h"
+#include "agent/node/long_flows.h"
 #include "agent/node/names.h"
 #include "agent/node/observer_server.h"
 #include "agent/node/server.h"
@@ -25,6 +28,7 @@
 #include "lib/base/fd.h"
 #include "lib/base/loop.h"
 #include "lib/base/result.h"
+#include "lib/flow/flow_counts.h"
 #include "lib/flow/store.h"
 #include "lib/health/health_server.h"
 #include "sluice/state.h"
@@ -34,9 +38,7 @@ namespace sluice::node {
 struct RuntimeOptions {
   agent::AgentOptions agent;
   std::filesystem::path socket;  // of the `sluice` command
-  // Of Hubble's API; empty: observer_socket_of(socket).
-  std::filesystem::path observer_socket;
-  std::uint32_t flows = 65'536;  // that are kept
+  FlowOptions flows;
   std::string health;  // address of /healthz and the others; empty: none
   // Opens what else the program needs, before the datapath is loaded. On
   // failure the program ends and the kernel is unchanged.
@@ -120,6 +122,7 @@ class Runtime {
   Result<void> open_agent();
   Result<void> open_server();
   Result<void> open_observer();
+  Result<void> open_export();
   Result<void> watch();
   void follow_node();
   void finish(const Result<void>& result, Clock::time_point begun);
@@ -128,6 +131,9 @@ class Runtime {
   void save_names();
   void housekeeping();
   void record_lost_events();
+  void record_traffic();
+  [[nodiscard]] std::optional<IpAddress> own_address(std::uint32_t ifindex,
+                                                     bool v6) const;
   void report_health();
   [[nodiscard]] std::string metrics() const;
   void on_signal();
@@ -144,12 +150,15 @@ class Runtime {
   bool names_changed_ = false;
   FlowHub flows_;
   flow::Store flow_store_;
+  flow::FlowCounts flow_counts_;
   Ends ends_;
   FlowRecorder recorder_;
+  LongFlows long_flows_;
   std::uint64_t events_lost_ = 0;  // recorded, or before this process
   std::optional<agent::Agent> agent_;
   std::optional<Server> server_;
   std::unique_ptr<ObserverServer> observer_;
+  std::unique_ptr<FlowExport> export_;  // null: none
   ApplyState apply_state_;
   Applied applied_;
   std::optional<health::HealthServer> health_;
@@ -158,6 +167,7 @@ class Runtime {
   mutable std::optional<Pods> pods_;                 // made when asked for
   Timer retry_timer_;
   Timer housekeeping_timer_;
+  Timer traffic_timer_;
   bool stopping_ = false;
   std::unique_ptr<Source> source_;  // destroyed first
 };

@@ -33,7 +33,6 @@ Result<void> Daemon::Impl::open_runtime() {
   auto started = node::Runtime::start(
       {.agent = options.agent,
        .socket = options.socket,
-       .observer_socket = options.observer_socket,
        .flows = options.flows,
        .health = options.health},
       std::make_unique<OperatorSource>(OperatorSourceOptions{

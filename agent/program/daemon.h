@@ -6,6 +6,7 @@
 #include <string>
 
 #include "agent/agent.h"
+#include "agent/node/flow_options.h"
 #include "agent/program/cni_installer.h"
 #include "lib/base/result.h"
 #include "lib/wire/client.h"
@@ -16,11 +17,10 @@ struct DaemonOptions {
   wire::ClientOptions client;
   CniOptions cni;
   agent::AgentOptions agent;
-  std::filesystem::path socket;           // of the `sluice` command
-  std::filesystem::path observer_socket;  // of Hubble's API
-  std::uint32_t flows = 65'536;           // that are kept
-  std::string health;                     // address; empty: no HTTP
-  bool deny_unknown = false;              // unless the operator says otherwise
+  std::filesystem::path socket;  // of the `sluice` command
+  node::FlowOptions flows;
+  std::string health;         // address; empty: no HTTP
+  bool deny_unknown = false;  // unless the operator says otherwise
 };
 
 // The agent of one node: enforces what an operator sends, and continues to

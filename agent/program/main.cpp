@@ -12,6 +12,7 @@
 
 #include "agent/node/cleanup.h"
 #include "agent/node/command_line.h"
+#include "agent/node/flow_options.h"
 #include "agent/node/version.h"
 #include "agent/program/daemon.h"
 #include "agent/program/target.h"
@@ -210,7 +211,7 @@ int parse_and_run(int argc, char** argv) {
   add_node_options(app, options);
   node::add_pin_dir_option(app, options.agent.datapath.pin_dir);
   node::add_socket_option(app, options.socket);
-  node::add_observer_options(app, options.observer_socket, options.flows);
+  node::add_flow_options(app, options.flows);
   add_cni_options(app, options.cni);
   node::add_size_options(app, options.agent.datapath);
   app.add_flag("--cleanup", arguments.cleanup,

@@ -119,6 +119,36 @@ def _traffic():
               "With --on-unknown=deny: pods that no verdict is known for yet."))
 
 
+def _most(name, by, select, count=10):
+    """The largest rates of flows, added up over the chosen nodes."""
+    return [(f"topk({count}, sum by ({by}) {_agents(f'rate({name}{select}[$__rate_interval])')})",
+             " ".join("{{" + label + "}}" for label in by.split(", ")))]
+
+
+def _flows():
+    denied, allowed = '{verdict="denied"}', '{verdict="allowed"}'
+    pairs = "source_namespace, source, destination_namespace, destination"
+    return row(
+        "Flows",
+        graph("Workloads with most denied packets", "pps",
+              _most("sluice_agent_flows_total", "workload_namespace, workload, direction", denied),
+              "As far as nodes report them: `--events-per-second` bounds that.", stacked=True),
+        graph("Pairs that are denied most", "pps", _most("sluice_agent_denied_pair_flows_total", pairs, ""),
+              "Source, destination. `sluice observe --verdict dropped` shows their flows.", stacked=True),
+        graph("Policies that deny most", "pps",
+              _most("sluice_agent_policy_flows_total", "policy, rule, direction", denied),
+              "Without a rule: the policy isolates the pods, and no rule allows the packet.", stacked=True),
+        graph("Workloads with most new flows", "short",
+              _most("sluice_agent_flows_total", "workload_namespace, workload, direction", allowed), "Per second.", stacked=True),
+        graph("Rules that allow most new flows", "short",
+              _most("sluice_agent_policy_flows_total", "policy, rule, direction", allowed), "Per second.", stacked=True),
+        graph("Export of flows", "short",
+              [(_rate("sluice_agent_flows_exported_total", "node"), "{{node}}"),
+               (_rate("sluice_agent_flow_export_lost_total", "node"), "{{node}} lost"),
+               (_rate("sluice_agent_flow_export_failures_total", "node"), "{{node}} failed attempts")],
+              "Per second, with --export-file."))
+
+
 def _changes():
     return row(
         "Changes",
@@ -237,7 +267,7 @@ def _place(panels):
 
 
 def dashboard():
-    parts = (_enforcement, _traffic, _changes, _names, _maps, _connections, _programs)
+    parts = (_enforcement, _traffic, _flows, _changes, _names, _maps, _connections, _programs)
     variables = [
         {"name": "datasource", "type": "datasource", "query": "prometheus", "label": "Data source"},
         {"name": "node", "type": "query", "label": "Node", "datasource": _SOURCE, "refresh": 2,

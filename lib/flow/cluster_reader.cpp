@@ -294,7 +294,8 @@ void ClusterReader::on_batch(wire::FlowBatch batch, Clock::time_point now) {
     tell(place, ::relay::NODE_CONNECTED);
   }
   if (batch.lost > 0) {
-    news_.tell_lost(place, source.node, batch.lost);
+    news_.tell_lost(place, source.node, batch.lost, source.newest,
+                    batch.items.empty() ? 0 : batch.items.back().time);
   }
   take_items(place, batch, now);
   if (batch.code != 0) {
@@ -555,7 +556,8 @@ ClusterReader::Step ClusterReader::next(::observer::GetFlowsResponse& response,
       return Step::kWait;
     }
     if (cut_ > 0) {
-      write_lost(std::exchange(cut_, 0), options_.name, response);
+      write_lost({.count = std::exchange(cut_, 0), .time = flow::now()},
+                 options_.name, response);
       return Step::kMessage;
     }
     if (bounded_ && left_ == 0) {

@@ -5,6 +5,7 @@
 #include <ranges>
 #include <utility>
 
+#include "lib/flow/lost_events.h"
 #include "lib/flow/message.h"
 #include "lib/flow/time.h"
 
@@ -105,16 +106,6 @@ void FlowCursor::search_back() {
   }
 }
 
-void FlowCursor::tell_lost(::flow::LostEventSource source, std::uint64_t count,
-                           std::int64_t time,
-                           ::observer::GetFlowsResponse& response) const {
-  auto& lost = *response.mutable_lost_events();
-  lost.set_source(source);
-  lost.set_num_events_lost(count);
-  response.set_node_name(node_);
-  set_time(time, *response.mutable_time());
-}
-
 FlowCursor::Step FlowCursor::next(::observer::GetFlowsResponse& response) {
   response.Clear();
   if (wanted_ > 0) {
@@ -140,8 +131,12 @@ FlowCursor::Step FlowCursor::refill() {
 bool FlowCursor::give(const Record& record,
                       ::observer::GetFlowsResponse& response) {
   if (record.lost > 0) {
-    tell_lost(::flow::PERF_EVENT_RING_BUFFER, record.lost, record.time,
-              response);
+    write_lost({.source = ::flow::PERF_EVENT_RING_BUFFER,
+                .count = record.lost,
+                .first = record.lost_since,
+                .last = record.time,
+                .time = record.time},
+               node_, response);
     return true;
   }
   if (!filters_.match(record)) {
@@ -158,8 +153,11 @@ bool FlowCursor::give(const Record& record,
 FlowCursor::Step FlowCursor::read_on(::observer::GetFlowsResponse& response) {
   for (std::size_t looked = 0; looked < kStep;) {
     if (lost_ > 0) {
-      tell_lost(::flow::HUBBLE_RING_BUFFER, std::exchange(lost_, 0), now(),
-                response);
+      write_lost({.count = std::exchange(lost_, 0),
+                  .first = read_until_,
+                  .last = records_.empty() ? 0 : records_.front().time,
+                  .time = now()},
+                 node_, response);
       return Step::kMessage;
     }
     if (bounded_ && left_ == 0) {
@@ -174,6 +172,7 @@ FlowCursor::Step FlowCursor::read_on(::observer::GetFlowsResponse& response) {
     ++looked;
     const Record record = std::move(records_.front());
     records_.pop_front();
+    read_until_ = record.time;
     if (until_ != 0 && record.time > until_) {
       return Step::kEnd;
     }

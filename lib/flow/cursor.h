@@ -57,9 +57,6 @@ class FlowCursor {
   Step refill();
   // False if the record is none that is wanted.
   bool give(const Record& record, ::observer::GetFlowsResponse& response);
-  void tell_lost(::flow::LostEventSource source, std::uint64_t count,
-                 std::int64_t time,
-                 ::observer::GetFlowsResponse& response) const;
 
   const Store* store_;
   Filters filters_;
@@ -70,12 +67,13 @@ class FlowCursor {
   // looked at.
   std::uint64_t wanted_ = 0;
   std::uint64_t searched_ = 0;
-  std::uint64_t place_ = 1;     // of what is read next
-  std::deque<Record> records_;  // read and not sent
-  std::uint64_t lost_ = 0;      // not told yet
-  std::uint64_t left_ = 0;      // flows that may still be sent; 0: any number
-  std::int64_t until_ = 0;      // 0: never
-  bool bounded_ = false;        // `left_` counts
+  std::uint64_t place_ = 1;      // of what is read next
+  std::deque<Record> records_;   // read and not sent
+  std::uint64_t lost_ = 0;       // not told yet
+  std::int64_t read_until_ = 0;  // time of the last record that was read
+  std::uint64_t left_ = 0;       // flows that may still be sent; 0: any number
+  std::int64_t until_ = 0;       // 0: never
+  bool bounded_ = false;         // `left_` counts
   bool follow_ = false;
 };
 

@@ -163,14 +163,15 @@ Result<api::FlowFilter> filter_of(Side side) {
 }
 
 Result<void> set_type(Side& side, Text value) {
-  constexpr int kDrop = 1;
-  constexpr int kPolicyVerdict = 5;
-  if (value != "drop" && value != "policy-verdict") {
-    return fail("\"" + value + "\" is neither drop nor policy-verdict");
+  constexpr std::array<std::pair<std::string_view, int>, 3> kTypes{
+      {{"drop", 1}, {"trace", 4}, {"policy-verdict", 5}}};
+  for (const auto& [name, type] : kTypes) {
+    if (value == name) {
+      side.filter.add_event_type()->set_type(type);
+      return {};
+    }
   }
-  side.filter.add_event_type()->set_type(value == "drop" ? kDrop
-                                                         : kPolicyVerdict);
-  return {};
+  return fail("\"" + value + "\" is not drop, policy-verdict or trace");
 }
 
 Result<void> set_ip_version(Side& side, Text value) {
@@ -296,7 +297,7 @@ void add_packets(std::vector<Setter>& to) {
       word<api::TrafficDirection>(
           api::TrafficDirection_Parse,
           [](Filter& f, auto v) { f.add_traffic_direction(v); }));
-  add("type", "drop|policy-verdict", "Type of the event", set_type, 't');
+  add("type", "drop|policy-verdict|trace", "Type of the event", set_type, 't');
   add("tcp-flags", "FLAG[,FLAG]", "TCP flags, all of which are set", set_flags);
   add("node-name", "PATTERN", "Node that has seen the flow",
       text([](Side& f, Text v) { f.filter.add_node_name(v); }));

@@ -20,6 +20,7 @@ namespace api = ::flow;
 
 // Types of Cilium's events (pkg/monitor/api).
 constexpr int kDrop = 1;
+constexpr int kTrace = 4;
 constexpr int kPolicyVerdict = 5;
 // How a policy verdict was found (pkg/monitor/api): nothing is known of it.
 constexpr std::uint32_t kMatchAll = 4;
@@ -124,9 +125,21 @@ void set_l4(const Record& record, api::Layer4& l4) {
   }
 }
 
+std::string traffic_text(const Traffic& traffic) {
+  const auto part = [&](std::size_t direction) {
+    return std::to_string(traffic.packets.at(direction)) + " packets, " +
+           std::to_string(traffic.bytes.at(direction)) + " bytes";
+  };
+  return std::string(traffic.ended ? "ended: " : "open: ") + "egress " +
+         part(SLUICE_EGRESS) + "; ingress " + part(SLUICE_INGRESS);
+}
+
 std::string summary_of(const Record& record) {
   if (!record.ip) {
     return {};
+  }
+  if (record.traffic) {
+    return traffic_text(*record.traffic);
   }
   if (record.protocol == IPPROTO_TCP) {
     std::string flags;
@@ -186,6 +199,18 @@ void set_decision(const Record& record, api::Flow& flow) {
     flow.add_policy_log(
         std::string(beginning_of(record.decision->log, kLogBytesMax)));
   }
+}
+
+void set_traffic(const Record& record, api::Flow& flow) {
+  flow.set_trace_observation_point(record.direction == SLUICE_EGRESS
+                                       ? api::FROM_ENDPOINT
+                                       : api::TO_ENDPOINT);
+  auto& traffic = *flow.mutable_traffic();
+  traffic.set_egress_packets(record.traffic->packets[SLUICE_EGRESS]);
+  traffic.set_egress_bytes(record.traffic->bytes[SLUICE_EGRESS]);
+  traffic.set_ingress_packets(record.traffic->packets[SLUICE_INGRESS]);
+  traffic.set_ingress_bytes(record.traffic->bytes[SLUICE_INGRESS]);
+  traffic.set_ended(record.traffic->ended);
 }
 
 }  // namespace
@@ -258,6 +283,16 @@ int drop_reason(std::uint8_t reason) {
 
 std::array<std::optional<EventType>, 2> event_types(const Record& record) {
   constexpr EventType kVerdict{.type = kPolicyVerdict, .sub_type = 0};
+  if (record.traffic) {
+    // Numbers of observation points in events: those of Cilium's datapath.
+    constexpr int kToEndpoint = 0;
+    constexpr int kFromEndpoint = 5;
+    return {
+        EventType{.type = kTrace,
+                  .sub_type = record.direction == SLUICE_EGRESS ? kFromEndpoint
+                                                                : kToEndpoint},
+        std::nullopt};
+  }
   if (record.allowed) {
     return {kVerdict, std::nullopt};
   }
@@ -352,7 +387,9 @@ api::Flow to_message(const Record& record, const std::string& node) {
   const auto type = *event_types(record).front();
   flow.mutable_event_type()->set_type(type.type);
   flow.mutable_event_type()->set_sub_type(type.sub_type);
-  if (record.allowed) {
+  if (record.traffic) {
+    set_traffic(record, flow);
+  } else if (record.allowed) {
     flow.set_policy_match_type(kMatchAll);
   }
   flow.set_traffic_direction(record.direction == SLUICE_EGRESS ? api::EGRESS

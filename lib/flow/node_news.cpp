@@ -13,15 +13,6 @@ constexpr std::uint64_t kLostMax = std::uint64_t{1} << 62U;
 
 }  // namespace
 
-void write_lost(std::uint64_t count, const std::string& name,
-                ::observer::GetFlowsResponse& response) {
-  response.Clear();
-  set_time(now(), *response.mutable_time());
-  response.mutable_lost_events()->set_source(::flow::HUBBLE_RING_BUFFER);
-  response.mutable_lost_events()->set_num_events_lost(count);
-  response.set_node_name(name);
-}
-
 NodeNews::Entry& NodeNews::entry_of(std::size_t place,
                                     const std::string& node) {
   const auto [found, fresh] = entries_.try_emplace(place);
@@ -38,9 +29,12 @@ void NodeNews::tell(std::size_t place, const std::string& node,
 }
 
 void NodeNews::tell_lost(std::size_t place, const std::string& node,
-                         std::uint64_t count) {
+                         std::uint64_t count, std::int64_t first,
+                         std::int64_t last) {
   auto& lost = entry_of(place, node).lost;
-  lost += std::min(count, kLostMax - lost);
+  lost.first = lost.count == 0 ? first : lost.first;
+  lost.last = last;
+  lost.count += std::min(count, kLostMax - lost.count);
 }
 
 bool NodeNews::take(::observer::GetFlowsResponse& response) {
@@ -48,8 +42,9 @@ bool NodeNews::take(::observer::GetFlowsResponse& response) {
     return false;
   }
   auto& first = entries_.at(order_.front());
-  if (first.lost > 0) {
-    write_lost(std::exchange(first.lost, 0), first.node, response);
+  if (first.lost.count > 0) {
+    first.lost.time = now();
+    write_lost(std::exchange(first.lost, {}), first.node, response);
   } else {
     response.Clear();
     set_time(now(), *response.mutable_time());
@@ -60,7 +55,7 @@ bool NodeNews::take(::observer::GetFlowsResponse& response) {
     const auto what = *first.told;
     for (const auto place : order_) {
       auto& entry = entries_.at(place);
-      if (entry.lost == 0 && entry.told == what) {
+      if (entry.lost.count == 0 && entry.told == what) {
         status.add_node_names(entry.node);
         entry.told.reset();
       }
@@ -68,7 +63,7 @@ bool NodeNews::take(::observer::GetFlowsResponse& response) {
   }
   std::erase_if(order_, [&](std::size_t place) {
     const auto found = entries_.find(place);
-    const bool over = found->second.lost == 0 && !found->second.told;
+    const bool over = found->second.lost.count == 0 && !found->second.told;
     if (over) {
       entries_.erase(found);
     }

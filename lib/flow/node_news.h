@@ -9,13 +9,10 @@
 #include <unordered_map>
 #include <utility>
 
+#include "lib/flow/lost_events.h"
 #include "observer.pb.h"
 
 namespace sluice::flow {
-
-// Makes the response one that says how many flows were lost. `name`: where.
-void write_lost(std::uint64_t count, const std::string& name,
-                ::observer::GetFlowsResponse& response);
 
 // What a client has to be told of nodes. The last word about a node counts, so
 // that nothing grows for a client that reads nothing. Internal to
@@ -28,9 +25,10 @@ class NodeNews {
   // `place` stands for the node.
   void tell(std::size_t place, const std::string& node,
             ::relay::NodeState state, const std::string& why);
-  // So many more flows of the node were lost.
+  // So many more flows of the node were lost, between these times; see
+  // LostEvents.
   void tell_lost(std::size_t place, const std::string& node,
-                 std::uint64_t count);
+                 std::uint64_t count, std::int64_t first, std::int64_t last);
   // Makes the response what has to be told of a node, or of several of which it
   // is the same. False if there is nothing; the response is unchanged then.
   bool take(::observer::GetFlowsResponse& response);
@@ -39,7 +37,7 @@ class NodeNews {
   struct Entry {
     std::string node;
     std::optional<std::pair<::relay::NodeState, std::string>> told;
-    std::uint64_t lost = 0;
+    LostEvents lost;
   };
   Entry& entry_of(std::size_t place, const std::string& node);
 

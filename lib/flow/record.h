@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -43,8 +44,16 @@ struct Decision {
   auto operator<=>(const Decision&) const = default;
 };
 
-// A packet that began a flow or was dropped; or, if `lost` is not 0, so many of
-// which the kernel could not tell since the record before.
+// What has been counted of a flow since it began.
+struct Traffic {
+  std::array<std::uint64_t, 2> packets{};  // by enum sluice_direction
+  std::array<std::uint64_t, 2> bytes{};
+  bool ended = false;
+};
+
+// A packet that began a flow or was dropped; or, if there is `traffic`, a flow
+// that has gone on or ended; or, if `lost` is not 0, so many packets of which
+// the kernel could not tell since the record before.
 struct Record {
   std::uint64_t store = 0;   // random, of its store
   std::uint64_t number = 0;  // of its store: consecutive, from 1
@@ -61,7 +70,9 @@ struct Record {
   bool reply = false;
   bool ip = false;  // false: no packet of IP, and no addresses
   std::uint32_t ifindex = 0;
+  std::shared_ptr<const Traffic> traffic;
   std::uint64_t lost = 0;
+  std::int64_t lost_since = 0;  // they are of the time from here to `time`
   // Never null once stored.
   std::shared_ptr<const End> from;
   std::shared_ptr<const End> to;

@@ -66,6 +66,9 @@ Result<EdgeView*> EdgeViews::read(const EdgeQuery& query,
   do {
     const auto step = view.feed->next(response);
     if (step == FlowFeed::Step::kMessage) {
+      if (response.flow().has_traffic()) {
+        continue;  // it has been counted when it began
+      }
       if (response.has_flow()) {
         view.table.add(response.flow());
       } else {

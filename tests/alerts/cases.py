@@ -15,7 +15,7 @@ def _histogram(name, labels, buckets):
 _AGENTS = {"a:9965": "n1", "b:9965": "n2"}
 _OPERATORS = ("c:9964", "d:9964")
 _COUNTERS_OF_AGENTS = ("apply_failures", "operator_refused_updates", "journal_failures", "dns_held_lost",
-                       "names_over_limit", "names_forgotten")
+                       "names_over_limit", "names_forgotten", "flow_export_failures", "flow_export_lost")
 _COUNTERS_OF_OPERATORS = ("api_failures", "flow_calls_refused", "streams_refused", "status_write_failures")
 
 
@@ -76,6 +76,8 @@ UNWELL = {
     "SluiceNamesOverLimit": {f"sluice_agent_names_over_limit_total{{{_A}}}": _RISES_ONCE},
     "SluiceAddressesWithoutRoom": {f"sluice_agent_learned_addresses_without_room{{{_A}}}": "7x30"},
     "SluiceNamesForgotten": {f"sluice_agent_names_forgotten_total{{{_A}}}": "0+70x30"},
+    "SluiceFlowExportFails": {f"sluice_agent_flow_export_failures_total{{{_A}}}": _RISES_ONCE},
+    "SluiceFlowExportLost": {f"sluice_agent_flow_export_lost_total{{{_A}}}": _RISES_ONCE},
     "SluiceOperatorReplicas": {f"sluice_operator_build_info{{{_C},version='1'}}": None},
     "SluiceOperatorLeader": {f"sluice_operator_leader{{{_D}}}": "0x30"},
     "SluiceInvalidObjects": {f"sluice_operator_invalid_objects{{{_C},kind='NetworkPolicy'}}": "1x30"},

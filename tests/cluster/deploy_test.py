@@ -8,6 +8,8 @@ import tempfile
 import textwrap
 import unittest
 
+import yaml
+
 from scripts.checks import manifests
 from tests.cluster import suite
 
@@ -29,6 +31,11 @@ _VARIANTS = {
                               "resources": {"limits": {"memory": "8Gi"}}},
                  "agent": {"extraArgs": ["--conntrack=1000000", "--events=drops"], "onUnknown": "deny",
                            "podInterfaces": ["veth*", "nic-*"], "resources": {}}},
+    "flows to a file": {"agent": {"flowExport": {"output": "file", "dir": "/var/log/flows", "maxSizeMB": 50, "maxBackups": 2,
+                                                 "allowList": ['{"verdict":["DROPPED"]}', '{"source_pod":["shop/"]}'],
+                                                 "denyList": ['{"destination_port":["53"]}'],
+                                                 "fieldMask": ["time", "source.pod_name"]}}},
+    "flows to the log": {"agent": {"flowExport": {"output": "stdout"}}},
     "apart": {"metrics": {"scrape": False}, "podDisruptionBudget": {"create": False},
               "namespace": {"create": True}},
 }
@@ -82,10 +89,19 @@ class Deploy(unittest.TestCase):
         self.assertIn("add: [BPF, NET_ADMIN, PERFMON, SYS_RESOURCE]",
                       manifests.render(_VARIANTS["kernel 5.10"])["agent.yaml"])
         self.assertIn('- "--pod-interfaces=veth*,nic-*"', manifests.render(_VARIANTS["programs"])["agent.yaml"])
+        agent = next(yaml.safe_load_all(manifests.render(_VARIANTS["flows to a file"])["agent.yaml"]))["spec"]["template"]["spec"]
+        self.assertEqual([a for a in agent["containers"][0]["args"] if a.startswith("--export")],
+                         ["--export-file=/var/log/sluice/flows.json", "--export-file-max-size-mb=50",
+                          "--export-file-max-backups=2", '--export-allowlist={"verdict":["DROPPED"]}',
+                          '--export-allowlist={"source_pod":["shop/"]}', '--export-denylist={"destination_port":["53"]}',
+                          "--export-fieldmask=time,source.pod_name"])
+        self.assertIn({"name": "flows", "mountPath": "/var/log/sluice"}, agent["containers"][0]["volumeMounts"])
+        self.assertIn("/var/log/flows", [v["hostPath"]["path"] for v in agent["volumes"] if v["name"] == "flows"])
 
     def test_2_helm_refuses_values_that_it_does_not_know(self):
         for values, what in (({"agent": {"onUnkown": "deny"}}, "onUnkown is not allowed"),
                              ({"agent": {"onUnknown": "open"}}, 'one of the following: "allow", "deny"'),
+                             ({"agent": {"flowExport": {"allowList": ["DROPPED"]}}}, "Does not match pattern"),
                              ({"operator": {"replicas": "two"}}, "operator.replicas: Invalid type"),
                              ({"agent": {"extraArgs": ["events=drops"]}}, "Does not match pattern")):
             with self.assertRaisesRegex(manifests.NotRendered, what):

@@ -4,7 +4,10 @@
 import json
 import os
 import select
+import shutil
+import socket
 import subprocess
+import tempfile
 
 from tests.netns import suite
 from tests.netns.sluice import cnp, ports, wait_for
@@ -12,6 +15,99 @@ from tests.netns.traffic import ALLOWED, DENIED, Probe
 
 _POLICY = cnp("x", "p", {"pod": "a"}, ingress=[{"fromEndpoints": [{"matchLabels": {"pod": "b"}}],
                                               "toPorts": ports("80/TCP")}])
+
+
+def exported(path):
+    """Messages in the file of an export, as far as it is there."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return [json.loads(line) for line in file]
+    except FileNotFoundError:
+        return []
+
+
+class Export(suite.Case):
+    """Flows as lines of a file."""
+
+    def setUp(self):
+        super().setUp()
+        self.manifests.put("policy", _POLICY)
+        self.folder = tempfile.mkdtemp(prefix="sluice-flows-")
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+        self.path = os.path.join(self.folder, "later", "flows.json")
+        self.sluice.options = ["--export-file", self.path, "--export-allowlist", '{"verdict":["DROPPED"]}',
+                               "--export-denylist", '{"source_ip":["::/0"]}']
+
+    def test_lines_are_those_of_observe(self):
+        """The folder is missing at first, which ends nothing."""
+        self.sluice.start()
+        self.check("x/b > x/a tcp/80 A, x/c > x/a tcp/80 D")
+        wait_for(lambda: "flows are not exported" in self.sluice.log(), "a warning")
+        os.mkdir(os.path.dirname(self.path))
+        wait_for(lambda: exported(self.path), "lines")
+        server = f"unix:{os.path.splitext(self.sluice.socket)[0]}-hubble.sock"
+
+        def both():
+            done = self.node.ns.popen(os.environ["SLUICE"], "observe", "--server", server, "-o", "json", "--all",
+                                      "--verdict", "dropped", "-4", stdout=subprocess.PIPE, text=True)
+            lines = done.communicate(timeout=30)[0].splitlines()
+            return lines and [json.loads(line) for line in lines] == exported(self.path)
+        wait_for(both, "the same lines")
+        for message in exported(self.path):
+            self.assertEqual(message["flow"]["source"]["pod_name"], "c")
+            self.assertEqual(message["flow"]["verdict"], "DROPPED")
+
+    def test_the_standard_output(self):
+        self.sluice.options = ["--export-file", "-", "--export-fieldmask", "verdict,destination.pod_name"]
+        self.sluice.start()
+        self.check("x/c > x/a tcp/80 D")
+        wait_for(lambda: '"flow":{"destination":{"pod_name":"a"},"verdict":"DROPPED"}' in self.sluice.log()
+                 or '"flow":{"verdict":"DROPPED","destination":{"pod_name":"a"}}' in self.sluice.log(), "the flow")
+
+    def test_wrong_filters_change_nothing(self):
+        for option, value in (("--export-allowlist", "verdict=DROPPED"), ("--export-denylist", '{"pod":["a"]}'),
+                              ("--export-allowlist", '{"l7":{}}'), ("--export-fieldmask", "pod")):
+            self.sluice.options = ["--export-file", self.path, option, value]
+            self.sluice.spawn()
+            self.assertEqual(self.sluice.process.wait(30), 2, value)
+            self.assertFalse(os.path.exists(self.sluice.pin_dir), value)
+
+
+class Counters(suite.Case):
+    """Of flows that are older than a look at conntrack."""
+
+    def test_a_long_connection_is_told_with_its_counters_and_its_end(self):
+        self.manifests.put("policy", _POLICY)
+        self.sluice.options = ["--flow-counters", "1"]
+        self.sluice.start()
+        server = f"unix:{os.path.splitext(self.sluice.socket)[0]}-hubble.sock"
+        a, b = self.host("x/a"), self.host("x/b")
+
+        def traffic():
+            done = self.node.ns.popen(os.environ["SLUICE"], "observe", "--server", server, "-o", "json", "--all",
+                                      "--type", "trace", "--to-pod", "x/a", "--port", "80", "--traffic-direction",
+                                      "ingress", stdout=subprocess.PIPE, text=True)
+            return [json.loads(line)["flow"] for line in done.communicate(timeout=30)[0].splitlines()]
+        with a.ns.entered():
+            listener = socket.create_server((a.ipv4, 80), reuse_port=True)
+        with b.ns.entered():
+            client = socket.create_connection((a.ipv4, 80), timeout=10)
+        self.addCleanup(listener.close)
+        self.addCleanup(client.close)
+
+        def told(ended):
+            if not ended:
+                client.send(b"x" * 1000)
+            return [f for f in traffic() if f["traffic"].get("ended", False) == ended]
+        flow = wait_for(lambda: told(False), "a flow that goes on")[-1]
+        self.assertEqual((flow["source"]["pod_name"], flow["destination"]["pod_name"], flow["verdict"]),
+                         ("b", "a", "FORWARDED"))
+        self.assertEqual(flow["ingress_allowed_by"], [{"name": "p", "namespace": "x", "kind": "CiliumNetworkPolicy"}])
+        self.assertGreater(int(flow["traffic"]["ingress_bytes"]), 1000)
+        client.close()
+        listener.close()
+        ended = wait_for(lambda: told(True), "its end")
+        self.assertGreaterEqual(int(ended[0]["traffic"]["ingress_bytes"]), int(flow["traffic"]["ingress_bytes"]))
 
 
 class Flows(suite.Case):

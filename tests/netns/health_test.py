@@ -87,6 +87,24 @@ class Health(Case):
             self.assertIn("\n" + line, "\n" + text)
         self.assertIn(f'node="{self.node.name}"', text)
 
+    def test_flows_are_counted_by_workload_policy_and_pair(self):
+        self.check("x/b > x/a tcp/80 A, x/c > x/a tcp/81 D")
+        lines = ('sluice_agent_flows_total{workload_namespace="x",workload="a",direction="ingress",verdict="allowed",'
+                 'reason="policy allow"} ',
+                 'sluice_agent_flows_total{workload_namespace="x",workload="a",direction="ingress",verdict="denied",'
+                 'reason="default deny"} ',
+                 'sluice_agent_policy_flows_total{policy="CiliumNetworkPolicy/x/p",rule="spec.ingress[0]",'
+                 'direction="ingress",verdict="allowed"} ',
+                 'sluice_agent_policy_flows_total{policy="CiliumNetworkPolicy/x/p",rule="",direction="ingress",'
+                 'verdict="denied"} ',
+                 'sluice_agent_denied_pair_flows_total{source_namespace="x",source="c",destination_namespace="x",'
+                 'destination="a"} ')
+
+        def missing():
+            text = "\n" + self.get("/metrics")[1]
+            return [line for line in lines if "\n" + line not in text]
+        wait_for(lambda: not missing(), f"in the metrics: {lines}")
+
     def test_a_change_is_counted_when_it_is_in_force(self):
         def seen():
             return [self.metric(f"sluice_agent_{name}") for name in ("apply_seconds_count", "revision_applied")]
@@ -103,6 +121,21 @@ class Health(Case):
         done = subprocess.run([promtool, "check", "metrics"], input=self.get("/metrics")[1], text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
         self.assertEqual((done.returncode, done.stdout), (0, ""))
+
+
+class Few(Case):
+    """A bound of the number of series."""
+    options = ("--health", _PLACE, "--flow-metrics-series", "1")
+
+    def test_what_goes_beyond_is_counted_together(self):
+        self.sluice.start()
+        self.check("x/b > x/a tcp/80 A, x/c > x/a tcp/81 D")
+
+        def series():
+            return [line for line in self.get("/metrics")[1].splitlines()
+                    if line.startswith("sluice_agent_flows_total{")]
+        wait_for(lambda: len(series()) == 2, "one series and that of the others")
+        self.assertEqual(len([line for line in series() if 'workload="other",direction="other"' in line]), 1)
 
 
 class Off(Case):

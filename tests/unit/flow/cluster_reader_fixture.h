@@ -240,6 +240,9 @@ class FlowClusterReader : public ::testing::Test {
       ::observer::GetFlowsResponse response;
       switch (reader_->next(response, now_)) {
         case ClusterReader::Step::kMessage:
+          if (response.has_lost_events()) {
+            lost_ = response.lost_events();
+          }
           result.push_back(text_of(response));
           continue;
         case ClusterReader::Step::kEnd:
@@ -282,6 +285,7 @@ class FlowClusterReader : public ::testing::Test {
   ClusterReader::Clock::time_point now_ = ClusterReader::Clock::now();
   ClusterReaderOptions options_;
   std::optional<ClusterReader> reader_;
+  ::flow::LostEvent lost_;  // the last one that was told
 };
 
 }  // namespace sluice::flow::test

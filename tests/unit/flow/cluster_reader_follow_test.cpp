@@ -164,6 +164,21 @@ TEST_F(FlowClusterReader, LostEventsAreToldByNode) {
   EXPECT_THAT(read(), ElementsAre("a:7", "a:8", "a:9", "a:10"));
 }
 
+TEST_F(FlowClusterReader, LostEventsAreToldWithTheirTimes) {
+  node("a").store = std::make_unique<Store>(4, 1);
+  node("a").add(1, 101);
+  ASSERT_TRUE(open("follow: true since { seconds: 1 }"));
+  EXPECT_THAT(read(), ElementsAre("+a"));
+  now_ += options_.hold;
+  EXPECT_THAT(read(), ElementsAre("a:1"));
+  for (std::uint16_t port = 2; port <= 10; ++port) {
+    node("a").add(port, 100 + port);
+  }
+  EXPECT_THAT(read(), ElementsAre("lost 5 a"));
+  EXPECT_EQ(lost_.first().seconds(), 101);
+  EXPECT_EQ(lost_.last().seconds(), 110);
+}
+
 // A node that connects anew before the request has been sent gets the request
 // on its new connection.
 TEST_F(FlowClusterReader, WhatAnEarlierConnectionWasAskedForIsCancelled) {

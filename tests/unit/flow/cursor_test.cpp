@@ -71,5 +71,43 @@ TEST(FlowCursor, TheStoreGoesOnMeanwhile) {
   EXPECT_GT(response.lost_events().num_events_lost(), 0U);
 }
 
+// Between the times of the records before and behind them.
+TEST(FlowCursor, SaysWhenTheFlowsWereThatAReaderHasMissed) {
+  Store store(2, 1);
+  Record record;
+  record.from = std::make_shared<const End>();
+  record.to = record.from;
+  record.decision = std::make_shared<const Decision>();
+  const auto add = [&](std::int64_t second) {
+    record.time = second * 1'000'000'000;
+    store.add(record);
+  };
+  add(100);
+  auto cursor = open(store, "follow: true since { seconds: 1 }");
+  GetFlowsResponse response;
+  ASSERT_EQ(cursor.next(response), FlowCursor::Step::kMessage);
+  ASSERT_TRUE(response.has_flow());
+  for (const auto second : {101, 102, 103, 104, 105}) {
+    add(second);
+  }
+  ASSERT_EQ(cursor.next(response), FlowCursor::Step::kMessage);
+  EXPECT_EQ(response.lost_events().source(), ::flow::HUBBLE_RING_BUFFER);
+  EXPECT_EQ(response.lost_events().num_events_lost(), 3U);
+  EXPECT_EQ(response.lost_events().first().seconds(), 100);
+  EXPECT_EQ(response.lost_events().last().seconds(), 104);
+  EXPECT_EQ(response.node_name(), "node1");
+}
+
+TEST(FlowCursor, SaysOnlyWhatItKnowsOfTheTime) {
+  Store store(2, 1);
+  auto cursor = open(store, "follow: true");
+  add_many(store);
+  GetFlowsResponse response;
+  ASSERT_EQ(cursor.next(response), FlowCursor::Step::kMessage);
+  EXPECT_GT(response.lost_events().num_events_lost(), 0U);
+  EXPECT_FALSE(response.lost_events().has_first());
+  EXPECT_TRUE(response.lost_events().has_last());
+}
+
 }  // namespace
 }  // namespace sluice::flow

@@ -79,6 +79,26 @@ TEST(FlowMessage, AnAllowedConnection) {
   EXPECT_EQ(flow.DebugString(), expected.DebugString());
 }
 
+TEST(FlowMessage, AFlowThatGoesOn) {
+  auto record = allowed();
+  Traffic traffic;
+  traffic.packets = {3, 2};
+  traffic.bytes = {300, 200};
+  record.traffic = std::make_shared<const Traffic>(traffic);
+  const auto flow = to_message(record, "node1");
+  EXPECT_EQ(flow.event_type().type(), 4) << "trace";
+  EXPECT_EQ(flow.trace_observation_point(), ::flow::TO_ENDPOINT);
+  EXPECT_EQ(flow.verdict(), ::flow::FORWARDED);
+  EXPECT_EQ(flow.policy_match_type(), 0U);
+  EXPECT_EQ(flow.ingress_allowed_by(0).name(), "db");
+  EXPECT_EQ(flow.traffic().ingress_packets(), 3U);
+  EXPECT_EQ(flow.traffic().egress_bytes(), 200U);
+  EXPECT_EQ(flow.summary(),
+            "open: egress 2 packets, 200 bytes; ingress 3 packets, 300 bytes");
+  EXPECT_EQ(event_types(record)[0]->type, 4);
+  EXPECT_FALSE(event_types(record)[1].has_value());
+}
+
 TEST(FlowMessage, ADrop) {
   auto record = allowed();
   record.allowed = false;

@@ -65,6 +65,7 @@ class FlowObserver : public ::testing::Test {
     Record record;
     record.time = second * 1'000'000'000;
     record.lost = events;
+    record.lost_since = record.time - 1'000'000'000;
     record.from = nobody;
     record.to = nobody;
     record.decision = std::make_shared<const Decision>();
@@ -166,6 +167,8 @@ TEST_F(FlowObserver, WhatTheKernelHasLostIsToldWhateverIsAskedFor) {
   ASSERT_TRUE(stream.reader->Read(&response));
   EXPECT_EQ(response.lost_events().source(), ::flow::PERF_EVENT_RING_BUFFER);
   EXPECT_EQ(response.time().seconds(), 102);
+  EXPECT_EQ(response.lost_events().first().seconds(), 101);
+  EXPECT_EQ(response.lost_events().last().seconds(), 102);
 }
 
 TEST_F(FlowObserver, Follows) {

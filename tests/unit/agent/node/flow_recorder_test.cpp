@@ -134,15 +134,21 @@ TEST_F(NodeFlowRecorder, KeepsTheOrderOfEvents) {
 }
 
 TEST_F(NodeFlowRecorder, StoresWhatIsLostInItsPlace) {
+  recorder_.on_lost(0, now_);
   recorder_.on_event(event("10.0.0.1", "10.0.0.1", 1), now_);
   recorder_.on_lost(12, now_);
+  recorder_.on_lost(0, now_);
+  recorder_.on_lost(3, now_);
   EXPECT_TRUE(stored().empty());
   know("10.0.0.1", "web");
   recorder_.turn(now_);
   const auto records = stored();
-  ASSERT_EQ(records.size(), 2U);
+  ASSERT_EQ(records.size(), 3U) << "nothing is told of none";
   EXPECT_EQ(records[0].lost, 0U);
   EXPECT_EQ(records[1].lost, 12U);
+  EXPECT_GT(records[1].lost_since, 0);
+  EXPECT_LE(records[1].lost_since, records[1].time);
+  EXPECT_GE(records[2].lost_since, records[1].time);
   EXPECT_FALSE(records[1].ip);
   ASSERT_TRUE(records[1].from && records[1].to && records[1].decision);
 }

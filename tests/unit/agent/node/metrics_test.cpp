@@ -12,6 +12,7 @@ namespace {
 
 using std::chrono::microseconds;
 using testing::HasSubstr;
+using testing::Not;
 
 std::string metrics_text(const Measured& measured) {
   health::MetricFamilies families;
@@ -59,6 +60,29 @@ TEST(Metrics, NamesTellWhatWasLearnedAndWhatMadeRoom) {
         "sluice_agent_lookups_forgotten_total 5"}) {
     EXPECT_THAT(text, HasSubstr(std::string("\n") + line + "\n"));
   }
+}
+
+TEST(Metrics, FlowsBeyondTheBoundAreOneSeries) {
+  Measured measured;
+  measured.flows.workloads.items = {{{.ns = "shop",
+                                      .name = "db",
+                                      .direction = SLUICE_INGRESS,
+                                      .reason = SLUICE_REASON_DEFAULT_DENY,
+                                      .allowed = false},
+                                     3}};
+  measured.flows.workloads.others = 4;
+  const auto text = "\n" + metrics_text(measured);
+  EXPECT_THAT(
+      text,
+      HasSubstr("\nsluice_agent_flows_total{workload_namespace=\"shop\","
+                "workload=\"db\",direction=\"ingress\",verdict=\"denied\","
+                "reason=\"default deny\"} 3\n"));
+  EXPECT_THAT(
+      text,
+      HasSubstr("\nsluice_agent_flows_total{workload_namespace=\"other\","
+                "workload=\"other\",direction=\"other\",verdict=\"other\","
+                "reason=\"other\"} 4\n"));
+  EXPECT_THAT(text, Not(HasSubstr("\nsluice_agent_policy_flows_total{")));
 }
 
 TEST(Metrics, AreBehindWhileSomethingReceivedIsNotInForce) {
