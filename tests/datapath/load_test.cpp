@@ -136,10 +136,10 @@ TEST(DatapathLoad, AnotherProgramReplacesThePins) {
   // Stands for an older version's program.
   const std::filesystem::path pin = bpffs.pin("from_pod");
   ASSERT_EQ(::unlink(pin.c_str()), 0);
-  ASSERT_EQ(bpf_obj_pin(first->floor_fd(), pin.c_str()), 0);
+  ASSERT_EQ(bpf_obj_pin(first->to_pod_fd(), pin.c_str()), 0);
   const auto second = Datapath::load(bpffs.options());
   ASSERT_TRUE(second) << second.error().message;
-  EXPECT_NE(program_id(second->from_pod_fd()), program_id(first->floor_fd()));
+  EXPECT_NE(program_id(second->from_pod_fd()), program_id(first->to_pod_fd()));
   EXPECT_NE(program_id(second->to_pod_fd()), program_id(first->to_pod_fd()));
   const Fd from_pod(bpf_obj_get(pin.c_str()));
   ASSERT_TRUE(from_pod.valid());

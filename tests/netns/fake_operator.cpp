@@ -155,9 +155,8 @@ class FakeOperator {
     handlers.on_ack = [this](const std::string& node, const wire::Ack& ack) {
       nlohmann::json failures = nlohmann::json::array();
       for (const auto& failure : ack.failures) {
-        failures.push_back({{"map", failure.map},
-                            {"endpoint", failure.endpoint},
-                            {"message", failure.message}});
+        failures.push_back(
+            {{"endpoint", failure.endpoint}, {"message", failure.message}});
       }
       write_file(out_ / (node + ".json"),
                  nlohmann::json{{"received", ack.received},
