@@ -255,8 +255,8 @@ class Planner {
   // if there is much room.
   [[nodiscard]] bool deserves_standby(const PolicySet& now,
                                       std::size_t differences) const {
-    const std::size_t others =
-        mirror_.count(Map::kPolicy) - (now.standby ? now.standby->entries : 0);
+    const std::size_t others = mirror_.count(Map::kPolicy) + new_standbys_ -
+                               (now.standby ? now.standby->entries : 0);
     return now.entries.size() >= options_.standby_min &&
            differences <= now.entries.size() / 2 &&
            others + now.entries.size() <= maps_.capacity(Map::kPolicy) / 2;
@@ -266,6 +266,7 @@ class Planner {
   void keep_or_erase(const PolicySet& now, Plan::SetChange& change) {
     if (deserves_standby(now, change.entries.size())) {
       change.standby = standby_of(now, change.entries);
+      new_standbys_ += now.standby ? 0 : now.entries.size();
       return;
     }
     for (const auto& [key, value] : now.entries) {
@@ -403,6 +404,7 @@ class Planner {
   const EndpointTargets& targets_;
   const Maps& maps_;
   const PlanOptions& options_;
+  std::size_t new_standbys_ = 0;  // entries
   const unsigned slot_;
   PeerView now_;
   PeerView wanted_;

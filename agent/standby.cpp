@@ -72,7 +72,6 @@ Standby standby_of(const PolicySet& set, const std::vector<Change>& changes) {
 Standby standby_beside(const PolicySet& set,
                        const std::vector<Change>& changes) {
   Standby result = *set.standby;
-  result.used = true;
   const auto held = by_key(result.differences);
   for (const auto& change : changes) {
     if (!held.contains(change.key)) {

@@ -103,20 +103,6 @@ Result<void> add_prefixes(const std::filesystem::path& pin_dir, bool v6,
 
 Result<std::vector<PolicyEntry>> read_pinned_policy(
     const std::filesystem::path& pin_dir) {
-  const auto slot = generation(pin_dir);
-  if (!slot) {
-    return std::unexpected(slot.error());
-  }
-  std::unordered_set<std::uint32_t> policy_ids;
-  if (auto read =
-          visit(pin_dir, Map::kEndpoints,
-                [&](const std::byte*, const std::byte* value) {
-                  policy_ids.insert(
-                      value_at<sluice_endpoint>(value).gen[*slot].policy_id);
-                });
-      !read) {
-    return std::unexpected(read.error());
-  }
   std::vector<PolicyEntry> entries;
   auto read = visit(
       pin_dir, Map::kPolicy, [&](const std::byte* key, const std::byte* value) {
@@ -125,6 +111,21 @@ Result<std::vector<PolicyEntry>> read_pinned_policy(
       });
   if (!read) {
     return std::unexpected(read.error());
+  }
+  // After the entries: what comes into force meanwhile has been read.
+  const auto slot = generation(pin_dir);
+  if (!slot) {
+    return std::unexpected(slot.error());
+  }
+  std::unordered_set<std::uint32_t> policy_ids;
+  if (auto records =
+          visit(pin_dir, Map::kEndpoints,
+                [&](const std::byte*, const std::byte* value) {
+                  policy_ids.insert(
+                      value_at<sluice_endpoint>(value).gen[*slot].policy_id);
+                });
+      !records) {
+    return std::unexpected(records.error());
   }
   agent::leave_out_standbys(entries, policy_ids);
   std::ranges::sort(entries, PolicyKeyLess{}, &PolicyEntry::key);

@@ -75,12 +75,25 @@ std::vector<Event> Pacing::take_due(Clock::time_point now) {
     }
     ++at;
   }
-  std::vector<Event> events;
   if (first == watched_.end()) {
-    return events;
+    return {};
   }
   alone_ = first->first;
-  for (auto& held : std::exchange(first->second.held, {})) {
+  return take(first->second);
+}
+
+std::vector<Event> Pacing::take(const std::string& ns) {
+  const auto account = watched_.find(ns);
+  if (account == watched_.end() || account->second.held.empty()) {
+    return {};
+  }
+  turn_.insert(ns);
+  return take(account->second);
+}
+
+std::vector<Event> Pacing::take(Account& account) {
+  std::vector<Event> events;
+  for (auto& held : std::exchange(account.held, {})) {
     events.push_back(std::move(held.event));
   }
   return events;

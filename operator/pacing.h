@@ -45,6 +45,9 @@ class Pacing {
   // there is none. The caller hands them over alone and calls charge_alone().
   std::vector<kube::Event> take_due(Clock::time_point now);
   void charge_alone(std::chrono::nanoseconds spent, Clock::time_point now);
+  // All that is held of a namespace, whether its time has come or not. What it
+  // takes is charged with everything else's.
+  std::vector<kube::Event> take(const std::string& ns);
 
   // By namespace and kind of policy, the oldest resourceVersion that has been
   // held and not handed over, also if a newer version has replaced it. Sorted.
@@ -62,6 +65,8 @@ class Pacing {
         expensive;  // when it was, or may have been, the last time
     std::vector<Held> held;
   };
+
+  static std::vector<kube::Event> take(Account& account);
 
   std::map<std::string, Account> watched_;
   std::set<std::string> turn_;  // handed over since the last charge()

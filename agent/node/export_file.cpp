@@ -24,13 +24,18 @@ std::filesystem::path backup(const std::filesystem::path& path,
 
 }  // namespace
 
-// The open file may have got another name, or none.
-bool ExportFile::is_current() const {
+// The open file may have got another name, or none, and may have been
+// truncated.
+bool ExportFile::is_current() {
   struct stat named{};
   struct stat opened{};
-  return ::stat(options_.path.c_str(), &named) == 0 &&
-         ::fstat(fd_.get(), &opened) == 0 && named.st_dev == opened.st_dev &&
-         named.st_ino == opened.st_ino;
+  if (::stat(options_.path.c_str(), &named) != 0 ||
+      ::fstat(fd_.get(), &opened) != 0 || named.st_dev != opened.st_dev ||
+      named.st_ino != opened.st_ino) {
+    return false;
+  }
+  size_ = regular_ ? static_cast<std::uint64_t>(opened.st_size) : 0;
+  return true;
 }
 
 Result<void> ExportFile::open() {
@@ -52,7 +57,21 @@ Result<void> ExportFile::open() {
   }
   regular_ = S_ISREG(opened.st_mode);
   size_ = regular_ ? static_cast<std::uint64_t>(opened.st_size) : 0;
+  end_last_line();
   return {};
+}
+
+// A process that was killed may have left a part of a line.
+void ExportFile::end_last_line() {
+  if (size_ == 0) {
+    return;
+  }
+  const Fd reader(::open(options_.path.c_str(), O_RDONLY | O_CLOEXEC));
+  char last = '\n';
+  if (::pread(reader.get(), &last, 1, static_cast<off_t>(size_ - 1)) == 1 &&
+      last != '\n' && ::write(target_, "\n", 1) == 1) {
+    ++size_;
+  }
 }
 
 // From the oldest on, so that no file is overwritten before it has got its next

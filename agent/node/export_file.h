@@ -33,7 +33,8 @@ class ExportFile {
   Result<void> rotate();
   Result<void> append_to_file(std::string& lines);
   Result<bool> append_to_pipe(std::string& lines);
-  [[nodiscard]] bool is_current() const;
+  bool is_current();
+  void end_last_line();
 
   Options options_;
   Fd fd_;

@@ -27,6 +27,9 @@ std::pair<std::string, std::string> split(const std::string& name) {
   return {name.substr(0, slash), name.substr(slash + 1)};
 }
 
+// Of names of objects (Kubernetes, "Object Names and IDs").
+constexpr std::size_t kNameMax = 253;
+
 End pod_end(const kube::Pod& pod) {
   End end;
   end.ns = pod.ns;
@@ -37,8 +40,9 @@ End pod_end(const kube::Pod& pod) {
   end.labels.push_back("k8s:io.kubernetes.pod.namespace=" + pod.ns);
   std::ranges::sort(end.labels);
   auto workload = kube::workload_of(pod);
-  end.workload = std::move(workload.name);
-  end.workload_kind = std::move(workload.kind);
+  // An owner is whatever the pod says it is.
+  end.workload = workload.name.substr(0, kNameMax);
+  end.workload_kind = workload.kind.substr(0, kNameMax);
   return end;
 }
 

@@ -151,6 +151,11 @@ struct Server::Impl {
     std::mutex mutex;  // guards `answers`
     std::map<std::uint64_t, std::optional<Answer>> answers;
 
+    // The browser may have given up.
+    bool waits(std::uint64_t number) {
+      const std::lock_guard lock(mutex);
+      return answers.contains(number);
+    }
     void answer(std::uint64_t number, Answer answer) {
       const std::lock_guard lock(mutex);
       if (const auto found = answers.find(number); found != answers.end()) {
@@ -343,7 +348,7 @@ void Server::Impl::post(std::uint64_t number, Job job) {
   // it is at the end.
   sources.post(
       [number, job = std::move(job), weak = std::weak_ptr<Asked>(asked)] {
-        if (const auto alive = weak.lock()) {
+        if (const auto alive = weak.lock(); alive && alive->waits(number)) {
           alive->answer(number, job());
         }
       });

@@ -203,7 +203,7 @@ struct HeldVersion {
   bool operator==(const HeldVersion&) const = default;
 };
 // A report has no more.
-inline constexpr std::size_t kHeldMax = 64;
+inline constexpr std::size_t kHeldMax = 16;
 
 // How far the agent of one node is, as one replica of the operator tells it to
 // another. Revisions are each replica's own; so progress is told as what of the

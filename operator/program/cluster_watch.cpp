@@ -104,12 +104,19 @@ op::TakenIn ClusterWatch::taken_in() const {
 }
 
 bool ClusterWatch::hand_over(std::chrono::steady_clock::time_point now) {
-  const auto events = pacing_.take_due(now);
-  bool told = false;
+  return take_held(pacing_.take_due(now));
+}
+
+void ClusterWatch::release(const std::string& ns) {
+  take_held(pacing_.take(ns));
+}
+
+// What is held is reported, so it is a change that it is not any more.
+bool ClusterWatch::take_held(const std::vector<Event>& events) {
   for (const auto& event : events) {
-    told = store_.take(event) || told;
+    store_.take(event);
   }
-  if (told) {
+  if (!events.empty()) {
     on_change_();
   }
   return !events.empty();

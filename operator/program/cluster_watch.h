@@ -58,6 +58,9 @@ class ClusterWatch {
   // Passes the policies of one such namespace whose time has come. False if
   // there is none; otherwise charge_alone() has to follow.
   bool hand_over(std::chrono::steady_clock::time_point now);
+  // Passes what is held of a namespace's policies: one of its pods starts, and
+  // waits for them.
+  void release(const std::string& ns);
   void charge_alone(std::chrono::nanoseconds spent,
                     std::chrono::steady_clock::time_point now) {
     pacing_.charge_alone(spent, now);
@@ -68,6 +71,7 @@ class ClusterWatch {
   struct Watched;
 
   void take(Watched& watched, const std::vector<kube::Event>& events);
+  bool take_held(const std::vector<kube::Event>& events);
   void changed(Watched& watched);
   void settle(Watched& watched);
 

@@ -365,6 +365,9 @@ wire::Server::Handlers Operator::Impl::handlers() {
   };
   result.on_announcement = [this](const std::string& node, bool begins,
                                   const std::vector<wire::PodAddress>& pods) {
+    for (const auto& pod : pods) {
+      watch->release(pod.ns);
+    }
     distribution.note(store.announce(node, begins, pods));
   };
   result.on_addresses = [this](const std::string& node,
@@ -433,12 +436,18 @@ void Operator::Impl::commit() {
     return;
   }
   watch->charge(distribute_changes(), Clock::now());
-  // After everybody else's changes, one namespace after the other, until one
-  // was expensive.
-  for (bool cheap = true; cheap && watch->hand_over(Clock::now());) {
-    const auto cost = distribute_changes();
+  // After everybody else's changes, one namespace after the other, until they
+  // were expensive.
+  std::chrono::nanoseconds spent{};
+  while (spent < op::Pacing::kExpensive) {
+    const auto begun = computing_time();
+    if (!watch->hand_over(Clock::now())) {
+      break;
+    }
+    const auto taken_in = computing_time() - begun;
+    const auto cost = taken_in + distribute_changes();
     watch->charge_alone(cost, Clock::now());
-    cheap = cost < op::Pacing::kExpensive;
+    spent += cost;
   }
   for (const auto& [node, exists] : store.take_node_changes()) {
     if (flows) {

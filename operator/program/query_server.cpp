@@ -76,6 +76,7 @@ struct Open {
   bool asked = false;  // whose the token is
   kube::Call call;
   std::optional<Answer> answer;
+  Clock::time_point answered;
   bool taken = false;  // by the server's thread
 };
 
@@ -100,6 +101,7 @@ struct Requests {
     const std::lock_guard lock(mutex);
     if (const auto found = open.find(number); found != open.end()) {
       found->second.answer = std::move(answer);
+      found->second.answered = Clock::now();
     }
   }
 };
@@ -202,6 +204,7 @@ std::optional<Answer> QueryServer::Impl::begin(
             .asked = false,
             .call = {},
             .answer = {},
+            .answered = {},
             .taken = false};
   if (open.token.empty() || open.token.size() > wire::kTokenBytesMax) {
     return told(401, std::string("a token of the service account ") +
@@ -365,7 +368,9 @@ void QueryServer::Impl::open_if_due(Clock::time_point now) {
 }
 
 void QueryServer::turn() {
-  // Nobody fetches an answer after this time: the client has gone.
+  // A client that is still there fetches its answer at once, and does not wait
+  // longer for one than kPatience.
+  constexpr std::chrono::seconds kFetched{1};
   constexpr auto kKept = kPatience * 2;
   const auto now = Clock::now();
   impl_->open_if_due(now);
@@ -376,7 +381,8 @@ void QueryServer::turn() {
     if (!open.asked) {
       impl_->check(number, open);
     }
-    const bool over = open.taken || open.since + kKept < now;
+    const bool over = open.taken || open.since + kKept < now ||
+                      (open.answer && open.answered + kFetched < now);
     at = over ? requests.erase(at) : std::next(at);
   }
 }

@@ -174,14 +174,17 @@ void ask_nodes(const Shared& sources, const Question& question, Done done) {
           render(*sources, question, done,
                  [nodes] { return endpoints_text(*nodes); });
         } else {
-          const auto collect = [sources, question, done,
+          // The worker's thread ends with `sources`, and no job may keep it.
+          const auto collect = [raw = sources.get(),
+                                weak = std::weak_ptr(sources), question, done,
                                 nodes](NodeShortfalls short_of) {
-            sources->context.loop.post(
-                [sources, question, done, nodes,
-                 short_of = std::move(short_of)]() mutable {
-                  collect_facts(*sources, question, done, nodes,
-                                std::move(short_of));
-                });
+            raw->context.loop.post([weak, question, done, nodes,
+                                    short_of = std::move(short_of)]() mutable {
+              if (const auto alive = weak.lock()) {
+                collect_facts(*alive, question, done, nodes,
+                              std::move(short_of));
+              }
+            });
           };
           if (question.path == kPagePolicies) {
             sources->worker.add(

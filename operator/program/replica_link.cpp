@@ -16,8 +16,22 @@ constexpr std::chrono::milliseconds kPace{50};
 // addresses that agents of other replicas have found on their nodes.
 constexpr std::chrono::milliseconds kHeartbeat{200};
 constexpr std::chrono::milliseconds kAfterFailure{1'000};
-// Limit for all nodes of one report except the last one: a megabyte.
-constexpr std::size_t kAddressesMax = 50'000;
+// Limit for all nodes of one report except the last one: half of what a message
+// may have.
+constexpr std::size_t kBytes = 256 << 10;
+
+// About the bytes of the report's message.
+std::size_t size_of(const wire::NodeReport& report) {
+  constexpr std::size_t kMember = 24;
+  std::size_t bytes = report.node.size() + (2 * kMember);
+  for (const auto& held : report.held) {
+    bytes += held.ns.size() + kMember;
+  }
+  for (const auto& failure : report.failures) {
+    bytes += failure.endpoint.size() + failure.message.size() + kMember;
+  }
+  return bytes + (report.addresses ? report.addresses->size() * kMember : 0);
+}
 
 }  // namespace
 
@@ -138,14 +152,13 @@ void ReplicaLink::turn(op::Clock::time_point now) {
     return;
   }
   std::vector<wire::NodeReport> reports;
-  std::size_t addresses = 0;
+  std::size_t bytes = 0;
   while (!changed_.empty() && reports.size() < wire::kReportNodesMax &&
-         addresses < kAddressesMax) {
+         bytes < kBytes) {
     const auto node = changed_.extract(changed_.begin()).value();
     reports.push_back(progress_.report(node));
     reports.back().addresses = store_.node_addresses(node, true);
-    addresses +=
-        reports.back().addresses ? reports.back().addresses->size() : 0;
+    bytes += size_of(reports.back());
     sent_.insert(node);
   }
   sender_->send(reports);

@@ -338,6 +338,30 @@ TEST(Apply, AStandbyGoesWhenAnotherSetNeedsItsRoom) {
   EXPECT_EQ(difference(watched.contents, wanted, {{"ns/pod0", 2}}), "");
 }
 
+TEST(Apply, SetsOfOneTransactionStandByInHalfOfTheMapAtMost) {
+  Watched watched({.capacities = {{Map::kPolicy, 1000}}}, {.standby_min = 50});
+  Transaction first;
+  Transaction second;
+  for (std::uint32_t set = 1; set <= 4; ++set) {
+    auto part = large_set(100);
+    for (auto& entry : part.entries) {
+      entry.key.policy_id = set;
+    }
+    first.entries.insert(first.entries.end(), part.entries.begin(),
+                         part.entries.end());
+    const auto name = "ns/pod" + std::to_string(set);
+    auto endpoint = pod(set);
+    endpoint.name = name;
+    first.endpoints.push_back({name, endpoint});
+    watched.applier->bind(name, set + 1);
+    second.entries.push_back({key(set, 5, 1000), allow(21)});
+  }
+  first.peers = {{prefix("10.0.0.1/32"), 5}};
+  ASSERT_TRUE(watched.applier->apply(first));
+  ASSERT_TRUE(watched.applier->apply(second));
+  EXPECT_EQ(watched.applier->used(Map::kPolicy), 500);
+}
+
 TEST(Apply, NothingStandsByInMoreThanHalfOfTheMap) {
   Watched watched({.capacities = {{Map::kPolicy, 700}}}, {.standby_min = 100});
   watched.applier->bind("ns/pod0", 2);

@@ -62,8 +62,8 @@ TEST(FlowFilters, ANamespaceIsThatOfNamesWithoutOne) {
 TEST(FlowFilters, SaysWhatCannotBe) {
   for (const auto* options :
        {"--from-namespace shop --from-pod bank/web", "--not", "--not --not",
-        "--identity nobody", "--verdict maybe", "--tcp-flags XXX",
-        "--type l7", "--ip-version v5"}) {
+        "--identity nobody", "--verdict maybe", "--tcp-flags XXX", "--type l7",
+        "--ip-version v5"}) {
     EXPECT_EQ(request_of(options).find("whitelist"), std::string::npos);
     EXPECT_FALSE(request_of(options).empty()) << options;
   }

@@ -152,6 +152,21 @@ TEST_F(PacingTest, DeletionsKeepTheirPlace) {
   EXPECT_EQ(events[2].resource_version, "14");
 }
 
+TEST_F(PacingTest, WhatIsHeldCanBeTakenAtOnce) {
+  spend();
+  EXPECT_TRUE(pacing_.take("big").empty());
+  EXPECT_TRUE(pacing_.hold(changed("big", "p", 12)));
+  EXPECT_TRUE(pacing_.take("small").empty());
+  const auto events = pacing_.take("big");
+  ASSERT_EQ(events.size(), 1);
+  EXPECT_EQ(events.front().resource_version, "12");
+  EXPECT_EQ(oldest(), 0);
+  // The time of what comes next stays as it was.
+  EXPECT_TRUE(pacing_.hold(changed("big", "p", 13)));
+  EXPECT_TRUE(pacing_.take_due(now_ + kWait - milliseconds(1)).empty());
+  EXPECT_EQ(pacing_.take_due(now_ + kWait).size(), 1);
+}
+
 TEST_F(PacingTest, WhatIsHeldIsBounded) {
   spend();
   for (std::size_t i = 0; i < Pacing::kEventsMax; ++i) {

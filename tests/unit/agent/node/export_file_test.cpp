@@ -114,6 +114,25 @@ TEST_F(ExportFileTest, AFullDiskLeavesNoPartOfALine) {
   EXPECT_EQ(content(path_), "1111\n2222\n");
 }
 
+TEST_F(ExportFileTest, AFileThatSomebodyTruncatesIsSmallAgain) {
+  auto file = this->file(12, 1);
+  write(file, "1111111\n");
+  std::filesystem::resize_file(path_, 0);
+  write(file, "2222222\n");
+  EXPECT_EQ(content(path_), "2222222\n");
+  EXPECT_FALSE(std::filesystem::exists(path_.string() + ".1"));
+}
+
+TEST_F(ExportFileTest, ALineAfterATornOneIsALineOfItsOwn) {
+  {
+    auto file = this->file(100, 1);
+    write(file, "1\n22");
+  }
+  auto file = this->file(100, 1);
+  write(file, "3\n");
+  EXPECT_EQ(content(path_), "1\n22\n3\n");
+}
+
 TEST_F(ExportFileTest, APipeIsWrittenToAsFarAsItTakes) {
   ASSERT_EQ(::mkfifo(path_.c_str(), 0600), 0);
   auto file = this->file(8, 1);
