@@ -214,7 +214,7 @@ struct NodeReport {
   std::string node;
   bool connected = false;
   std::vector<std::uint64_t> in_force;
-  std::vector<HeldVersion> held = {};
+  std::vector<HeldVersion> held;
   std::vector<Failure> failures;
   // That the agent has found on the node; not set: it has not said.
   std::optional<std::vector<IpAddress>> addresses = std::nullopt;
